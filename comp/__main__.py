@@ -1,0 +1,42 @@
+"""Everything but training and inference; `python -m comp <verb> --help` teaches each."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from comp.cli import Parser, run_guarded
+from comp.errors import UserError, nearest
+
+VERBS = {  # verb -> module, imported only when called; what it answers
+    "data demo": ("comp.verbs.demo", "draw a small blood-cell competition to try the kit on"),
+    "data check": ("comp.verbs.check", "what is wrong or suspicious with the data"),
+    "data show": ("comp.verbs.show", "a picture of augmented samples"),
+    "folds": ("comp.verbs.folds", "the split everybody shares: folds/<dataset>.csv"),
+    "tune": ("comp.verbs.tune", "search regularisation (or anything else) with Optuna"),
+}
+
+
+def main() -> int | None:
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    verb = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
+    if verb not in VERBS:
+        said = " ".join(words[:2]) if any(known.startswith(f"{words[0]} ") for known in VERBS) else words[0]
+        raise UserError(f"there is no verb {said!r}{nearest(said, VERBS)} (see python -m comp --help)")
+    module = importlib.import_module(VERBS[verb][0])
+    parser = Parser(prog=f"python -m comp {verb}", description=module.__doc__)
+    module.arguments(parser)
+    return module.run(parser.parse_intermixed_args(words[len(verb.split()):]))
+
+
+def _overview() -> str:
+    lines = [f"  {verb:<12} {about}" for verb, (_, about) in VERBS.items()]
+    return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "", *lines, "",
+                      "Training and leaderboard files: python train.py --help, python infer.py --help"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_guarded(main))

@@ -1,0 +1,51 @@
+"""What every program here shares: an argument parser that speaks one line, and the door errors leave by."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from comp.errors import UserError
+
+DEFAULT_CONFIG = "configs/deep_efficientnet.yaml"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line that begins `error:` instead of a usage block."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """`-c FILE key=value ...`, the same for every command that reads a config."""
+    parser.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
+                        help="the experiment (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value",
+                        help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30")
+
+
+def run_guarded(main: Callable[[], int | None]) -> int:
+    """Run `main`; turn what a user can mend into one line on stderr and exit status 2."""
+    try:
+        return main() or 0
+    except KeyboardInterrupt:
+        print("interrupted: give the same command again to go on", file=sys.stderr)
+        return 130
+    except (UserError, OSError) as problem:
+        if os.environ.get("COMP_TRACEBACK") == "1":
+            raise
+        print(f"error: {_one_line(problem)}", file=sys.stderr)
+        return 2
+
+
+def _one_line(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.strerror:
+        where = f" ({problem.filename})" if problem.filename else ""
+        return f"{problem.strerror}{where}; mend that and give the same command again"
+    return " ".join(str(problem).split())

@@ -1,0 +1,31 @@
+"""mixup and CutMix: timm's, made a pure function of the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.data import Mixup
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Mix:
+    mixup: float
+    cutmix: float
+    off_epoch: int     # from this epoch on images stay whole; 0 is never
+    classes: int
+
+    def active(self, epoch: int) -> bool:
+        return (self.mixup > 0 or self.cutmix > 0) and not (self.off_epoch and epoch >= self.off_epoch)
+
+    def __call__(self, images: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blended images and soft targets. timm mixes pairs, so an odd image out stays whole."""
+        np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
+        even = len(images) // 2 * 2
+        targets = F.one_hot(labels, self.classes).to(images.dtype)
+        if even:
+            mixer = Mixup(self.mixup, self.cutmix, label_smoothing=0.0, num_classes=self.classes)
+            _, targets[:even] = mixer(images[:even], labels[:even])  # the images are mixed in place
+        return images, targets

@@ -1,0 +1,97 @@
+"""From finished runs to a leaderboard file, with the score of exactly what is written."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from comp.data.scan import Dataset, scan
+from comp.engine.views import TTA
+from comp.ensemble import blend
+from comp.errors import UserError
+from comp.experiment.predict import predict_run
+from comp.experiment.summary import arrays, source
+from comp.metrics import interval, score
+from comp.runs import Run
+from comp.submit.sample import fill, find_sample
+from comp.submit.write import write_submission
+from comp.tables import read_csv
+
+
+def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False, name: str | None = None,
+          device: str = "auto") -> Path:
+    """Mean over members, folds and views; written in the sample's form, read back, and scored."""
+    first = members[0]
+    _check_members(members)
+    dataset = scan(first.config.data.root)
+    sample = find_sample(dataset)
+    chosen = [tta or member.config.infer.tta for member in members]
+    oof, test = [], []
+    for member, views in zip(members, chosen, strict=True):
+        missing = sorted(set(member.about["folds"]) - set(member.folds_done()))
+        if missing and not full:
+            print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; going on without it",
+                  file=sys.stderr)
+        made = predict_run(member, TTA[views], device=device, full=full)
+        oof += [blend.mean(made.oof, member.classes)] if made.oof else []
+        test.append(blend.mean(made.test, member.classes))
+    filled = fill(sample, blend.mean(test, first.classes), dataset)
+    facts: dict[str, Any] = {"members": [
+        {"run": member.name, "tta": views, "weights_sha256": source(member, ["full"] if full else member.folds_done())}
+        for member, views in zip(members, chosen, strict=True)]}
+    if oof:
+        facts["oof"] = _score(first, blend.mean(oof, first.classes), "OOF" if len(members) == 1 else "OOF of the mean")
+        if any(member.config.train.keep == "best" for member in members):
+            print("that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on")
+    else:
+        print("trained on everything: there is no CV")
+    _score_test(dataset, first, blend.mean(test, first.classes))
+    path = write_submission(name or _name(members, tta, full), filled, facts)
+    print(f"wrote {path}: {len(filled.rows)} rows, the mean of {', '.join(member.name for member in members)} "
+          f"(views: {', '.join(sorted(set(chosen)))})")
+    return path
+
+
+def _check_members(members: Sequence[Run]) -> None:
+    first = members[0]
+    for other in members[1:]:
+        for key, what in (("classes", "classes"), ("image_list_sha256", "images"), ("folds_sha256", "split")):
+            if other.about[key] != first.about[key]:
+                raise UserError(f"{other.name} and {first.name} were trained on different {what}; blend them apart")
+
+
+def _score(run: Run, table: pd.DataFrame, what: str) -> dict[str, Any]:
+    metric = run.about["metric"]
+    truth = arrays(table, run.classes)
+    value, (low, high) = score(metric, *truth), interval(metric, *truth)
+    print(f"{what} {metric} {value:.4f} [{low:.4f}, {high:.4f}] on {len(table)} images")
+    return {"metric": metric, "score": value, "interval": [low, high], "images": len(table)}
+
+
+def _score_test(dataset: Dataset, run: Run, test: pd.DataFrame) -> None:
+    """Only where the dataset tells: a demo, or a benchmark with a public test set. Nothing is chosen by it."""
+    file = dataset.root / "test_labels.csv"
+    if not file.is_file():
+        return
+    labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
+    names = dict(zip(map(str, dataset.numbers), dataset.classes, strict=True))
+    known = labels.replace({} if set(labels) <= set(dataset.classes) else names)
+    both = test.index.intersection(known.index)
+    if not len(both) or not set(known) <= set(dataset.classes):
+        raise UserError(f"{file} does not give a class of train/ for the images of test/")
+    table = test.loc[both].copy()
+    table.insert(0, "label", known.loc[both])
+    _score(run, table, "true test")
+
+
+def _name(members: Sequence[Run], tta: str | None, full: bool) -> str:
+    joined = "+".join(member.name.replace("/", "-") for member in members)
+    if len(joined) > 100:
+        joined = f"mean-of-{len(members)}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+    return joined + (f"+{tta}" if tta and any(member.config.infer.tta != tta for member in members) else "") \
+        + ("+full" if full else "")

@@ -1,0 +1,124 @@
+"""What every fold of a run shares: the images, the split, the device, the directory."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from comp.config import Config
+from comp.data.augment import check_policy
+from comp.data.cache import Cache, load_cache, square_for
+from comp.data.folds import read_folds
+from comp.data.scan import Dataset, scan
+from comp.engine.device import choose_device, choose_precision, keep_freed_memory
+from comp.engine.optim import check_optimizer
+from comp.errors import UserError, nearest
+from comp.metrics import METRICS
+from comp.runs import RUNS, Run, load_checkpoint, open_run
+from comp.tables import file_sha256
+from comp.zoo.build import build_model, normalisation
+
+FULL = 1_000_000  # the fold number that `full` draws its random stream from
+
+
+@dataclass(frozen=True)
+class Setup:
+    run: Run
+    dataset: Dataset
+    folds: np.ndarray        # the fold of each training image, in the dataset's order
+    labels: np.ndarray       # its class number, likewise
+    cache: Cache             # its pixels, likewise
+    device: torch.device
+    batches: int | None = None   # --debug: no more than so many
+
+    @property
+    def config(self) -> Config:
+        return self.run.config
+
+    @property
+    def precision(self) -> str:
+        return self.run.about["precision"]
+
+    def split(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train on and rows to validate on."""
+        rows = np.arange(len(self.labels))
+        train, val = (rows, rows[:0]) if fold == "full" else (rows[self.folds != fold], rows[self.folds == fold])
+        if self.batches is None:
+            return train, val
+        some = np.random.default_rng(0).permutation(rows)  # of every class, not the first in the list
+        limit = self.batches * self.config.train.batch
+        return some[np.isin(some, train)][:limit], some[np.isin(some, val)][:limit]
+
+    def stream(self, fold: int | str) -> tuple[int, int]:
+        return self.config.train.seed, FULL if fold == "full" else int(fold)
+
+
+def open_setup(config: Config, device_name: str, restart: bool = False) -> Setup:
+    """Check every name and every image before anything is written, then open or make the run."""
+    check_names(config)
+    device = choose_device(device_name)
+    keep_freed_memory()
+    dataset = scan(config.data.root)
+    table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
+    model = new_model(config, len(dataset.classes), pretrained=False)
+    cache = load_cache(dataset.name, dataset.train, square_for(config.data.size, config.data.fit, config.data.crop))
+    run = open_run(config, _facts(config, dataset, table, model),
+                   lambda: choose_precision(config.train.precision, model, device, config.data.size), restart)
+    labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
+    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
+
+
+def open_debug_setup(config: Config, device_name: str) -> Setup:
+    """A few batches of one epoch, always afresh, where nothing that looks for runs finds them."""
+    config = config.model_copy(update={"name": f"debug/{config.name}",
+                                       "train": config.train.model_copy(update={"epochs": 1})})
+    shutil.rmtree(RUNS / config.name, ignore_errors=True)
+    return replace(open_setup(config, device_name), batches=4)
+
+
+def check_names(config: Config) -> None:
+    check_policy(config.augment.policy)
+    check_optimizer(config.optim.name)
+    if config.train.metric not in METRICS:
+        raise UserError(f"train.metric: there is no {config.train.metric}{nearest(config.train.metric, METRICS)}")
+
+
+def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
+    model = config.model
+    return build_model(model.name, classes, pretrained=pretrained, dropout=model.dropout, drop_path=model.drop_path,
+                       kwargs=model.kwargs)
+
+
+def recipe(config: Config, classes: tuple[str, ...], model: nn.Module, precision: str) -> dict[str, Any]:
+    """What rebuilds a model from its weights file alone, and what it wants to be fed."""
+    mean, std = normalisation(model)
+    return {"name": config.model.name, "kwargs": config.model.kwargs, "classes": list(classes), "mean": mean,
+            "std": std, "size": config.data.size, "fit": config.data.fit, "crop": config.data.crop,
+            "precision": precision}
+
+
+def load_model(weights: Any, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """The kept model of a fold, ready to predict, and its recipe."""
+    saved = load_checkpoint(weights)
+    try:
+        model = build_model(saved["recipe"]["name"], len(saved["recipe"]["classes"]), kwargs=saved["recipe"]["kwargs"])
+        model.load_state_dict(saved["state_dict"])
+    except (KeyError, RuntimeError):
+        raise UserError(f"{weights} does not fit the model it names; train the fold again") from None
+    return model.to(device).eval(), saved["recipe"]
+
+
+def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module) -> dict[str, Any]:
+    """run.json, less what the directory knows itself."""
+    folds = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
+    return {"seed": config.train.seed, "metric": config.train.metric,
+            "higher_is_better": METRICS[config.train.metric].higher_is_better,
+            "classes": list(dataset.classes), "folds": folds, "folds_file": str(config.folds_file),
+            "folds_sha256": file_sha256(config.folds_file), "image_list_sha256": dataset.fingerprint(),
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}

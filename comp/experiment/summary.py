@@ -1,0 +1,92 @@
+"""The scores of a run: kept, best and last epoch side by side, so that optimism has a number."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comp.cli import DEFAULT_CONFIG
+from comp.config import load
+from comp.experiment.setup import Setup
+from comp.metrics import interval, report, score
+from comp.runs import Run
+from comp.tables import read_predictions, write_csv, write_json
+from comp.track import wandb_observers
+
+
+def summarise(setup: Setup) -> dict[str, Any]:
+    """Pool the folds that are done, write the OOF table and metrics.json, and say so to W&B once complete."""
+    run = setup.run
+    with run.lock():
+        done = run.folds_done()
+        metrics: dict[str, Any] = {"run": run.name, "metric": run.about["metric"], "kept": run.config.train.keep,
+                                   "folds_done": done, "complete": done == run.about["folds"]}
+        if done:
+            tables = {which: _pool(run, done, which) for which in ("best", "last")}
+            metrics |= _scores(run, tables)
+            folder = run.path / "predictions" / "identity"
+            write_csv(folder / "oof.csv", tables[run.config.train.keep].reset_index())
+            remember_source(run, "identity", "oof", done)
+        write_json(run.path / "metrics.json", metrics)
+    if metrics["complete"]:
+        for observer in wandb_observers(run, "summary", "summary"):
+            observer.summary({"mean": metrics["mean"], "sd": metrics["sd"], "oof": metrics["oof"]["kept"]["score"],
+                              "best_minus_last": metrics["best_minus_last"]})
+            observer.close()
+    return metrics
+
+
+def _pool(run: Run, folds: list[int], which: str) -> pd.DataFrame:
+    return pd.concat([read_predictions(run.fold(fold).path / f"{which}.csv", run.classes) for fold in folds])
+
+
+def _scores(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    kept = run.config.train.keep
+    metric = run.about["metric"]
+    per_fold = {which: [score(metric, *arrays(part, run.classes)) for _, part in table.groupby("fold")]
+                for which, table in tables.items()}
+    pooled = {which: score(metric, *arrays(table, run.classes)) for which, table in tables.items()}
+    low, high = interval(metric, *arrays(tables[kept], run.classes))
+    return {"mean": statistics.mean(per_fold[kept]),
+            "sd": statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
+            "per_fold": per_fold,
+            "oof": {"kept": {"score": pooled[kept], "interval": [low, high], "optimistic": kept == "best"},
+                    "best": {"score": pooled["best"]}, "last": {"score": pooled["last"]}},
+            "best_minus_last": pooled["best"] - pooled["last"],
+            "report": report(*arrays(tables[kept], run.classes), run.classes)}
+
+
+def arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(class numbers of the truth, probabilities) of an OOF table."""
+    numbers = {label: number for number, label in enumerate(classes)}
+    return table["label"].map(numbers).to_numpy(), table[list(classes)].to_numpy(np.float32)
+
+
+def remember_source(run: Run, view: str, part: str, folds: list[int] | list[str]) -> None:
+    """Which weights a predictions file came from: it is made again when they change."""
+    write_json(run.path / "predictions" / view / f"{part}.from.json", source(run, folds))
+
+
+def source(run: Run, folds: list[int] | list[str]) -> dict[str, str]:
+    return {str(fold): run.fold(fold).about()["weights_sha256"] for fold in folds}
+
+
+def closing_line(metrics: dict[str, Any]) -> str:
+    """What `train.py` ends with."""
+    name = metrics["run"]
+    if name.startswith("debug/"):
+        return f"runs/{name} works; nothing in it counts"
+    default = load(DEFAULT_CONFIG)[0].name
+    then = "next: python infer.py" + ("" if name == default else f" {shlex.quote(name)}")
+    if "oof" not in metrics:
+        return f"{name}: trained on everything, so there is no CV; {then} --fold full"
+    spread = "" if metrics["sd"] is None else f" ± {metrics['sd']:.4f}"
+    part = "" if metrics["complete"] else f" (folds {','.join(map(str, metrics['folds_done']))} only)"
+    low, high = metrics["oof"]["kept"]["interval"]
+    optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics["kept"] == "best" else ""
+    return (f"CV {metrics['mean']:.4f}{spread}{part}, OOF {metrics['oof']['kept']['score']:.4f} "
+            f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {metrics['best_minus_last']:+.4f}, {then}")

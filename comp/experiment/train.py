@@ -1,0 +1,250 @@
+"""Training runs: one fold, or a whole experiment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from timm.utils import ModelEmaV3
+
+from comp.config import Config
+from comp.data.augment import Policy
+from comp.data.folds import parse_folds, read_folds
+from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
+from comp.data.scan import scan
+from comp.engine.device import peak_memory_gb
+from comp.engine.fit import Epoch, State, fit
+from comp.engine.losses import balanced_weights, make_loss
+from comp.engine.mix import Mix
+from comp.engine.optim import make_optimizer, make_schedule
+from comp.engine.predict import normalise, predict
+from comp.errors import UserError
+from comp.experiment.setup import Setup, new_model, open_debug_setup, open_setup, recipe
+from comp.experiment.summary import summarise
+from comp.metrics import METRICS, log_losses, score
+from comp.runs import FoldDir, find_runs, load_checkpoint, process_facts, save_checkpoint
+from comp.tables import HISTORY, file_sha256, write_csv
+from comp.track import Console, Observer, StopRun, wandb_observers
+
+
+def run_experiment(config: Config, *, fold: str | None = None, device: str = "auto", restart: bool = False,
+                   debug: bool = False, observers: Sequence[Observer] = ()) -> dict[str, Any]:
+    """Train the folds asked for that are not done yet; the content of metrics.json."""
+    wanted = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
+    setup = open_debug_setup(config, device) if debug else open_setup(config, device, restart)
+    print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
+          f"{config.data.size} px, {setup.device}, {setup.precision}", flush=True)
+    for each in wanted:
+        run_fold(setup, each, observers)
+    return summarise(setup)
+
+
+def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) -> None:
+    """Train one fold to its end, from wherever an earlier process left it."""
+    place = setup.run.fold(fold)
+    if place.done:
+        print(f"fold {fold}  already done")
+        return
+    with place.lock():
+        place.mark("running", **process_facts(setup.device))
+        try:
+            _train(setup, fold, place, observers)
+        except StopRun:
+            place.mark("pruned", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            raise
+        except FloatingPointError as problem:
+            place.mark("failed", reason=str(problem))
+            raise UserError(f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
+                            f"train.precision=fp32, and begin with --restart") from None
+
+
+@dataclass
+class Snapshot:
+    """The validation predictions of an epoch, and its weights where the run keeps them."""
+    epoch: int
+    row: dict[str, Any]
+    probabilities: torch.Tensor
+    weights: dict[str, torch.Tensor] | None = None
+
+
+@dataclass
+class Progress:
+    """All of a fold's training that a killed process would lose."""
+    state: State
+    best: Snapshot | None = None
+    last: Snapshot | None = None
+    seconds: float = 0.0
+    saved: float = field(default_factory=time.monotonic)
+
+    def save(self, place: FoldDir) -> None:
+        save_checkpoint(place.resume, {"fit": self.state.state_dict(), "best": self.best and vars(self.best),
+                                       "last": self.last and vars(self.last)})
+        self.saved = time.monotonic()
+
+    def load(self, place: FoldDir) -> None:
+        saved = load_checkpoint(place.resume)
+        try:
+            self.state.load_state_dict(saved["fit"])
+        except (KeyError, RuntimeError, ValueError):
+            raise UserError(f"{place.resume} does not fit this model; begin again with --restart") from None
+        self.best, self.last = (Snapshot(**saved[key]) if saved[key] else None for key in ("best", "last"))
+
+
+def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
+    config, device = setup.config, setup.device
+    train_rows, val_rows = setup.split(fold)
+    source = TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size, config.train.batch,
+                         Policy(config.augment.policy), setup.stream(fold), config.train.balanced)
+    workers = choose_workers(config.data.workers, device.type)
+    progress = Progress(_new_state(setup, fold))
+    state = progress.state
+    if place.resume.is_file():
+        progress.load(place)
+    about = recipe(config, setup.run.classes, state.model, setup.precision)
+    console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, len(train_rows),
+                      len(state.history) * len(train_rows) + state.images * (state.step % source.steps_per_epoch > 0))
+    watching = [console, *wandb_observers(setup.run, "train", f"fold{fold}"), *observers]
+    if state.step:
+        console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
+
+    def validate() -> np.ndarray:
+        batches = EvaluationSet(setup.cache, val_rows, config.data.size, config.train.batch)
+        return predict([state.evaluated], stream_batches(batches, range(len(batches)), workers=0), mean=about["mean"],
+                       std=about["std"], views=["identity"], device=device, precision=setup.precision)[0, 0]
+
+    try:
+        for event in () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, workers, about):
+            if isinstance(event, Epoch):
+                probabilities = validate() if len(val_rows) else None
+                _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device)
+                for observer in watching:
+                    observer.epoch(state.history[-1])
+            else:
+                for observer in watching:
+                    observer.step(event, state.images)
+            if time.monotonic() - progress.saved > config.train.save_every:
+                progress.save(place)
+            if isinstance(event, Epoch) and _stopped_early(state.history, config):
+                break
+        _finish(setup, fold, place, progress, val_rows, about)
+        for observer in watching:
+            if progress.last:
+                observer.finish(setup.labels[val_rows], progress.last.probabilities.numpy())
+    finally:
+        for observer in watching:
+            observer.close()
+
+
+def _new_state(setup: Setup, fold: int | str) -> State:
+    """Fresh weights drawn from (seed, fold), pretrained ones, or those of another run's fold."""
+    config, optim = setup.config, setup.config.optim
+    torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
+    model = new_model(config, len(setup.run.classes), config.model.pretrained)
+    if config.train.init:
+        _load_init(model, setup, fold)
+    model = model.to(setup.device)
+    optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
+                               momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
+    # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
+    ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
+    scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
+    return State(model, optimizer, scaler, ema)
+
+
+def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
+    [other] = find_runs([setup.config.train.init])
+    if other.about["folds_sha256"] != setup.run.about["folds_sha256"]:
+        raise UserError(f"train.init: {other.name} was trained on another split, so its fold {fold} has seen images "
+                        f"that fold {fold} here validates on; use a run on {setup.run.about['folds_file']}")
+    if not other.fold(fold).done:
+        raise UserError(f"train.init: {other.name} has no finished fold {fold}; train that first")
+    try:
+        model.load_state_dict(load_checkpoint(other.fold(fold).weights)["state_dict"])
+    except RuntimeError:
+        raise UserError(f"train.init: the weights of {other.name} do not fit {setup.config.model.name}") from None
+
+
+def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, workers: int, about: dict[str, Any]):
+    """Unpack the config into plain arguments of the loop."""
+    config, device = setup.config, setup.device
+    weights = None
+    if config.loss.class_weights == "balanced":
+        weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
+    schedule = config.schedule
+    return fit(
+        state, lambda steps: stream_batches(source, steps, workers, pin=device.type == "cuda"),
+        epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch,
+        prepare=lambda images: normalise(images, about["mean"], about["std"], device),
+        loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
+                       focal_gamma=config.loss.focal_gamma),
+        lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
+                            warmup_epochs=schedule.warmup_epochs, gamma=schedule.gamma,
+                            step_epochs=schedule.step_epochs, patience=schedule.patience),
+        device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
+        clip=config.optim.clip, clip_mode=config.optim.clip_mode,
+        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)))
+
+
+def _note_epoch(progress: Progress, event: Epoch, probabilities: np.ndarray | None, truth: np.ndarray,
+                config: Config, device: torch.device) -> None:
+    """Score the epoch, add it to the history, and remember it if it is the best."""
+    row = {"epoch": event.epoch + 1, "step": event.step, "lr": event.lr, "train_loss": event.train_loss,
+           "val_loss": None, "val_score": None, "seconds": round(event.seconds, 3),
+           "images_per_second": round(event.images / event.seconds, 2),
+           "peak_memory_gb": round(peak_memory_gb(device), 3)}
+    if probabilities is not None:
+        row["val_loss"] = float(log_losses(truth, probabilities).mean())
+        row["val_score"] = score(config.train.metric, truth, probabilities)
+        progress.last = Snapshot(row["epoch"], row, torch.from_numpy(probabilities))
+        if progress.best is None or _merit(row, config) > _merit(progress.best.row, config):
+            weights = None
+            if config.train.keep == "best":
+                weights = {key: value.detach().cpu().clone()
+                           for key, value in progress.state.evaluated.state_dict().items()}
+            progress.best = Snapshot(row["epoch"], row, torch.from_numpy(probabilities), weights)
+    progress.state.history.append(row)
+
+
+def _merit(row: dict[str, Any], config: Config) -> tuple[float, float]:
+    """What `train.monitor` calls better; of equal scores the lower loss."""
+    if config.train.monitor == "loss":
+        return (-row["val_loss"], 0.0)
+    sign = 1 if METRICS[config.train.metric].higher_is_better else -1
+    return (sign * row["val_score"], -row["val_loss"])
+
+
+def _stopped_early(history: list[dict[str, Any]], config: Config) -> bool:
+    if config.train.patience is None or not history or history[-1]["val_loss"] is None:
+        return False
+    best = max(range(len(history)), key=lambda index: _merit(history[index], config))
+    return len(history) - 1 - best >= config.train.patience
+
+
+def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, val_rows: np.ndarray,
+            about: dict[str, Any]) -> None:
+    """Write what the fold leaves behind; `done` last, so that a kill here repeats this and nothing more."""
+    state = progress.state
+    for name, snapshot in (("best", progress.best), ("last", progress.last)):
+        if snapshot:
+            table = pd.DataFrame(snapshot.probabilities.numpy(), columns=list(setup.run.classes))
+            images = [setup.dataset.train[row] for row in val_rows]
+            table.insert(0, "image", [image.id for image in images])
+            table.insert(1, "label", [image.label for image in images])
+            table.insert(2, "fold", fold)
+            write_csv(place.path / f"{name}.csv", table)
+    write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
+    keep_best = setup.config.train.keep == "best" and progress.best is not None
+    weights = progress.best.weights if keep_best else state.evaluated.state_dict()
+    save_checkpoint(place.weights, {"recipe": about, "run": setup.run.name, "fold": fold,
+                                    "epoch": progress.best.epoch if keep_best else len(state.history),
+                                    "state_dict": {key: value.detach().cpu() for key, value in weights.items()}})
+    place.mark("done", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"), epochs=len(state.history),
+               best_epoch=progress.best.epoch if progress.best else None, kept="best" if keep_best else "last",
+               seconds=round(sum(row["seconds"] for row in state.history), 1),
+               weights_sha256=file_sha256(place.weights))
+    place.resume.unlink(missing_ok=True)

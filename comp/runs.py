@@ -1,0 +1,205 @@
+"""The run directory, a contract between the programs here and whatever reads runs after them.
+
+    runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
+    runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
+                                       git state, seed, precision, classes in order, hashes of split and image list
+    runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, threads, versions, times
+    runs/<name>/fold<k>/history.csv    one row per epoch
+    runs/<name>/fold<k>/train.log      the same as people read it
+    runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done
+    runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
+    runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
+    runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it
+    runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from comp import config as configs
+from comp.config import Config
+from comp.errors import UserError, nearest
+from comp.tables import read_json, write_atomic, write_json
+
+RUNS = Path("runs")
+SCHEMA = 1
+APART = ("debug", ".cache", ".replaced", "checks")  # below runs/, and no runs anybody looks for
+
+
+@dataclass(frozen=True)
+class FoldDir:
+    """One trained fold of a run, or one being trained."""
+    path: Path
+
+    @property
+    def resume(self) -> Path:
+        return self.path / "resume.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.pt"
+
+    def about(self) -> dict[str, Any]:
+        file = self.path / "fold.json"
+        return read_json(file) if file.is_file() else {}
+
+    def mark(self, status: str, **facts: Any) -> None:
+        write_json(self.path / "fold.json", {**self.about(), "status": status, **facts})
+
+    @property
+    def done(self) -> bool:
+        return self.about().get("status") == "done"
+
+    def lock(self) -> FileLock:
+        """Held while training: a second process with the same command must not write here too."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path} is being trained by another process; wait for it or stop it") from None
+        return lock
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+    config: Config
+    about: dict[str, Any]         # run.json
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.about["classes"])
+
+    def fold(self, fold: int | str) -> FoldDir:
+        return FoldDir(self.path / f"fold{fold}")
+
+    def folds_done(self) -> list[int]:
+        return [fold for fold in self.about["folds"] if self.fold(fold).done]
+
+    def lock(self) -> FileLock:
+        return FileLock(self.path / ".lock")
+
+
+def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str], restart: bool = False) -> Run:
+    """The run of this config: made if it is not there, refused if it was made from another config or split.
+    `precision` is asked once in a run's life: a choice made by timing could fall differently the next time."""
+    path = RUNS / config.name
+    path.mkdir(parents=True, exist_ok=True)
+    with FileLock(path / ".lock"):
+        if restart and (path / "run.json").is_file():
+            _set_aside(path)
+        if not (path / "run.json").is_file():
+            write_atomic(path / "config.yaml", f"# python train.py -c {path / 'config.yaml'}\n{config.to_yaml()}")
+            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
+                                           "precision": precision()})
+    run = read_run(path)
+    _refuse_changes(run, config, facts)
+    return Run(path, config, run.about)
+
+
+def _set_aside(path: Path) -> None:
+    """--restart loses nothing: the old files move to runs/.replaced/."""
+    aside = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    aside.mkdir(parents=True, exist_ok=True)
+    for file in path.iterdir():
+        if file.name != ".lock":
+            file.rename(aside / file.name)
+    print(f"the old run is kept as {aside}")
+
+
+def _refuse_changes(run: Run, config: Config, facts: dict[str, Any]) -> None:
+    ways_out = "train it under another name (--name NEW) or afresh (--restart)"
+    old, new = run.config.identity(), config.identity()
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise UserError(f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; "
+                            f"{ways_out}")
+    if run.about["folds_sha256"] != facts["folds_sha256"]:
+        raise UserError(f"{run.path} was made with another split than {facts['folds_file']} holds now; {ways_out}")
+
+
+def read_run(path: Path) -> Run:
+    about = read_json(path / "run.json")
+    if about.get("schema") != SCHEMA:
+        raise UserError(f"{path} has schema {about.get('schema')}, and this version reads {SCHEMA}; train it again")
+    return Run(path, configs.load(path / "config.yaml")[0], about)
+
+
+def find_runs(wanted: Iterable[str]) -> list[Run]:
+    """Runs by name, path or quoted pattern, each once, in the order asked."""
+    known = {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
+             if path.relative_to(RUNS).parts[0] not in APART}
+    found: dict[str, Path] = {}
+    for text in wanted:
+        name = text.rstrip("/").removeprefix(f"{RUNS}/")
+        matches = [name] if name in known else fnmatch.filter(known, name)
+        if not matches and (Path(text) / "run.json").is_file() and name.partition("/")[0] not in APART:
+            found[text] = Path(text)
+        elif not matches:
+            there = nearest(name, known) if known else "; none is trained yet: python train.py"
+            raise UserError(f"there is no run {text}{there}")
+        found |= {match: known[match] for match in matches}
+    return [read_run(path) for path in found.values()]
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
+    buffer = io.BytesIO()
+    torch.save({"kit": "comp", "schema": SCHEMA, **content}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except Exception:  # whatever pickle, zip or torch make of a broken file
+        content = None
+    if not isinstance(content, dict) or content.get("kit") != "comp" or content.get("schema") != SCHEMA:
+        raise UserError(f"{path} is truncated or not a checkpoint of this kit; "
+                        f"restore it, or delete it and train the fold again")
+    return content
+
+
+def process_facts(device: torch.device) -> dict[str, Any]:
+    """Who trains: for fold.json."""
+    return {"started": _now(), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
+            "versions": {"python": platform.python_version(),
+                         **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _git_state() -> dict[str, Any]:
+    def git(*words: str) -> str | None:
+        try:
+            return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

@@ -1,0 +1,109 @@
+"""The sample submission is the authority: ids and their order, columns, newlines, and the form of a label."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comp.data.scan import Dataset
+from comp.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How a submission looks. `rows` are text as in the file: the id, then the label or one probability per class."""
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    layout: str = "csv"            # csv, records ([{...}]) or map ({id: label})
+    newline: str = "\n"
+    bom: bool = False
+
+    @property
+    def ids(self) -> list[str]:
+        return [row[0] for row in self.rows]
+
+    @property
+    def suffix(self) -> str:
+        return ".csv" if self.layout == "csv" else ".json"
+
+
+def find_sample(dataset: Dataset) -> Sample:
+    """The dataset's sample file; without one, image,label with class names, in the order of the test folder."""
+    for name in ("sample_submission.csv", "sample_submission.json"):
+        if (dataset.root / name).is_file():
+            return read_sample(dataset.root / name)
+    return Sample(("image", "label"), tuple((image.id, dataset.classes[0]) for image in dataset.test))
+
+
+def read_sample(path: Path) -> Sample:
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+        sample = _from_json(json.loads(text)) if path.suffix == ".json" else _from_csv(text, raw)
+    except (ValueError, csv.Error, IndexError, TypeError, AttributeError):
+        raise UserError(f"{path} is not a readable submission file") from None
+    if len(sample.columns) < 2 or not sample.rows or any(len(row) != len(sample.columns) for row in sample.rows):
+        raise UserError(f"{path} must have an id column, one or more label columns and rows of that length")
+    if len(set(sample.ids)) != len(sample.ids):
+        raise UserError(f"{path} names an id twice: {next(i for i in sample.ids if sample.ids.count(i) > 1)}")
+    return sample
+
+
+def _from_csv(text: str, raw: bytes) -> Sample:
+    lines = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row]
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return Sample(lines[0], tuple(lines[1:]), "csv", newline, raw.startswith(b"\xef\xbb\xbf"))
+
+
+def _from_json(content: Any) -> Sample:
+    if isinstance(content, dict):
+        return Sample(("id", "label"), tuple((id, str(label)) for id, label in content.items()), "map")
+    columns = tuple(content[0])
+    return Sample(columns, tuple(tuple(str(row[column]) for column in columns) for row in content), "records")
+
+
+def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
+    """The sample with our answers in it. Ids may lack their extension; every one must have an image."""
+    images = _match_ids(sample.ids, list(predictions.index))
+    values = predictions.loc[images, list(dataset.classes)].to_numpy()
+    answers = _answers(sample, values, dataset)
+    return Sample(sample.columns, tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)),
+                  sample.layout, sample.newline, sample.bom)
+
+
+def _match_ids(ids: Sequence[str], images: Sequence[str]) -> list[str]:
+    by_name = {image: image for image in images}
+    for image in images:
+        by_name.setdefault(str(Path(image).with_suffix("")), image)
+    absent = [id for id in ids if id not in by_name]
+    if absent:
+        raise UserError(f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}; "
+                        f"put those images under test/ or mend the sample")
+    return [by_name[id] for id in ids]
+
+
+def _answers(sample: Sample, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
+    """A class name or number per row, whichever the sample shows; or a probability column per class."""
+    numbers = [str(number) for number in dataset.numbers]
+    if len(sample.columns) == 2:
+        shown = {row[1] for row in sample.rows}
+        if shown <= set(dataset.classes):
+            return [(dataset.classes[best],) for best in values.argmax(1)]
+        if all(label.lstrip("-").isdigit() for label in shown):
+            return [(numbers[best],) for best in values.argmax(1)]
+        raise UserError(f"the sample submission's labels ({', '.join(sorted(shown)[:3])}) are neither class names nor "
+                        f"class numbers; fill in one of them so that the form is clear")
+    for known in (list(dataset.classes), numbers):
+        if set(sample.columns[1:]) == set(known):
+            order = [known.index(column) for column in sample.columns[1:]]
+            return [tuple(f"{value:.9g}" for value in row[order]) for row in values]
+    raise UserError(f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes "
+                    f"({', '.join(dataset.classes)})")

@@ -1,0 +1,88 @@
+"""The files of this project: one function to write any of them safely, and the schema of each table.
+
+folds.csv      image,label,group,fold                    label = class name, fold = 0..k-1 or -1 (never validated)
+oof.csv        image,label,fold,<one column per class>   probabilities, 9 digits: float32 survives the round trip
+test.csv       image,<one column per class>
+history.csv    one row per epoch, the columns of HISTORY
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from comp.errors import UserError
+
+FOLDS = ["image", "label", "group", "fold"]
+HISTORY = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
+           "peak_memory_gb"]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write beside `path`, flush to the disk, rename: a reader sees the old file or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as problem:  # a full disk names the file that was wanted, not the temporary one
+        raise OSError(problem.errno, problem.strerror, str(path)) from problem
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except ValueError:
+        raise UserError(f"{path} is not readable JSON; restore it or delete it") from None
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_atomic(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read_csv(path: Path, columns: Sequence[str], text: Iterable[str] = ("image", "label")) -> pd.DataFrame:
+    """Read a table that must begin with `columns`. Names such as `NA` and `007` stay text."""
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values={})
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
+        raise UserError(f"{path} is not a readable CSV") from None
+    if list(table.columns[:len(columns)]) != list(columns):
+        raise UserError(f"{path} must begin with the columns {','.join(columns)}, "
+                        f"and begins with {','.join(map(str, table.columns[:len(columns)]))}")
+    return table
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """An oof.csv or test.csv, indexed by image, whose class columns are exactly `classes`, in that order."""
+    table = read_csv(path, ["image"])
+    found = [column for column in table.columns if column not in ("image", "label", "fold")]
+    if found != list(classes):
+        raise UserError(f"{path} has the classes {','.join(found)}, not {','.join(classes)}")
+    if table["image"].duplicated().any():
+        raise UserError(f"{path} has image {table['image'][table['image'].duplicated()].iloc[0]} twice")
+    return table.set_index("image")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

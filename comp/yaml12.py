@@ -1,0 +1,59 @@
+"""YAML as 1.2 reads it: only true and false are booleans, and 1e-3 is a number."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from comp.errors import UserError, nearest
+
+
+class Yaml12(yaml.SafeLoader):
+    """YAML 1.2 scalars: PyYAML reads 1.1, where `off`, `on`, `no` are booleans and `1e-3` is text."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}  # none of 1.1; filled below
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.MarkedYAMLError(problem=f"the key {twice} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in [
+        ("bool", r"true|false", "tf"),
+        ("null", r"~|null|", ["~", "n", ""]),
+        ("int", r"[-+]?[0-9]+", "-+0123456789"),
+        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789")]:
+    Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+Yaml12.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+Yaml12.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
+
+
+def parse_scalar(text: str) -> Any:
+    """The value of a `key=value` override."""
+    try:
+        return yaml.load(text, Loader=Yaml12)
+    except yaml.YAMLError:
+        raise UserError(f"cannot read the value {text!r}; write it as in YAML") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file of keys and values."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12)
+    except (FileNotFoundError, IsADirectoryError):
+        known = [found.as_posix() for found in Path("configs").rglob("*.yaml")]
+        raise UserError(f"there is no config {path}{nearest(path.as_posix(), known)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        line = getattr(getattr(problem, "problem_mark", None), "line", None)
+        where = f" in line {line + 1}" if line is not None else ""
+        reason = getattr(problem, "problem", None) or "not UTF-8 text"
+        raise UserError(f"{path} is not readable YAML{where}: {reason}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise UserError(f"{path} must hold keys and values, such as `train: {{epochs: 30}}`")
+    return tree or {}

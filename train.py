@@ -1,0 +1,38 @@
+"""Train an experiment: the folds asked for, each from where it was left.
+
+  python train.py                                   every fold of the main model
+  python train.py --fold 0                          one fold; also 0,3 and 0..4
+  python train.py --fold full                       on all images, without validation
+  python train.py -c configs/recipes/ema.yaml train.epochs=30 optim.lr=3e-4
+  python train.py train.seed=0,1,2                  three sibling runs
+
+A run lives in runs/<config>+<what differs>/. Killed? Give the same command again.
+"""
+
+from __future__ import annotations
+
+from comp.cli import Parser, add_config_arguments, run_guarded
+
+
+def parser() -> Parser:
+    parser = Parser(prog="train.py", description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument("--fold", metavar="K", help="2, or 0,3, or 0..4, or full (default: every fold)")
+    parser.add_argument("--name", help="name the run; otherwise the config and what differs from it do")
+    parser.add_argument("--restart", action="store_true", help="begin afresh; the old run moves to runs/.replaced/")
+    parser.add_argument("--debug", action="store_true", help="a few batches, always afresh, into runs/debug/")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    return parser
+
+
+def main() -> None:
+    args = parser().parse_intermixed_args()
+    from comp import config, experiment  # after --help, which must not wait for torch
+    for each in config.load(args.config, args.overrides, args.name):
+        metrics = experiment.run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
+                                            debug=args.debug)
+        print(experiment.closing_line(metrics))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_guarded(main))
