@@ -13,11 +13,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comp.errors import UserError, nearest
-from comp.yaml12 import parse_scalar, read_yaml
+from comp.yaml12 import parse_scalar, read_yaml, render_yaml
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -137,7 +136,7 @@ class Config(Section):
         return {key: value for key, value in flat.items() if key not in ("data.workers", "train.save_every")}
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        return render_yaml(self.model_dump())
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), name: str | None = None) -> list[Config]:
@@ -185,7 +184,8 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def parse_overrides(overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
     """`["optim.lr=3e-4"]` -> `{"optim": {"lr": 0.0003}}`; the value is read as YAML."""
     tree: dict[str, Any] = {}
-    for text in overrides:
+    # the model's name first: it drops the kwargs of another model, not those asked for beside it
+    for text in sorted(overrides, key=lambda text: not text.startswith("model.name=")):
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
             raise UserError(f"cannot read {text!r}; an override is key=value, for example optim.lr=3e-4")
@@ -240,7 +240,7 @@ def _siblings(tree: dict[str, Any]):
     seeds = train.get("seed") if isinstance(train, dict) else None
     if isinstance(seeds, str) and re.fullmatch(r"\d+(\s*,\s*\d+)+", seeds):
         seeds = [int(seed) for seed in seeds.split(",")]
-    if not isinstance(seeds, list):
+    if not isinstance(seeds, list) or not seeds:
         yield tree, None
         return
     for seed in seeds:
@@ -248,16 +248,17 @@ def _siblings(tree: dict[str, Any]):
 
 
 def _name_of(path: Path) -> str:
-    """The path below `configs/` without its suffix; elsewhere the file's stem."""
+    """The path below `configs/` (the innermost folder of that name) without its suffix; elsewhere the file's stem."""
     parts = path.with_suffix("").parts
-    return "/".join(parts[parts.index("configs") + 1:]) if "configs" in parts else path.stem
+    return "/".join(parts[-parts[::-1].index("configs"):]) if "configs" in parts else path.stem
 
 
 def _named(config: Config, original: Config, name: str | None, seed: int | None) -> Config:
     """Name a run by what differs from its file, whatever order it was typed in; or as `--name` says."""
+    asked = config.name if name is None else name
+    if not re.fullmatch(r"[\w.+=@,-]+(/[\w.+=@,-]+)*", asked) or {".", ".."} & set(asked.split("/")):
+        raise UserError(f"cannot use {asked!r} as a name; use letters, digits, - _ . + = and / for folders")
     if name is not None:
-        if not re.fullmatch(r"[\w.+=@,-]+(/[\w.+=@,-]+)*", name) or ".." in name:
-            raise UserError(f"cannot use {name!r} as a name; use letters, digits, - _ . + = and / for folders")
         return config.model_copy(update={"name": name if seed is None else f"{name}+train.seed={seed}"})
     old, new = original.identity(), config.identity()
     differs = {key: value for key, value in new.items() if value != old.get(key)}

@@ -66,6 +66,8 @@ def read_csv(path: Path, columns: Sequence[str], text: Iterable[str] = ("image",
         raise UserError(f"{path} is missing") from None
     except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
         raise UserError(f"{path} is not a readable CSV") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column of longer rows for an index
+        raise UserError(f"{path} is not a readable CSV: its rows are longer than its header")
     if list(table.columns[:len(columns)]) != list(columns):
         raise UserError(f"{path} must begin with the columns {','.join(columns)}, "
                         f"and begins with {','.join(map(str, table.columns[:len(columns)]))}")
@@ -80,6 +82,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
         raise UserError(f"{path} has the classes {','.join(found)}, not {','.join(classes)}")
     if table["image"].duplicated().any():
         raise UserError(f"{path} has image {table['image'][table['image'].duplicated()].iloc[0]} twice")
+    table[found] = table[found].apply(pd.to_numeric, errors="coerce")
+    if table[found].isna().any(axis=None):
+        raise UserError(f"{path} has a probability that is no number; make it again")
     return table.set_index("image")
 
 

@@ -17,7 +17,7 @@ class Yaml12(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict] = {}  # none of 1.1; filled below
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) != len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             raise yaml.MarkedYAMLError(problem=f"the key {twice} stands twice", problem_mark=node.start_mark)
@@ -32,6 +32,17 @@ for _tag, _pattern, _first in [
     Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 Yaml12.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 Yaml12.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that 1.2 would read as something else: a run may be called 08 or 1e5."""
+
+    yaml_implicit_resolvers = Yaml12.yaml_implicit_resolvers
+
+
+def render_yaml(tree: dict[str, Any]) -> str:
+    """Text that `read_yaml` reads back as it was, in the same order."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse_scalar(text: str) -> Any:

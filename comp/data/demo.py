@@ -25,26 +25,35 @@ BACKGROUND = (243, 230, 224)
 RED_CELL = (226, 160, 152)
 
 
-def _blob(mask: np.ndarray, centre: np.ndarray, radius: float, rng: Generator,
-          wobble: float = 0.06, value: int = 255) -> None:
-    """Fill a disc whose outline is bent by a few random waves."""
-    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    reach = np.full_like(angle, radius)
-    for waves in (2, 3, 4, 5):
-        reach += radius * rng.normal(0, 2 * wobble / waves) * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
-    outline = centre + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    cv2.fillPoly(mask, [np.int32(outline * 16)], value, cv2.LINE_AA, shift=4)
-
-
 def _middle(mask: np.ndarray) -> np.ndarray:
     return np.array(mask.shape[::-1]) / 2
 
 
+def _polar(reach: float | np.ndarray, angle: float | np.ndarray) -> np.ndarray:
+    """The points `reach` away from the origin in the direction `angle`, one a row."""
+    return np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
+
+
+def _sixteenths(lengths: np.ndarray) -> np.ndarray:
+    """Lengths as cv2 wants them with shift=4, which is what lets it draw between pixels."""
+    return np.int32(lengths * 16)
+
+
+def _blob(mask: np.ndarray, centre: np.ndarray, radius: float, rng: Generator,
+          wobble: float = 0.06, value: int = 255) -> None:
+    """Fill a disc whose outline is bent by a few random waves."""
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    reach = np.ones_like(angle)
+    for waves in (2, 3, 4, 5):
+        reach += rng.normal(0, 2 * wobble / waves) * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
+    outline = centre + _polar(radius * reach, angle)
+    cv2.fillPoly(mask, [_sixteenths(outline)], value, cv2.LINE_AA, shift=4)
+
+
 def _round_nucleus(mask: np.ndarray, radius: float, rng: Generator, size: Range, dent: float = 0.0) -> None:
-    """One round or oval body, off-centre where there is room, with a bite taken out in a share `dent` of cells."""
+    """One round or oval body, off-centre where there is room; a share `dent` of them has a bite taken out."""
     nucleus = radius * rng.uniform(*size)
-    direction = rng.uniform(0, 2 * np.pi)
-    towards = np.array([np.cos(direction), np.sin(direction)])
+    towards = _polar(1.0, rng.uniform(0, 2 * np.pi))
     centre = _middle(mask) + towards * (radius - nucleus) * rng.uniform(0, 0.6)
     _blob(mask, centre, nucleus, rng)
     if rng.random() < dent:
@@ -54,12 +63,11 @@ def _round_nucleus(mask: np.ndarray, radius: float, rng: Generator, size: Range,
 def _beaded_nucleus(mask: np.ndarray, radius: float, rng: Generator,
                     beads: tuple[int, int], step: Range, size: Range) -> None:
     """Bodies strung along an arc: far apart they are lobes on a thread, close together a horseshoe."""
-    count = rng.integers(beads[0], beads[1] + 1)
-    steps = rng.uniform(*step, size=count)
-    angles = rng.uniform(0, 2 * np.pi) + np.cumsum(steps)
-    spots = radius * 0.46 * rng.uniform(0.9, 1.1, (count, 1)) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    count = rng.integers(*beads, endpoint=True)
+    angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(*step, count))
+    spots = _polar(radius * rng.uniform(0.41, 0.51, count), angle)
     spots += _middle(mask) - spots.mean(axis=0) * 0.6
-    cv2.polylines(mask, [np.int32(spots * 16)], False, 255, max(2, round(radius * 0.1)), cv2.LINE_AA, shift=4)
+    cv2.polylines(mask, [_sixteenths(spots)], False, 255, round(radius * 0.1), cv2.LINE_AA, shift=4)
     for spot in spots:
         _blob(mask, spot, radius * rng.uniform(*size), rng, wobble=0.1)
 
@@ -80,6 +88,7 @@ class Kind:
     cells: tuple[int, int] = (1, 1)
 
 
+# In the order of the labels.
 KINDS = {
     "basophil": Kind(
         radius=(62, 84), cytoplasm=(214, 190, 214), chromatin=(118, 82, 150),
@@ -97,7 +106,7 @@ KINDS = {
         nucleus=partial(_round_nucleus, size=(0.62, 0.74), dent=0.4),
         granules=(90, 200), granule_colour=(138, 78, 150), granule_radius=(1.2, 2.4), veil=0.5),
     "lymphocyte": Kind(
-        radius=(50, 74), cytoplasm=(172, 190, 226), chromatin=(98, 58, 136), lace=0.08,
+        radius=(50, 74), cytoplasm=(172, 190, 226), chromatin=(98, 58, 136),
         nucleus=partial(_round_nucleus, size=(0.80, 0.90), dent=0.2)),
     "monocyte": Kind(
         radius=(78, 104), cytoplasm=(184, 182, 206), chromatin=(132, 98, 164), lace=0.16,
@@ -105,7 +114,7 @@ KINDS = {
         granules=(0, 9), granule_colour=(226, 220, 232), granule_radius=(2.5, 5.5)),
     "neutrophil": Kind(
         radius=(64, 90), cytoplasm=(234, 206, 214),
-        nucleus=partial(_beaded_nucleus, beads=(3, 5), step=(0.9, 1.6), size=(0.22, 0.30)),
+        nucleus=partial(_beaded_nucleus, beads=(3, 5), step=(0.8, 1.35), size=(0.21, 0.28)),
         granules=(150, 300), granule_colour=(206, 156, 184), granule_radius=(1.0, 2.0)),
     "platelet": Kind(
         radius=(13, 22), cytoplasm=(190, 162, 200), cells=(1, 3),
@@ -120,7 +129,8 @@ def _noise(rng: Generator, shape: tuple[int, int], grain: float) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, texture: np.ndarray, soft: float) -> None:
+def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray,
+           texture: np.ndarray, soft: float) -> None:
     """Lay `colour`, brightened and darkened by `texture`, over the part of the canvas that `mask` covers."""
     cover = cv2.GaussianBlur(mask, (0, 0), soft)[..., None] / np.float32(255)
     canvas += cover * (colour * (1 + texture[..., None]) - canvas)
@@ -128,24 +138,25 @@ def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, texture: np
 
 def _jittered(colour: Colour, rng: Generator, spread: float) -> np.ndarray:
     """A colour somewhat lighter or darker than `colour`, and a little off in hue."""
-    return np.float32(np.clip(np.array(colour) + rng.normal(0, spread) + rng.normal(0, 0.6 * spread, 3), 20, 250))
+    shift = rng.normal(0, spread) + rng.normal(0, 0.6 * spread, 3)
+    return np.float32(np.clip(colour + shift, 20, 250))
 
 
 def _granule_mask(kind: Kind, shape: tuple[int, int], radius: float, rng: Generator) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
-    count = rng.integers(kind.granules[0], kind.granules[1] + 1)
+    count = rng.integers(*kind.granules, endpoint=True)
+    # The square root spreads granules evenly over the disc instead of crowding them in its middle.
     reach = radius * np.sqrt(rng.uniform(0, 0.92, count))
-    angle = rng.uniform(0, 2 * np.pi, count)
-    spots = _middle(mask) + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    sizes = rng.uniform(*kind.granule_radius, count)
+    spots = _sixteenths(_middle(mask) + _polar(reach, rng.uniform(0, 2 * np.pi, count)))
+    sizes = _sixteenths(rng.uniform(*kind.granule_radius, count))
     strengths = rng.integers(110, 256, count)
-    for spot, size, strength in zip(np.int32(spots * 16), np.int32(sizes * 16), strengths, strict=True):
-        cv2.circle(mask, spot.tolist(), int(size), int(strength), -1, cv2.LINE_AA, shift=4)
+    for spot, size, strength in zip(spots.tolist(), sizes.tolist(), strengths.tolist(), strict=True):
+        cv2.circle(mask, spot, size, strength, -1, cv2.LINE_AA, shift=4)
     return mask
 
 
 def _draw_cell(canvas: np.ndarray, kind: Kind, centre: np.ndarray, rng: Generator) -> None:
-    """Paint cytoplasm, nucleus and granules, in this order, around `centre`."""
+    """Paint cytoplasm, nucleus and granules, in this order; the cell has to lie wholly on the canvas."""
     radius = rng.uniform(*kind.radius)
     half = int(radius * 1.3)
     left, top = np.int32(centre) - half
@@ -160,7 +171,8 @@ def _draw_cell(canvas: np.ndarray, kind: Kind, centre: np.ndarray, rng: Generato
     if kind.nucleus:
         kind.nucleus(nucleus, radius, rng)
         nucleus = cv2.min(nucleus, body)
-        _paint(patch, nucleus, _jittered(kind.chromatin, rng, 11), kind.lace * _noise(rng, shape, 6), soft=1.3)
+        lace = kind.lace * _noise(rng, shape, 6)
+        _paint(patch, nucleus, _jittered(kind.chromatin, rng, 11), lace, soft=1.3)
 
     visible = body - (1 - kind.veil) * nucleus
     granules = np.uint8(_granule_mask(kind, shape, radius, rng) * (np.clip(visible, 0, 255) / 255))
@@ -172,10 +184,10 @@ def _red_cell_centres(rng: Generator, centre: np.ndarray, clearing: float) -> li
     centres: list[np.ndarray] = []
     wanted = rng.integers(5, 17)
     for candidate in rng.uniform(-30, (WIDTH + 30, HEIGHT + 30), (80, 2)):
-        apart = all(np.hypot(*(candidate - other)) > 72 for other in centres)
-        if apart and np.hypot(*(candidate - centre)) > clearing and len(centres) < wanted:
+        clear = np.hypot(*(candidate - centre)) > clearing
+        if clear and all(np.hypot(*(candidate - other)) > 72 for other in centres):
             centres.append(candidate)
-    return centres
+    return centres[:wanted]
 
 
 def _draw_red_cells(canvas: np.ndarray, centre: np.ndarray, clearing: float, rng: Generator) -> None:
@@ -202,17 +214,16 @@ def _photograph(canvas: np.ndarray, rng: Generator) -> np.ndarray:
     # A power above one deepens dark tones and leaves the bare background nearly as it was, as more dye does.
     dye = rng.uniform(0.8, 1.25) * rng.normal(1, 0.05, 3)
     curve = 255 * (np.arange(256)[:, None] / 255) ** dye
-    return cv2.LUT(np.uint8(np.clip(picture, 0, 255)), np.uint8(curve.clip(0, 255))[:, None])
+    return cv2.LUT(np.uint8(np.clip(picture, 0, 255)), np.uint8(curve)[:, None])
 
 
 def _draw_image(kind: Kind, rng: Generator) -> np.ndarray:
     canvas = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.float32)
-    middle = np.array([WIDTH, HEIGHT]) / 2
-    centre = middle + rng.uniform(-30, 30, 2)
+    centre = np.array([WIDTH, HEIGHT]) / 2 + rng.uniform(-30, 30, 2)
     _draw_red_cells(canvas, centre, clearing=np.mean(kind.radius) + 30, rng=rng)
     for _ in range(rng.integers(0, 3)):
         _draw_cell(canvas, KINDS["platelet"], rng.uniform(30, (WIDTH - 30, HEIGHT - 30)), rng)
-    for number in range(rng.integers(kind.cells[0], kind.cells[1] + 1)):
+    for number in range(rng.integers(*kind.cells, endpoint=True)):
         _draw_cell(canvas, kind, centre + number * rng.uniform(-55, 55, 2), rng)
     return _photograph(canvas, rng)
 
@@ -233,12 +244,12 @@ def _draw_files(paths: list[Path], plan: list[tuple[str, int]], seed: int, title
 
 def _write_labels(path: Path, rows: Iterable[tuple[str, str | int]]) -> None:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("image", "label"), *rows])
+        csv.writer(file, lineterminator="\n").writerows([("image", "label"), *rows])
 
 
 def _draw_train(root: Path, per_class: int, seed: int) -> None:
     plan = _drawing_plan(per_class * len(KINDS))
-    # One picture is drawn twice, so that the search for duplicates has something to find.
+    # The same seed twice makes two identical files, so that a search for duplicates has something to find.
     plan[-1] = plan[-1 - len(KINDS)]
     numbers = np.random.default_rng(seed).permutation(len(plan)) + 1
     paths = [root / "train" / name / f"cell_{number:05d}.jpg"
@@ -257,7 +268,9 @@ def _draw_test(root: Path, count: int, seed: int) -> None:
 
 
 def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: int = 0) -> None:
-    """Draw train and test pictures into the new folder `root`; needs at least two pictures per class."""
+    """Draw train and test pictures into the new folder `root`, which appears only once it is complete."""
+    if per_class < 2:
+        raise ValueError("the planted duplicate needs at least two pictures per class")
     if root.exists():
         raise FileExistsError(f"{root} is already there")
     part = root.with_name(root.name + ".part")
@@ -266,5 +279,6 @@ def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: 
     part.mkdir(parents=True)
     _draw_train(part, per_class, seed)
     _draw_test(part, test, seed)
-    (part / "class_map.json").write_text(json.dumps({name: label for label, name in enumerate(KINDS)}, indent=2))
+    class_map = {name: label for label, name in enumerate(KINDS)}
+    (part / "class_map.json").write_text(json.dumps(class_map, indent=2) + "\n")
     part.rename(root)

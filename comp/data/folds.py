@@ -60,17 +60,21 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
 def parse_folds(text: str | None, table: pd.DataFrame) -> list[int | str]:
     """`0..4`, `2`, `0,3`, `full`, or None for all folds of the split."""
     known = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
-    if text is None:
-        return list(known)
-    if text == "full":
-        return ["full"]
+    if text is None or text == "full":
+        return ["full"] if text else list(known)
+    wanted = expand(text)
+    absent = sorted(set(wanted) - set(known))
+    if absent:
+        raise UserError(f"there is no fold {', '.join(map(str, absent))}; the split has folds {known[0]}..{known[-1]}")
+    return list(wanted)
+
+
+def expand(text: str) -> list[int]:
+    """`0,2..4` -> [0, 2, 3, 4]."""
     wanted: list[int] = []
     for part in text.split(","):
         first, dots, last = part.strip().partition("..")
-        if not first.isdigit() or (dots and not last.isdigit()):
-            raise UserError(f"cannot read --fold {text}; write 2, or 0,3, or 0..4, or full")
+        if not first.isdecimal() or (dots and not (last.isdecimal() and int(last) >= int(first))):
+            raise UserError(f"cannot read the folds {text!r}; write 2, or 0,3, or 0..4, or full")
         wanted += range(int(first), int(last or first) + 1)
-    absent = sorted(set(wanted) - set(known))
-    if absent or not wanted:
-        raise UserError(f"there is no fold {', '.join(map(str, absent))}; the split has folds {known[0]}..{known[-1]}")
     return list(dict.fromkeys(wanted))

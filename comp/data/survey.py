@@ -1,4 +1,4 @@
-"""Opens every file once and keeps small facts about it: all that the checks need, and never a full picture."""
+"""Opens every file once and keeps small facts about it: all that the checks need, never a full picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from comp.data.images import BrokenImage, read_image
 from comp.data.scan import Image
 
-THUMB = 32              # 3 KB an image: 20,000 of them are 61 MB
+THUMB = 32               # 3 KB an image: 20,000 of them are 61 MB
 LUMINANCE_MEAN = 57.625  # of the JPEG standard's luminance table, which is quality 50
 
 
@@ -27,13 +27,13 @@ class Facts:
     height: int
     quality: float              # estimated JPEG quality 1..100; NaN for any other format
     colour: tuple[float, ...]   # mean red, green, blue
-    sha256: str                 # of shape and pixels, not of the file: the same picture as PNG counts as the same
+    sha256: str                 # of shape and pixels, not of the file: a PNG of the same pixels is the same
     thumb: np.ndarray           # THUMB x THUMB RGB
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The facts of every readable image, row by row in the order of `images`, and the files that are broken."""
+    """The facts of every readable image, row by row in the order of `images`, and the broken files."""
     images: tuple[Image, ...]
     width: np.ndarray
     height: np.ndarray
@@ -46,15 +46,16 @@ class Survey:
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, keep: np.ndarray) -> Survey:
+    def rows(self, keep: Sequence[bool]) -> Survey:
         """The part of the survey where `keep` is true; broken files are left out."""
+        keep = np.asarray(keep, bool)
         chosen = tuple(image for image, wanted in zip(self.images, keep, strict=True) if wanted)
         return Survey(chosen, self.width[keep], self.height[keep], self.quality[keep], self.colour[keep],
                       self.sha256[keep], self.thumbs[keep], ())
 
 
 def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
-    """Decode each image once. Threads, because decoders let go of Python's lock: 2 cores read twice as fast."""
+    """Decode each image once, in threads: decoders let go of Python's lock, so 2 cores read twice as fast."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(tqdm(pool.map(_facts_or_reason, images), total=len(images), desc=desc, unit="img",
                           disable=None, leave=False))

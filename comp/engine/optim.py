@@ -23,8 +23,11 @@ def check_optimizer(name: str) -> None:
 def make_optimizer(model: nn.Module, name: str, *, lr: float, weight_decay: float, momentum: float,
                    decay_all: bool = False, layer_decay: float | None = None) -> torch.optim.Optimizer:
     check_optimizer(name)
-    return create_optimizer_v2(model, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum,
-                               filter_bias_and_bn=not decay_all, layer_decay=layer_decay)
+    try:
+        return create_optimizer_v2(model, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum,
+                                   filter_bias_and_bn=not decay_all, layer_decay=layer_decay)
+    except (ValueError, TypeError) as problem:
+        raise UserError(f"optim.name={name}: {problem}") from None
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

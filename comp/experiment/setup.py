@@ -69,7 +69,8 @@ def open_setup(config: Config, device_name: str, restart: bool = False) -> Setup
     model = new_model(config, len(dataset.classes), pretrained=False)
     cache = load_cache(dataset.name, dataset.train, square_for(config.data.size, config.data.fit, config.data.crop))
     run = open_run(config, _facts(config, dataset, table, model),
-                   lambda: choose_precision(config.train.precision, model, device, config.data.size), restart)
+                   lambda: choose_precision(config.train.precision, model, device, config.data.size,
+                                            config.train.batch), restart)
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
     return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
 

@@ -32,6 +32,10 @@ from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, StopRun, wandb_observers
 
 
+class Diverged(UserError):
+    """The loss is no longer a number."""
+
+
 def run_experiment(config: Config, *, fold: str | None = None, device: str = "auto", restart: bool = False,
                    debug: bool = False, observers: Sequence[Observer] = ()) -> dict[str, Any]:
     """Train the folds asked for that are not done yet; the content of metrics.json."""
@@ -59,8 +63,8 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
             raise
         except FloatingPointError as problem:
             place.mark("failed", reason=str(problem))
-            raise UserError(f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
-                            f"train.precision=fp32, and begin with --restart") from None
+            raise Diverged(f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
+                           f"train.precision=fp32, and begin with --restart") from None
 
 
 @dataclass

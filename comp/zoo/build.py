@@ -28,7 +28,8 @@ def build_model(name: str, classes: int, *, pretrained: bool = False, dropout: f
         return timm.create_model(name, num_classes=classes, pretrained=pretrained, **given).to(
             memory_format=torch.channels_last)
     except TypeError as problem:
-        raise UserError(f"model {name}: {_plain(problem)}; see model.kwargs, model.dropout, model.drop_path") from None
+        raise UserError(f"model {name}: {_plain(problem)}; check model.kwargs, and set model.dropout=null or "
+                        f"model.drop_path=null where it has none") from None
     except Exception as problem:
         if not pretrained:
             raise UserError(f"model {name} cannot be built: {problem}") from None

@@ -1,0 +1,1 @@
+"""Studies: many runs with a question. They call `experiment`, never the trainer."""

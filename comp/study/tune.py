@@ -1,0 +1,190 @@
+"""An Optuna study whose trials are ordinary runs: resumable, shared by processes, and confirmed on other folds."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from comp import experiment
+from comp.data.folds import expand
+from comp.errors import UserError
+from comp.experiment.train import Diverged
+from comp.metrics import METRICS, RESAMPLES
+from comp.runs import RUNS, read_run
+from comp.study.space import Study
+from comp.tables import read_predictions, write_atomic
+from comp.track import StopRun
+
+
+def tune(study: Study, trials: int, device: str = "auto") -> None:
+    """Bring the study to `trials` ended trials, then hold the winner against the base on folds it never saw."""
+    search = _open(study)
+    while (claim := _claim(study, search, trials)) is not None:
+        trial, lock = claim
+        with lock:
+            _run(study, search, trial, device)
+    running = [trial.number for trial in search.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
+    if running:
+        print(f"trial {', '.join(map(str, running))} is still running elsewhere; give this command again after that")
+        return
+    _conclude(study, search, device)
+
+
+def _open(study: Study) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = RUNS / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    base = study.configure({}, "base")
+    direction = "maximize" if METRICS[base.train.metric].higher_is_better else "minimize"
+    search = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+                                 study_name=study.name, direction=direction, load_if_exists=True,
+                                 pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
+    asks = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
+    if "asks" not in search.user_attrs:
+        search.set_user_attr("asks", asks)
+    elif search.user_attrs["asks"] != asks:
+        raise UserError(f"{folder} was begun with another base or space; copy the study under another file name")
+    return search
+
+
+def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, FileLock] | None:
+    """A trial to run: one whose process died, else a new one, while fewer than `trials` are there."""
+    with FileLock(RUNS / study.name / ".lock"):
+        known = search.get_trials(deepcopy=False)
+        for frozen in known:
+            if frozen.state == TrialState.RUNNING and (lock := _try_lock(study, frozen.number)):
+                return Trial(search, frozen._trial_id), lock
+        if len(known) >= trials:
+            return None
+        # one seed per trial: a sampler seeded once per process would draw trial 0 again after every restart
+        search.sampler = optuna.samplers.TPESampler(seed=study.seed * 100_003 + len(known), n_startup_trials=8,
+                                                    constant_liar=True)
+        trial = search.ask()
+        return trial, _try_lock(study, trial.number)
+
+
+def _try_lock(study: Study, number: int) -> FileLock | None:
+    """Held as long as a process works on the trial; the system frees it when that process dies."""
+    lock = FileLock(RUNS / study.name / f".trial_{number:04d}.lock")
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+        return lock
+    return None
+
+
+def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
+    values = study.suggest(trial)
+    config = study.configure(values, f"trial_{trial.number:04d}")
+    print(f"trial {trial.number}: " + " ".join(f"{key}={_short(value)}" for key, value in values.items()), flush=True)
+    try:
+        metrics = experiment.run_experiment(config, fold=str(study.folds), device=device,
+                                            observers=[_Reporter(trial, config.train.epochs)])
+    except StopRun:
+        search.tell(trial, state=TrialState.PRUNED)
+        print(f"trial {trial.number}: pruned")
+    except Diverged as problem:
+        search.tell(trial, state=TrialState.FAIL)
+        print(f"trial {trial.number}: {problem}")
+    else:
+        search.tell(trial, metrics["oof"]["kept"]["score"])
+        print(f"trial {trial.number}: {metrics['metric']} {metrics['oof']['kept']['score']:.4f}")
+
+
+class _Reporter:
+    """Tells Optuna every epoch's score. Epochs count on through the folds, so that a trial is always compared with
+    others at the same epoch of the same fold."""
+
+    def __init__(self, trial: Trial, epochs: int):
+        self.trial, self.epochs, self.fold, self.last = trial, epochs, 0, 0
+
+    def step(self, event, images: int) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        step = self.fold * self.epochs + row["epoch"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
+            self.trial.report(row["val_score"], step)
+        if self.trial.should_prune():
+            raise StopRun
+
+    def finish(self, truth, probabilities) -> None:
+        pass
+
+    def close(self) -> None:
+        self.fold += 1
+
+
+def _conclude(study: Study, search: optuna.Study, device: str) -> None:
+    complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise UserError(f"no trial of {study.name} came to its end; ask for more with --trials")
+    best = search.best_trial
+    ended = search.get_trials(deepcopy=False)
+    print(f"\n{len(complete)} of {len(ended)} trials complete. Best: trial {best.number}, {best.value:.4f} on folds "
+          f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it")
+    for key, value in best.params.items():
+        print(f"  {key}={_short(value)}")
+    for key, share in _importances(search).items():
+        print(f"  importance {share:.2f}  {key}")
+    with FileLock(RUNS / study.name / ".confirm.lock"):
+        verdict = _confirm(study, best, device)
+    print(verdict)
+    path = Path("configs/studies") / f"{study.name}.winner.yaml"
+    _write_winner(study, best, verdict, path)
+    print(f"wrote {path}; next: python train.py -c {path}")
+
+
+def _importances(search: optuna.Study) -> dict[str, float]:
+    try:
+        return optuna.importance.get_param_importances(search)
+    except (ValueError, RuntimeError):  # too few trials, or all scores equal
+        return {}
+
+
+def _confirm(study: Study, best: FrozenTrial, device: str) -> str:
+    """The winner against the base on folds the study did not look at, image by image."""
+    tables = []
+    for values, name in ((best.params, f"trial_{best.number:04d}"), ({}, "base")):
+        config = study.configure(values, name)
+        print(f"{config.name} on folds {study.confirm}", flush=True)
+        experiment.run_experiment(config, fold=str(study.confirm), device=device)
+        tables.append(_hits(RUNS / config.name, study.confirm))
+    gain = tables[0] - tables[1]
+    draws = np.random.default_rng(0).choice(gain, (RESAMPLES, len(gain))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    word = "inside the noise" if low <= 0 <= high else "outside the noise"
+    return (f"on folds {study.confirm}: winner {tables[0].mean():.4f}, base {tables[1].mean():.4f}, difference "
+            f"{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] in accuracy on {len(gain)} images, {word}")
+
+
+def _hits(path: Path, folds: str | int) -> np.ndarray:
+    """Right or wrong per image of those folds, in the order of ids."""
+    run = read_run(path)
+    parts = [read_predictions(run.fold(fold).path / f"{run.config.train.keep}.csv", run.classes)
+             for fold in expand(str(folds))]
+    hits = [(part[list(run.classes)].idxmax(axis=1) == part["label"]).sort_index().to_numpy(float) for part in parts]
+    return np.concatenate(hits)
+
+
+def _write_winner(study: Study, best: FrozenTrial, verdict: str, path: Path) -> None:
+    tree = {"extends": os.path.relpath(study.base, path.parent), **study.tree(best.params)}
+    header = (f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
+              f"(optimistic).\n# {verdict}\n# python train.py -c {path}\n")
+    write_atomic(path, header + yaml.safe_dump(tree, sort_keys=False))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+

@@ -1,0 +1,37 @@
+"""Shared by the tests: a tiny drawn competition, and an empty workplace to run the programs in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["WANDB_MODE"] = "disabled"  # no test may reach a network; those of W&B itself ask for offline
+os.environ.pop("WANDB_API_KEY", None)
+HOUSE = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(HOUSE))
+
+# 24 px and timm's smallest network: every promise of a training holds there too, in seconds
+SMALL = ["data.root=input/tiny", "data.size=24", "folds.k=3", "train.batch=8", "train.precision=fp32", "log.wandb=off",
+         "model.name=test_efficientnet", "train.epochs=2"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """48 training images of 8 classes and 8 test images."""
+    from comp.data.demo import draw_competition
+    root = tmp_path_factory.mktemp("drawn") / "tiny"
+    draw_competition(root, per_class=6, test=8)
+    return root
+
+
+@pytest.fixture
+def workplace(tiny: Path, tmp_path: Path, monkeypatch) -> Path:
+    """A copy of configs/ and of the tiny competition, as the current directory."""
+    shutil.copytree(HOUSE / "configs", tmp_path / "configs")
+    shutil.copytree(tiny, tmp_path / "input" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from comp.engine.fit import Epoch, State, Step, fit
+from comp.engine.losses import make_loss
+from comp.engine.mix import Mix
+from comp.engine.optim import make_optimizer, make_schedule
+from comp.zoo.build import build_model
+
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (40, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(40) % 4
+PLAIN = make_loss("cross_entropy", label_smoothing=0.0, weights=None, focal_gamma=0.0)
+
+
+def plain_network() -> nn.Module:
+    """No BatchNorm, no dropout: what a batch is cut into must not matter."""
+    torch.manual_seed(1)
+    layers = nn.Conv2d(3, 8, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)
+    return nn.Sequential(*layers).double()
+
+
+def noisy_network() -> nn.Module:
+    torch.manual_seed(1)
+    return build_model("sharif_deep_efficientnet", 4, dropout=0.5, drop_path=0.3)
+
+
+def prepare(images):
+    return images.permute(0, 3, 1, 2).float().sub(128).div(64)
+
+
+def prepare_double(images):
+    return prepare(images).double()
+
+
+def start(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> State:
+    return State(model, make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
+                 torch.amp.GradScaler("cpu", enabled=False), ModelEmaV3(model, ema, use_warmup=True) if ema else None)
+
+
+def train(state: State, *, images: int = 40, batch: int = 8, epochs: int = 2, prepare=prepare_double, loss=PLAIN,
+          schedule="constant", warmup: float = 0.0, **changes):
+    steps = -(-images // batch)
+
+    def batches(wanted: range):
+        for step in wanted:
+            rows = slice(step % steps * batch, min((step % steps + 1) * batch, images))
+            yield IMAGES[rows], LABELS[rows]
+    lr_at = make_schedule(schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1,
+                          patience=1)
+    for event in fit(state, batches, epochs=epochs, steps_per_epoch=steps, prepare=prepare, loss=loss, lr_at=lr_at,
+                     device=CPU, precision="fp32", stream=(7, 0), **changes):
+        if isinstance(event, Epoch):
+            state.history.append({"val_loss": 1.0, "train_loss": event.train_loss, "lr": event.lr})
+        yield event
+
+
+def weights(state: State) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in state.model.state_dict().values()])
+
+
+@pytest.mark.parametrize("images", [40, 37, 35])
+def test_a_batch_of_8_is_4_batches_of_2_accumulated_also_when_the_last_group_is_smaller(images):
+    once, in_parts = start(plain_network()), start(plain_network())
+    list(train(once, images=images, batch=8))
+    list(train(in_parts, images=images, batch=2, accumulate=4))
+    assert torch.allclose(weights(once), weights(in_parts), rtol=0, atol=1e-12)
+
+
+def test_without_accumulation_they_differ():
+    once, in_parts = start(plain_network()), start(plain_network())
+    list(train(once, batch=8))
+    list(train(in_parts, batch=2))
+    assert not torch.allclose(weights(once), weights(in_parts), atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, schedule):
+    """BatchNorm, dropout, stochastic depth, mixup, EMA: all of it, bit for bit, from every yield."""
+    def run(state):
+        return train(state, prepare=prepare, pause=-1, accumulate=accumulate, schedule=schedule, warmup=0.3,
+                     mix=Mix(0.4, 1.0, 0, 4))
+    whole = start(noisy_network(), ema=0.9)
+    saved = []
+    for _ in run(whole):
+        buffer = io.BytesIO()
+        torch.save(whole.state_dict(), buffer)
+        saved.append(buffer.getvalue())
+    assert len(saved) >= 6
+    for snapshot in saved[:-1]:
+        resumed = start(noisy_network(), ema=0.9)
+        resumed.load_state_dict(torch.load(io.BytesIO(snapshot), weights_only=True))
+        list(run(resumed))
+        assert torch.equal(weights(resumed), weights(whole))
+        assert all(torch.equal(a, b) for a, b in zip(resumed.ema.module.state_dict().values(),
+                                                    whole.ema.module.state_dict().values(), strict=True))
+        assert resumed.history == whole.history
+
+
+def test_a_training_stopped_between_its_last_batch_and_its_validation_yields_that_epoch_again():
+    state = start(plain_network())
+    events = train(state)
+    first = next(event for event in events if isinstance(event, Epoch))
+    state.history.clear()
+    again = start(plain_network())
+    again.load_state_dict(copy.deepcopy(state.state_dict()))
+    assert next(train(again)) == first
+
+
+def test_events_tell_epoch_step_rate_and_loss():
+    events = list(train(start(plain_network()), pause=-1))
+    assert [event.step for event in events] == list(range(1, 11))
+    assert [type(event) for event in events] == ([Step] * 4 + [Epoch]) * 2
+    assert events[4].images == 40 and events[4].lr == 1e-2
+
+
+def test_draws_depend_on_seed_and_fold_alone():
+    def end(stream):
+        state = start(noisy_network())
+        torch.manual_seed(stream[0] * 100)  # what ran before does not matter
+        list(fit(state, lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps), epochs=1, steps_per_epoch=2,
+                 prepare=prepare, loss=PLAIN, lr_at=lambda *_: 0.01, device=CPU, precision="fp32", stream=stream))
+        return weights(state)
+    assert torch.equal(end((1, 0)), end((1, 0)))
+    assert not torch.equal(end((1, 0)), end((1, 1)))
+    assert not torch.equal(end((1, 0)), end((2, 0)))
+
+
+def test_ema_is_the_running_mean_it_says():
+    state = start(plain_network(), ema=0.5)
+    mean = {name: value.clone() for name, value in state.model.state_dict().items()}
+    step = 0
+    for event in train(state, pause=-1, epochs=1):
+        step = event.step
+        decay = min(0.5, 1 - (1 + step - 1) ** (-2 / 3)) if step > 1 else 0.0
+        mean = {name: decay * mean[name] + (1 - decay) * value for name, value in state.model.state_dict().items()}
+    assert step == 5 and state.evaluated is state.ema.module
+    for name, value in state.ema.module.state_dict().items():
+        assert torch.allclose(value, mean[name], atol=1e-10), name
+
+
+def test_the_first_update_is_the_formula_of_sgd_with_the_clipped_gradient():
+    state = start(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).double(), "momentum")
+    before = copy.deepcopy(state.model)
+    PLAIN(before(prepare_double(IMAGES[:8])), LABELS[:8]).mean().backward()
+    gradient = before[1].weight.grad
+    norm = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
+    event = next(train(state, pause=-1, clip=0.5, epochs=1))
+    expected = before[1].weight - event.lr * (gradient * min(1.0, 0.5 / norm) + 0.01 * before[1].weight)
+    assert norm > 0.5 and torch.allclose(state.model[1].weight, expected, atol=1e-8)
+
+
+def test_a_loss_that_is_no_number_ends_the_training():
+    with pytest.raises(FloatingPointError, match="nan"):
+        list(train(start(plain_network()), loss=lambda logits, targets: logits.sum(1) * float("nan")))
+
+
+def test_mix_is_a_pure_function_of_the_seed_and_keeps_targets_honest():
+    images, labels = prepare(IMAGES[:9]), LABELS[:9]
+    for mix in (Mix(0.4, 0.0, 0, 4), Mix(0.0, 1.0, 0, 4)):
+        a, targets = mix(images.clone(), labels, 5)
+        b, _ = mix(images.clone(), labels, 5)
+        assert torch.equal(a, b) and not torch.equal(a, mix(images.clone(), labels, 6)[0])
+        assert torch.allclose(targets.sum(1), torch.ones(9))
+        assert torch.equal(a[8], images[8]) and targets[8, labels[8]] == 1  # timm mixes pairs; the odd one stays
+
+
+def test_mixup_blends_pixels_as_it_blends_targets():
+    images = torch.zeros(2, 3, 4, 4)
+    images[1] = 1.0
+    mixed, targets = Mix(1.0, 0.0, 0, 2)(images, torch.tensor([0, 1]), 3)
+    assert torch.allclose(mixed[0].mean(), targets[0, 1]) and torch.allclose(mixed[1].mean(), targets[1, 1])
+
+
+def test_mixing_ends_at_its_epoch():
+    mix = Mix(0.2, 0.0, 40, 8)
+    assert mix.active(39) and not mix.active(40)
+    assert not Mix(0.0, 0.0, 0, 8).active(0)
