@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,8 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
 
 def _set_aside(path: Path) -> None:
     """--restart loses nothing: the old files move to runs/.replaced/."""
-    aside = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    aside.mkdir(parents=True, exist_ok=True)
+    aside = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    aside.mkdir(parents=True)
     for file in path.iterdir():
         if file.name != ".lock":
             file.rename(aside / file.name)
@@ -150,16 +151,16 @@ def find_runs(wanted: Iterable[str]) -> list[Run]:
     """Runs by name, path or quoted pattern, each once, in the order asked."""
     known = {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
              if path.relative_to(RUNS).parts[0] not in APART}
-    found: dict[str, Path] = {}
+    found: dict[Path, Path] = {}  # by where it really is: a name and a path may mean the same run
     for text in wanted:
         name = text.rstrip("/").removeprefix(f"{RUNS}/")
-        matches = [name] if name in known else fnmatch.filter(known, name)
+        matches = [known[match] for match in ([name] if name in known else fnmatch.filter(known, name))]
         if not matches and (Path(text) / "run.json").is_file() and name.partition("/")[0] not in APART:
-            found[text] = Path(text)
-        elif not matches:
+            matches = [Path(text)]
+        if not matches:
             there = nearest(name, known) if known else "; none is trained yet: python train.py"
             raise UserError(f"there is no run {text}{there}")
-        found |= {match: known[match] for match in matches}
+        found |= {path.resolve(): path for path in matches}
     return [read_run(path) for path in found.values()]
 
 

@@ -12,8 +12,14 @@ FEED = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "device": CPU, "precisi
 
 
 def models(count: int = 1):
+    """Their BatchNorm statistics have seen the images: an untouched network says nearly the same of every picture."""
     torch.manual_seed(0)
-    return [build_model("sharif_deep_efficientnet", 8).train() for _ in range(count)]
+    made = [build_model("sharif_deep_efficientnet", 8).train() for _ in range(count)]
+    with torch.no_grad():
+        for model in made:
+            for _ in range(30):
+                model(normalise(IMAGES, FEED["mean"], FEED["std"], CPU))
+    return made
 
 
 def test_pixels_are_normalised_as_everybody_does():
@@ -39,7 +45,7 @@ def test_a_view_is_the_prediction_of_the_turned_picture():
     flipped = predict([model], [IMAGES.flip(2)], views=["identity"], **FEED)[0, 0]
     turned = predict([model], [torch.rot90(IMAGES, 1, (1, 2))], views=["identity"], **FEED)[0, 0]
     assert np.allclose(views[1], flipped, atol=1e-6) and np.allclose(views[2], turned, atol=1e-6)
-    assert not np.allclose(views[0], views[1], atol=1e-6)
+    assert not np.allclose(views[0], views[1], atol=1e-5)
 
 
 def test_many_models_look_at_one_decode_and_are_left_as_they_were():

@@ -29,8 +29,8 @@ def square_for(size: int, fit: str, crop: int | None) -> Square:
 
 @dataclass(frozen=True)
 class Cache:
-    """An array (count, side, side, 3) of uint8 on disk. Each row is mapped when asked for and let go after: pages
-    of one big map would count as this process's memory and grow with the number of images."""
+    """An array (count, side, side, 3) of uint8 on disk. Each row is mapped, copied and let go: the pages of one big
+    map would count as this process's memory and grow with the number of images."""
     file: Path
     count: int
     side: int
@@ -41,7 +41,7 @@ class Cache:
     def __getitem__(self, row: int) -> np.ndarray:
         size = self.side * self.side * 3
         header = self.file.stat().st_size - self.count * size
-        return np.memmap(self.file, np.uint8, "r", header + int(row) * size, (self.side, self.side, 3))
+        return np.array(np.memmap(self.file, np.uint8, "r", header + int(row) * size, (self.side, self.side, 3)))
 
 
 def load_cache(dataset: str, images: Sequence[Image], square: Square) -> Cache:

@@ -49,10 +49,12 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
             raise UserError(f"{path} does not match {dataset.root}: it {what} {len(odd)} images, "
                             f"such as {min(odd)}; {again}")
     moved = sorted(image for image, label in there.items() if listed[image] != label)
-    if moved or about["image_list_sha256"] != dataset.fingerprint():
+    if moved:
         raise UserError(f"{path} does not match {dataset.root}: {len(moved)} images changed their label, "
-                        f"such as {next(iter(moved), '?')}; {again}")
-    if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]):
+                        f"such as {moved[0]}; {again}")
+    if not isinstance(about, dict) or about.get("image_list_sha256") != dataset.fingerprint():
+        raise UserError(f"{path.with_suffix('.json')} was written for another split; {again}")
+    if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1:
         raise UserError(f"{path} names an image twice or has a fold that is no number; restore it")
     return table
 

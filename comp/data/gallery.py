@@ -23,8 +23,8 @@ def draw_gallery(dataset: Dataset, policy: str, square: Square, size: int, colum
     for label in dataset.classes:
         images = [image for image in dataset.train if image.label == label]
         chosen = images[seed % len(images)]
-        pixels = resize(square(read_image(chosen.path)), size)
-        rows.append([pixels, *(augment(pixels, seed * columns + column) for column in range(columns))])
+        pixels = square(read_image(chosen.path))
+        rows.append([resize(pixels, size), *(augment(pixels, size, seed * columns + i) for i in range(columns))])
     return _sheet(rows, dataset.classes, size)
 
 

@@ -43,7 +43,7 @@ class TrainingSet:
         last = index == self.steps_per_epoch - 1
         places = range(index * self.batch, len(self.rows) if last else (index + 1) * self.batch)
         chosen = self._order(epoch)[places.start:places.stop]
-        pixels = [self.policy(resize(self.images[self.rows[item]], self.size), self._seed(epoch, place))
+        pixels = [self.policy(self.images[self.rows[item]], self.size, self._seed(epoch, place))
                   for item, place in zip(chosen, places, strict=True)]
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[chosen])
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Sample:
     layout: str = "csv"            # csv, records ([{...}]) or map ({id: label})
     newline: str = "\n"
     bom: bool = False
+    numeric: tuple[bool, ...] = ()  # JSON: which columns hold numbers and not text
 
     @property
     def ids(self) -> list[str]:
@@ -48,7 +50,7 @@ def read_sample(path: Path) -> Sample:
     try:
         text = raw.decode("utf-8-sig")
         sample = _from_json(json.loads(text)) if path.suffix == ".json" else _from_csv(text, raw)
-    except (ValueError, csv.Error, IndexError, TypeError, AttributeError):
+    except (ValueError, csv.Error, LookupError, TypeError, AttributeError):
         raise UserError(f"{path} is not a readable submission file") from None
     if len(sample.columns) < 2 or not sample.rows or any(len(row) != len(sample.columns) for row in sample.rows):
         raise UserError(f"{path} must have an id column, one or more label columns and rows of that length")
@@ -65,9 +67,12 @@ def _from_csv(text: str, raw: bytes) -> Sample:
 
 def _from_json(content: Any) -> Sample:
     if isinstance(content, dict):
-        return Sample(("id", "label"), tuple((id, str(label)) for id, label in content.items()), "map")
-    columns = tuple(content[0])
-    return Sample(columns, tuple(tuple(str(row[column]) for column in columns) for row in content), "records")
+        layout, columns, rows = "map", ("id", "label"), list(content.items())
+    else:
+        layout, columns = "records", tuple(content[0])
+        rows = [tuple(row[column] for column in columns) for row in content]
+    numeric = tuple(all(isinstance(value, int | float) for value in column) for column in zip(*rows, strict=True))
+    return Sample(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
 
 
 def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
@@ -75,17 +80,18 @@ def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
     images = _match_ids(sample.ids, list(predictions.index))
     values = predictions.loc[images, list(dataset.classes)].to_numpy()
     answers = _answers(sample, values, dataset)
-    return Sample(sample.columns, tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)),
-                  sample.layout, sample.newline, sample.bom)
+    return replace(sample, rows=tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)))
 
 
 def _match_ids(ids: Sequence[str], images: Sequence[str]) -> list[str]:
-    by_name = {image: image for image in images}
-    for image in images:
-        by_name.setdefault(str(Path(image).with_suffix("")), image)
+    stems = [str(Path(image).with_suffix("")) for image in images]
+    times = Counter(stems)
+    by_name = {stem: image for stem, image in zip(stems, images, strict=True) if times[stem] == 1}
+    by_name |= {image: image for image in images}
     absent = [id for id in ids if id not in by_name]
     if absent:
-        raise UserError(f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}; "
+        both = " (two have that name)" if absent[0] in times else ""
+        raise UserError(f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}{both}; "
                         f"put those images under test/ or mend the sample")
     return [by_name[id] for id in ids]
 

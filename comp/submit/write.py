@@ -33,18 +33,7 @@ def _render(sample: Sample) -> bytes:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator=sample.newline).writerows([sample.columns, *sample.rows])
         return (b"\xef\xbb\xbf" if sample.bom else b"") + text.getvalue().encode()
-    if sample.layout == "map":
-        return json.dumps({id: _plain(label) for id, label in sample.rows}, indent=1).encode()
-    return json.dumps([{column: value if index == 0 else _plain(value)
-                        for index, (column, value) in enumerate(zip(sample.columns, row, strict=True))}
-                       for row in sample.rows], indent=1).encode()
-
-
-def _plain(text: str) -> int | float | str:
-    """Numbers are numbers in JSON, names are text."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    rows = [[json.loads(value) if number else value for value, number in zip(row, sample.numeric, strict=True)]
+            for row in sample.rows]
+    content = dict(rows) if sample.layout == "map" else [dict(zip(sample.columns, row, strict=True)) for row in rows]
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()

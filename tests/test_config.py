@@ -1,0 +1,273 @@
+"""A config says what it means, names its run by what differs, and answers a mistake with the right key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from comp.cli import DEFAULT_CONFIG
+from comp.config import Config, load, merge, parse_overrides, read_tree
+from comp.errors import UserError
+from comp.yaml12 import parse_scalar, read_yaml
+
+HOUSE = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.relative_to(HOUSE).as_posix() for path in (HOUSE / "configs").rglob("*.yaml"))
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch):
+    """Write configs below an empty workplace: `written("a/b.yaml", text)` is configs/a/b.yaml."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str = "") -> Path:
+        path = Path("configs") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+    return write
+
+
+# ---- YAML 1.2 ----
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("off", "off"), ("on", "on"), ("no", "no"), ("yes", "yes"), ("y", "y"), ("True", "True"), ("NULL", "NULL"),
+    ("true", True), ("false", False), ("null", None), ("~", None), ("", None),
+    ("1e-3", 0.001), ("1E3", 1000.0), (".5", 0.5), ("-2.", -2.0), ("010", 10), ("-7", -7), ("1_000", "1_000"),
+    ("12:30:00", "12:30:00"), ("2024-01-01", "2024-01-01"), ("0,1,2", "0,1,2"), ("[0, on]", [0, "on"]),
+])
+def test_a_scalar_is_what_yaml_1_2_says(text, value):
+    read = parse_scalar(text)
+    assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(("text", "complaint"), [
+    ("train: {epochs: 3}\nloss: {}\ntrain: {batch: 8}\n", "the key train stands twice"),
+    ("train: {epochs: 3, epochs: 4}\n", "the key epochs stands twice"),
+    ("train: {epochs: 3\n", "not readable YAML in line"),
+    ("? [a, b]\n: 1\n", "not readable YAML in line 1"),
+    ("!!python/object/apply:os.getcwd []\n", "not readable YAML"),
+    ("- a\n- b\n", "must hold keys and values"),
+    ("just words\n", "must hold keys and values"),
+])
+def test_a_file_that_is_no_config_is_refused_by_name(written, text, complaint):
+    path = written("odd.yaml", text)
+    with pytest.raises(UserError, match=f"^{path}.*{complaint}"):
+        load(path)
+
+
+def test_a_missing_config_names_the_nearest(written):
+    written("recipes/ema.yaml")
+    with pytest.raises(UserError, match=r"no config configs/recipe/ema.yaml; did you mean configs/recipes/ema.yaml\?"):
+        load("configs/recipe/ema.yaml")
+
+
+# ---- one parent ----
+
+def test_a_chain_of_parents_merges_maps_deeply_and_replaces_lists(written):
+    written("root.yaml", "train: {epochs: 9, batch: 7}\nmodel: {kwargs: {widths: [1, 2, 3], se: true}}\n")
+    written("sub/middle.yaml", "extends: ../root.yaml\ntrain: {batch: 8}\nmodel: {kwargs: {widths: [4]}}\n")
+    leaf, = load(written("sub/leaf.yaml", "extends: middle.yaml\noptim: {lr: 1e-2}\n"))
+    assert (leaf.train.epochs, leaf.train.batch, leaf.optim.lr) == (9, 8, 0.01)
+    assert leaf.model.kwargs == {"widths": [4], "se": True}
+
+
+def test_a_circle_of_parents_is_refused(written):
+    written("a.yaml", "extends: b.yaml\n")
+    written("b.yaml", "extends: a.yaml\n")
+    with pytest.raises(UserError, match=r"a\.yaml extends itself"):
+        load("configs/a.yaml")
+
+
+@pytest.mark.parametrize(("child", "kwargs"), [
+    ("model: {name: resnet18}", {}),
+    ("model: {name: resnet18, kwargs: {stem_width: 8}}", {"stem_width": 8}),
+    ("model: {name: pinto_cnn}", {"se": False}),
+    ("model: {dropout: 0.1}", {"se": False}),
+    ("train: {epochs: 2}", {"se": False}),
+])
+def test_a_new_model_drops_the_kwargs_of_the_old_one(written, child, kwargs):
+    written("parent.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
+    config, = load(written("child.yaml", f"extends: parent.yaml\n{child}\n"))
+    assert config.model.kwargs == kwargs
+
+
+def test_merging_changes_neither_side():
+    below, above = {"a": {"x": 1}, "b": [1]}, {"a": {"y": 2}, "b": [2]}
+    assert merge(below, above) == {"a": {"x": 1, "y": 2}, "b": [2]}
+    assert (below, above) == ({"a": {"x": 1}, "b": [1]}, {"a": {"y": 2}, "b": [2]})
+
+
+# ---- overrides ----
+
+OVERRIDES = ["model.name=resnet18", "model.kwargs.stem_width=8", "optim.lr=3e-4"]
+
+
+def test_the_order_of_overrides_changes_neither_the_config_nor_its_name(written):
+    path = written("base.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
+    there, back = load(path, OVERRIDES), load(path, OVERRIDES[::-1])
+    assert there == back
+    assert there[0].name == "base+model.kwargs.stem_width=8+model.name=resnet18+optim.lr=0.0003"
+
+
+def test_the_last_of_two_overrides_of_a_key_holds():
+    assert parse_overrides(["optim.lr=1", "optim.lr=2"]) == {"optim": {"lr": 2}}
+
+
+@pytest.mark.parametrize("text", ["epochs", "=3", "train epochs=3", "train..epochs=3", "--epochs=3", "optim.lr=["])
+def test_an_override_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UserError, match="cannot read"):
+        parse_overrides([text])
+
+
+@pytest.mark.parametrize(("override", "wrong", "hint"), [
+    ("optim.lrr=1", "optim.lrr", "did you mean optim.lr?"),
+    ("lr=1", "lr", "there is: optim.lr"),
+    ("train.lr=1", "train.lr", "did you mean optim.lr?"),
+    ("epochs=3", "epochs", "did you mean train.epochs?"),
+    ("trian.epochs=3", "trian", "did you mean train?"),
+    ("seed=3", "seed", "there is: folds.seed, train.seed"),
+    ("train.batch_size=3", "train.batch_size", "did you mean train.batch?"),
+    ("model.kwarg.se=false", "model.kwarg", "did you mean model.kwargs?"),
+    ("loss.smoothing=0.1", "loss.smoothing", "did you mean loss.label_smoothing?"),
+])
+def test_an_unknown_key_names_the_nearest_right_one(written, override, wrong, hint):
+    path = written("base.yaml")
+    with pytest.raises(UserError, match=re.escape(f"{path}: unknown key {wrong}; {hint}")):
+        load(path, [override])
+
+
+@pytest.mark.parametrize(("override", "key", "value"), [
+    ("train.epochs=0", "train.epochs", "0"),
+    ("train.epochs=2.5", "train.epochs", "2.5"),
+    ("train.epochs=ten", "train.epochs", "'ten'"),
+    ("train.epochs.x=3", "train.epochs", "{'x': 3}"),
+    ("optim.lr=-1", "optim.lr", "-1"),
+    ("optim.lr=true", "optim.lr", "True"),
+    ("optim.lr=.inf", "optim.lr", "'.inf'"),
+    ("model.pretrained=on", "model.pretrained", "'on'"),
+    ("model.pretrained=1", "model.pretrained", "1"),
+    ("model.kwargs=5", "model.kwargs", "5"),
+    ("model=resnet18", "model", "'resnet18'"),
+    ("loss.name=hinge", "loss.name", "'hinge'"),
+    ("data.workers=some", "data.workers", "'some'"),
+    ("train.ema=1", "train.ema", "1"),
+    ("train.seed=", "train.seed", "None"),
+    ("train.seed=[]", "train.seed", "[]"),
+    ("train.seed=[0, x]", "train.seed", "'x'"),
+])
+def test_a_wrong_value_names_its_key_and_itself(written, override, key, value):
+    path = written("base.yaml")
+    with pytest.raises(UserError, match=rf"{path}: {re.escape(key)} must .*, and is {re.escape(value)}$"):
+        load(path, [override])
+
+
+# ---- names ----
+
+@pytest.mark.parametrize(("path", "name"), [
+    ("main.yaml", "main"), ("recipes/ema.yaml", "recipes/ema"), ("papers/a/b.yaml", "papers/a/b"),
+    ("my-kit/configs/main.yaml", "main")])
+def test_a_run_is_named_by_the_path_below_configs(written, path, name):
+    assert load(written(path))[0].name == name
+    assert load(Path(written(path)).resolve())[0].name == name
+
+
+def test_a_config_elsewhere_is_named_by_its_stem(tmp_path):
+    (tmp_path / "mine.yaml").write_text("train: {epochs: 2}\n")
+    assert load(tmp_path / "mine.yaml")[0].name == "mine"
+
+
+@pytest.mark.parametrize("override", ["train.epochs=7", "model.name=resnet18", "log.wandb=off", "data.workers=3",
+                                      "train.save_every=5", "infer.tta=d4", "train.ema=null", "optim.lr=0.001"])
+def test_an_override_that_makes_no_other_run_adds_nothing_to_the_name(written, override):
+    path = written("base.yaml", "model: {name: resnet18}\ntrain: {epochs: 7}\n")
+    assert load(path, [override])[0].name == "base"
+
+
+@pytest.mark.parametrize("seeds", ["0,1,2", "[0, 1, 2]", "0, 1, 2"])
+def test_several_seeds_make_siblings(written, seeds):
+    siblings = load(written("base.yaml"), [f"train.seed={seeds}", "optim.lr=1"])
+    assert [config.train.seed for config in siblings] == [0, 1, 2]
+    assert [config.name for config in siblings] == [f"base+optim.lr=1.0+train.seed={seed}" for seed in range(3)]
+    assert load(written("seeds.yaml", "train: {seed: [4, 5]}\n"), name="mine")[1].name == "mine+train.seed=5"
+
+
+def test_name_overrules_what_differs(written):
+    assert load(written("base.yaml"), ["train.epochs=3"], name="my/run-1")[0].name == "my/run-1"
+
+
+@pytest.mark.parametrize("name", ["", "../out", "a/../../b", "/tmp/x", "a b", "a//b", "./a", "a/", "~", "a:b"])
+def test_a_name_that_leaves_its_folder_or_needs_quotes_is_refused(written, name):
+    path = written("base.yaml")
+    for ask in (lambda: load(path, name=name), lambda: load(path, [f"name='{name}'"])):
+        with pytest.raises(UserError, match="as a name"):
+            ask()
+
+
+def test_a_long_name_ends_in_a_hash_of_all_of_it(written):
+    path = written("base.yaml")
+    many = [f"model.kwargs.some_rather_long_key_{number}=1" for number in range(6)]
+    long, other = (load(path, [*many, f"train.epochs={epochs}"])[0].name for epochs in (3, 4))
+    assert len(long) == len(other) == 80 and long != other
+    assert re.fullmatch(r"base\+model\.kwargs\..*-[0-9a-f]{8}", long)
+    short = load(path, many[:1])[0].name
+    assert len(short) < 80 and short.endswith("=1")
+
+
+def test_unsafe_characters_stay_out_of_a_name(written):
+    name = load(written("base.yaml"), ["data.root=input/other cells", "model.kwargs.widths=[1, 2]"])[0].name
+    assert name == "base+data.root=input-other-cells+model.kwargs.widths=-1,-2-"
+
+
+# ---- what a run remembers ----
+
+@pytest.mark.parametrize("name", [None, "08", "1e5", "null", "off", "true", "0x10", "a=b,c", "großes/Modell"])
+def test_the_config_a_run_writes_loads_as_itself(written, name):
+    made, = load(written("base.yaml"), [*OVERRIDES, "train.init='010'", "log.wandb=off", "model.kwargs.act='1e-3'"],
+                 name)
+    folder = Path("runs") / made.name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(made.to_yaml(), encoding="utf-8")
+    assert load(folder / "config.yaml") == [made]
+
+
+@pytest.mark.parametrize(("override", "same"), [
+    ("log.wandb=offline", True), ("log.project=mine", True), ("data.workers=7", True), ("train.save_every=1", True),
+    ("infer.tta=d4", True), ("optim.lr=0.5", False), ("data.size=64", False), ("folds.file=a.csv", False),
+    ("model.kwargs.se=false", False), ("train.keep=best", False), ("train.seed=1", False)])
+def test_identity_is_everything_that_changes_the_weights(written, override, same):
+    path = written("base.yaml")
+    assert (load(path)[0].identity() == load(path, [override])[0].identity()) is same
+
+
+def test_a_config_cannot_be_changed_once_made():
+    with pytest.raises(ValueError, match="frozen"):
+        Config(name="x").train.epochs = 3
+
+
+# ---- the configs in the house ----
+
+def test_there_are_configs():
+    assert DEFAULT_CONFIG in CONFIGS and len(CONFIGS) > 10
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_config_in_the_house_loads(path, monkeypatch):
+    monkeypatch.chdir(HOUSE)
+    if path.startswith("configs/studies/") and "extends" not in read_yaml(Path(path)):
+        from comp.study.space import read_study
+        assert read_study(Path(path)).space
+    else:
+        assert all(config.name.startswith(path.removeprefix("configs/").removesuffix(".yaml")) for config in load(path))
+        assert "name" not in read_tree(Path(path)), "a config is named by where it lies"
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_config_in_the_house_asks_a_question_and_tells_its_command(path):
+    lines = (HOUSE / path).read_text(encoding="utf-8").splitlines()
+    header = lines[:next(number for number, line in enumerate(lines) if not line.startswith("#"))]
+    commands = [line.removeprefix("# ") for line in header if re.match(r"# (python|make) ", line)]
+    named = "python train.py" if path == DEFAULT_CONFIG else path
+    assert len(header) > len(commands) >= 1
+    assert any(named in command or command.startswith("make ") for command in commands)

@@ -1,0 +1,110 @@
+"""Scanning a folder gives the classes their order and every image one identity."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comp.data.scan import scan
+from comp.errors import UserError
+
+
+@pytest.fixture
+def tree(tmp_path: Path):
+    """Empty files: scanning reads names only."""
+    def make(*names: str, class_map: object = None) -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        if class_map is not None:
+            text = class_map if isinstance(class_map, str) else json.dumps(class_map)
+            (tmp_path / "class_map.json").write_text(text)
+        return tmp_path
+    return make
+
+
+def test_classes_are_in_alphabetical_order_and_numbered_from_0(tree):
+    dataset = scan(tree("train/b/1.png", "train/a/2.png", "train/c/3.png"))
+    assert (dataset.classes, dataset.numbers) == (("a", "b", "c"), (0, 1, 2))
+    assert [(image.id, image.label) for image in dataset.train] == [("2.png", "a"), ("1.png", "b"), ("3.png", "c")]
+
+
+def test_a_class_map_gives_the_order_and_the_numbers(tree):
+    dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/c/3.png", class_map={"a": 7, "b": 10, "c": 2}))
+    assert (dataset.classes, dataset.numbers) == (("c", "a", "b"), (2, 7, 10))
+
+
+@pytest.mark.parametrize(("class_map", "complaint"), [
+    ({"a": 0}, "disagree about: b"),
+    ({"a": 0, "b": 1, "c": 2}, "disagree about: c"),
+    ({"a": 0, "B": 1}, "disagree about: B, b"),
+    ({"a": 1, "b": 1}, "one number to two classes"),
+    ({"a": 0, "b": "second"}, "map of class name to number"),
+    (["a", "b"], "map of class name to number"),
+    ("{", "map of class name to number"),
+])
+def test_a_class_map_that_does_not_fit_is_refused(tree, class_map, complaint):
+    with pytest.raises(UserError, match=rf"class_map\.json.*{complaint}"):
+        scan(tree("train/a/1.png", "train/b/2.png", class_map=class_map))
+
+
+def test_an_id_is_the_file_name_where_names_are_unique(tree):
+    dataset = scan(tree("train/a/deep/1.png", "train/b/2.png", "test/1.png"))
+    assert dataset.id_form == "name"
+    assert [image.id for image in dataset.train] == ["1.png", "2.png"]
+    assert [(image.id, image.label) for image in dataset.test] == [("1.png", None)]
+
+
+def test_all_ids_are_paths_as_soon_as_one_name_repeats(tree):
+    dataset = scan(tree("train/a/1.png", "train/b/1.png", "train/b/2.png"))
+    assert dataset.id_form == "path"
+    assert [image.id for image in dataset.train] == ["a/1.png", "b/1.png", "b/2.png"]
+
+
+def test_hidden_and_foreign_files_are_no_images(tree):
+    dataset = scan(tree("train/a/1.PNG", "train/a/.2.png", "train/a/notes.txt", "train/.cache/3.png",
+                        "train/a/.thumbnails/4.png", "train/stray.png", "train/b/5.jpeg", "test/.6.png", "test/7.tif"))
+    assert [image.id for image in dataset.train] == ["1.PNG", "5.jpeg"]
+    assert [image.id for image in dataset.test] == ["7.tif"] and dataset.classes == ("a", "b")
+
+
+def test_images_are_in_natural_order(tree):
+    dataset = scan(tree(*(f"train/a/img_{number}.png" for number in (10, 9, 2, 1, 11))))
+    assert [image.id for image in dataset.train] == [f"img_{number}.png" for number in (1, 2, 9, 10, 11)]
+
+
+def test_a_dataset_without_test_images_can_still_be_trained_on(tree):
+    assert scan(tree("train/a/1.png")).test == ()
+
+
+@pytest.mark.parametrize(("names", "complaint"), [
+    ((), "has no train/ folder"),
+    (("test/1.png",), "has no train/ folder"),
+    (("train/1.png",), "holds no images"),
+    (("train/a/notes.txt", "train/b/.1.png"), "holds no images"),
+])
+def test_a_dataset_that_is_none_is_refused(tree, names, complaint):
+    with pytest.raises(UserError, match=complaint):
+        scan(tree(*names))
+
+
+def test_a_missing_dataset_says_where_to_put_it(tmp_path):
+    with pytest.raises(UserError, match=f"no dataset at {tmp_path / 'cells'}; put train/<class>/"):
+        scan(tmp_path / "cells")
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_files(tree):
+    dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/a/3.png"))
+    assert replace(dataset, train=dataset.train[::-1]).fingerprint() == dataset.fingerprint()
+
+
+def test_the_fingerprint_is_of_ids_and_labels_not_of_where_they_lie(tree, tmp_path):
+    before = scan(tree("train/a/1.png", "train/b/2.png")).fingerprint()
+    (tmp_path / "train/a/deep").mkdir()
+    (tmp_path / "train/a/1.png").rename(tmp_path / "train/a/deep/1.png")
+    assert scan(tmp_path).fingerprint() == before
+    (tmp_path / "train/a/deep/1.png").rename(tmp_path / "train/b/1.png")
+    assert scan(tmp_path).fingerprint() != before
