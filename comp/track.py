@@ -105,7 +105,7 @@ class Wandb:
         self._guard(lambda: self.run.summary.update(facts))
 
     def close(self) -> None:
-        self._guard(lambda: self.run.finish(quiet=True))
+        self._guard(lambda: self.run.finish())
         self.run = None
 
     def _guard(self, action, *arguments) -> None:

@@ -55,7 +55,8 @@ def read_image(path: Path) -> np.ndarray:
 def _as_rgb(image: PillowImage.Image) -> PillowImage.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
         deep = np.asarray(image, np.float32)
-        top = 65535.0 if deep.max(initial=0) > 255 else 255.0
+        most = deep.max(initial=0)
+        top = 65535.0 if most > 255 else 1.0 if image.mode == "F" and most <= 1 else 255.0
         image = PillowImage.fromarray((deep * (255.0 / top)).clip(0, 255).astype(np.uint8))
     return image.convert("RGB")
 

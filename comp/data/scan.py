@@ -54,6 +54,9 @@ def scan(root: Path | str) -> Dataset:
     folders = sorted(path.name for path in (root / "train").iterdir()
                      if path.is_dir() and not path.name.startswith("."))
     classes, numbers = _class_order(root / "class_map.json", folders)
+    taken = sorted({"image", "label", "fold"} & set(classes))
+    if taken:
+        raise UserError(f"a class cannot be called {taken[0]}: tables of predictions have a column of that name")
     train = [(path, label) for label in classes for path in _images_below(root / "train" / label)]
     if not train:
         raise UserError(f"{root / 'train'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders")

@@ -20,7 +20,7 @@ from comp.engine.device import choose_device, choose_precision, keep_freed_memor
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
 from comp.metrics import METRICS
-from comp.runs import RUNS, Run, load_checkpoint, open_run
+from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run
 from comp.tables import file_sha256
 from comp.zoo.build import build_model, normalisation
 
@@ -68,9 +68,11 @@ def open_setup(config: Config, device_name: str, restart: bool = False) -> Setup
     table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
     model = new_model(config, len(dataset.classes), pretrained=False)
     cache = load_cache(dataset.name, dataset.train, square_for(config.data.size, config.data.fit, config.data.crop))
-    run = open_run(config, _facts(config, dataset, table, model),
-                   lambda: choose_precision(config.train.precision, model, device, config.data.size,
-                                            config.train.batch), restart)
+    facts = _facts(config, dataset, table, model)
+    if config.train.init:
+        find_init(config.train.init, facts)
+    run = open_run(config, facts, lambda: choose_precision(config.train.precision, model, device, config.data.size,
+                                                           config.train.batch), restart)
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
     return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
 
@@ -94,6 +96,18 @@ def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
     model = config.model
     return build_model(model.name, classes, pretrained=pretrained, dropout=model.dropout, drop_path=model.drop_path,
                        kwargs=model.kwargs)
+
+
+def find_init(name: str, facts: dict[str, Any]) -> Run:
+    """The run to start from, refused where its folds are not ours."""
+    found = find_runs([name])
+    if len(found) > 1:
+        raise UserError(f"train.init: {name} means {len(found)} runs; name one, such as {found[0].name}")
+    other = found[0]
+    if other.about["folds_sha256"] != facts["folds_sha256"]:
+        raise UserError(f"train.init: {other.name} was trained on another split, so its folds have seen images that "
+                        f"the folds here validate on; use a run on {facts['folds_file']}")
+    return other
 
 
 def recipe(config: Config, classes: tuple[str, ...], model: nn.Module, precision: str) -> dict[str, Any]:

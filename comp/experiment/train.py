@@ -24,10 +24,10 @@ from comp.engine.mix import Mix
 from comp.engine.optim import make_optimizer, make_schedule
 from comp.engine.predict import normalise, predict
 from comp.errors import UserError
-from comp.experiment.setup import Setup, new_model, open_debug_setup, open_setup, recipe
+from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup, open_setup, recipe
 from comp.experiment.summary import summarise
 from comp.metrics import METRICS, log_losses, score
-from comp.runs import FoldDir, find_runs, load_checkpoint, process_facts, save_checkpoint
+from comp.runs import FoldDir, load_checkpoint, process_facts, save_checkpoint
 from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, StopRun, wandb_observers
 
@@ -161,10 +161,7 @@ def _new_state(setup: Setup, fold: int | str) -> State:
 
 
 def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
-    [other] = find_runs([setup.config.train.init])
-    if other.about["folds_sha256"] != setup.run.about["folds_sha256"]:
-        raise UserError(f"train.init: {other.name} was trained on another split, so its fold {fold} has seen images "
-                        f"that fold {fold} here validates on; use a run on {setup.run.about['folds_file']}")
+    other = find_init(setup.config.train.init, setup.run.about)
     if not other.fold(fold).done:
         raise UserError(f"train.init: {other.name} has no finished fold {fold}; train that first")
     try:

@@ -67,8 +67,9 @@ def read_study(path: Path) -> Study:
     for key, choice in study.space.items():
         if not choice or (isinstance(choice, Range) and not choice.low < choice.high):
             raise UserError(f"{path}: space.{key} is empty")
-    study.configure({key: choice.low if isinstance(choice, Range) else choice[0]
-                     for key, choice in study.space.items()}, "check")  # wrong keys fail now, not in trial 7
+    for key, choice in study.space.items():  # a wrong key or value fails now, not in trial 7
+        for value in (choice.low, choice.high) if isinstance(choice, Range) else choice:
+            study.configure({key: value}, "check")
     return study
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import yaml
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -25,6 +24,7 @@ from comp.runs import RUNS, read_run
 from comp.study.space import Study
 from comp.tables import read_predictions, write_atomic
 from comp.track import StopRun
+from comp.yaml12 import render_yaml
 
 
 def tune(study: Study, trials: int, device: str = "auto") -> None:
@@ -89,7 +89,7 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
     print(f"trial {trial.number}: " + " ".join(f"{key}={_short(value)}" for key, value in values.items()), flush=True)
     try:
         metrics = experiment.run_experiment(config, fold=str(study.folds), device=device,
-                                            observers=[_Reporter(trial, config.train.epochs)])
+                                            observers=[Reporter(trial, config.train.epochs)])
     except StopRun:
         search.tell(trial, state=TrialState.PRUNED)
         print(f"trial {trial.number}: pruned")
@@ -101,7 +101,7 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
         print(f"trial {trial.number}: {metrics['metric']} {metrics['oof']['kept']['score']:.4f}")
 
 
-class _Reporter:
+class Reporter:
     """Tells Optuna every epoch's score. Epochs count on through the folds, so that a trial is always compared with
     others at the same epoch of the same fold."""
 
@@ -136,8 +136,11 @@ def _conclude(study: Study, search: optuna.Study, device: str) -> None:
           f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it")
     for key, value in best.params.items():
         print(f"  {key}={_short(value)}")
-    for key, share in _importances(search).items():
+    shares = _importances(search)
+    for key, share in shares.items():
         print(f"  importance {share:.2f}  {key}")
+    if not shares:
+        print("  too few trials yet to say which key matters")
     with FileLock(RUNS / study.name / ".confirm.lock"):
         verdict = _confirm(study, best, device)
     print(verdict)
@@ -147,10 +150,12 @@ def _conclude(study: Study, search: optuna.Study, device: str) -> None:
 
 
 def _importances(search: optuna.Study) -> dict[str, float]:
-    try:
-        return optuna.importance.get_param_importances(search)
-    except (ValueError, RuntimeError):  # too few trials, or all scores equal
-        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna warns of too few trials and then calls all keys equal
+        try:
+            return optuna.importance.get_param_importances(search)
+        except (ValueError, RuntimeError, UserWarning):
+            return {}
 
 
 def _confirm(study: Study, best: FrozenTrial, device: str) -> str:
@@ -182,7 +187,7 @@ def _write_winner(study: Study, best: FrozenTrial, verdict: str, path: Path) -> 
     tree = {"extends": os.path.relpath(study.base, path.parent), **study.tree(best.params)}
     header = (f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
               f"(optimistic).\n# {verdict}\n# python train.py -c {path}\n")
-    write_atomic(path, header + yaml.safe_dump(tree, sort_keys=False))
+    write_atomic(path, header + render_yaml(tree))
 
 
 def _short(value: Any) -> str:

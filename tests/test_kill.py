@@ -1,0 +1,50 @@
+"""A training killed at any moment, given again, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import HOUSE, SMALL
+
+COMMAND = [sys.executable, str(HOUSE / "train.py"), "--fold", "0", *SMALL, "model.name=sharif_deep_efficientnet",
+           "model.dropout=0.3", "model.drop_path=0.2", "augment.policy=paper", "augment.mixup=0.2", "train.ema=0.9",
+           "train.accumulate=2", "train.batch=4", "train.save_every=0"]
+
+
+@pytest.mark.parametrize(("kills", "epochs"), [(2, 12), pytest.param(20, 150, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, workplace):
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    subprocess.run([sys.executable, "-m", "comp", "folds", *SMALL], env=environment, check=True)
+    command = [*COMMAND, f"train.epochs={epochs}"]
+    subprocess.run([*command, "--name", "whole"], env=environment, check=True)
+
+    chance = random.Random(kills)
+    saved = Path("runs/killed/fold0/resume.pt")
+    for _ in range(kills):
+        before = saved.stat().st_mtime_ns if saved.is_file() else None
+        process = subprocess.Popen([*command, "--name", "killed"], env=environment)
+        while process.poll() is None and (not saved.is_file() or saved.stat().st_mtime_ns == before):
+            time.sleep(0.01)  # until this process has saved once; then it may die anywhere, in mid-save too
+        time.sleep(chance.uniform(0, 0.6))
+        assert process.poll() is None, "the training ended before it could be killed: it needs more epochs"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, "--name", "killed"], env=environment, check=True)
+
+    whole, killed = (torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True) for name in ("whole", "killed"))
+    assert all(torch.equal(value, killed["state_dict"][key]) for key, value in whole["state_dict"].items())
+    exact = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
+    histories = [pd.read_csv(f"runs/{name}/fold0/history.csv")[exact] for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert Path("runs/whole/fold0/last.csv").read_bytes() == Path("runs/killed/fold0/last.csv").read_bytes()
+    assert not saved.exists() and "goes on from step" in Path("runs/killed/fold0/train.log").read_text()

@@ -1,0 +1,198 @@
+"""The programs as people use them: the whole path once, and every mistake as one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from comp.cli import run_guarded
+from comp.tables import read_json, read_predictions
+from tests.conftest import HOUSE, SMALL
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""
+    def call(program: str, *arguments: str):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        module = importlib.import_module({"train.py": "train", "infer.py": "infer"}.get(program, "comp.__main__"))
+        status = run_guarded(module.main)
+        return status, *capfd.readouterr()
+    return call
+
+
+def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(HOUSE)})
+
+
+def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
+    assert run("comp", "data", "check", *SMALL)[0] == 0
+    assert run("comp", "folds", *SMALL)[0] == 0
+    assert "is there and the same" in run("comp", "folds", *SMALL)[1]
+    status, out, err = run("train.py", "--name", "tiny", *SMALL)
+    assert (status, err) == (0, "")
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("CV 0.") and "±" in last and "OOF" in last and last.endswith("next: python infer.py tiny")
+    assert run("train.py", "--name", "tiny", *SMALL)[1].count("already done") == 3
+
+    oof = read_predictions(Path("runs/tiny/predictions/identity/oof.csv"), sorted(os.listdir("input/tiny/train")))
+    folds = pd.read_csv("folds/tiny.csv").set_index("image")
+    assert set(oof.index) == set(folds.index)
+    assert (oof["fold"] == folds.loc[oof.index, "fold"]).all() and (oof["label"] == folds.loc[oof.index, "label"]).all()
+    metrics = read_json(Path("runs/tiny/metrics.json"))
+    right = oof[sorted(set(oof["label"]))].idxmax(axis=1) == oof["label"]
+    assert metrics["complete"] and metrics["oof"]["kept"]["score"] == pytest.approx(right.mean())
+
+    status, out, _ = run("infer.py", "tiny", "--tta", "d4")
+    assert status == 0 and "OOF accuracy" in out and "true test accuracy" in out
+    sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
+    assert pd.read_csv(sent)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
+    assert sent.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
+    views = [read_predictions(folder / "test.csv", list(oof.columns[2:]))
+             for folder in sorted(Path("runs/tiny/predictions").iterdir())]
+    best = sum(views).to_numpy().argmax(1)
+    assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(sent).to_numpy())
+
+
+def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workplace, run):
+    run("comp", "folds", *SMALL)
+    assert "(folds 1 only)" in run("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
+    status, out, err = run("infer.py", "part")
+    assert status == 0 and err == "warning: part lacks fold 0, 2; going on without it\n"
+    assert "no CV" in run("train.py", "--name", "all", "--fold", "full", *SMALL)[1]
+    status, out, err = run("infer.py", "all", "--fold", "full")
+    assert status == 0 and "there is no CV" in out and Path("submissions/all+full.csv").is_file()
+    before = np.loadtxt("submissions/part.csv", dtype=str)
+    run("train.py", "--name", "part", "--fold", "0", *SMALL)
+    run("infer.py", "part")
+    assert read_json(Path("submissions/part.json"))["members"][0]["weights_sha256"].keys() == {"0", "1"}
+    assert len(np.loadtxt("submissions/part.csv", dtype=str)) == len(before)
+
+
+def test_siblings_debug_and_init(workplace, run):
+    run("comp", "folds", *SMALL)
+    assert "runs/debug/deep_efficientnet" in run("train.py", "--debug", "--fold", "0", *SMALL)[1]
+    assert run("infer.py", "debug/*")[0] == 2
+    status, _, _ = run("train.py", "--fold", "0", "--name", "two", *SMALL, "train.seed=0,1")
+    assert status == 0 and sorted(os.listdir("runs"))[-2:] == ["two+train.seed=0", "two+train.seed=1"]
+    status, _, _ = run("train.py", "--fold", "0", "--name", "on", *SMALL, "train.init=two+train.seed=0")
+    assert status == 0
+    run("comp", "folds", *SMALL, "folds.seed=1", "folds.file=folds/other.csv")
+    status, _, err = run("train.py", "--fold", "0", *SMALL, "train.init=two+train.seed=0", "folds.file=folds/other.csv")
+    assert status == 2 and "another split" in err
+
+
+def test_early_stopping_keeps_the_best_and_says_it_is_optimistic(workplace, run):
+    run("comp", "folds", *SMALL)
+    stop = [*SMALL, "train.epochs=30", "train.patience=2", "train.monitor=loss", "train.keep=best", "optim.lr=0.1"]
+    out = run("train.py", "--fold", "0", "--name", "stop", *stop)[1]
+    history = pd.read_csv("runs/stop/fold0/history.csv")
+    about = read_json(Path("runs/stop/fold0/fold.json"))
+    assert "optimistic" in out and len(history) < 30
+    assert about["best_epoch"] == history["val_loss"].idxmin() + 1 == len(history) - 2
+
+
+MISTAKES = {
+    "an unknown verb": (["comp", "dta"], "there is no verb 'dta'"),
+    "an unknown sub-verb": (["comp", "data", "chek"], "did you mean data check"),
+    "an unknown flag": (["train.py", "--flod", "0"], "unrecognized arguments: --flod"),
+    "an unknown flag of infer": (["infer.py", "--tt", "d4"], "unrecognized arguments: --tt"),
+    "a bad choice": (["infer.py", "--tta", "d8"], "invalid choice: 'd8'"),
+    "an unknown key": (["train.py", "train.epoch=3"], "did you mean train.epochs"),
+    "a bad value": (["train.py", "train.epochs=many"], "train.epochs must be a valid integer"),
+    "no key=value": (["train.py", "epochs"], "an override is key=value"),
+    "an unknown model": (["train.py", *SMALL, "model.name=resnet81"], "did you mean resnet"),
+    "a wrong model argument": (["train.py", *SMALL, "model.kwargs.see=true"], "does not take 'see'"),
+    "an unknown policy": (["train.py", *SMALL, "augment.policy=heavvy"], "did you mean heavy"),
+    "an unknown optimiser": (["train.py", *SMALL, "optim.name=adamww"], "did you mean adamw"),
+    "an unknown metric": (["train.py", *SMALL, "train.metric=acuracy"], "did you mean accuracy"),
+    "a malformed fold": (["train.py", *SMALL, "--fold", "0-4"], "cannot read the folds"),
+    "an absent fold": (["train.py", *SMALL, "--fold", "7"], "there is no fold 7"),
+    "a missing config": (["train.py", "-c", "configs/dmeo.yaml"], "did you mean configs/demo.yaml"),
+    "a missing dataset": (["train.py", "data.root=input/nothing"], "there is no dataset at input/nothing"),
+    "an absent device": (["train.py", *SMALL, "--device", "cuda:9"], "--device cuda:9 is not there"),
+    "a missing run": (["infer.py", "nothing"], "there is no run nothing"),
+    "no run at all": (["infer.py"], "there is no run deep_efficientnet"),
+    "an init that is not there": (["train.py", *SMALL, "train.init=nothing"], "there is no run nothing"),
+    "a missing study": (["comp", "tune", "configs/studies/no.yaml"], "there is no config"),
+    "a bad number of trials": (["comp", "tune", "configs/studies/regularisation.yaml", "--trials", "0"], "--trials"),
+    "more folds than images": (["comp", "folds", *SMALL, "folds.k=7"], "fewer than the 7 folds"),
+    "another split": (["comp", "folds", *SMALL, "folds.seed=7"], "--force"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_to_do(mistake, workplace, run):
+    words, expected = MISTAKES[mistake]
+    run("comp", "folds", *SMALL)
+    before = sorted(path for path in workplace.rglob("*") if "runs/.cache" not in str(path))
+    status, _, err = run(*words)
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err
+    left = [path for path in sorted(workplace.rglob("*")) if "runs/.cache" not in str(path) and path not in before]
+    assert [path for path in left if path.suffix not in (".lock", "") and "studies" not in str(path)] == []
+
+
+def test_bad_files_are_one_line_too(workplace, run):
+    def fails(expected: str, *words: str) -> None:
+        status, _, err = run(*words)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
+
+    run("comp", "folds", *SMALL)
+    train = ["train.py", "--name", "x", "--fold", "0", *SMALL]
+    victim = next(Path("input/tiny/train/monocyte").iterdir())
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:len(whole) // 2])
+    fails(victim.name, *train)
+    fails(victim.name, "comp", "folds", *SMALL, "folds.file=folds/new.csv")
+    assert not Path("folds/new.csv").exists() and not Path("runs/x/run.json").exists()
+    victim.write_bytes(whole)
+    spare = Path("input/tiny/train/monocyte/new.jpg")
+    spare.write_bytes(whole)
+    fails("does not match", *train)
+    spare.unlink()
+
+    assert run(*train)[0] == 0
+    fails("train.epochs=2, and this asks for 3", *train, "train.epochs=3")
+    weights = Path("runs/x/fold0/weights.pt")
+    saved = weights.read_bytes()
+    for broken in (saved[:1000], b"not a checkpoint"):
+        weights.write_bytes(broken)
+        fails("truncated or not a checkpoint", "infer.py", "x")
+    assert not Path("submissions/x.csv").exists()
+    weights.write_bytes(saved)
+    sample = Path("input/tiny/sample_submission.csv")
+    sample.write_text(sample.read_text() + "img_99.jpg,0\n")
+    fails("img_99.jpg", "infer.py", "x")
+    Path("folds/tiny.csv").write_text("image,fold\n")
+    fails("must begin with the columns", "train.py", "--name", "y", *SMALL)
+    assert run("train.py", "--restart", "--name", "x", *SMALL)[0] == 2  # still refused: the split comes first
+
+
+def test_what_a_shell_sees_is_one_line_and_2(workplace):
+    done = shell(str(HOUSE / "train.py"), "train.epoch=3", cwd=workplace)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_and_the_command_goes_on_after(workplace, run, monkeypatch):
+    run("comp", "folds", *SMALL)
+    train = ["train.py", "--name", "full", "--fold", "0", *SMALL, "train.save_every=0", "train.epochs=40"]
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file above 200 kB: as a disk that fills up
+    try:
+        status, _, err = run(*train)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and "resume.pt" in err
+    assert not list(workplace.rglob("*.tmp"))
+    assert run(*train)[0] == 0

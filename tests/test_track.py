@@ -1,0 +1,132 @@
+"""W&B with its real client, offline; what it wrote is read back from its log."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from comp.cli import run_guarded
+from comp.tables import HISTORY, read_json
+from comp.track import wandb_mode
+from tests.conftest import SMALL
+
+
+def records(file: Path):
+    """W&B's file is a LevelDB log (blocks of 32 KiB; crc, length, type before each piece) of protobuf messages."""
+    from wandb.proto import wandb_internal_pb2
+    raw, place, parts = file.read_bytes(), 7, b""
+    while place + 7 <= len(raw):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", raw[place:place + 7])
+        parts += raw[place + 7:place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last piece
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def as_dict(items) -> dict:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def train(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    return run_guarded(importlib.import_module("train").main)
+
+
+@pytest.fixture
+def prepared(workplace, monkeypatch):
+    from comp.__main__ import main
+    monkeypatch.setattr(sys, "argv", ["comp", "folds", *SMALL])
+    assert run_guarded(main) == 0
+    monkeypatch.delenv("WANDB_MODE")
+    return workplace
+
+
+def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared, monkeypatch):
+    assert train(monkeypatch, "--name", "mirror", *SMALL, "log.wandb=offline") == 0
+    found = {}
+    for file in Path("runs/mirror/wandb").rglob("offline-run-*/*.wandb"):
+        written = list(records(file))
+        [run] = [record.run for record in written if record.WhichOneof("record_type") == "run"][:1]
+        found[run.display_name] = (run, written)
+    assert sorted(found) == ["mirror-fold0", "mirror-fold1", "mirror-fold2", "mirror-summary"]
+
+    run, written = found["mirror-fold1"]
+    assert (run.project, run.run_group, run.job_type) == ("tiny", "mirror", "train")
+    config = {}
+    for record in written:
+        if record.WhichOneof("record_type") == "config":
+            config |= as_dict(record.config.update)
+        if record.WhichOneof("record_type") == "run":
+            config |= as_dict(record.run.config.update)
+    assert config["optim"]["lr"] == 1e-3 and config["data"]["size"] == 24
+    rows = [as_dict(record.history.item) for record in written if record.WhichOneof("record_type") == "history"]
+    epochs = [row for row in rows if "epoch" in row and "val_loss" in row]
+    import pandas as pd
+    for row, (_, kept) in zip(epochs, pd.read_csv("runs/mirror/fold1/history.csv").iterrows(), strict=True):
+        assert set(HISTORY) <= set(row)
+        assert row["val_loss"] == pytest.approx(kept["val_loss"]) and row["epoch"] == kept["epoch"]
+    assert any("confusion" in key for row in rows for key in row)
+
+    run, written = found["mirror-summary"]
+    summary = {}
+    for record in written:
+        if record.WhichOneof("record_type") == "summary":
+            summary |= as_dict(record.summary.update)
+    metrics = read_json(Path("runs/mirror/metrics.json"))
+    assert run.job_type == "summary"
+    assert summary["mean"] == pytest.approx(metrics["mean"]) and summary["sd"] == pytest.approx(metrics["sd"])
+    assert summary["oof"] == pytest.approx(metrics["oof"]["kept"]["score"])
+
+
+@pytest.mark.parametrize("where", ["init", "log", "finish"])
+def test_when_wandb_fails_training_goes_on_with_one_warning(where, prepared, monkeypatch, capfd):
+    import wandb
+
+    class Broken:
+        summary: dict = {}  # noqa: RUF012
+
+        def define_metric(self, *_, **__): ...
+
+        def log(self, *_):
+            if where == "log":
+                raise RuntimeError("the service is down")
+
+        def finish(self):
+            if where == "finish":
+                raise RuntimeError("the service is down")
+
+    def init(**_):
+        if where == "init":
+            raise RuntimeError("the service is down")
+        return Broken()
+    monkeypatch.setattr(wandb, "init", init)
+    capfd.readouterr()
+    assert train(monkeypatch, "--name", "alone", "--fold", "0", *SMALL, "log.wandb=online") == 0
+    err = capfd.readouterr().err
+    assert err.count("warning: W&B failed") == 1 and err.count("\n") == 1
+    assert read_json(Path("runs/alone/fold0/fold.json"))["status"] == "done"
+
+
+def test_auto_is_online_with_a_key_and_off_without(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert wandb_mode("auto") == "off"
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password 0123\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    assert wandb_mode("auto") == "online"
+    (tmp_path / ".netrc").unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "0123")
+    assert wandb_mode("auto") == "online"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert (wandb_mode("auto"), wandb_mode("off")) == ("offline", "off")
