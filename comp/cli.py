@@ -37,6 +37,9 @@ def run_guarded(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted: give the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (UserError, OSError) as problem:
         if os.environ.get("COMP_TRACEBACK") == "1":
             raise

@@ -235,7 +235,8 @@ def _drawing_plan(count: int, first_index: int = 0) -> list[tuple[str, int]]:
 
 
 def _draw_files(paths: list[Path], plan: list[tuple[str, int]], seed: int, title: str) -> None:
-    for path, (name, index) in tqdm(list(zip(paths, plan, strict=True)), desc=title, unit="img"):
+    for path, (name, index) in tqdm(list(zip(paths, plan, strict=True)), desc=title, unit="img",
+                                    disable=None, leave=False):
         picture = _draw_image(KINDS[name], np.random.default_rng([seed, index]))
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
