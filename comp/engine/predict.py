@@ -31,7 +31,9 @@ def predict(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, vie
     for batch in batches:
         images = normalise(batch, mean, std, device)
         with autocast(device, precision):
-            logits = [[model(VIEWS[view].apply(images)) for view in views] for model in models]
+            # a turned picture has the strides of neither layout; laid out anew, convolutions stay on their fast path
+            turned = [VIEWS[view].apply(images).contiguous(memory_format=torch.channels_last) for view in views]
+            logits = [[model(view) for view in turned] for model in models]
         parts.append(torch.stack([torch.stack(row) for row in logits]).float().softmax(-1).cpu())
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
