@@ -65,7 +65,7 @@ class FoldDir:
 
     @property
     def done(self) -> bool:
-        return self.about().get("status") == "done"
+        return self.about().get("status") == "done" and self.weights.is_file()
 
     def lock(self) -> FileLock:
         """Held while training: a second process with the same command must not write here too."""

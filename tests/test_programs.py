@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workplac
     run("comp", "folds", *SMALL)
     assert "(folds 1 only)" in run("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
     status, out, err = run("infer.py", "part")
-    assert status == 0 and err == "warning: part lacks fold 0, 2; going on without it\n"
+    assert status == 0 and err == "warning: part lacks fold 0, 2; made without it\n"
     assert "no CV" in run("train.py", "--name", "all", "--fold", "full", *SMALL)[1]
     status, out, err = run("infer.py", "all", "--fold", "full")
     assert status == 0 and "there is no CV" in out and Path("submissions/all+full.csv").is_file()
@@ -168,7 +169,8 @@ def test_bad_files_are_one_line_too(workplace, run):
         weights.write_bytes(broken)
         fails("truncated or not a checkpoint", "infer.py", "x")
     assert not Path("submissions/x.csv").exists()
-    weights.write_bytes(saved)
+    weights.unlink()  # as the error advises
+    assert run(*train)[0] == 0 and weights.read_bytes() == saved
     sample = Path("input/tiny/sample_submission.csv")
     sample.write_text(sample.read_text() + "img_99.jpg,0\n")
     fails("img_99.jpg", "infer.py", "x")
@@ -186,13 +188,15 @@ def test_what_a_shell_sees_is_one_line_and_2(workplace):
 def test_a_full_disk_is_one_line_and_the_command_goes_on_after(workplace, run, monkeypatch):
     run("comp", "folds", *SMALL)
     train = ["train.py", "--name", "full", "--fold", "0", *SMALL, "train.save_every=0", "train.epochs=40"]
-    import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file above 200 kB: as a disk that fills up
-    try:
-        status, _, err = run(*train)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and "resume.pt" in err
-    assert not list(workplace.rglob("*.tmp"))
+    for room, file in ((200_000, "runs/.cache"), (None, ""), (200_000, "runs/full/fold0/resume.pt")):
+        # no file above 200 kB, as on a disk that is full: first the cache cannot be written, then a save
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room or soft, hard))
+        try:
+            status, _, err = run(*train) if room else run("train.py", "--debug", "--fold", "0", *SMALL)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert status == (2 if room else 0)
+        assert not room or (err.startswith("error: ") and err.count("\n") == 1 and file in err), err
+        assert not list(workplace.rglob("*.tmp")) and not list(workplace.rglob("*.part"))
     assert run(*train)[0] == 0

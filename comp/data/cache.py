@@ -78,9 +78,10 @@ def _build(folder: Path, images: Sequence[Image], square: Square) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.rename(folder)
-    except BaseException:
+    except OSError as problem:  # a full disk, say
+        raise OSError(problem.errno, problem.strerror, str(folder)) from problem
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def _decode(image: Image, square: Square) -> np.ndarray:

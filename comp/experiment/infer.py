@@ -18,7 +18,7 @@ from comp.experiment.predict import predict_run
 from comp.experiment.summary import arrays, source
 from comp.metrics import interval, score
 from comp.runs import Run
-from comp.submit.sample import fill, find_sample
+from comp.submit.sample import check_sample, fill, find_sample
 from comp.submit.write import write_submission
 from comp.tables import read_csv
 
@@ -30,13 +30,10 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
     _check_members(members)
     dataset = scan(first.config.data.root)
     sample = find_sample(dataset)
+    check_sample(sample, dataset)  # before the minutes of predicting
     chosen = [tta or member.config.infer.tta for member in members]
     oof, test = [], []
     for member, views in zip(members, chosen, strict=True):
-        missing = sorted(set(member.about["folds"]) - set(member.folds_done()))
-        if missing and not full:
-            print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; going on without it",
-                  file=sys.stderr)
         made = predict_run(member, TTA[views], device=device, full=full)
         oof += [blend.mean(made.oof, member.classes)] if made.oof else []
         test.append(blend.mean(made.test, member.classes))
@@ -52,9 +49,19 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
         print("trained on everything: there is no CV")
     _score_test(dataset, first, blend.mean(test, first.classes))
     path = write_submission(name or _name(members, tta, full), filled, facts)
+    if not full:
+        _warn_of_gaps(members)
     print(f"wrote {path}: {len(filled.rows)} rows, the mean of {', '.join(member.name for member in members)} "
           f"(views: {', '.join(sorted(set(chosen)))})")
     return path
+
+
+def _warn_of_gaps(members: Sequence[Run]) -> None:
+    for member in members:
+        missing = sorted(set(member.about["folds"]) - set(member.folds_done()))
+        if missing:
+            print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; made without it",
+                  file=sys.stderr)
 
 
 def _check_members(members: Sequence[Run]) -> None:

@@ -83,6 +83,12 @@ def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
     return replace(sample, rows=tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)))
 
 
+def check_sample(sample: Sample, dataset: Dataset) -> None:
+    """Every mistake `fill` would find, before there is anything to fill in."""
+    nothing = pd.DataFrame(0.0, index=[image.id for image in dataset.test], columns=list(dataset.classes))
+    fill(sample, nothing, dataset)
+
+
 def _match_ids(ids: Sequence[str], images: Sequence[str]) -> list[str]:
     stems = [str(Path(image).with_suffix("")) for image in images]
     times = Counter(stems)
