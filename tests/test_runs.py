@@ -237,13 +237,15 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
 
 # ---- folds ----
 
-def test_a_fold_is_done_when_it_says_so_and_remembers_what_it_was_told():
+def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
     run = made()
     assert run.folds_done() == [] and run.fold(1).about() == {}
     run.fold(1).mark("running", device="cpu")
     assert not run.fold(1).done
     run.fold(1).mark("done", epochs=3)
     run.fold("full").mark("done")
+    assert run.folds_done() == []
+    run.fold(1).weights.write_bytes(b"weights")
     assert run.folds_done() == [1] and run.fold(1).about() == {"status": "done", "device": "cpu", "epochs": 3}
 
 
