@@ -24,7 +24,7 @@ class StopRun(Exception):
 
 class Observer(Protocol):
     def step(self, event: Step, images: int) -> None: ...
-    def epoch(self, row: dict[str, Any]) -> None: ...
+    def epoch(self, fold: int | str, row: dict[str, Any]) -> None: ...
     def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None: ...
     def close(self) -> None: ...
 
@@ -37,17 +37,16 @@ class Console:
         self.bar = tqdm(total=epochs * images_per_epoch, initial=done, unit="img", desc=f"fold {fold}",
                         disable=None, leave=False, dynamic_ncols=True, smoothing=0.05)
         self.images_per_epoch, self.score = images_per_epoch, None
-        self.fold = fold
 
     def step(self, event: Step, images: int) -> None:
         self._move(event.epoch * self.images_per_epoch + images, loss=event.loss, lr=event.lr)
 
-    def epoch(self, row: dict[str, Any]) -> None:
+    def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         self.score = row["val_score"]
         self._move(row["epoch"] * self.images_per_epoch, loss=row["train_loss"], lr=row["lr"])
         scored = "" if row["val_score"] is None else \
             f"  val {row['val_loss']:.4f}  {self.metric} {row['val_score']:.4f}"
-        self.say(f"fold {self.fold}  epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}  "
+        self.say(f"fold {fold}  epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}  "
                  f"loss {row['train_loss']:.4f}{scored}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} img/s  "
                  f"{row['seconds']:.0f} s")
 
@@ -91,7 +90,7 @@ class Wandb:
     def step(self, event: Step, images: int) -> None:
         pass
 
-    def epoch(self, row: dict[str, Any]) -> None:
+    def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         self._guard(lambda: self.run.log({key: value for key, value in row.items() if value is not None}))
 
     def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None:

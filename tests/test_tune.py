@@ -104,15 +104,14 @@ def test_epochs_are_reported_fold_after_fold_and_a_hopeless_trial_stops(monkeypa
     from comp.track import StopRun
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
     good = study.ask()
-    reporter = Reporter(good, epochs=2)
-    for _ in range(2):
+    for fold in (1, 3):
+        reporter = Reporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
         for epoch in (1, 2):
-            reporter.epoch({"epoch": epoch, "val_score": 0.9})
-        reporter.close()
+            reporter.epoch(fold, {"epoch": epoch, "val_score": 0.9})
     study.tell(good, 0.9)
     assert study.get_trials()[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9, 4: 0.9}
     with pytest.raises(StopRun):
-        Reporter(study.ask(), epochs=2).epoch({"epoch": 1, "val_score": 0.1})
+        Reporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -82,7 +82,6 @@ class Progress:
     state: State
     best: Snapshot | None = None
     last: Snapshot | None = None
-    seconds: float = 0.0
     saved: float = field(default_factory=time.monotonic)
 
     def save(self, place: FoldDir) -> None:
@@ -127,7 +126,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                 probabilities = validate() if len(val_rows) else None
                 _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device)
                 for observer in watching:
-                    observer.epoch(state.history[-1])
+                    observer.epoch(fold, state.history[-1])
             else:
                 for observer in watching:
                     observer.step(event, state.images)

@@ -89,7 +89,7 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
     print(f"trial {trial.number}: " + " ".join(f"{key}={_short(value)}" for key, value in values.items()), flush=True)
     try:
         metrics = experiment.run_experiment(config, fold=str(study.folds), device=device,
-                                            observers=[Reporter(trial, config.train.epochs)])
+                                            observers=[Reporter(trial, expand(str(study.folds)), config.train.epochs)])
     except StopRun:
         search.tell(trial, state=TrialState.PRUNED)
         print(f"trial {trial.number}: pruned")
@@ -102,20 +102,19 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
 
 
 class Reporter:
-    """Tells Optuna every epoch's score. Epochs count on through the folds, so that a trial is always compared with
-    others at the same epoch of the same fold."""
+    """Tells Optuna every epoch's score. Epochs count on through the study's folds, so that a trial is always compared
+    with others at the same epoch of the same fold, also when a restart skipped the folds already done."""
 
-    def __init__(self, trial: Trial, epochs: int):
-        self.trial, self.epochs, self.fold, self.last = trial, epochs, 0, 0
+    def __init__(self, trial: Trial, folds: list[int], epochs: int):
+        self.trial, self.folds, self.epochs = trial, folds, epochs
 
     def step(self, event, images: int) -> None:
         pass
 
-    def epoch(self, row: dict[str, Any]) -> None:
-        step = self.fold * self.epochs + row["epoch"]
+    def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
-            self.trial.report(row["val_score"], step)
+            self.trial.report(row["val_score"], self.folds.index(fold) * self.epochs + row["epoch"])
         if self.trial.should_prune():
             raise StopRun
 
@@ -123,7 +122,7 @@ class Reporter:
         pass
 
     def close(self) -> None:
-        self.fold += 1
+        pass
 
 
 def _conclude(study: Study, search: optuna.Study, device: str) -> None:
