@@ -114,6 +114,16 @@ def test_epochs_are_reported_fold_after_fold_and_a_hopeless_trial_stops(monkeypa
         Reporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
 
 
+def test_importances_name_the_key_that_matters_once_there_are_trials_enough():
+    from comp.study.tune import importances
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: trial.suggest_float("matters", 0, 1) + 0 * trial.suggest_float("idle", 0, 1), 9)
+    assert importances(study) == {}
+    study.optimize(lambda trial: trial.suggest_float("matters", 0, 1) + 0 * trial.suggest_float("idle", 0, 1), 20)
+    shares = importances(study)
+    assert shares["matters"] > 0.8 and sum(shares.values()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (("optim.lr:", "optim.lrr:"), "did you mean optim.lr"),
     (("high: 1e-2", "high: 1e-5"), "space.optim.lr is empty"),

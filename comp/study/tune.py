@@ -135,7 +135,7 @@ def _conclude(study: Study, search: optuna.Study, device: str) -> None:
           f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it")
     for key, value in best.params.items():
         print(f"  {key}={_short(value)}")
-    shares = _importances(search)
+    shares = importances(search)
     for key, share in shares.items():
         print(f"  importance {share:.2f}  {key}")
     if not shares:
@@ -148,13 +148,14 @@ def _conclude(study: Study, search: optuna.Study, device: str) -> None:
     print(f"wrote {path}; next: python train.py -c {path}")
 
 
-def _importances(search: optuna.Study) -> dict[str, float]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Optuna warns of too few trials and then calls all keys equal
-        try:
-            return optuna.importance.get_param_importances(search)
-        except (ValueError, RuntimeError, UserWarning):
-            return {}
+def importances(search: optuna.Study) -> dict[str, float]:
+    """Each key's share of the spread of scores; nothing below ten trials, where it would be a guess."""
+    if len(search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < 10:
+        return {}
+    try:
+        return optuna.importance.get_param_importances(search)
+    except (ValueError, RuntimeError):  # all scores equal
+        return {}
 
 
 def _confirm(study: Study, best: FrozenTrial, device: str) -> str:
