@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +101,25 @@ def test_early_stopping_keeps_the_best_and_says_it_is_optimistic(workplace, run)
     about = read_json(Path("runs/stop/fold0/fold.json"))
     assert "optimistic" in out and len(history) < 30
     assert about["best_epoch"] == history["val_loss"].idxmin() + 1 == len(history) - 2
+
+
+RECIPES = sorted(path.stem for path in (HOUSE / "configs" / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("init", "pretrained")])  # tested above
+def test_every_recipe_trains(recipe, workplace, run):
+    run("comp", "folds", *SMALL)
+    small = [override for override in SMALL if "precision" not in override or recipe != "fp16"]
+    # its own network where the recipe is about that network
+    small = [override for override in small if "model.name" not in override or recipe not in ("no_se", "resnet18")]
+    status, out, err = run("train.py", "-c", f"configs/recipes/{recipe}.yaml", "--debug", "--fold", "0", *small)
+    assert (status, err) == (0, "") and out.strip().endswith("works; nothing in it counts")
+
+
+def test_data_show_draws_a_row_per_class(workplace, run):
+    status, out, _ = run("comp", "data", "show", *SMALL, "--columns", "3", "--out", "sheet.png")
+    height, width = cv2.imread("sheet.png").shape[:2]
+    assert status == 0 and "sheet.png" in out and height > 8 * 24 and width > 4 * 24
 
 
 MISTAKES = {

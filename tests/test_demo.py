@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from comp.data.demo import draw_competition
+from comp.data.images import read_image, resize
+from comp.data.scan import scan
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_same_seed_draws_the_same_competition(tiny, tmp_path):
+    draw_competition(tmp_path / "again", per_class=6, test=8)
+    assert digests(tmp_path / "again") == digests(tiny)
+    draw_competition(tmp_path / "other", per_class=6, test=8, seed=1)
+    assert digests(tmp_path / "other") != digests(tiny)
+
+
+def test_it_is_a_competition_like_the_real_one(tiny):
+    dataset = scan(tiny)
+    assert Counter(image.label for image in dataset.train) == dict.fromkeys(dataset.classes, 6)
+    assert {read_image(image.path).shape for image in dataset.train} == {(363, 360, 3)}
+    sample, truth = (pd.read_csv(tiny / name) for name in ("sample_submission.csv", "test_labels.csv"))
+    assert list(sample.columns) == ["image", "label"] and set(sample["image"]) == {i.id for i in dataset.test}
+    assert set(truth["image"]) == set(sample["image"]) and set(truth["label"]) <= set(dataset.classes)
+    assert max(Counter(digests(tiny / "train").values()).values()) == 2  # one picture is there twice, on purpose
+
+
+def test_names_do_not_tell_the_class(tiny):
+    numbers = {image.id: int(image.id[5:-4]) for image in scan(tiny).train}
+    first_half = [image.label for image in scan(tiny).train if numbers[image.id] <= 24]
+    assert len(set(first_half)) >= 6
+
+
+def test_a_killed_drawing_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2, "imencode", fail)
+        patch.setattr(cv2, "imwrite", fail)
+        with pytest.raises(KeyboardInterrupt):
+            draw_competition(tmp_path / "demo", per_class=2, test=2)
+    assert not (tmp_path / "demo").exists()
+    draw_competition(tmp_path / "demo", per_class=2, test=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_linear_classifier_on_raw_pixels_does_not_solve_it(tmp_path):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    draw_competition(tmp_path / "demo", test=8)
+    dataset = scan(tmp_path / "demo")
+    pixels = np.array([resize(read_image(image.path), 32).ravel() for image in dataset.train], np.float32)
+    labels = [image.label for image in dataset.train]
+    scores = [cross_val_score(make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300)), pixels, labels,
+                              cv=StratifiedKFold(3, shuffle=True, random_state=0)).mean() for c in (0.001, 0.1)]
+    assert 0.3 < max(scores) < 0.8
