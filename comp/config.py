@@ -1,8 +1,6 @@
-"""A run's every choice, typed: YAML with one parent, dotted overrides, and an error that names the right key.
+"""From a file, its parents and the command line to the configs of runs, each with a name that says what differs.
 
     load("configs/deep_efficientnet.yaml", ["optim.lr=3e-4"])  ->  [Config]      one per value of train.seed
-
-This module checks types and ranges. A name (model, policy, optimiser) is checked by the room that owns it.
 """
 
 from __future__ import annotations
@@ -11,132 +9,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from comp.errors import UserError, nearest
-from comp.yaml12 import parse_scalar, read_yaml, render_yaml
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Data(Section):
-    root: str = "input/blood-cells"                     # its last part is the dataset's name
-    size: Annotated[int, Field(ge=8)] = 224             # side of the square the model sees
-    crop: Count | None = None                           # centre crop in source pixels, before anything else
-    fit: Literal["squash", "crop", "pad"] = "squash"
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-
-
-class Folds(Section):
-    k: Annotated[int, Field(ge=2)] = 5
-    seed: Annotated[int, Field(ge=0)] = 42
-    file: str | None = None                             # default: folds/<dataset>.csv
-
-
-class Augment(Section):
-    policy: str = "paper"
-    mixup: NotNegative = 0.0                            # alpha of the Beta distribution; 0 is off
-    cutmix: NotNegative = 0.0
-    mix_off_epoch: Annotated[int, Field(ge=0)] = 0      # from this epoch on images stay whole; 0 is never
-
-
-class Model(Section):
-    name: str = "sharif_deep_efficientnet"
-    pretrained: bool = False
-    dropout: Fraction | None = None                     # None: the model's own default
-    drop_path: Fraction | None = None
-    kwargs: dict[str, Any] = {}                         # the only free map; timm refuses what it does not know
-
-
-class Loss(Section):
-    name: Literal["cross_entropy", "focal"] = "cross_entropy"
-    label_smoothing: Fraction = 0.0
-    class_weights: Literal["none", "balanced"] = "none"
-    focal_gamma: NotNegative = 2.0
-
-
-class Optim(Section):
-    name: str = "adamw"                                 # any timm optimiser
-    lr: Positive = 1e-3
-    weight_decay: NotNegative = 1e-4
-    decay_all: bool = False                             # true: biases and norms decay too
-    momentum: Fraction = 0.9
-    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    clip: Positive | None = None
-    clip_mode: Literal["norm", "value", "agc"] = "norm"
-
-
-class Schedule(Section):
-    name: Literal["cosine", "constant", "step", "plateau"] = "cosine"
-    warmup_epochs: NotNegative = 0.0
-    min_lr: NotNegative = 1e-6
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1    # step and plateau: the factor of each drop
-    step_epochs: Count = 10                             # step: epochs between drops
-    patience: Count = 3                                 # plateau: epochs without a lower validation loss
-
-
-class Train(Section):
-    epochs: Count = 50
-    batch: Count = 32
-    accumulate: Count = 1
-    seed: Annotated[int, Field(ge=0)] = 42              # `0,1,2` makes sibling runs
-    metric: str = "accuracy"
-    keep: Literal["last", "best"] = "last"
-    patience: Count | None = None                       # stop after so many epochs without a better one
-    monitor: Literal["score", "loss"] = "score"         # what makes an epoch better, for patience and keep: best
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    balanced: bool = False                              # draw every class equally often
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    init: str | None = None                             # start fold k from fold k of this run
-    save_every: NotNegative = 60.0                      # seconds between saves
-
-
-class Infer(Section):
-    tta: Literal["none", "flips", "d4"] = "none"
-
-
-class Log(Section):
-    wandb: Literal["off", "offline", "online", "auto"] = "auto"
-    project: str | None = None                          # default: the dataset's name
-
-
-class Config(Section):
-    name: str
-    data: Data = Data()
-    folds: Folds = Folds()
-    augment: Augment = Augment()
-    model: Model = Model()
-    loss: Loss = Loss()
-    optim: Optim = Optim()
-    schedule: Schedule = Schedule()
-    train: Train = Train()
-    infer: Infer = Infer()
-    log: Log = Log()
-
-    @property
-    def dataset(self) -> str:
-        return Path(self.data.root).name
-
-    @property
-    def folds_file(self) -> Path:
-        return Path(self.folds.file or f"folds/{self.dataset}.csv")
-
-    def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run, flat: everything but how it is logged, saved, loaded or read out."""
-        flat = _flatten(self.model_dump(exclude={"name", "log", "infer"}))
-        return {key: value for key, value in flat.items() if key not in ("data.workers", "train.save_every")}
-
-    def to_yaml(self) -> str:
-        return render_yaml(self.model_dump())
+from comp.schema import Config, flatten
+from comp.yaml12 import parse_scalar, read_yaml
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), name: str | None = None) -> list[Config]:
@@ -214,7 +93,7 @@ def _validate(tree: dict[str, Any], source: str | Path) -> Config:
 
 
 def _known_keys() -> list[str]:
-    keys = list(_flatten(Config(name="x").model_dump()))
+    keys = list(flatten(Config(name="x").model_dump()))
     return [*(key for key in keys if key != "name"), "model.kwargs"]
 
 
@@ -225,13 +104,6 @@ def _nearest_key(key: str, known: list[str]) -> str:
     same_section = [k for k in known if section and k.startswith(f"{section}.")]
     sections = sorted({k.partition(".")[0] for k in known}) if not section else []
     return nearest(key, same_leaf or same_section or [*known, *sections])
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat
 
 
 def _siblings(tree: dict[str, Any]):

@@ -34,8 +34,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from comp import config as configs
-from comp.config import Config
 from comp.errors import UserError, nearest
+from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
 
 RUNS = Path("runs")

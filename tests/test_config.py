@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from comp.cli import DEFAULT_CONFIG
-from comp.config import Config, load, merge, parse_overrides, read_tree
+from comp.config import load, merge, parse_overrides, read_tree
 from comp.errors import UserError
+from comp.schema import Config
 from comp.yaml12 import parse_scalar, read_yaml
 
 HOUSE = Path(__file__).resolve().parents[1]

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from comp.config import Config, load
+from comp.config import load
 from comp.errors import UserError
 from comp.runs import FoldDir, Run, find_runs, load_checkpoint, open_run, read_run, save_checkpoint
+from comp.schema import Config
 
 FACTS = {"classes": ["a", "b"], "folds": [0, 1, 2], "folds_sha256": "f" * 64, "folds_file": "folds/cells.csv"}
 

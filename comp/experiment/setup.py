@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-from comp.config import Config
 from comp.data.augment import check_policy
 from comp.data.cache import Cache, load_cache, square_for
 from comp.data.folds import read_folds
@@ -21,6 +20,7 @@ from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
 from comp.metrics import METRICS
 from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run
+from comp.schema import Config
 from comp.tables import file_sha256
 from comp.zoo.build import build_model, normalisation
 

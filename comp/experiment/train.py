@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from timm.utils import ModelEmaV3
 
-from comp.config import Config
 from comp.data.augment import Policy
 from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
@@ -28,6 +27,7 @@ from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup,
 from comp.experiment.summary import summarise
 from comp.metrics import METRICS, log_losses, score
 from comp.runs import FoldDir, load_checkpoint, process_facts, save_checkpoint
+from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, StopRun, wandb_observers
 

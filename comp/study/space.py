@@ -19,8 +19,8 @@ from optuna.trial import Trial
 from pydantic import Field, ValidationError
 
 from comp import config
-from comp.config import Config, Section
 from comp.errors import UserError
+from comp.schema import Config, Section
 from comp.yaml12 import read_yaml
 
 
