@@ -31,7 +31,7 @@ def main() -> None:
     for each in config.load(args.config, args.overrides, args.name):
         metrics = experiment.run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
                                             debug=args.debug)
-        print(experiment.closing_line(metrics))
+        print(experiment.closing_line(metrics, full=args.fold == "full"))
 
 
 if __name__ == "__main__":

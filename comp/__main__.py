@@ -19,12 +19,13 @@ VERBS = {  # verb -> module, imported only when called; what it answers
 
 def main() -> int | None:
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    family = any(verb.startswith(f"{words[0]} ") for verb in VERBS) if words else False
+    if not words or words[0] in ("-h", "--help") or (family and (words[1:] or ["-h"])[0] in ("-h", "--help")):
         print(_overview())
         return 0
     verb = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
     if verb not in VERBS:
-        said = " ".join(words[:2]) if any(known.startswith(f"{words[0]} ") for known in VERBS) else words[0]
+        said = " ".join(words[:2]) if family else words[0]
         raise UserError(f"there is no verb {said!r}{nearest(said, VERBS)} (see python -m comp --help)")
     module = importlib.import_module(VERBS[verb][0])
     parser = Parser(prog=f"python -m comp {verb}", description=module.__doc__)

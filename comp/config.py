@@ -125,11 +125,16 @@ def _name_of(path: Path) -> str:
     return "/".join(parts[-parts[::-1].index("configs"):]) if "configs" in parts else path.stem
 
 
+def check_name(name: str) -> str:
+    """A name becomes a path below runs/ or submissions/, and must stay there."""
+    if not re.fullmatch(r"[\w.+=@,-]+(/[\w.+=@,-]+)*", name) or {".", ".."} & set(name.split("/")):
+        raise UserError(f"cannot use {name!r} as a name; use letters, digits, - _ . + = and / for folders")
+    return name
+
+
 def _named(config: Config, original: Config, name: str | None, seed: int | None) -> Config:
     """Name a run by what differs from its file, whatever order it was typed in; or as `--name` says."""
-    asked = config.name if name is None else name
-    if not re.fullmatch(r"[\w.+=@,-]+(/[\w.+=@,-]+)*", asked) or {".", ".."} & set(asked.split("/")):
-        raise UserError(f"cannot use {asked!r} as a name; use letters, digits, - _ . + = and / for folders")
+    check_name(config.name if name is None else name)
     if name is not None:
         return config.model_copy(update={"name": name if seed is None else f"{name}+train.seed={seed}"})
     old, new = original.identity(), config.identity()

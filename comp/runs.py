@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from comp import config as configs
 from comp.errors import UserError, nearest
@@ -41,6 +41,10 @@ from comp.tables import read_json, write_atomic, write_json
 RUNS = Path("runs")
 SCHEMA = 1
 APART = ("debug", ".cache", ".replaced", "checks")  # below runs/, and no runs anybody looks for
+
+
+class Busy(UserError):
+    """Another process works on this."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,23 @@ class FoldDir:
         file = self.path / "fold.json"
         return read_json(file) if file.is_file() else {}
 
-    def mark(self, status: str, **facts: Any) -> None:
-        write_json(self.path / "fold.json", {**self.about(), "status": status, **facts})
+    def begin(self, **facts: Any) -> None:
+        write_json(self.path / "fold.json", {"status": "running", "started": _now(), **facts})
+
+    def end(self, status: str, **facts: Any) -> None:
+        write_json(self.path / "fold.json", {**self.about(), "status": status, "finished": _now(), **facts})
 
     @property
     def done(self) -> bool:
         return self.about().get("status") == "done" and self.weights.is_file()
 
-    def lock(self) -> FileLock:
+    def lock(self) -> AcquireReturnProxy:
         """Held while training: a second process with the same command must not write here too."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            return FileLock(self.path / ".lock").acquire(timeout=0)
         except Timeout:
-            raise UserError(f"{self.path} is being trained by another process; wait for it or stop it") from None
-        return lock
+            raise Busy(f"{self.path} is being trained by another process; wait for it or stop it") from None
 
 
 @dataclass(frozen=True)
@@ -106,21 +111,33 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
     """The run of this config: made if it is not there, refused if it was made from another config or split.
     `precision` is asked once in a run's life: a choice made by timing could fall differently the next time."""
     path = RUNS / config.name
+    for parent in path.parents:
+        if (parent / "run.json").is_file():
+            raise UserError(f"{path} would lie inside the run {parent}; choose another name")
     path.mkdir(parents=True, exist_ok=True)
     with FileLock(path / ".lock"):
         if restart and (path / "run.json").is_file():
             _set_aside(path)
         if not (path / "run.json").is_file():
-            write_atomic(path / "config.yaml", f"# python train.py -c {path / 'config.yaml'}\n{config.to_yaml()}")
+            _write_config(path, config)
             write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
                                            "precision": precision()})
-    run = read_run(path)
-    _refuse_changes(run, config, facts)
+        run = read_run(path)
+        _refuse_changes(run, config, facts)
+        if run.config != config:  # how it is logged, saved or read out may change at any time
+            _write_config(path, config)
     return Run(path, config, run.about)
 
 
+def _write_config(path: Path, config: Config) -> None:
+    write_atomic(path / "config.yaml", f"# python train.py -c {path / 'config.yaml'}\n{config.to_yaml()}")
+
+
 def _set_aside(path: Path) -> None:
-    """--restart loses nothing: the old files move to runs/.replaced/."""
+    """--restart loses nothing: the old files move to runs/.replaced/. Refused while another process trains there."""
+    for folder in path.glob("fold*"):
+        with FoldDir(folder).lock():
+            pass
     aside = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     aside.mkdir(parents=True)
     for file in path.iterdir():
@@ -136,8 +153,10 @@ def _refuse_changes(run: Run, config: Config, facts: dict[str, Any]) -> None:
         if old.get(key) != new.get(key):
             raise UserError(f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; "
                             f"{ways_out}")
-    if run.about["folds_sha256"] != facts["folds_sha256"]:
-        raise UserError(f"{run.path} was made with another split than {facts['folds_file']} holds now; {ways_out}")
+    for key, what in (("folds_sha256", f"split than {facts['folds_file']} holds now"),
+                      ("image_list_sha256", "list of training images"), ("classes", "list of classes, or their order")):
+        if run.about[key] != facts[key]:
+            raise UserError(f"{run.path} was made with another {what}; {ways_out}")
 
 
 def read_run(path: Path) -> Run:
@@ -186,7 +205,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
-    return {"started": _now(), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
             "versions": {"python": platform.python_version(),

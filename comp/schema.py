@@ -87,7 +87,7 @@ class Train(Section):
     keep: Literal["last", "best"] = "last"
     patience: Count | None = None                       # stop after so many epochs without a better one
     monitor: Literal["score", "loss"] = "score"         # what makes an epoch better, for patience and keep: best
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None   # rises to it as 1-(1+n)^-2/3: .99 after 1,000 updates
     balanced: bool = False                              # draw every class equally often
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     init: str | None = None                             # start fold k from fold k of this run

@@ -49,7 +49,7 @@ def parse_scalar(text: str) -> Any:
     """The value of a `key=value` override."""
     try:
         return yaml.load(text, Loader=Yaml12)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"cannot read the value {text!r}; write it as in YAML") from None
 
 
@@ -58,12 +58,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12)
     except (FileNotFoundError, IsADirectoryError):
+        if not Path("configs").is_dir():
+            raise UserError(f"there is no config {path}, and no configs/ here; run this in the kit's folder") from None
         known = [found.as_posix() for found in Path("configs").rglob("*.yaml")]
         raise UserError(f"there is no config {path}{nearest(path.as_posix(), known)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+    except (yaml.YAMLError, ValueError) as problem:
         line = getattr(getattr(problem, "problem_mark", None), "line", None)
         where = f" in line {line + 1}" if line is not None else ""
-        reason = getattr(problem, "problem", None) or "not UTF-8 text"
+        reason = getattr(problem, "problem", None) or "a value or a character cannot be read"
         raise UserError(f"{path} is not readable YAML{where}: {reason}") from None
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{path} must hold keys and values, such as `train: {{epochs: 30}}`")

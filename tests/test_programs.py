@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,8 @@ def test_siblings_debug_and_init(workplace, run):
     status, _, _ = run("train.py", "--fold", "0", "--name", "on", *SMALL, "train.init=two+train.seed=0")
     assert status == 0
     run("comp", "folds", *SMALL, "folds.seed=1", "folds.file=folds/other.csv")
-    status, _, err = run("train.py", "--fold", "0", *SMALL, "train.init=two+train.seed=0", "folds.file=folds/other.csv")
+    other = ["folds.seed=1", "folds.file=folds/other.csv"]
+    status, _, err = run("train.py", "--fold", "0", *SMALL, "train.init=two+train.seed=0", *other)
     assert status == 2 and "another split" in err
 
 
@@ -122,6 +124,30 @@ def test_data_show_draws_a_row_per_class(workplace, run):
     assert status == 0 and "sheet.png" in out and height > 8 * 24 and width > 4 * 24
 
 
+def test_predictions_are_made_again_when_a_picture_changes(workplace, run):
+    run("comp", "folds", *SMALL)
+    run("train.py", "--name", "x", *SMALL)
+    run("infer.py", "x")
+    table = Path("runs/x/predictions/identity/test.csv")
+    before, untouched = table.read_bytes(), table.stat().st_mtime_ns
+    run("infer.py", "x")
+    assert table.stat().st_mtime_ns == untouched  # and not when none does
+    first, last = (Path(f"input/tiny/test/img_{number}.jpg") for number in (0, 7))
+    first.write_bytes(last.read_bytes())
+    run("infer.py", "x")
+    rows = read_predictions(table, sorted(os.listdir("input/tiny/train")))
+    assert table.read_bytes() != before and (rows.loc["img_0.jpg"] == rows.loc["img_7.jpg"]).all()
+
+
+def test_a_run_that_is_done_needs_nothing_it_began_from(workplace, run):
+    run("comp", "folds", *SMALL)
+    run("train.py", "--name", "old", *SMALL)
+    command = ["train.py", "--name", "new", *SMALL, "train.init=old"]
+    assert run(*command)[0] == 0
+    shutil.rmtree("runs/old")
+    assert run(*command)[0] == 0
+
+
 MISTAKES = {
     "an unknown verb": (["comp", "dta"], "there is no verb 'dta'"),
     "an unknown sub-verb": (["comp", "data", "chek"], "did you mean data check"),
@@ -147,6 +173,13 @@ MISTAKES = {
     "a missing study": (["comp", "tune", "configs/studies/no.yaml"], "there is no config"),
     "a bad number of trials": (["comp", "tune", "configs/studies/regularisation.yaml", "--trials", "0"], "--trials"),
     "more folds than images": (["comp", "folds", *SMALL, "folds.k=7"], "fewer than the 7 folds"),
+    "a size the model refuses": (["train.py", *SMALL, "model.name=test_vit", "data.size=25"], "see data.size"),
+    "a batch too small for BatchNorm": (["train.py", *SMALL, "train.batch=1"], "see data.size, train.batch"),
+    "a value YAML cannot make": (["train.py", "optim.lr=!!int x"], "cannot read the value"),
+    "endless folds": (["train.py", *SMALL, "--fold", "0..99999999"], "cannot read the folds"),
+    "a name that leaves the house": (["train.py", *SMALL, "--name", "../x"], "cannot use '../x' as a name"),
+    "a schedule that needs validation": (["train.py", *SMALL, "--fold", "full", "schedule.name=plateau"], "plateau"),
+    "a split of another k": (["train.py", *SMALL, "folds.k=4"], "set folds.k=3"),
     "another split": (["comp", "folds", *SMALL, "folds.seed=7"], "--force"),
 }
 

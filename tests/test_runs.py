@@ -17,7 +17,8 @@ from comp.errors import UserError
 from comp.runs import FoldDir, Run, find_runs, load_checkpoint, open_run, read_run, save_checkpoint
 from comp.schema import Config
 
-FACTS = {"classes": ["a", "b"], "folds": [0, 1, 2], "folds_sha256": "f" * 64, "folds_file": "folds/cells.csv"}
+FACTS = {"classes": ["a", "b"], "folds": [0, 1, 2], "folds_sha256": "f" * 64, "image_list_sha256": "e" * 64,
+         "folds_file": "folds/cells.csv"}
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +114,7 @@ def test_a_new_run_holds_its_config_and_its_facts():
 
 def test_opening_it_again_changes_nothing_on_disk():
     files = {file: file.read_bytes() for file in made().path.iterdir()}
-    made("base", "log.wandb=offline", "data.workers=3", "train.save_every=1", "infer.tta=d4")
+    made()
     assert {file: file.read_bytes() for file in Path("runs/base").iterdir()} == files
 
 
@@ -241,19 +242,49 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
 def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
     run = made()
     assert run.folds_done() == [] and run.fold(1).about() == {}
-    run.fold(1).mark("running", device="cpu")
+    run.fold(1).begin(device="cpu")
     assert not run.fold(1).done
-    run.fold(1).mark("done", epochs=3)
-    run.fold("full").mark("done")
+    run.fold(1).end("done", epochs=3)
+    run.fold("full").end("done")
     assert run.folds_done() == []
     run.fold(1).weights.write_bytes(b"weights")
-    assert run.folds_done() == [1] and run.fold(1).about() == {"status": "done", "device": "cpu", "epochs": 3}
+    assert run.folds_done() == [1]
+    told = run.fold(1).about()
+    assert (told["status"], told["device"], told["epochs"]) == ("done", "cpu", 3)
+    assert told["started"] <= told["finished"]
+    run.fold(1).begin(device="cuda")
+    assert "finished" not in run.fold(1).about() and "epochs" not in run.fold(1).about()
+    assert run.folds_done() == []
 
 
 def test_only_one_process_trains_a_fold():
     first = FoldDir(Path("runs/x/fold0")).lock()
     with pytest.raises(UserError, match="runs/x/fold0 is being trained by another process"):
         FoldDir(Path("runs/x/fold0")).lock()
-    FoldDir(Path("runs/x/fold1")).lock().release()
-    first.release()
-    FoldDir(Path("runs/x/fold0")).lock().release()
+    with FoldDir(Path("runs/x/fold1")).lock():
+        pass
+    with first:
+        pass
+    with FoldDir(Path("runs/x/fold0")).lock():
+        pass
+
+
+@pytest.mark.parametrize(("fact", "value", "word"), [
+    ("classes", ["b", "a"], "order"), ("image_list_sha256", "0" * 64, "training images")])
+def test_a_dataset_that_changed_under_a_run_is_refused(fact, value, word):
+    made("base")
+    with pytest.raises(UserError, match=word):
+        made("base", **{fact: value})
+
+
+def test_restart_is_refused_while_another_process_trains_there():
+    run = made("base")
+    with run.fold(1).lock(), pytest.raises(UserError, match="being trained by another process"):
+        open_run(config(name="base"), FACTS, lambda: "fp32", restart=True)
+    assert (run.path / "run.json").is_file()
+
+
+def test_how_a_run_is_read_out_may_change_at_any_time():
+    made("base")
+    made("base", "infer.tta=d4", "log.wandb=off")
+    assert read_run(Path("runs/base")).config.infer.tta == "d4"

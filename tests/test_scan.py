@@ -42,9 +42,9 @@ def test_a_class_map_gives_the_order_and_the_numbers(tree):
     ({"a": 0, "b": 1, "c": 2}, "disagree about: c"),
     ({"a": 0, "B": 1}, "disagree about: B, b"),
     ({"a": 1, "b": 1}, "one number to two classes"),
-    ({"a": 0, "b": "second"}, "map of class name to number"),
-    (["a", "b"], "map of class name to number"),
-    ("{", "map of class name to number"),
+    ({"a": 0, "b": "second"}, "map of class name to whole number"),
+    (["a", "b"], "map of class name to whole number"),
+    ("{", "map of class name to whole number"),
 ])
 def test_a_class_map_that_does_not_fit_is_refused(tree, class_map, complaint):
     with pytest.raises(UserError, match=rf"class_map\.json.*{complaint}"):

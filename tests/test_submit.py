@@ -42,7 +42,7 @@ FORMS = {
 
 
 def dataset(root: Path = Path("input/cells"), images=IMAGES, classes=CLASSES, numbers=NUMBERS) -> Dataset:
-    return Dataset(root, classes, numbers, (), tuple(Image(id, Path(id)) for id in images), "name")
+    return Dataset(root, classes, numbers, (), tuple(Image(id, root / "test" / id) for id in images), "name")
 
 
 @pytest.fixture
@@ -83,7 +83,8 @@ def test_the_order_of_predictions_and_of_their_columns_changes_nothing(sample, f
 def test_ids_that_are_numbers_stay_numbers(sample):
     text = json.dumps([{"id": 2, "label": 10}, {"id": 1, "label": 2}], indent=1)
     table = TABLE.set_axis(["1.jpg", "2.jpg", "10.jpg", "11.jpg"])
-    path = write_submission("mine", fill(read_sample(sample(text, "json")), table, dataset()), {})
+    there = dataset(images=table.index)
+    path = write_submission("mine", fill(read_sample(sample(text, "json")), table, there), {})
     assert path.read_text() == text
 
 
@@ -97,7 +98,8 @@ def test_names_that_look_like_numbers_stay_names(sample):
 def test_an_id_with_a_comma_or_an_umlaut_survives(sample):
     names = ("a,b.jpg", "zelle_ä.jpg", 'say "hi".jpg', "x.jpg")
     text = 'image,label\n"a,b.jpg",mono\nzelle_ä.jpg,eos\n"say ""hi"".jpg",baso\nx.jpg,eos\n'
-    path = write_submission("mine", fill(read_sample(sample(text)), TABLE.set_axis(list(names)), dataset()), {})
+    path = write_submission("mine", fill(read_sample(sample(text)), TABLE.set_axis(list(names)),
+                                         dataset(images=names)), {})
     assert path.read_bytes() == text.encode()
 
 
@@ -134,8 +136,9 @@ def test_columns_that_are_not_the_classes_are_refused(sample, columns):
 def test_an_id_that_could_be_either_of_two_images_is_refused(sample):
     table = TABLE.set_axis(["a.jpg", "a.png", "b.jpg", "c.jpg"])
     with pytest.raises(UserError, match=r"such as a \(two have that name\)"):
-        fill(read_sample(sample("id,label\na,mono\n")), table, dataset())
-    assert fill(read_sample(sample("id,label\na.png,mono\nb,mono\n")), table, dataset()).rows[0] == ("a.png", "eos")
+        fill(read_sample(sample("id,label\na,mono\n")), table, dataset(images=table.index))
+    clear = read_sample(sample("id,label\na.png,mono\nb,mono\n"))
+    assert fill(clear, table, dataset(images=table.index)).rows[0] == ("a.png", "eos")
 
 
 @pytest.mark.parametrize(("text", "suffix"), [
@@ -181,3 +184,12 @@ def test_without_a_sample_the_form_is_image_and_class_name_in_the_order_of_test(
 def test_the_sample_lies_beside_train_and_test(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert find_sample(dataset(tmp_path)).ids[0] == "img_10.jpg"
+
+
+def test_an_id_may_be_the_path_of_an_image_whose_own_id_is_its_name(sample):
+    root = Path("input/cells")
+    nested = Dataset(root, CLASSES, NUMBERS, (), (Image("0.png", root / "test/a/0.png"),), "name")
+    table = pd.DataFrame([[0.2, 0.5, 0.3]], ["0.png"], list(CLASSES))
+    for id in ("a/0.png", "a/0", "0.png", "0"):
+        filled = fill(Sample(("id", "label"), ((id, CLASSES[0]),)), table, nested)
+        assert filled.rows == ((id, CLASSES[1]),)

@@ -99,10 +99,10 @@ def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeyp
     assert [trial.state for trial in trials()] == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
 
 
-def test_epochs_are_reported_fold_after_fold_and_a_hopeless_trial_stops(monkeypatch):
-    from comp.study.tune import Reporter
+def test_epochs_are_reported_fold_after_fold_and_each_fold_prunes_for_itself():
+    from comp.study.tune import FoldMedian, Reporter
     from comp.track import StopRun
-    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
+    study = optuna.create_study(direction="maximize", pruner=FoldMedian(2, True, startup=1, warmup=0))
     good = study.ask()
     for fold in (1, 3):
         reporter = Reporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
@@ -112,6 +112,27 @@ def test_epochs_are_reported_fold_after_fold_and_a_hopeless_trial_stops(monkeypa
     assert study.get_trials()[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9, 4: 0.9}
     with pytest.raises(StopRun):
         Reporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
+    late = Reporter(study.ask(), [1, 3], epochs=2)
+    late.epoch(1, {"epoch": 1, "val_score": 0.95})
+    with pytest.raises(StopRun):  # Optuna's MedianPruner would remember the 0.95 of the first fold
+        late.epoch(3, {"epoch": 1, "val_score": 0.1})
+
+
+def test_pruning_waits_for_trials_and_epochs_and_knows_losses():
+    from comp.study.tune import FoldMedian
+    study = optuna.create_study(direction="minimize", pruner=FoldMedian(5, False, startup=2, warmup=1))
+
+    def trial(*values):
+        made = study.ask()
+        for step, value in enumerate(values, 1):
+            made.report(value, step)
+        return made
+    first = trial(1.0, 0.5)
+    assert not trial(9.0, 9.0).should_prune()
+    study.tell(first, 0.5)
+    study.tell(trial(1.0, 0.6), 0.6)
+    assert not trial(9.0).should_prune()      # the first epoch never counts
+    assert trial(9.0, 9.0).should_prune() and not trial(9.0, 0.1).should_prune()
 
 
 def test_importances_name_the_key_that_matters_once_there_are_trials_enough():
@@ -130,6 +151,9 @@ def test_importances_name_the_key_that_matters_once_there_are_trials_enough():
     (("base: ../small.yaml", "base: ../nothing.yaml"), "there is no config"),
     (("space:", "spaces:"), "space: field required"),
     (("[none, flips]", "[none, 3]"), "augment.policy must be a valid string"),
+    (("[none, flips]", "[none, flisp]"), "did you mean flips"),
+    (("confirm: 2", "confirm: 1"), "share a fold"),
+    (("confirm: 2", "confirm: 7"), "there is no fold 7"),
 ])
 def test_a_wrong_study_is_one_line_before_anything_runs(change, words, tune):
     path = Path("configs/studies/little.yaml")

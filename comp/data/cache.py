@@ -29,8 +29,8 @@ def square_for(size: int, fit: str, crop: int | None) -> Square:
 
 @dataclass(frozen=True)
 class Cache:
-    """An array (count, side, side, 3) of uint8 on disk. Each row is mapped, copied and let go: the pages of one big
-    map would count as this process's memory and grow with the number of images."""
+    """An array (count, side, side, 3) of uint8 on disk, which numpy.load(file, mmap_mode="r") opens as a whole. Rows
+    are read one by one: the pages of one big map would count as this process's memory and grow with the images."""
     file: Path
     count: int
     side: int
@@ -41,12 +41,12 @@ class Cache:
     def __getitem__(self, row: int) -> np.ndarray:
         size = self.side * self.side * 3
         header = self.file.stat().st_size - self.count * size
-        return np.array(np.memmap(self.file, np.uint8, "r", header + int(row) * size, (self.side, self.side, 3)))
+        return np.fromfile(self.file, np.uint8, size, offset=header + int(row) * size).reshape(self.side, self.side, 3)
 
 
 def load_cache(dataset: str, images: Sequence[Image], square: Square) -> Cache:
     """Row i = images[i]. Built when it is not there, under a lock, by one process."""
-    folder = CACHE / f"{dataset}-{_key(images, square)}"
+    folder = CACHE / f"{dataset}-{cache_key(images, square)}"
     file = folder / "images.npy"
     if not file.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,8 @@ def load_cache(dataset: str, images: Sequence[Image], square: Square) -> Cache:
     return Cache(file, len(images), square.size)
 
 
-def _key(images: Sequence[Image], square: Square) -> str:
+def cache_key(images: Sequence[Image], square: Square) -> str:
+    """Changes when a file is added, removed, changed or touched, and with the geometry."""
     facts = [[image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns] for image in images]
     return hashlib.sha256(json.dumps([facts, vars(square)]).encode()).hexdigest()[:12]
 

@@ -19,7 +19,7 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
                           "label": [image.label for image in dataset.train],
                           "group": [groups[image.id] for image in dataset.train]})
     table = table.sort_values("image", ignore_index=True)  # the split depends on ids, not on the order of files
-    smallest = table["label"].value_counts()
+    smallest = table["label"].value_counts().reindex(list(dataset.classes), fill_value=0)
     if smallest.min() < k:
         raise UserError(f"class {smallest.idxmin()} has {smallest.min()} images, fewer than the {k} folds; "
                         f"add images or lower folds.k")
@@ -78,5 +78,7 @@ def expand(text: str) -> list[int]:
         first, dots, last = part.strip().partition("..")
         if not first.isdecimal() or (dots and not (last.isdecimal() and int(last) >= int(first))):
             raise UserError(f"cannot read the folds {text!r}; write 2, or 0,3, or 0..4, or full")
+        if int(last or first) > 1000:
+            raise UserError(f"cannot read the folds {text!r}; there are never so many")
         wanted += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(wanted))

@@ -72,9 +72,12 @@ def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], 
     if not class_map.is_file():
         return tuple(folders), tuple(range(len(folders)))
     try:
-        numbers = {str(name): int(number) for name, number in json.loads(class_map.read_text()).items()}
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{class_map} must be a JSON map of class name to number") from None
+        numbers = json.loads(class_map.read_text())
+        whole = all(type(number) is int for number in numbers.values())
+    except (ValueError, AttributeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{class_map} must be a JSON map of class name to whole number")
     if set(numbers) != set(folders):
         odd = sorted(set(numbers) ^ set(folders))
         raise UserError(f"{class_map} and the folders of train/ disagree about: {', '.join(odd)}")

@@ -55,7 +55,8 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None = None
-    step: int = 0
+    step: int = 0                                         # batches
+    updates: int = 0                                      # of the moving average: one for every `accumulate` batches
     history: list[dict] = field(default_factory=list)     # one dict per finished epoch
     loss_sum: torch.Tensor | float = 0.0                  # of the epoch so far; a tensor, so that a GPU need not wait
     images: int = 0
@@ -69,7 +70,7 @@ class State:
     def state_dict(self) -> dict:
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(), "ema": self.ema.module.state_dict() if self.ema else None,
-                "step": self.step, "history": self.history, "loss_sum": float(self.loss_sum),
+                "step": self.step, "updates": self.updates, "history": self.history, "loss_sum": float(self.loss_sum),
                 "images": self.images, "seconds": self.seconds}
 
     def load_state_dict(self, saved: dict) -> None:
@@ -78,7 +79,7 @@ class State:
         self.scaler.load_state_dict(saved["scaler"])
         if self.ema:
             self.ema.module.load_state_dict(saved["ema"])
-        self.step, self.history = saved["step"], saved["history"]
+        self.step, self.updates, self.history = saved["step"], saved["updates"], saved["history"]
         self.loss_sum, self.images, self.seconds = saved["loss_sum"], saved["images"], saved["seconds"]
 
 
@@ -141,7 +142,8 @@ def _update(state: State, group: list[Batch], prepare, loss: LossFunction, devic
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema:
-        state.ema.update(state.model, step=state.step)
+        state.updates += 1
+        state.ema.update(state.model, step=state.updates)
 
 
 def _finished_epoch(state: State, steps_per_epoch: int) -> Epoch:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from comp.config import check_name
 from comp.data.scan import Dataset, scan
 from comp.engine.views import TTA
 from comp.ensemble import blend
 from comp.errors import UserError
 from comp.experiment.predict import predict_run
-from comp.experiment.summary import arrays, source
+from comp.experiment.provenance import weights_of
+from comp.experiment.summary import arrays
 from comp.metrics import interval, score
 from comp.runs import Run
 from comp.submit.sample import check_sample, fill, find_sample
@@ -27,20 +29,22 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
           device: str = "auto") -> Path:
     """Mean over members, folds and views; written in the sample's form, read back, and scored."""
     first = members[0]
+    name = check_name(name or _name(members, tta, full))
     _check_members(members)
     dataset = scan(first.config.data.root)
     sample = find_sample(dataset)
     check_sample(sample, dataset)  # before the minutes of predicting
     chosen = [tta or member.config.infer.tta for member in members]
-    oof, test = [], []
+    oof, test, asked = [], [], []
     for member, views in zip(members, chosen, strict=True):
         made = predict_run(member, TTA[views], device=device, full=full)
+        asked.append(made.folds)
         oof += [blend.mean(made.oof, member.classes)] if made.oof else []
         test.append(blend.mean(made.test, member.classes))
     filled = fill(sample, blend.mean(test, first.classes), dataset)
     facts: dict[str, Any] = {"members": [
-        {"run": member.name, "tta": views, "weights_sha256": source(member, ["full"] if full else member.folds_done())}
-        for member, views in zip(members, chosen, strict=True)]}
+        {"run": member.name, "tta": views, "weights_sha256": weights_of(member, folds)}
+        for member, views, folds in zip(members, chosen, asked, strict=True)]}
     if oof:
         facts["oof"] = _score(first, blend.mean(oof, first.classes), "OOF" if len(members) == 1 else "OOF of the mean")
         if any(member.config.train.keep == "best" for member in members):
@@ -48,17 +52,17 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
     else:
         print("trained on everything: there is no CV")
     _score_test(dataset, first, blend.mean(test, first.classes))
-    path = write_submission(name or _name(members, tta, full), filled, facts)
+    path = write_submission(name, filled, facts)
     if not full:
-        _warn_of_gaps(members)
+        _warn_of_gaps(members, asked)
     print(f"wrote {path}: {len(filled.rows)} rows, the mean of {', '.join(member.name for member in members)} "
           f"(views: {', '.join(sorted(set(chosen)))})")
     return path
 
 
-def _warn_of_gaps(members: Sequence[Run]) -> None:
-    for member in members:
-        missing = sorted(set(member.about["folds"]) - set(member.folds_done()))
+def _warn_of_gaps(members: Sequence[Run], asked: Sequence[list]) -> None:
+    for member, folds in zip(members, asked, strict=True):
+        missing = sorted(set(member.about["folds"]) - set(folds))
         if missing:
             print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; made without it",
                   file=sys.stderr)

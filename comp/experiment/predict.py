@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,10 @@ from comp.data.scan import Dataset, Image, scan
 from comp.engine.device import choose_device, keep_freed_memory
 from comp.engine.predict import predict
 from comp.errors import UserError
+from comp.experiment.provenance import is_current, provenance, remember
 from comp.experiment.setup import load_model
-from comp.experiment.summary import remember_source, source
 from comp.runs import Run
-from comp.tables import file_sha256, read_json, read_predictions, write_csv
+from comp.tables import file_sha256, read_predictions, write_csv
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Predictions:
     """Tables indexed by image, one per view; `oof` is empty for a run trained on everything."""
     oof: list[pd.DataFrame]
     test: list[pd.DataFrame]
+    folds: list[int | str]         # the models asked: every finished fold, or `full`
 
 
 def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False) -> Predictions:
@@ -43,7 +43,8 @@ def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: b
                         f"-c {run.path}/config.yaml{' --fold full' if full else ''}")
     predictor = _Predictor(run, dataset, choose_device(device))
     keep_freed_memory()
-    return Predictions([] if full else predictor.tables("oof", views, folds), predictor.tables("test", views, folds))
+    return Predictions([] if full else predictor.tables("oof", views, folds), predictor.tables("test", views, folds),
+                       list(folds))
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,16 @@ class _Predictor:
 
     def tables(self, part: str, views: Sequence[str], folds: Sequence) -> list[pd.DataFrame]:
         """Read what is there and made from these weights; predict the rest, all views in one pass."""
-        where = {view: f"full/{view}" if folds == ["full"] else view for view in views}
-        missing = [view for view in views if not self._current(part, where[view], folds)]
+        made_from = provenance(self.run, self.dataset, part, folds)
+        base = self.run.path / "predictions" / ("full" if folds == ["full"] else "")
+        files = {view: base / view / f"{part}.csv" for view in views}
+        missing = [view for view in views if not is_current(files[view], made_from)]
         if missing:
             made = self._out_of_fold(missing, folds) if part == "oof" else self._test(missing, folds)
             for view, table in zip(missing, made, strict=True):
-                write_csv(self._file(part, where[view]), table)
-                remember_source(self.run, where[view], part, folds)
-        return [read_predictions(self._file(part, where[view]), self.run.classes) for view in views]
-
-    def _file(self, part: str, view: str) -> Path:
-        return self.run.path / "predictions" / view / f"{part}.csv"
-
-    def _current(self, part: str, view: str, folds: Sequence) -> bool:
-        file = self._file(part, view)
-        note = file.with_name(f"{part}.from.json")
-        if not (file.is_file() and note.is_file()) or read_json(note) != source(self.run, folds):
-            return False
-        images = [image.id for image in self.dataset.test]
-        return part == "oof" or list(read_predictions(file, self.run.classes).index) == images
+                write_csv(files[view], table)
+                remember(files[view], made_from)
+        return [read_predictions(file, self.run.classes) for file in files.values()]
 
     def _out_of_fold(self, views: Sequence[str], folds: Sequence[int]) -> list[pd.DataFrame]:
         table = read_folds(self.run.config.folds_file, self.dataset).set_index("image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from comp.errors import UserError, nearest
 from comp.metrics import METRICS
 from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run
 from comp.schema import Config
-from comp.tables import file_sha256
+from comp.tables import file_sha256, read_json
 from comp.zoo.build import build_model, normalisation
 
 FULL = 1_000_000  # the fold number that `full` draws its random stream from
@@ -59,30 +60,34 @@ class Setup:
         return self.config.train.seed, FULL if fold == "full" else int(fold)
 
 
-def open_setup(config: Config, device_name: str, restart: bool = False) -> Setup:
+def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], restart: bool = False) -> Setup:
     """Check every name and every image before anything is written, then open or make the run."""
     check_names(config)
     device = choose_device(device_name)
     keep_freed_memory()
     dataset = scan(config.data.root)
     table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
+    check_split(config)
     model = new_model(config, len(dataset.classes), pretrained=False)
+    check_input(model, config, len(dataset.classes))
     cache = load_cache(dataset.name, dataset.train, square_for(config.data.size, config.data.fit, config.data.crop))
     facts = _facts(config, dataset, table, model)
-    if config.train.init:
-        find_init(config.train.init, facts)
+    if config.train.init and not (RUNS / config.name / "run.json").is_file():
+        find_init(config.train.init, facts, wanted)
     run = open_run(config, facts, lambda: choose_precision(config.train.precision, model, device, config.data.size,
-                                                           config.train.batch), restart)
+                                                           min(config.train.batch, len(dataset.train))), restart)
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
     return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
 
 
-def open_debug_setup(config: Config, device_name: str) -> Setup:
+def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | str]) -> Setup:
     """A few batches of one epoch, always afresh, where nothing that looks for runs finds them."""
+    check_names(config)
     config = config.model_copy(update={"name": f"debug/{config.name}",
-                                       "train": config.train.model_copy(update={"epochs": 1})})
+                                       "train": config.train.model_copy(update={"epochs": 1}),
+                                       "log": config.log.model_copy(update={"wandb": "off"})})
     shutil.rmtree(RUNS / config.name, ignore_errors=True)
-    return replace(open_setup(config, device_name), batches=4)
+    return replace(open_setup(config, device_name, wanted), batches=4)
 
 
 def check_names(config: Config) -> None:
@@ -92,13 +97,35 @@ def check_names(config: Config) -> None:
         raise UserError(f"train.metric: there is no {config.train.metric}{nearest(config.train.metric, METRICS)}")
 
 
+def check_split(config: Config) -> None:
+    """`folds.k` and `folds.seed` are part of a run's name, so they must be true of the file it trains on."""
+    about = read_json(config.folds_file.with_suffix(".json"))
+    for key in ("k", "seed"):
+        if about.get(key) != getattr(config.folds, key):
+            raise UserError(f"{config.folds_file} has {key}={about.get(key)}, and this asks for folds.{key}="
+                            f"{getattr(config.folds, key)}; set folds.{key}={about.get(key)}, or another folds.file")
+
+
+def check_input(model: nn.Module, config: Config, classes: int) -> None:
+    """One pass of two blank images: a size or an argument that the model cannot take shows before anything is made."""
+    size, model_name = config.data.size, config.model.name
+    try:
+        with torch.no_grad():
+            shape = tuple(model.train()(torch.zeros(min(2, config.train.batch), 3, size, size)).shape)
+    except (RuntimeError, ValueError, AssertionError, TypeError) as problem:
+        raise UserError(f"model {model_name} does not take batches of {config.train.batch} at {size} px: "
+                        f"{str(problem)[:200]}; see data.size, train.batch, model.kwargs") from None
+    if shape[1:] != (classes,):
+        raise UserError(f"model {model_name} gives {shape[1:]} per image, not one score for each of {classes} classes")
+
+
 def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
     model = config.model
     return build_model(model.name, classes, pretrained=pretrained, dropout=model.dropout, drop_path=model.drop_path,
                        kwargs=model.kwargs)
 
 
-def find_init(name: str, facts: dict[str, Any]) -> Run:
+def find_init(name: str, facts: dict[str, Any], wanted: Sequence[int | str]) -> Run:
     """The run to start from, refused where its folds are not ours."""
     found = find_runs([name])
     if len(found) > 1:
@@ -107,6 +134,9 @@ def find_init(name: str, facts: dict[str, Any]) -> Run:
     if other.about["folds_sha256"] != facts["folds_sha256"]:
         raise UserError(f"train.init: {other.name} was trained on another split, so its folds have seen images that "
                         f"the folds here validate on; use a run on {facts['folds_file']}")
+    for fold in wanted:
+        if not other.fold(fold).done:
+            raise UserError(f"train.init: {other.name} has no finished fold {fold}; train that first")
     return other
 
 

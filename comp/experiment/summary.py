@@ -11,6 +11,7 @@ import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
 from comp.config import load
+from comp.experiment.provenance import provenance, remember
 from comp.experiment.setup import Setup
 from comp.metrics import interval, report, score
 from comp.runs import Run
@@ -28,9 +29,9 @@ def summarise(setup: Setup) -> dict[str, Any]:
         if done:
             tables = {which: _pool(run, done, which) for which in ("best", "last")}
             metrics |= _scores(run, tables)
-            folder = run.path / "predictions" / "identity"
-            write_csv(folder / "oof.csv", tables[run.config.train.keep].reset_index())
-            remember_source(run, "identity", "oof", done)
+            file = run.path / "predictions" / "identity" / "oof.csv"
+            write_csv(file, tables[run.config.train.keep].reset_index())
+            remember(file, provenance(run, setup.dataset, "oof", done))
         write_json(run.path / "metrics.json", metrics)
     if metrics["complete"]:
         for observer in wandb_observers(run, "summary", "summary"):
@@ -56,7 +57,7 @@ def _scores(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
             "per_fold": per_fold,
             "oof": {"kept": {"score": pooled[kept], "interval": [low, high], "optimistic": kept == "best"},
                     "best": {"score": pooled["best"]}, "last": {"score": pooled["last"]}},
-            "best_minus_last": pooled["best"] - pooled["last"],
+            "best_minus_last": (pooled["best"] - pooled["last"]) * (1 if run.about["higher_is_better"] else -1),
             "report": report(*arrays(tables[kept], run.classes), run.classes)}
 
 
@@ -66,23 +67,14 @@ def arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[np.ndarray, n
     return table["label"].map(numbers).to_numpy(), table[list(classes)].to_numpy(np.float32)
 
 
-def remember_source(run: Run, view: str, part: str, folds: list[int] | list[str]) -> None:
-    """Which weights a predictions file came from: it is made again when they change."""
-    write_json(run.path / "predictions" / view / f"{part}.from.json", source(run, folds))
-
-
-def source(run: Run, folds: list[int] | list[str]) -> dict[str, str]:
-    return {str(fold): run.fold(fold).about()["weights_sha256"] for fold in folds}
-
-
-def closing_line(metrics: dict[str, Any]) -> str:
-    """What `train.py` ends with."""
+def closing_line(metrics: dict[str, Any], full: bool = False) -> str:
+    """What `train.py` ends with; `full` says that the model without validation was asked for."""
     name = metrics["run"]
     if name.startswith("debug/"):
         return f"runs/{name} works; nothing in it counts"
     default = load(DEFAULT_CONFIG)[0].name
     then = "next: python infer.py" + ("" if name == default else f" {shlex.quote(name)}")
-    if "oof" not in metrics:
+    if full or "oof" not in metrics:
         return f"{name}: trained on everything, so there is no CV; {then} --fold full"
     spread = "" if metrics["sd"] is None else f" ± {metrics['sd']:.4f}"
     part = "" if metrics["complete"] else f" (folds {','.join(map(str, metrics['folds_done']))} only)"

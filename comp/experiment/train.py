@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,9 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
                    debug: bool = False, observers: Sequence[Observer] = ()) -> dict[str, Any]:
     """Train the folds asked for that are not done yet; the content of metrics.json."""
     wanted = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
-    setup = open_debug_setup(config, device) if debug else open_setup(config, device, restart)
+    if "full" in wanted and config.schedule.name == "plateau":
+        raise UserError("--fold full has no validation loss for schedule.name=plateau; use cosine or step")
+    setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
     print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
           f"{config.data.size} px, {setup.device}, {setup.precision}", flush=True)
     for each in wanted:
@@ -51,26 +54,29 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
 def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) -> None:
     """Train one fold to its end, from wherever an earlier process left it."""
     place = setup.run.fold(fold)
-    if place.done:
-        print(f"fold {fold}  already done")
-        return
     with place.lock():
-        place.mark("running", **process_facts(setup.device))
+        if place.done:
+            print(f"fold {fold}  already done")
+            return
+        place.begin(**process_facts(setup.device))
         try:
             _train(setup, fold, place, observers)
         except StopRun:
-            place.mark("pruned", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            place.end("pruned")
             raise
         except FloatingPointError as problem:
-            place.mark("failed", reason=str(problem))
+            place.end("failed", reason=str(problem))
             raise Diverged(f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
                            f"train.precision=fp32, and begin with --restart") from None
+        except Exception as problem:
+            with contextlib.suppress(OSError):  # the disk may be full
+                place.end("failed", reason=f"{type(problem).__name__}: {problem}")
+            raise
 
 
 @dataclass
 class Snapshot:
-    """The validation predictions of an epoch, and its weights where the run keeps them."""
-    epoch: int
+    """An epoch's row of the history, its validation predictions, and its weights where the run keeps them."""
     row: dict[str, Any]
     probabilities: torch.Tensor
     weights: dict[str, torch.Tensor] | None = None
@@ -104,9 +110,10 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
     source = TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size, config.train.batch,
                          Policy(config.augment.policy), setup.stream(fold), config.train.balanced)
     workers = choose_workers(config.data.workers, device.type)
-    progress = Progress(_new_state(setup, fold))
+    resuming = place.resume.is_file()
+    progress = Progress(_new_state(setup, fold, fresh=not resuming))
     state = progress.state
-    if place.resume.is_file():
+    if resuming:
         progress.load(place)
     about = recipe(config, setup.run.classes, state.model, setup.precision)
     console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, len(train_rows),
@@ -120,11 +127,13 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
         return predict([state.evaluated], stream_batches(batches, range(len(batches)), workers=0), mean=about["mean"],
                        std=about["std"], views=["identity"], device=device, precision=setup.precision)[0, 0]
 
+    events = () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, workers, about)
     try:
-        for event in () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, workers, about):
+        for event in events:
             if isinstance(event, Epoch):
                 probabilities = validate() if len(val_rows) else None
                 _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device)
+                write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
                 for observer in watching:
                     observer.epoch(fold, state.history[-1])
             else:
@@ -143,12 +152,12 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             observer.close()
 
 
-def _new_state(setup: Setup, fold: int | str) -> State:
-    """Fresh weights drawn from (seed, fold), pretrained ones, or those of another run's fold."""
+def _new_state(setup: Setup, fold: int | str, fresh: bool) -> State:
+    """Weights drawn from (seed, fold); a fresh start may take pretrained ones, or those of another run's fold."""
     config, optim = setup.config, setup.config.optim
     torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
-    model = new_model(config, len(setup.run.classes), config.model.pretrained)
-    if config.train.init:
+    model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
+    if config.train.init and fresh:
         _load_init(model, setup, fold)
     model = model.to(setup.device)
     optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
@@ -160,9 +169,7 @@ def _new_state(setup: Setup, fold: int | str) -> State:
 
 
 def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
-    other = find_init(setup.config.train.init, setup.run.about)
-    if not other.fold(fold).done:
-        raise UserError(f"train.init: {other.name} has no finished fold {fold}; train that first")
+    other = find_init(setup.config.train.init, setup.run.about, [fold])
     try:
         model.load_state_dict(load_checkpoint(other.fold(fold).weights)["state_dict"])
     except RuntimeError:
@@ -200,13 +207,13 @@ def _note_epoch(progress: Progress, event: Epoch, probabilities: np.ndarray | No
     if probabilities is not None:
         row["val_loss"] = float(log_losses(truth, probabilities).mean())
         row["val_score"] = score(config.train.metric, truth, probabilities)
-        progress.last = Snapshot(row["epoch"], row, torch.from_numpy(probabilities))
+        progress.last = Snapshot(row, torch.from_numpy(probabilities))
         if progress.best is None or _merit(row, config) > _merit(progress.best.row, config):
             weights = None
             if config.train.keep == "best":
                 weights = {key: value.detach().cpu().clone()
                            for key, value in progress.state.evaluated.state_dict().items()}
-            progress.best = Snapshot(row["epoch"], row, torch.from_numpy(probabilities), weights)
+            progress.best = Snapshot(row, torch.from_numpy(probabilities), weights)
     progress.state.history.append(row)
 
 
@@ -237,14 +244,13 @@ def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, v
             table.insert(1, "label", [image.label for image in images])
             table.insert(2, "fold", fold)
             write_csv(place.path / f"{name}.csv", table)
-    write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
     keep_best = setup.config.train.keep == "best" and progress.best is not None
     weights = progress.best.weights if keep_best else state.evaluated.state_dict()
     save_checkpoint(place.weights, {"recipe": about, "run": setup.run.name, "fold": fold,
-                                    "epoch": progress.best.epoch if keep_best else len(state.history),
+                                    "epoch": progress.best.row["epoch"] if keep_best else len(state.history),
                                     "state_dict": {key: value.detach().cpu() for key, value in weights.items()}})
-    place.mark("done", finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"), epochs=len(state.history),
-               best_epoch=progress.best.epoch if progress.best else None, kept="best" if keep_best else "last",
-               seconds=round(sum(row["seconds"] for row in state.history), 1),
-               weights_sha256=file_sha256(place.weights))
+    place.end("done", epochs=len(state.history), kept="best" if keep_best else "last",
+              best_epoch=progress.best.row["epoch"] if progress.best else None,
+              seconds=round(sum(row["seconds"] for row in state.history), 1),
+              weights_sha256=file_sha256(place.weights))
     place.resume.unlink(missing_ok=True)

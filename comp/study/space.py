@@ -46,6 +46,11 @@ class Study(Section):
             raise UserError(f"{self.base} lists several seeds; set one in the study: fixed: {{train.seed: 0}}")
         return configs[0]
 
+    def corners(self) -> list[Config]:
+        """The base with each end of each range and each choice in turn: whatever is wrong shows in one of them."""
+        return [self.configure({key: value}, "check") for key, choice in self.space.items()
+                for value in ((choice.low, choice.high) if isinstance(choice, Range) else choice)]
+
     def tree(self, values: dict[str, Any]) -> dict[str, Any]:
         """The same as a config file would say it."""
         return config.parse_overrides(self._overrides(values))
@@ -67,9 +72,7 @@ def read_study(path: Path) -> Study:
     for key, choice in study.space.items():
         if not choice or (isinstance(choice, Range) and not choice.low < choice.high):
             raise UserError(f"{path}: space.{key} is empty")
-    for key, choice in study.space.items():  # a wrong key or value fails now, not in trial 7
-        for value in (choice.low, choice.high) if isinstance(choice, Range) else choice:
-            study.configure({key: value}, "check")
+    study.corners()  # a wrong key or value fails now, not in trial 7
     return study
 
 

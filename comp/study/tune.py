@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from comp import experiment
-from comp.data.folds import expand
+from comp.data.folds import expand, parse_folds, read_folds
+from comp.data.scan import scan
 from comp.errors import UserError
-from comp.experiment.train import Diverged
+from comp.experiment.setup import check_names
 from comp.metrics import METRICS, RESAMPLES
-from comp.runs import RUNS, read_run
+from comp.runs import RUNS, Busy, read_run
 from comp.study.space import Study
 from comp.tables import read_predictions, write_atomic
 from comp.track import StopRun
@@ -42,14 +43,22 @@ def tune(study: Study, trials: int, device: str = "auto") -> None:
 
 
 def _open(study: Study) -> optuna.Study:
+    """Check all that can be checked before a trial, then open the study's journal."""
+    base = study.configure({}, "base")
+    for each in study.corners():
+        check_names(each)
+    table = read_folds(base.folds_file, scan(base.data.root))
+    seen, held_out = (parse_folds(str(folds), table) for folds in (study.folds, study.confirm))
+    if set(seen) & set(held_out):
+        raise UserError(f"the study's folds {study.folds} and confirm {study.confirm} share a fold; the winner must be "
+                        f"confirmed on folds the study has not seen")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = RUNS / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    base = study.configure({}, "base")
-    direction = "maximize" if METRICS[base.train.metric].higher_is_better else "minimize"
+    higher = METRICS[base.train.metric].higher_is_better
     search = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-                                 study_name=study.name, direction=direction, load_if_exists=True,
-                                 pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2))
+                                 study_name=study.name, direction="maximize" if higher else "minimize",
+                                 load_if_exists=True, pruner=FoldMedian(base.train.epochs, higher))
     asks = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
     if "asks" not in search.user_attrs:
         search.set_user_attr("asks", asks)
@@ -58,7 +67,29 @@ def _open(study: Study) -> optuna.Study:
     return search
 
 
-def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, FileLock] | None:
+class FoldMedian(optuna.pruners.BasePruner):
+    """Stop a trial whose best epoch of this fold is below the median of what complete trials had by the same epoch.
+    Optuna's own MedianPruner takes the best over all steps, so that a good first fold would shield a bad second."""
+
+    def __init__(self, epochs: int, higher_is_better: bool, startup: int = 4, warmup: int = 2):
+        self.epochs, self.sign = epochs, 1 if higher_is_better else -1
+        self.startup, self.warmup = startup, warmup
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        start = (step - 1) // self.epochs * self.epochs
+        others = [self._best(other, start, step)
+                  for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+        if len(others) < self.startup or step - start <= self.warmup:
+            return False
+        return self._best(trial, start, step) < np.median(others)
+
+    def _best(self, trial: FrozenTrial, start: int, step: int) -> float:
+        return max((self.sign * score for at, score in trial.intermediate_values.items() if start < at <= step),
+                   default=-np.inf)
+
+
+def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, AcquireReturnProxy] | None:
     """A trial to run: one whose process died, else a new one, while fewer than `trials` are there."""
     with FileLock(RUNS / study.name / ".lock"):
         known = search.get_trials(deepcopy=False)
@@ -74,12 +105,10 @@ def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, File
         return trial, _try_lock(study, trial.number)
 
 
-def _try_lock(study: Study, number: int) -> FileLock | None:
+def _try_lock(study: Study, number: int) -> AcquireReturnProxy | None:
     """Held as long as a process works on the trial; the system frees it when that process dies."""
-    lock = FileLock(RUNS / study.name / f".trial_{number:04d}.lock")
     with suppress(Timeout):
-        lock.acquire(timeout=0)
-        return lock
+        return FileLock(RUNS / study.name / f".trial_{number:04d}.lock").acquire(timeout=0)
     return None
 
 
@@ -93,7 +122,9 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
     except StopRun:
         search.tell(trial, state=TrialState.PRUNED)
         print(f"trial {trial.number}: pruned")
-    except Diverged as problem:
+    except Busy:
+        raise
+    except UserError as problem:  # its loss is no number, or its values make no model: it must not block the study
         search.tell(trial, state=TrialState.FAIL)
         print(f"trial {trial.number}: {problem}")
     else:

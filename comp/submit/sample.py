@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +76,7 @@ def _from_json(content: Any) -> Sample:
 
 def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
     """The sample with our answers in it. Ids may lack their extension; every one must have an image."""
-    images = _match_ids(sample.ids, list(predictions.index))
+    images = _match_ids(sample.ids, dataset)
     values = predictions.loc[images, list(dataset.classes)].to_numpy()
     answers = _answers(sample, values, dataset)
     return replace(sample, rows=tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)))
@@ -89,14 +88,18 @@ def check_sample(sample: Sample, dataset: Dataset) -> None:
     fill(sample, nothing, dataset)
 
 
-def _match_ids(ids: Sequence[str], images: Sequence[str]) -> list[str]:
-    stems = [str(Path(image).with_suffix("")) for image in images]
-    times = Counter(stems)
-    by_name = {stem: image for stem, image in zip(stems, images, strict=True) if times[stem] == 1}
-    by_name |= {image: image for image in images}
+def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
+    """An id is an image's own, or its path below test/; either may lack the extension where that names one image."""
+    by_name: dict[str, str] = {}
+    short: dict[str, set[str]] = {}
+    for image in dataset.test:
+        for name in {image.id, image.path.relative_to(dataset.root / "test").as_posix()}:
+            by_name[name] = image.id
+            short.setdefault(str(Path(name).with_suffix("")), set()).add(image.id)
+    by_name = {name: next(iter(images)) for name, images in short.items() if len(images) == 1} | by_name
     absent = [id for id in ids if id not in by_name]
     if absent:
-        both = " (two have that name)" if absent[0] in times else ""
+        both = " (two have that name)" if absent[0] in short else ""
         raise UserError(f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}{both}; "
                         f"put those images under test/ or mend the sample")
     return [by_name[id] for id in ids]
@@ -107,7 +110,7 @@ def _answers(sample: Sample, values: np.ndarray, dataset: Dataset) -> list[tuple
     numbers = [str(number) for number in dataset.numbers]
     if len(sample.columns) == 2:
         shown = {row[1] for row in sample.rows}
-        if shown <= set(dataset.classes):
+        if shown <= set(dataset.classes) and not (sample.numeric and sample.numeric[1]):
             return [(dataset.classes[best],) for best in values.argmax(1)]
         if all(label.lstrip("-").isdigit() for label in shown):
             return [(numbers[best],) for best in values.argmax(1)]

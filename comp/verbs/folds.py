@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         if old.equals(table) and path.with_suffix(".json").is_file():
             print(f"{path} is there and the same")
             return
-        if not args.force:
+        if not old.equals(table) and not args.force:
             raise UserError(f"{path} is there and differs; runs trained on it would no longer match: "
                             f"use --force, or another folds.file")
     write_folds(path, table, dataset, k, seed)

@@ -1,0 +1,37 @@
+"""What a file of predictions was made from: it is made again when any of that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from comp.data.cache import cache_key, square_for
+from comp.data.scan import Dataset
+from comp.runs import Run
+from comp.tables import read_json, write_json
+
+
+def weights_of(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
+    return {str(fold): run.fold(fold).about()["weights_sha256"] for fold in folds}
+
+
+def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str]) -> dict[str, Any]:
+    """Of the OOF or the test part: which weights looked at which pictures, and under which labels."""
+    data = run.config.data
+    images = dataset.train if part == "oof" else dataset.test
+    return {"weights": weights_of(run, folds), "labels": dataset.fingerprint() if part == "oof" else None,
+            "images": cache_key(images, square_for(data.size, data.fit, data.crop))}
+
+
+def note_beside(predictions: Path) -> Path:
+    return predictions.with_name(f"{predictions.stem}.from.json")
+
+
+def remember(predictions: Path, made_from: dict[str, Any]) -> None:
+    write_json(note_beside(predictions), made_from)
+
+
+def is_current(predictions: Path, made_from: dict[str, Any]) -> bool:
+    note = note_beside(predictions)
+    return predictions.is_file() and note.is_file() and read_json(note) == made_from
