@@ -104,7 +104,8 @@ class Wandb:
         self._guard(lambda: self.run.summary.update(facts))
 
     def close(self) -> None:
-        self._guard(lambda: self.run.finish())
+        failed = sys.exc_info()[0] is not None  # closed on the way out of an error: W&B then shows a crashed run
+        self._guard(lambda: self.run.finish(exit_code=int(failed)))
         self.run = None
 
     def _guard(self, action, *arguments) -> None:

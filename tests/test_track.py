@@ -102,7 +102,7 @@ def test_when_wandb_fails_training_goes_on_with_one_warning(where, prepared, mon
             if where == "log":
                 raise RuntimeError("the service is down")
 
-        def finish(self):
+        def finish(self, exit_code):
             if where == "finish":
                 raise RuntimeError("the service is down")
 

@@ -144,9 +144,10 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             if isinstance(event, Epoch) and _stopped_early(state.history, config):
                 break
         _finish(setup, fold, place, progress, val_rows, about)
+        kept = progress.best if config.train.keep == "best" else progress.last
         for observer in watching:
-            if progress.last:
-                observer.finish(setup.labels[val_rows], progress.last.probabilities.numpy())
+            if kept:
+                observer.finish(setup.labels[val_rows], kept.probabilities.numpy())
     finally:
         for observer in watching:
             observer.close()
