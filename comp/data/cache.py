@@ -20,7 +20,7 @@ from comp.data.scan import Image
 from comp.errors import UserError
 
 CACHE = Path("runs/.cache")
-WORKING_SIZE = 256  # the least side kept: a smaller model size is resized from it, reading 8 times faster than JPEG
+WORKING_SIZE = 256  # the least side kept; a smaller model size is resized from it: 0.1 ms to read, 3 ms to decode
 
 
 def square_for(size: int, fit: str, crop: int | None) -> Square:

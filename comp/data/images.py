@@ -63,7 +63,7 @@ def _as_rgb(image: PillowImage.Image) -> PillowImage.Image:
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """To size x size. Averaging areas matters from half the side down; above that linear is as clean and, from
-    256 to 224 px, 10 times faster."""
+    256 to 224 px, 5 times faster."""
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels
