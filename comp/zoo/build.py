@@ -12,20 +12,24 @@ from torch import nn
 
 import comp.zoo  # noqa: F401  registers our families
 from comp.errors import UserError, nearest
+from comp.zoo.entry import takes_size
+from comp.zoo.init import initialise
 
 
-def build_model(name: str, classes: int, *, pretrained: bool = False, dropout: float | None = None,
-                drop_path: float | None = None, kwargs: dict[str, Any] | None = None) -> nn.Module:
-    """What is None is the model's own default."""
+def build_model(name: str, classes: int, *, size: int | None = None, pretrained: bool = False,
+                dropout: float | None = None, drop_path: float | None = None, init: str = "own",
+                kwargs: dict[str, Any] | None = None) -> nn.Module:
+    """What is None is the model's own default. A model that ends in dense layers is told the size of its images."""
     base = name.partition(".")[0]
     if not timm.is_model(base):
         raise UserError(f"model.name: neither the kit nor timm has {name}{nearest(base, timm.list_models())}")
-    given = {"drop_rate": dropout, "drop_path_rate": drop_path, **(kwargs or {})}
+    given = {"drop_rate": dropout, "drop_path_rate": drop_path, "img_size": size if takes_size(base) else None,
+             **(kwargs or {})}
     given = {key: value for key, value in given.items() if value is not None}
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # a dozen lines of retries; ours is one
     try:
         # channels last: the layout that CPU kernels and tensor cores are fast in
-        return timm.create_model(name, num_classes=classes, pretrained=pretrained, **given).to(
+        model = timm.create_model(name, num_classes=classes, pretrained=pretrained, **given).to(
             memory_format=torch.channels_last)
     except TypeError as problem:
         raise UserError(f"model {name}: {_plain(problem)}; check model.kwargs, and set model.dropout=null or "
@@ -35,6 +39,8 @@ def build_model(name: str, classes: int, *, pretrained: bool = False, dropout: f
             raise UserError(f"model {name} cannot be built: {problem}") from None
         raise UserError(f"model.pretrained: cannot load weights for {name} ({type(problem).__name__}: no cached copy "
                         f"and no way to the hub); set model.pretrained=false to train from scratch") from None
+    initialise(model, init)
+    return model
 
 
 def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
