@@ -96,9 +96,21 @@ def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
     assert len(files) == len(ways) == len(folders())
 
 
-@pytest.mark.parametrize(("wanted", "kept"), [(96, 256), (256, 256), (300, 300)])
-def test_the_working_size_is_never_below_256_nor_below_the_models(wanted, kept):
-    assert square_for(wanted, "pad", 90) == Square(kept, "pad", 90)
+@pytest.mark.parametrize(("sides", "crop", "wanted", "kept"), [
+    ((360, 363), None, 96, 256), ((360, 363), None, 256, 256), ((360, 363), None, 300, 300),
+    ((360, 363), 200, 96, 200), ((64, 64), None, 64, 64), ((64, 64), None, 96, 96), ((40, 900), None, 64, 256)])
+def test_the_working_size_is_256_but_never_more_than_the_pictures_have_nor_less_than_the_model_asks(
+        tmp_path, sides, crop, wanted, kept):
+    Picture.new("RGB", sides).save(tmp_path / "a.png")
+    assert square_for([Image("a.png", tmp_path / "a.png")], wanted, "pad", crop) == Square(kept, "pad", crop)
+
+
+def test_a_cache_of_small_pictures_holds_their_very_pixels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Picture.fromarray(pixels).save(tmp_path / "a.png")
+    images = [Image("a.png", tmp_path / "a.png")]
+    assert np.array_equal(load_cache("cells", images, square_for(images, 64, "squash", None))[0], pixels)
 
 
 BROKEN = {"truncated": lambda whole: whole[:len(whole) // 2], "text": lambda whole: b"not a picture at all",

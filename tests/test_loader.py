@@ -13,7 +13,7 @@ from comp.data.scan import scan
 @pytest.fixture
 def source(workplace):
     dataset = scan("input/tiny")
-    cache = load_cache("tiny", dataset.train, square_for(24, "squash", None))
+    cache = load_cache("tiny", dataset.train, square_for(dataset.train, 24, "squash", None))
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
 
     def make(count: int = 48, batch: int = 8, stream=(42, 0), balanced=False, policy="heavy") -> TrainingSet:

@@ -92,7 +92,8 @@ class _Predictor:
                  what: str) -> np.ndarray:
         loaded = [load_model(self.run.fold(fold).weights, self.device) for fold in folds]
         about = loaded[0][1]
-        cache = load_cache(self.dataset.name, images, square_for(about["size"], about["fit"], about["crop"]))
+        square = square_for(self.dataset.train, about["size"], about["fit"], about["crop"])
+        cache = load_cache(self.dataset.name, images, square)
         batches = EvaluationSet(cache, rows, about["size"], self.run.config.train.batch)
         stream = stream_batches(batches, range(len(batches)), choose_workers(self.run.config.data.workers,
                                                                              self.device.type))

@@ -20,8 +20,9 @@ def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str]
     """Of the OOF or the test part: which weights looked at which pictures, and under which labels."""
     data = run.config.data
     images = dataset.train if part == "oof" else dataset.test
+    square = square_for(dataset.train, data.size, data.fit, data.crop)
     return {"weights": weights_of(run, folds), "labels": dataset.fingerprint() if part == "oof" else None,
-            "images": cache_key(images, square_for(data.size, data.fit, data.crop))}
+            "images": cache_key(images, square)}
 
 
 def note_beside(predictions: Path) -> Path:

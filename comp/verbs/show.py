@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     check_policy(settings.augment.policy)
     data = settings.data
     out = args.out or Path(f"runs/checks/{settings.dataset}-{settings.augment.policy}.png")
-    sheet = draw_gallery(scan(data.root), settings.augment.policy, square_for(data.size, data.fit, data.crop),
-                         min(data.size, 160), args.columns, args.seed)
+    dataset = scan(data.root)
+    square = square_for(dataset.train, data.size, data.fit, data.crop)
+    sheet = draw_gallery(dataset, settings.augment.policy, square, min(data.size, 160), args.columns, args.seed)
     write_png(out, sheet)
     print(f"wrote {out}: {settings.augment.policy}, the first column is the picture as it is")
