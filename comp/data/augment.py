@@ -9,6 +9,7 @@ border) are chosen here: 10 %, 0.9-1.1, and mirrored, for black corners would be
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import warnings
@@ -65,8 +66,35 @@ def _heavy() -> Steps:
     return Steps([move], [A.D4(p=1.0), bend, _colour(0.25), grain, holes])
 
 
+class AreaCrop(A.ImageOnlyTransform):
+    """A square window anywhere, with 90 to 100 % of the area, left for the policy to resize: albumentations' own
+    crops want its size in pixels, which a policy does not know, or stretch the image."""
+
+    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
+        whole = min(params["shape"][:2])
+        side = math.ceil(whole * math.sqrt(self.py_random.uniform(0.9, 1.0)))
+        top, left = (self.py_random.randint(0, length - side) for length in params["shape"][:2])
+        return {"side": side, "top": top, "left": left}
+
+    def apply(self, img: np.ndarray, side: int, top: int, left: int, **_) -> np.ndarray:
+        return img[top:top + side, left:left + side]
+
+
+def _karakus() -> Steps:
+    """Karakus's augmentation. The paper gives no odds: each of the eight views of a square (its quarter turns and
+    flip) is as likely as the others, and the share kept is uniform."""
+    return Steps([AreaCrop(p=1.0)], [A.D4(p=1.0)])
+
+
+def _gupta() -> Steps:
+    """What Gupta's paper oversamples with: flip, rotation, zoom. It gives no numbers: those of `paper` are taken."""
+    move = A.Affine(rotate=(-30, 30), scale=(0.9, 1.1), keep_ratio=True, border_mode=MIRROR, p=1.0)
+    return Steps([move], _flips())
+
+
 POLICIES: dict[str, Callable[[], Steps]] = {
-    "none": Steps, "flips": lambda: Steps(rest=_flips()), "rotation": _rotation, "paper": _paper, "heavy": _heavy}
+    "none": Steps, "flips": lambda: Steps(rest=_flips()), "rotation": _rotation, "paper": _paper, "heavy": _heavy,
+    "karakus": _karakus, "gupta": _gupta}
 
 
 class Policy:

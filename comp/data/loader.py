@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -16,6 +17,16 @@ from comp.data.cache import Cache
 from comp.data.images import resize
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class numbers (N,)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What oversampling makes of the items from `first` on: blends with a second image, or copies where the share is
+    0, and the policy they go through."""
+    first: int
+    partners: np.ndarray          # the row blended into each
+    shares: np.ndarray            # how much of it, from 0 to below 1
+    policy: Policy
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class TrainingSet:
     policy: Policy
     stream: tuple[int, int]       # (seed, fold): two trainings with different streams share no draw
     balanced: bool = False
+    added: Added | None = None    # the last of the items, if any
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,9 +55,16 @@ class TrainingSet:
         last = index == self.steps_per_epoch - 1
         places = range(index * self.batch, len(self.rows) if last else (index + 1) * self.batch)
         chosen = self._order(epoch)[places.start:places.stop]
-        pixels = [self.policy(self.images[self.rows[item]], self.size, self._seed(epoch, place))
-                  for item, place in zip(chosen, places, strict=True)]
+        pixels = [self._draw(item, self._seed(epoch, place)) for item, place in zip(chosen, places, strict=True)]
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[chosen])
+
+    def _draw(self, item: int, seed: int) -> np.ndarray:
+        square, policy = self.images[self.rows[item]], self.policy
+        if self.added and item >= self.added.first:
+            policy, number = self.added.policy, item - self.added.first
+            if share := self.added.shares[number]:  # in 0.03 ms; numpy takes 0.7 ms for as much
+                square = cv2.addWeighted(square, 1 - share, self.images[self.added.partners[number]], share, 0)
+        return policy(square, self.size, seed)
 
     def _order(self, epoch: int) -> np.ndarray:
         return _epoch_order(tuple(self.labels.tolist()), (*self.stream, epoch), self.balanced)
