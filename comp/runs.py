@@ -6,7 +6,8 @@
     runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, threads, versions, times
     runs/<name>/fold<k>/history.csv    one row per epoch
     runs/<name>/fold<k>/train.log      the same as people read it
-    runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done
+    runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
+                                       pretrain.csv: the same, and the history, of a reconstruction stage before
     runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
     runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it
@@ -55,6 +56,10 @@ class FoldDir:
     @property
     def resume(self) -> Path:
         return self.path / "resume.pt"
+
+    @property
+    def pretrain(self) -> Path:
+        return self.path / "pretrain.pt"
 
     @property
     def weights(self) -> Path:

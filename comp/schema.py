@@ -38,6 +38,7 @@ class Folds(Section):
 
 class Augment(Section):
     policy: str = "paper"
+    oversample: str = "none"                            # fill small classes up: smote, or a policy for added copies
     mixup: NotNegative = 0.0                            # alpha of the Beta distribution; 0 is off
     cutmix: NotNegative = 0.0
     mix_off_epoch: Annotated[int, Field(ge=0)] = 0      # from this epoch on images stay whole; 0 is never
@@ -48,6 +49,7 @@ class Model(Section):
     pretrained: bool = False
     dropout: Fraction | None = None                     # None: the model's own default
     drop_path: Fraction | None = None
+    init: Literal["own", "he", "glorot"] = "own"        # of convolutions and dense layers; own: as the model says
     kwargs: dict[str, Any] = {}                         # the only free map; timm refuses what it does not know
 
 
@@ -70,16 +72,17 @@ class Optim(Section):
 
 
 class Schedule(Section):
-    name: Literal["cosine", "constant", "step", "plateau"] = "cosine"
+    name: Literal["cosine", "constant", "step", "exponential", "plateau"] = "cosine"
     warmup_epochs: NotNegative = 0.0
     min_lr: NotNegative = 1e-6
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1    # step and plateau: the factor of each drop
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1    # the factor of each drop; exponential: of each epoch
     step_epochs: Count = 10                             # step: epochs between drops
     patience: Count = 3                                 # plateau: epochs without a lower validation loss
 
 
 class Train(Section):
     epochs: Count = 50
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0    # of reconstruction before, for models that can
     batch: Count = 32
     accumulate: Count = 1
     seed: Annotated[int, Field(ge=0)] = 42              # `0,1,2` makes sibling runs

@@ -21,7 +21,7 @@ from comp.errors import UserError
 
 FOLDS = ["image", "label", "group", "fold"]
 HISTORY = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
-           "peak_memory_gb"]
+           "peak_memory_gb", "val_seconds"]
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

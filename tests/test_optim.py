@@ -23,7 +23,7 @@ def test_cosine_is_the_papers_formula():
         assert lr_at(epoch, []) == pytest.approx(1e-6 + 0.5 * (1e-3 - 1e-6) * (1 + math.cos(epoch / 50 * math.pi)))
 
 
-@pytest.mark.parametrize("name", ["cosine", "constant", "step", "plateau"])
+@pytest.mark.parametrize("name", ["cosine", "constant", "step", "exponential", "plateau"])
 def test_warm_up_rises_straight_and_meets_the_curve(name):
     lr_at = schedule(name, warmup_epochs=4)
     assert [lr_at(done, []) for done in (0, 1, 2, 4)] == pytest.approx([0, 0.25, 0.5, 1.0])
@@ -32,6 +32,17 @@ def test_warm_up_rises_straight_and_meets_the_curve(name):
 def test_constant_and_step():
     assert {schedule("constant")(done, []) for done in (0, 17.5, 50)} == {1.0}
     assert [schedule("step")(done, []) for done in (0, 9.99, 10, 25)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_exponential_is_guptas_formula_and_torchs():
+    lr_at = schedule("exponential", lr=1e-3, gamma=math.exp(-0.1), min_lr=0.0)
+    assert [lr_at(epoch, []) for epoch in (0, 1, 10)] == pytest.approx([1e-3, 1e-3 * math.exp(-0.1), 1e-3 / math.e])
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-3)
+    reference = torch.optim.lr_scheduler.ExponentialLR(optimizer, math.exp(-0.1))
+    for epoch in range(20):
+        assert lr_at(epoch, []) == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
 
 
 def test_plateau_counts_as_torch_does():
@@ -47,6 +58,7 @@ def test_plateau_counts_as_torch_does():
 
 def test_a_schedule_never_falls_below_its_floor():
     assert schedule("step", gamma=0.01)(49, []) == 0.01
+    assert schedule("exponential")(49, []) == 0.01
     assert schedule("plateau")(49, [1.0] * 49) == 0.01
 
 

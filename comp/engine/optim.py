@@ -52,6 +52,8 @@ def make_schedule(name: str, *, lr: float, min_lr: float, epochs: int, warmup_ep
         if name == "cosine":
             share = (done - warmup_epochs) / max(epochs - warmup_epochs, 1e-9)
             return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+        if name == "exponential":
+            return max(lr * gamma ** (done - warmup_epochs), min(min_lr, lr))
         drops = {"constant": 0, "step": int(done // step_epochs), "plateau": plateaus(losses, patience)}[name]
         return max(lr * gamma ** drops, min(min_lr, lr))
 

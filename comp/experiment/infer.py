@@ -11,18 +11,18 @@ from typing import Any
 import pandas as pd
 
 from comp.config import check_name
-from comp.data.scan import Dataset, scan
+from comp.data.scan import scan
 from comp.engine.views import TTA
 from comp.ensemble import blend
 from comp.errors import UserError
 from comp.experiment.predict import predict_run
 from comp.experiment.provenance import weights_of
 from comp.experiment.summary import arrays
+from comp.experiment.truth import with_truth
 from comp.metrics import interval, score
 from comp.runs import Run
 from comp.submit.sample import check_sample, fill, find_sample
 from comp.submit.write import write_submission
-from comp.tables import read_csv
 
 
 def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False, name: str | None = None,
@@ -51,7 +51,9 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
             print("that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on")
     else:
         print("trained on everything: there is no CV")
-    _score_test(dataset, first, blend.mean(test, first.classes))
+    known = with_truth(dataset, blend.mean(test, first.classes))
+    if known is not None:
+        _score(first, known, "true test")
     path = write_submission(name, filled, facts)
     if not full:
         _warn_of_gaps(members, asked)
@@ -82,22 +84,6 @@ def _score(run: Run, table: pd.DataFrame, what: str) -> dict[str, Any]:
     value, (low, high) = score(metric, *truth), interval(metric, *truth)
     print(f"{what} {metric} {value:.4f} [{low:.4f}, {high:.4f}] on {len(table)} images")
     return {"metric": metric, "score": value, "interval": [low, high], "images": len(table)}
-
-
-def _score_test(dataset: Dataset, run: Run, test: pd.DataFrame) -> None:
-    """Only where the dataset tells: a demo, or a benchmark with a public test set. Nothing is chosen by it."""
-    file = dataset.root / "test_labels.csv"
-    if not file.is_file():
-        return
-    labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
-    names = dict(zip(map(str, dataset.numbers), dataset.classes, strict=True))
-    known = labels.replace({} if set(labels) <= set(dataset.classes) else names)
-    both = test.index.intersection(known.index)
-    if not len(both) or not set(known) <= set(dataset.classes):
-        raise UserError(f"{file} does not give a class of train/ for the images of test/")
-    table = test.loc[both].copy()
-    table.insert(0, "label", known.loc[both])
-    _score(run, table, "true test")
 
 
 def _name(members: Sequence[Run], tta: str | None, full: bool) -> str:

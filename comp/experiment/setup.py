@@ -15,10 +15,12 @@ from torch import nn
 from comp.data.augment import check_policy
 from comp.data.cache import Cache, load_cache, square_for
 from comp.data.folds import read_folds
+from comp.data.oversample import check_oversample
 from comp.data.scan import Dataset, scan
 from comp.engine.device import choose_device, choose_precision, keep_freed_memory
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
+from comp.experiment.pretrain import check_pretraining
 from comp.metrics import METRICS
 from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run
 from comp.schema import Config
@@ -69,8 +71,10 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
     check_split(config)
     model = new_model(config, len(dataset.classes), pretrained=False)
+    check_pretraining(config, model)
     check_input(model, config, len(dataset.classes))
-    cache = load_cache(dataset.name, dataset.train, square_for(config.data.size, config.data.fit, config.data.crop))
+    square = square_for(dataset.train, config.data.size, config.data.fit, config.data.crop)
+    cache = load_cache(dataset.name, dataset.train, square)
     facts = _facts(config, dataset, table, model)
     if config.train.init and not (RUNS / config.name / "run.json").is_file():
         find_init(config.train.init, facts, wanted)
@@ -92,7 +96,12 @@ def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | st
 
 def check_names(config: Config) -> None:
     check_policy(config.augment.policy)
+    check_oversample(config.augment.oversample)
     check_optimizer(config.optim.name)
+    if config.augment.oversample != "none" and config.train.balanced:
+        raise UserError("augment.oversample and train.balanced both fill small classes up; choose one of them")
+    if config.model.pretrained and config.model.init != "own":
+        raise UserError(f"model.init={config.model.init} would draw over the pretrained weights; set model.init=own")
     if config.train.metric not in METRICS:
         raise UserError(f"train.metric: there is no {config.train.metric}{nearest(config.train.metric, METRICS)}")
 
@@ -101,9 +110,9 @@ def check_split(config: Config) -> None:
     """`folds.k` and `folds.seed` are part of a run's name, so they must be true of the file it trains on."""
     about = read_json(config.folds_file.with_suffix(".json"))
     for key in ("k", "seed"):
-        if about.get(key) != getattr(config.folds, key):
-            raise UserError(f"{config.folds_file} has {key}={about.get(key)}, and this asks for folds.{key}="
-                            f"{getattr(config.folds, key)}; set folds.{key}={about.get(key)}, or another folds.file")
+        if key in about and about[key] != getattr(config.folds, key):  # an official split was drawn by others
+            raise UserError(f"{config.folds_file} has {key}={about[key]}, and this asks for folds.{key}="
+                            f"{getattr(config.folds, key)}; set folds.{key}={about[key]}, or another folds.file")
 
 
 def check_input(model: nn.Module, config: Config, classes: int) -> None:
@@ -121,8 +130,8 @@ def check_input(model: nn.Module, config: Config, classes: int) -> None:
 
 def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
     model = config.model
-    return build_model(model.name, classes, pretrained=pretrained, dropout=model.dropout, drop_path=model.drop_path,
-                       kwargs=model.kwargs)
+    return build_model(model.name, classes, size=config.data.size, pretrained=pretrained, dropout=model.dropout,
+                       drop_path=model.drop_path, init=model.init, kwargs=model.kwargs)
 
 
 def find_init(name: str, facts: dict[str, Any], wanted: Sequence[int | str]) -> Run:
@@ -152,11 +161,12 @@ def load_model(weights: Any, device: torch.device) -> tuple[nn.Module, dict[str,
     """The kept model of a fold, ready to predict, and its recipe."""
     saved = load_checkpoint(weights)
     try:
-        model = build_model(saved["recipe"]["name"], len(saved["recipe"]["classes"]), kwargs=saved["recipe"]["kwargs"])
+        about = saved["recipe"]
+        model = build_model(about["name"], len(about["classes"]), size=about["size"], kwargs=about["kwargs"])
         model.load_state_dict(saved["state_dict"])
     except (KeyError, RuntimeError):
         raise UserError(f"{weights} does not fit the model it names; train the fold again") from None
-    return model.to(device).eval(), saved["recipe"]
+    return model.to(device).eval(), about
 
 
 def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +16,16 @@ from timm.utils import ModelEmaV3
 from comp.data.augment import Policy
 from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
+from comp.data.oversample import oversampled
 from comp.data.scan import scan
 from comp.engine.device import peak_memory_gb
-from comp.engine.fit import Epoch, State, fit
+from comp.engine.fit import Epoch, State, Step, fit
 from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mix import Mix
 from comp.engine.optim import make_optimizer, make_schedule
 from comp.engine.predict import normalise, predict
 from comp.errors import UserError
+from comp.experiment.pretrain import pretrain
 from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup, open_setup, recipe
 from comp.experiment.summary import summarise
 from comp.metrics import METRICS, log_losses, score
@@ -107,32 +109,48 @@ class Progress:
 def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
     config, device = setup.config, setup.device
     train_rows, val_rows = setup.split(fold)
-    source = TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size, config.train.batch,
-                         Policy(config.augment.policy), setup.stream(fold), config.train.balanced)
+    source = oversampled(TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size,
+                                     config.train.batch, Policy(config.augment.policy), setup.stream(fold),
+                                     config.train.balanced), config.augment.oversample)
     workers = choose_workers(config.data.workers, device.type)
     resuming = place.resume.is_file()
-    progress = Progress(_new_state(setup, fold, fresh=not resuming))
+    model = _new_model(setup, fold, fresh=not resuming)
+    about = recipe(config, setup.run.classes, model, setup.precision)
+
+    def batches(steps: range) -> Iterator:
+        return stream_batches(source, steps, workers, pin=device.type == "cuda")
+
+    def prepare(images: torch.Tensor) -> torch.Tensor:
+        return normalise(images, about["mean"], about["std"], device)
+
+    if config.train.pretrain_epochs and not resuming:
+        pretrain(model, place, config, setup.precision, device, batches, prepare, source.steps_per_epoch,
+                 setup.stream(fold))
+    progress = Progress(_new_state(setup, model))
     state = progress.state
     if resuming:
         progress.load(place)
-    about = recipe(config, setup.run.classes, state.model, setup.precision)
-    console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, len(train_rows),
-                      len(state.history) * len(train_rows) + state.images * (state.step % source.steps_per_epoch > 0))
+    each = len(source.rows)
+    console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, each,
+                      len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0))
     watching = [console, *wandb_observers(setup.run, "train", f"fold{fold}"), *observers]
     if state.step:
         console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
 
     def validate() -> np.ndarray:
-        batches = EvaluationSet(setup.cache, val_rows, config.data.size, config.train.batch)
-        return predict([state.evaluated], stream_batches(batches, range(len(batches)), workers=0), mean=about["mean"],
-                       std=about["std"], views=["identity"], device=device, precision=setup.precision)[0, 0]
+        held_out = EvaluationSet(setup.cache, val_rows, config.data.size, config.train.batch)
+        return predict([state.evaluated], stream_batches(held_out, range(len(held_out)), workers=0),
+                       mean=about["mean"], std=about["std"], views=["identity"], device=device,
+                       precision=setup.precision)[0, 0]
 
-    events = () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, workers, about)
+    events = () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, batches, prepare)
     try:
         for event in events:
             if isinstance(event, Epoch):
+                started = time.perf_counter()
                 probabilities = validate() if len(val_rows) else None
-                _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device)
+                _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device,
+                            time.perf_counter() - started)
                 write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
                 for observer in watching:
                     observer.epoch(fold, state.history[-1])
@@ -153,14 +171,18 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             observer.close()
 
 
-def _new_state(setup: Setup, fold: int | str, fresh: bool) -> State:
+def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
     """Weights drawn from (seed, fold); a fresh start may take pretrained ones, or those of another run's fold."""
-    config, optim = setup.config, setup.config.optim
+    config = setup.config
     torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
     model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
     if config.train.init and fresh:
         _load_init(model, setup, fold)
-    model = model.to(setup.device)
+    return model.to(setup.device)
+
+
+def _new_state(setup: Setup, model: torch.nn.Module) -> State:
+    config, optim = setup.config, setup.config.optim
     optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
                                momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
     # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
@@ -177,7 +199,8 @@ def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
         raise UserError(f"train.init: the weights of {other.name} do not fit {setup.config.model.name}") from None
 
 
-def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, workers: int, about: dict[str, Any]):
+def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batches: Callable[[range], Iterator],
+         prepare: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[Step | Epoch]:
     """Unpack the config into plain arguments of the loop."""
     config, device = setup.config, setup.device
     weights = None
@@ -185,9 +208,7 @@ def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, worke
         weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
     schedule = config.schedule
     return fit(
-        state, lambda steps: stream_batches(source, steps, workers, pin=device.type == "cuda"),
-        epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch,
-        prepare=lambda images: normalise(images, about["mean"], about["std"], device),
+        state, batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch, prepare=prepare,
         loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
                        focal_gamma=config.loss.focal_gamma),
         lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
@@ -199,12 +220,12 @@ def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, worke
 
 
 def _note_epoch(progress: Progress, event: Epoch, probabilities: np.ndarray | None, truth: np.ndarray,
-                config: Config, device: torch.device) -> None:
+                config: Config, device: torch.device, val_seconds: float) -> None:
     """Score the epoch, add it to the history, and remember it if it is the best."""
     row = {"epoch": event.epoch + 1, "step": event.step, "lr": event.lr, "train_loss": event.train_loss,
            "val_loss": None, "val_score": None, "seconds": round(event.seconds, 3),
            "images_per_second": round(event.images / event.seconds, 2),
-           "peak_memory_gb": round(peak_memory_gb(device), 3)}
+           "peak_memory_gb": round(peak_memory_gb(device), 3), "val_seconds": round(val_seconds, 3)}
     if probabilities is not None:
         row["val_loss"] = float(log_losses(truth, probabilities).mean())
         row["val_score"] = score(config.train.metric, truth, probabilities)
@@ -255,3 +276,4 @@ def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, v
               seconds=round(sum(row["seconds"] for row in state.history), 1),
               weights_sha256=file_sha256(place.weights))
     place.resume.unlink(missing_ok=True)
+    place.pretrain.unlink(missing_ok=True)

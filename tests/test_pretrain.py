@@ -1,0 +1,70 @@
+"""Reconstruction before classification: the encoder learns first, then rests, and a kill in either stage is no loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from comp.experiment import pretrain as module
+from comp.experiment import train
+from tests.conftest import SMALL
+
+STAGES = [*SMALL, "model.name=gupta_autoclassifier", "model.drop_path=null", "model.init=glorot", "data.size=32",
+          "train.pretrain_epochs=3", "optim.name=adam", "train.save_every=0", "augment.policy=flips"]
+
+
+@pytest.fixture
+def fold(workplace, run):
+    """`fold(name)` trains fold 0 under that name; its status."""
+    assert run("comp", "folds", *SMALL)[0] == 0
+    return lambda name, *more: run("train.py", "--fold", "0", "--name", name, *STAGES, *more)
+
+
+def weights(name: str) -> dict[str, torch.Tensor]:
+    return torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True)["state_dict"]
+
+
+def interrupt(monkeypatch, room, after: int) -> None:
+    """The process dies in place of the save with that number."""
+    saves, real = [], room.save_checkpoint
+
+    def save(*arguments):
+        saves.append(1)
+        if len(saves) > after:
+            raise KeyboardInterrupt
+        real(*arguments)
+    monkeypatch.setattr(room, "save_checkpoint", save)
+
+
+def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
+    assert fold("whole")[0] == 0
+    history = pd.read_csv("runs/whole/fold0/pretrain.csv")
+    assert list(history["epoch"]) == [1, 2, 3] and history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert fold("longer", "train.epochs=3")[0] == 0 and fold("without", "train.pretrain_epochs=0")[0] == 0
+    whole, longer, without = (weights(name) for name in ("whole", "longer", "without"))
+    encoder = [key for key in whole if key.startswith("encoder.")]
+    assert encoder and not any("decoder" in key for key in whole)
+    assert all(torch.equal(whole[key], longer[key]) for key in encoder)      # whatever the second stage does
+    assert not torch.equal(whole["encoder.latent.weight"], without["encoder.latent.weight"])
+    assert int(whole["encoder.layers.1.num_batches_tracked"]) > 0 and \
+        int(without["encoder.layers.1.num_batches_tracked"]) == 0
+
+
+@pytest.mark.parametrize(("room", "after"), [(module, 0), (module, 2), (train, 0), (train, 2)])
+def test_a_kill_in_either_stage_changes_no_bit(fold, monkeypatch, room, after):
+    assert fold("whole")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, room, after)
+        assert fold("killed")[0] == 130
+    assert fold("killed")[0] == 0
+    whole, killed = weights("whole"), weights("killed")
+    assert all(torch.equal(whole[key], killed[key]) for key in whole)
+    assert {path.name for path in Path("runs/killed/fold0").glob("*.pt")} == {"weights.pt"}
+
+
+def test_a_model_without_a_decoder_is_refused_before_anything_is_made(fold):
+    status, _, err = fold("x", "model.name=resnet18", "data.size=64")
+    assert status == 2 and "train.pretrain_epochs" in err and not Path("runs/x").exists()
