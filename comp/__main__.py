@@ -12,7 +12,11 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "data demo": ("comp.verbs.demo", "draw a small blood-cell competition to try the kit on"),
     "data check": ("comp.verbs.check", "what is wrong or suspicious with the data"),
     "data show": ("comp.verbs.show", "a picture of augmented samples"),
+    "data import": ("comp.verbs.import_npz", "a MedMNIST file becomes a dataset with its official split"),
+    "data export-npz": ("comp.verbs.export_npz", "a dataset's training images become such a file"),
     "folds": ("comp.verbs.folds", "the split everybody shares: folds/<dataset>.csv"),
+    "reproduce": ("comp.verbs.reproduce", "the papers' tables, measured again: reported beside measured"),
+    "zoo": ("comp.verbs.zoo", "what every model of the papers weighs"),
     "tune": ("comp.verbs.tune", "search regularisation (or anything else) with Optuna"),
 }
 
@@ -34,7 +38,7 @@ def main() -> int | None:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<12} {about}" for verb, (_, about) in VERBS.items()]
+    lines = [f"  {verb:<15} {about}" for verb, (_, about) in VERBS.items()]
     return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "", *lines, "",
                       "Training and leaderboard files: python train.py --help, python infer.py --help"])
 

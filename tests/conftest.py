@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -35,3 +36,17 @@ def workplace(tiny: Path, tmp_path: Path, monkeypatch) -> Path:
     shutil.copytree(tiny, tmp_path / "input" / "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""
+    from comp.cli import run_guarded
+
+    def call(program: str, *arguments: str):
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        module = importlib.import_module({"train.py": "train", "infer.py": "infer"}.get(program, "comp.__main__"))
+        status = run_guarded(module.main)
+        return status, *capfd.readouterr()
+    return call

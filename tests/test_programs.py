@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import resource
 import shutil
@@ -15,21 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp.cli import run_guarded
 from comp.tables import read_json, read_predictions
 from tests.conftest import HOUSE, SMALL
-
-
-@pytest.fixture
-def run(capfd, monkeypatch):
-    """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""
-    def call(program: str, *arguments: str):
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", [program, *arguments])
-        module = importlib.import_module({"train.py": "train", "infer.py": "infer"}.get(program, "comp.__main__"))
-        status = run_guarded(module.main)
-        return status, *capfd.readouterr()
-    return call
 
 
 def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -1,0 +1,57 @@
+"""What the papers report: configs/papers/<paper>/reported.csv, one line per row of their tables.
+
+table,row,config     where it stands, its label, the config beside the CSV that trains it (several rows may share one)
+accuracy, ...        the reported scores under the names of comp.metrics; `f1_<class>` too
+parameters, train_seconds, epoch_seconds, ms_per_image, peak_memory_gb, epochs, ...      as printed
+scored_on            validation or test
+doubt                why a figure of the row cannot be true, where it cannot
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comp.errors import UserError, nearest
+from comp.tables import read_csv
+
+PAPERS = Path("configs/papers")
+NAMES = ("table", "row", "config")
+WORDS = ("parameters", "scored_on", "doubt")
+
+
+@dataclass(frozen=True)
+class Row:
+    table: str
+    label: str
+    config: str                    # the stem of its file
+    reported: dict[str, float]     # metric or cost -> figure, where there is one
+    parameters: str                # as printed
+    scored_on: str
+    doubt: str
+
+    def config_file(self, paper: str) -> Path:
+        return PAPERS / paper / f"{self.config}.yaml"
+
+
+def papers() -> list[str]:
+    return sorted(path.parent.name for path in PAPERS.glob("*/reported.csv"))
+
+
+def read_rows(paper: str, wanted: Sequence[str] = ()) -> list[Row]:
+    """The rows of a paper, or those of the configs `wanted`."""
+    if paper not in papers():
+        raise UserError(f"there is no paper {paper}{nearest(paper, papers())}")
+    path = PAPERS / paper / "reported.csv"
+    table = read_csv(path, NAMES, text=(*NAMES, *WORDS))
+    figures = [column for column in table.columns if column not in (*NAMES, *WORDS)]
+    rows = [Row(line["table"], line["row"], line["config"],
+                {name: float(line[name]) for name in figures if str(line[name]).strip()},
+                line.get("parameters", ""), line["scored_on"], line.get("doubt", ""))
+            for line in table.to_dict("records")]
+    known = list(dict.fromkeys(row.config for row in rows))
+    for each in wanted:
+        if each not in known:
+            raise UserError(f"{path} has no row trained by {each}{nearest(each, known)}")
+    return [row for row in rows if not wanted or row.config in wanted]

@@ -1,0 +1,206 @@
+"""Reported beside measured: every row of every paper trains, none is trained twice, nothing is made up."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from comp.config import load
+from comp.metrics import METRICS
+from comp.study.papers import reproduce as module
+from comp.study.papers.measure import COSTS
+from comp.study.papers.reproduce import Reduced
+from comp.study.papers.rows import NAMES, WORDS, papers, read_rows
+from comp.tables import read_predictions
+from tests.conftest import HOUSE, SMALL
+
+PAPERS = ("gupta", "karakus", "pinto", "sharif")
+CONFIGS = sorted((HOUSE / "configs" / "papers").glob("*/*.yaml"))
+FAST = ("folds.k=3", "train.precision=fp32", "log.wandb=off")
+
+
+@pytest.fixture
+def split(workplace, run):
+    assert run("comp", "folds", *SMALL)[0] == 0
+    return workplace
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Rows train in this process: starting another takes seconds."""
+    trained = []
+
+    def train(config, device):
+        trained.append(config.name)
+        return module._train_here(config, device)
+    monkeypatch.setattr(module, "_train", train)
+    return trained
+
+
+def write_paper(rows: list[str], configs: dict[str, str]) -> None:
+    """A paper of the test's own: a network of milliseconds."""
+    folder = Path("configs/papers/mini")
+    folder.mkdir()
+    (folder / "reported.csv").write_text("\n".join(["table,row,config,accuracy,f1_monocyte,parameters,scored_on,doubt",
+                                                    *rows]) + "\n")
+    for name, text in configs.items():
+        (folder / f"{name}.yaml").write_text(
+            f"# x\n# python train.py -c configs/papers/mini/{name}.yaml\nmodel: {{name: pinto_mlnn}}\n"
+            f"data: {{root: input/tiny, size: 24}}\naugment: {{policy: none}}\ntrain: {{epochs: 3}}\n{text}\n")
+
+
+TWO = ["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Large,large,0.25,0.5,,test,it is too good to be true",
+       "Table 2,Small again,small,0.9,,41k,validation,"], {"small": "optim: {lr: 1e-3}", "large": "optim: {lr: 1e-2}"}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
+    rows = read_rows(paper)
+    with open(HOUSE / "configs" / "papers" / paper / "reported.csv", newline="") as file:
+        columns = next(csv.reader(file))
+    classes = sorted(path.name for path in Path("input/blood-cells/train").glob("*"))
+    known = {*NAMES, *WORDS, *METRICS, *COSTS, "test_seconds", "weights_mib"}
+    assert all(name in known or (name.startswith("f1_") and name[3:] in (classes or [name[3:]])) for name in columns)
+    for row in rows:
+        assert load(row.config_file(paper))[0].name == f"papers/{paper}/{row.config}"
+        assert row.scored_on in ("validation", "test")
+        assert all(0 < row.reported[name] <= 1 for name in row.reported if name in METRICS)
+
+
+def test_the_papers_are_the_folders():
+    assert tuple(papers()) == PAPERS
+
+
+def test_sharifs_ablation_has_15_rows_of_12_runs():
+    rows = [row for row in read_rows("sharif") if row.table == "ablation"]
+    assert len(rows) == 15 and len({row.config for row in rows}) == 12
+    identities = [str(load(row.config_file("sharif"))[0].identity()) for row in rows]
+    assert len(set(identities)) == 12
+
+
+def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, run):
+    write_paper(*TWO)
+    command = ["comp", "reproduce", "mini", "--epochs", "2", *FAST]
+    status, out, err = run(*command, "--rows", "small")
+    assert (status, err) == (0, "") and len(here) == 1 and "reported 0.9" in out
+    text = Path("runs/papers/mini/table.md").read_text()
+    assert text.splitlines()[0].endswith("a reduced protocol: at most 2 epochs, folds.k=3, train.precision=fp32, "
+                                         "log.wandb=off, 1 seed")
+    assert text.count("not trained") == 2  # of the other row: in its scores and in its costs
+    status, out, _ = run(*command)
+    assert status == 0 and len(here) == 2 and here[1].startswith("papers/mini/large")
+    text = Path("runs/papers/mini/table.md").read_text()
+    assert "not trained" not in text and "too good to be true" in text and Path("runs/papers/mini/table.png").is_file()
+    assert run(*command)[0] == 0 and len(here) == 2
+
+    table = pd.read_csv("runs/papers/mini/table.csv")
+    assert list(table["row"]) == ["Small", "Large", "Small again"]
+    assert table["accuracy"][0] == table["accuracy"][2] and table["trainable"][0] == table["trainable"][1]
+    classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
+    last = read_predictions(Path("runs") / table["run"][0] / "fold0" / "last.csv", classes)
+    right = (last[classes].idxmax(axis=1) == last["label"]).mean()
+    assert table["accuracy"][0] == pytest.approx(right)
+    assert table["difference"][0] == pytest.approx(right - 0.9) and table["images"][0] == len(last)
+    assert table["accuracy_low"][0] <= right <= table["accuracy_high"][0] and table["epochs"][0] == 2
+
+
+def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run):
+    write_paper(*TWO)
+    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    table = pd.read_csv("runs/papers/mini/table.csv").iloc[1]
+    labels = pd.read_csv("input/tiny/test_labels.csv").set_index("image")["label"]
+    classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
+    test = read_predictions(Path("runs") / table["run"] / "predictions" / "identity" / "test.csv", classes)
+    assert table["scored_on"] == "test" and table["images"] == len(labels)
+    assert table["accuracy"] == pytest.approx((test[classes].idxmax(axis=1) == labels[test.index]).mean())
+    Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored, and the table says so
+    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    assert pd.read_csv("runs/papers/mini/table.csv")["scored_on"][1] == "validation"
+
+
+def test_seeds_are_siblings_and_their_mean_is_told(split, here, run):
+    write_paper(*TWO)
+    assert run("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
+    assert [load_seed(name) for name in here] == ["", "43"]
+    table = pd.read_csv("runs/papers/mini/table.csv").iloc[0]
+    scores = [float(np.mean(hits(name))) for name in here]
+    assert table["seeds"] == 2 and table["accuracy"] == pytest.approx(np.mean(scores))
+    assert table["accuracy_sd"] == pytest.approx(np.std(scores, ddof=1))
+
+
+def load_seed(name: str) -> str:
+    return name.rpartition("train.seed=")[2] if "train.seed=" in name else ""
+
+
+def hits(name: str) -> pd.Series:
+    table = pd.read_csv(Path("runs") / name / "fold0" / "last.csv").set_index("image")
+    return table.drop(columns=["label", "fold"]).idxmax(axis=1) == table["label"]
+
+
+def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run):
+    write_paper(*TWO)
+    shutil.copytree("input/tiny", "input/other")
+    run("comp", "folds", *SMALL, "data.root=input/other")
+    run("comp", "reproduce", "mini", "--quick", "--rows", "small", *FAST)
+    assert "Different data" not in Path("runs/papers/mini/table.md").read_text()
+    run("comp", "reproduce", "mini", "--quick", "--rows", "small", "--data", "input/other", *FAST)
+    assert "reported on tiny, measured on other" in Path("runs/papers/mini/table.md").read_text()
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run):
+    write_paper(*TWO)
+    Path("configs/papers/mini/small.yaml").write_text(
+        "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n")
+    status, out, err = run("comp", "reproduce", "mini", "--quick", *FAST)
+    assert status == 2 and err.startswith("error: 1 rows could not be trained: small") and "small" in out
+    table = pd.read_csv("runs/papers/mini/table.csv")
+    assert table["accuracy"].isna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["sharrif"], "did you mean sharif"), (["sharif", "--rows", "se_of"], "did you mean se_off"),
+    (["pinto"], "data import"), (["pinto", "--data", "input/tiny", "data.sise=3"], "data.size"),
+    (["pinto", "--seeds", "0"], "1 or more"), (["pinto", "--data", "input/tiny"], "folds.k=3"),
+])
+def test_a_mistake_is_one_line_before_anything_is_trained(split, run, arguments, words):
+    status, _, err = run("comp", "reproduce", *arguments)
+    assert status == 2 and err.startswith("error: ") and words in err and err.count("\n") == 1
+    assert not list(Path("runs").rglob("run.json"))
+
+
+def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split, monkeypatch):
+    write_paper(*TWO)
+    config = Reduced(epochs=1, overrides=FAST).configure(read_rows("mini")[0], "mini", 42)
+    assert module._train(config, "cpu") is None and module._trained(config)
+    monkeypatch.setattr(module, "_train_here", die)
+    assert "killed" in module._train(config, "cpu")
+
+
+def die(config, device):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", PAPERS)
+def test_quick_runs_every_row_of_every_paper(paper, split, here, run):
+    """On the drawn data at 32 px; every config, so also those that no row of a table names."""
+    status, _, err = run("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", "32", *FAST)
+    assert (status, err) == (0, "")
+    assert pd.read_csv(f"runs/papers/{paper}/table.csv")["accuracy"].notna().all()
+    assert len(here) == len({row.config for row in read_rows(paper)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_config_of_the_papers_trains_an_epoch(path, split, run):
+    status, _, err = run("train.py", "-c", str(path.relative_to(HOUSE)), "--fold", "0", "data.root=input/tiny",
+                         "data.size=32", "train.epochs=1", *FAST,
+                         *(["train.pretrain_epochs=1"] if "autoclassifier" in path.stem else []))
+    assert (status, err) == (0, "")
