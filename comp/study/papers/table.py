@@ -104,8 +104,8 @@ def _verdict(lines: Sequence[Line]) -> list[str]:
     if not known:
         return ["No row with a reported accuracy is measured yet."]
     met = sum(line.measured.interval[0] <= line.row.reported["accuracy"] <= line.measured.interval[1] for line in known)
-    text = [f"Measured: {len(known)} models with a reported accuracy; the reported figure lies inside the interval of "
-            f"{met}, the measured one is lower for {sum(line.difference < 0 for line in known)}."]
+    text = [f"Models measured and with a reported accuracy: {len(known)}. The reported figure lies inside the interval "
+            f"of {met}; the measured one is lower for {sum(line.difference < 0 for line in known)}."]
     for title, part in groupby(lines, key=lambda line: line.row.table):
         rows = _once([line for line in part if line.difference is not None])
         if len(rows) > 2:
