@@ -125,6 +125,15 @@ def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run):
     assert pd.read_csv("runs/papers/mini/table.csv")["scored_on"][1] == "validation"
 
 
+def test_a_run_of_another_config_is_refused_not_shown(split, here, run):
+    write_paper(*TWO)
+    assert run("comp", "reproduce", "mini", "--rows", "small", *FAST)[0] == 0
+    path = Path("configs/papers/mini/small.yaml")
+    path.write_text(path.read_text().replace("1e-3", "2e-3"))
+    status, _, err = run("comp", "reproduce", "mini", "--rows", "small", *FAST)
+    assert status == 2 and "another config" in err and len(here) == 1
+
+
 def test_seeds_are_siblings_and_their_mean_is_told(split, here, run):
     write_paper(*TWO)
     assert run("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0

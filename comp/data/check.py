@@ -130,7 +130,7 @@ def _copies(dataset: Dataset, groups: list[Copies]) -> Iterator[Finding]:
     yield from _both_kinds(dataset, "train_in_test", "error", leaks, "both in train and in test",
                            "delete the training copy: a score on that test image would be a score of memory")
     yield from _both_kinds(dataset, "duplicates", "warning", within, "repeated within a class",
-                           "nothing must be done: copies are kept in one fold and cannot flatter a score")
+                           "nothing must be done: `folds` keeps copies in one fold, and they cannot flatter a score")
     yield from _both_kinds(dataset, "test_duplicates", "warning", tests, "repeated within test",
                            "nothing must be done: the copy just counts twice")
 

@@ -239,8 +239,8 @@ def _draw_files(paths: list[Path], plan: list[tuple[str, int]], seed: int, title
                                     disable=None, leave=False):
         picture = _draw_image(KINDS[name], np.random.default_rng([seed, index]))
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
-            raise OSError(f"cannot write {path}")
+        # not cv2.imwrite, which says nothing of a disk that is full
+        path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 
 
 def _write_labels(path: Path, rows: Iterable[tuple[str, str | int]]) -> None:

@@ -43,7 +43,8 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
     table = read_csv(path, FOLDS, text=("image", "label", "group"))
     about = read_json(path.with_suffix(".json"))
     listed, there = dict(zip(table["image"], table["label"], strict=True)), {i.id: i.label for i in dataset.train}
-    again = "restore the images or make a new split with: python -m comp folds --force"
+    again = "import its file again: python -m comp data import" if isinstance(about, dict) and about.get("official") \
+        else "restore the images or make a new split with: python -m comp folds --force"
     for odd, what in ((there.keys() - listed.keys(), "lacks"), (listed.keys() - there.keys(), "lists absent")):
         if odd:
             raise UserError(f"{path} does not match {dataset.root}: it {what} {len(odd)} images, "

@@ -215,8 +215,8 @@ def _count_classes(labels: Mapping[str, np.ndarray], path: Path) -> int:
 
 
 def _write_images(npz: Npz, part: str, folders: list[Path]) -> None:
-    """In one thread: that writes 8,500 pictures a second at 28 px, 2,300 at 64 and 400 at 224, and a second thread
-    gains a third at 224 alone. Not by cv2.imwrite, which says nothing of a disk that is full."""
+    """In one thread: all of BloodMNIST's 17,092 pictures are 4 s of work at 64 px and 31 s at 224, and a second thread
+    gains a third at 224 px alone. Not by cv2.imwrite, which says nothing of a disk that is full."""
     rows = zip(folders, npz.ids(part), npz.images(part), strict=True)
     for folder, name, pixels in tqdm(rows, total=len(folders), desc=f"writing {part}", unit="img", disable=None,
                                      leave=False):

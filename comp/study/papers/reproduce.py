@@ -19,11 +19,12 @@ from comp.data.folds import read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.experiment.setup import check_names, check_split
-from comp.runs import RUNS, Run, read_run
+from comp.runs import RUNS, read_run
 from comp.schema import Config
 from comp.study.papers.measure import Measured, measure
 from comp.study.papers.rows import Row, read_rows
 from comp.study.papers.table import Line, Protocol, write_table
+from comp.tables import file_sha256
 
 FIRST_SEED = 42
 
@@ -59,13 +60,15 @@ def reproduce(paper: str, wanted: Sequence[str], seeds: int, reduced: Reduced, d
     plans = {row.config: [reduced.configure(row, paper, FIRST_SEED + each) for each in range(seeds)] for row in rows}
     _check([config for name in chosen for config in plans[name]])
     todo = [(name, config) for name, each in plans.items() if name in chosen for config in each]
-    failed = {}
+    failed: dict[str, str] = {}
+    lines = [_line(row, paper, plans[row.config], device) for row in rows]
     for number, (name, config) in enumerate(todo, 1):
         start = time.monotonic()
         problem = None if _trained(config) else _train(config, device)
         if problem:
             failed[name] = problem
-        lines = [_line(row, paper, plans[row.config], device, failed.get(row.config)) for row in rows]
+        lines = [_line(line.row, paper, plans[name], device, problem) if line.row.config == name else line
+                 for line in lines]
         write_table(RUNS / "papers" / paper, _protocol(paper, plans, reduced, seeds), lines)
         print(f"[{number}/{len(todo)}] {config.name.removeprefix(f'papers/{paper}/')}: "
               f"{problem or _told(lines, name)}, {time.monotonic() - start:.0f} s", flush=True)
@@ -92,7 +95,12 @@ def _check(plans: Sequence[Config]) -> None:
 
 def _trained(config: Config) -> bool:
     path = RUNS / config.name
-    return (path / "run.json").is_file() and Run(path, config, {}).fold(0).done
+    if not (path / "run.json").is_file():
+        return False
+    run = read_run(path)
+    if run.config.identity() != config.identity() or run.about["folds_sha256"] != file_sha256(config.folds_file):
+        raise UserError(f"{path} was made with another config or split; move it away and give the same command again")
+    return run.fold(0).done
 
 
 def _train(config: Config, device: str) -> str | None:
@@ -116,7 +124,7 @@ def _train_here(config: Config, device: str) -> str | None:
     return None
 
 
-def _line(row: Row, paper: str, plan: Sequence[Config], device: str, failed: str | None) -> Line:
+def _line(row: Row, paper: str, plan: Sequence[Config], device: str, failed: str | None = None) -> Line:
     done = [read_run(RUNS / config.name) for config in plan if _trained(config)]
     measured = measure(done, row.scored_on, device) if done else None
     return Line(row, configs.load(row.config_file(paper))[0], plan[0], measured, failed)
