@@ -6,6 +6,9 @@ import csv
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from comp.study.papers import reproduce as module
 from comp.study.papers.measure import COSTS
 from comp.study.papers.reproduce import Reduced
 from comp.study.papers.rows import NAMES, WORDS, papers, read_rows
-from comp.tables import read_predictions
+from comp.tables import read_json, read_predictions
 from tests.conftest import HOUSE, SMALL
 
 PAPERS = ("gupta", "karakus", "pinto", "sharif")
@@ -190,6 +193,22 @@ def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split
     assert module._train(config, "cpu") is None and module._trained(config)
     monkeypatch.setattr(module, "_train_here", die)
     assert "killed" in module._train(config, "cpu")
+
+
+@pytest.mark.slow
+def test_a_killed_reproduction_leaves_no_training_behind(split):
+    write_paper(*TWO)
+    process = subprocess.Popen([sys.executable, "-m", "comp", "reproduce", "mini", *FAST, "train.epochs=100000"],
+                               env={**os.environ, "PYTHONPATH": str(HOUSE)})
+    while not (notes := list(Path("runs").rglob("fold.json"))):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    child = read_json(notes[0])["pid"]
+    until = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
 
 
 def die(config, device):

@@ -6,14 +6,11 @@ import io
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from comp.study.papers.line import Line
 from comp.tables import write_atomic
-
-if TYPE_CHECKING:
-    from comp.study.papers.table import Line
 
 MEASURED, REPORTED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,9 +22,10 @@ from comp.errors import UserError
 from comp.experiment.setup import check_names, check_split
 from comp.runs import RUNS, read_run
 from comp.schema import Config
+from comp.study.papers.line import Line, Protocol
 from comp.study.papers.measure import Measured, measure
 from comp.study.papers.rows import Row, read_rows
-from comp.study.papers.table import Line, Protocol, write_table
+from comp.study.papers.table import write_table
 from comp.tables import file_sha256
 
 FIRST_SEED = 42
@@ -106,13 +108,21 @@ def _trained(config: Config) -> bool:
 def _train(config: Config, device: str) -> str | None:
     """In a process of its own, so that the peak memory is this row's and a row that is killed costs no other.
     Returns what went wrong."""
-    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_die_with_parent)
     try:
         return pool.submit(_train_here, config, device).result()
     except BrokenProcessPool:
         return "its process was killed, perhaps for want of memory"
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """A killed parent must not leave a training behind that holds the fold's lock."""
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _train_here(config: Config, device: str) -> str | None:
