@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from comp.experiment import pretrain as module
-from comp.experiment import train
+from comp.experiment import progress
 from tests.conftest import SMALL
 
 STAGES = [*SMALL, "model.name=gupta_autoclassifier", "model.drop_path=null", "model.init=glorot", "data.size=32",
@@ -53,7 +53,7 @@ def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
         int(without["encoder.layers.1.num_batches_tracked"]) == 0
 
 
-@pytest.mark.parametrize(("room", "after"), [(module, 0), (module, 2), (train, 0), (train, 2)])
+@pytest.mark.parametrize(("room", "after"), [(module, 0), (module, 2), (progress, 0), (progress, 1)])
 def test_a_kill_in_either_stage_changes_no_bit(fold, monkeypatch, room, after):
     assert fold("whole")[0] == 0
     with monkeypatch.context() as patch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
 from comp.data.oversample import oversampled
 from comp.data.scan import scan
-from comp.engine.device import peak_memory_gb
 from comp.engine.fit import Epoch, State, Step, fit
 from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mix import Mix
@@ -26,9 +24,9 @@ from comp.engine.optim import make_optimizer, make_schedule
 from comp.engine.predict import normalise, predict
 from comp.errors import UserError
 from comp.experiment.pretrain import pretrain
+from comp.experiment.progress import Progress
 from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup, open_setup, recipe
 from comp.experiment.summary import summarise
-from comp.metrics import METRICS, log_losses, score
 from comp.runs import FoldDir, load_checkpoint, process_facts, save_checkpoint
 from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
@@ -76,36 +74,6 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
             raise
 
 
-@dataclass
-class Snapshot:
-    """An epoch's row of the history, its validation predictions, and its weights where the run keeps them."""
-    row: dict[str, Any]
-    probabilities: torch.Tensor
-    weights: dict[str, torch.Tensor] | None = None
-
-
-@dataclass
-class Progress:
-    """All of a fold's training that a killed process would lose."""
-    state: State
-    best: Snapshot | None = None
-    last: Snapshot | None = None
-    saved: float = field(default_factory=time.monotonic)
-
-    def save(self, place: FoldDir) -> None:
-        save_checkpoint(place.resume, {"fit": self.state.state_dict(), "best": self.best and vars(self.best),
-                                       "last": self.last and vars(self.last)})
-        self.saved = time.monotonic()
-
-    def load(self, place: FoldDir) -> None:
-        saved = load_checkpoint(place.resume)
-        try:
-            self.state.load_state_dict(saved["fit"])
-        except (KeyError, RuntimeError, ValueError):
-            raise UserError(f"{place.resume} does not fit this model; begin again with --restart") from None
-        self.best, self.last = (Snapshot(**saved[key]) if saved[key] else None for key in ("best", "last"))
-
-
 def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
     config, device = setup.config, setup.device
     train_rows, val_rows = setup.split(fold)
@@ -143,14 +111,14 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                        mean=about["mean"], std=about["std"], views=["identity"], device=device,
                        precision=setup.precision)[0, 0]
 
-    events = () if _stopped_early(state.history, config) else _fit(setup, fold, source, state, batches, prepare)
+    events = () if progress.stopped_early(config) else _fit(setup, fold, source, state, batches, prepare)
     try:
         for event in events:
             if isinstance(event, Epoch):
                 started = time.perf_counter()
                 probabilities = validate() if len(val_rows) else None
-                _note_epoch(progress, event, probabilities, setup.labels[val_rows], config, device,
-                            time.perf_counter() - started)
+                progress.note(event, probabilities, setup.labels[val_rows], config, device,
+                              time.perf_counter() - started)
                 write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
                 for observer in watching:
                     observer.epoch(fold, state.history[-1])
@@ -159,7 +127,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                     observer.step(event, state.images)
             if time.monotonic() - progress.saved > config.train.save_every:
                 progress.save(place)
-            if isinstance(event, Epoch) and _stopped_early(state.history, config):
+            if isinstance(event, Epoch) and progress.stopped_early(config):
                 break
         _finish(setup, fold, place, progress, val_rows, about)
         kept = progress.best if config.train.keep == "best" else progress.last
@@ -217,41 +185,6 @@ def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batch
         device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
         clip=config.optim.clip, clip_mode=config.optim.clip_mode,
         mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)))
-
-
-def _note_epoch(progress: Progress, event: Epoch, probabilities: np.ndarray | None, truth: np.ndarray,
-                config: Config, device: torch.device, val_seconds: float) -> None:
-    """Score the epoch, add it to the history, and remember it if it is the best."""
-    row = {"epoch": event.epoch + 1, "step": event.step, "lr": event.lr, "train_loss": event.train_loss,
-           "val_loss": None, "val_score": None, "seconds": round(event.seconds, 3),
-           "images_per_second": round(event.images / event.seconds, 2),
-           "peak_memory_gb": round(peak_memory_gb(device), 3), "val_seconds": round(val_seconds, 3)}
-    if probabilities is not None:
-        row["val_loss"] = float(log_losses(truth, probabilities).mean())
-        row["val_score"] = score(config.train.metric, truth, probabilities)
-        progress.last = Snapshot(row, torch.from_numpy(probabilities))
-        if progress.best is None or _merit(row, config) > _merit(progress.best.row, config):
-            weights = None
-            if config.train.keep == "best":
-                weights = {key: value.detach().cpu().clone()
-                           for key, value in progress.state.evaluated.state_dict().items()}
-            progress.best = Snapshot(row, torch.from_numpy(probabilities), weights)
-    progress.state.history.append(row)
-
-
-def _merit(row: dict[str, Any], config: Config) -> tuple[float, float]:
-    """What `train.monitor` calls better; of equal scores the lower loss."""
-    if config.train.monitor == "loss":
-        return (-row["val_loss"], 0.0)
-    sign = 1 if METRICS[config.train.metric].higher_is_better else -1
-    return (sign * row["val_score"], -row["val_loss"])
-
-
-def _stopped_early(history: list[dict[str, Any]], config: Config) -> bool:
-    if config.train.patience is None or not history or history[-1]["val_loss"] is None:
-        return False
-    best = max(range(len(history)), key=lambda index: _merit(history[index], config))
-    return len(history) - 1 - best >= config.train.patience
 
 
 def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, val_rows: np.ndarray,
