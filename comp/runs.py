@@ -11,11 +11,13 @@
     runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
     runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it
+    runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
     runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import io
 import os
@@ -211,10 +213,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
     return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
             "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
             "versions": {"python": platform.python_version(),
                          **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+
+
+def _processor() -> str:
+    """What Linux calls it, else the kind of machine: `platform.processor()` is empty there."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.machine()
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import os
 import shutil
 import signal
@@ -14,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 
 from comp.config import load
+from comp.data.npz import BLOOD_CELLS
 from comp.metrics import METRICS
-from comp.study.papers import reproduce as module
-from comp.study.papers.measure import COSTS
+from comp.study.papers import child
+from comp.study.papers.measure import COSTS, mean_interval
 from comp.study.papers.reproduce import Reduced
-from comp.study.papers.rows import NAMES, WORDS, papers, read_rows
+from comp.study.papers.rows import NAMES, WORDS, config_file, papers, read_rows
 from comp.tables import read_json, read_predictions
+from comp.zoo.papers import ENTRIES
 from tests.conftest import HOUSE, SMALL
 
 PAPERS = ("gupta", "karakus", "pinto", "sharif")
@@ -42,8 +46,8 @@ def here(monkeypatch):
 
     def train(config, device):
         trained.append(config.name)
-        return module._train_here(config, device)
-    monkeypatch.setattr(module, "_train", train)
+        return child.train_here(config, device)
+    monkeypatch.setattr("comp.study.papers.reproduce.child.train", train)
     return trained
 
 
@@ -68,13 +72,30 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
     rows = read_rows(paper)
     with open(HOUSE / "configs" / "papers" / paper / "reported.csv", newline="") as file:
         columns = next(csv.reader(file))
-    classes = sorted(path.name for path in Path("input/blood-cells/train").glob("*"))
-    known = {*NAMES, *WORDS, *METRICS, *COSTS, "test_seconds", "weights_mib"}
-    assert all(name in known or (name.startswith("f1_") and name[3:] in (classes or [name[3:]])) for name in columns)
+    assert set(columns) <= {*NAMES, *WORDS, *METRICS, *COSTS, "weights_mib", *(f"f1_{name}" for name in BLOOD_CELLS)}
     for row in rows:
-        assert load(row.config_file(paper))[0].name == f"papers/{paper}/{row.config}"
+        assert load(config_file(paper, row.config))[0].name == f"papers/{paper}/{row.config}"
         assert row.scored_on in ("validation", "test")
         assert all(0 < row.reported[name] <= 1 for name in row.reported if name in METRICS)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_what_the_configs_train_is_what_the_zoo_counts(paper):
+    counted = {(entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.size): entry.reported
+               for entry in ENTRIES if entry.paper == paper}
+    for row in read_rows(paper):
+        config = load(config_file(paper, row.config))[0]
+        key = config.model.name, str(build_arguments(config.model.name, config.model.kwargs)), config.data.size
+        if row.config != "mlnn_2":  # no row of the paper, and not in the zoo's table
+            assert key in counted, row.config
+
+
+def build_arguments(name: str, kwargs) -> list:
+    """All that can be given, defaults included: a config and the zoo may say a default or leave it out."""
+    known = inspect.signature(timm.model_entrypoint(name)).parameters
+    given = {key: value.default for key, value in known.items() if value.default is not inspect.Parameter.empty}
+    return sorted((key, str(value)) for key, value in {**given, **kwargs}.items()
+                  if key not in ("num_classes", "in_chans", "img_size", "drop_rate"))
 
 
 def test_the_papers_are_the_folders():
@@ -84,7 +105,7 @@ def test_the_papers_are_the_folders():
 def test_sharifs_ablation_has_15_rows_of_12_runs():
     rows = [row for row in read_rows("sharif") if row.table == "ablation"]
     assert len(rows) == 15 and len({row.config for row in rows}) == 12
-    identities = [str(load(row.config_file("sharif"))[0].identity()) for row in rows]
+    identities = [str(load(config_file("sharif", row.config))[0].identity()) for row in rows]
     assert len(set(identities)) == 12
 
 
@@ -94,8 +115,7 @@ def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, 
     status, out, err = run(*command, "--rows", "small")
     assert (status, err) == (0, "") and len(here) == 1 and "reported 0.9" in out
     text = Path("runs/papers/mini/table.md").read_text()
-    assert text.splitlines()[0].endswith("a reduced protocol: at most 2 epochs, folds.k=3, train.precision=fp32, "
-                                         "log.wandb=off, 1 seed")
+    assert text.splitlines()[0].endswith("a reduced protocol: folds.k=3, train.epochs=2, train.precision=fp32, 1 seed")
     assert text.count("not trained") == 2  # of the other row: in its scores and in its costs
     status, out, _ = run(*command)
     assert status == 0 and len(here) == 2 and here[1].startswith("papers/mini/large")
@@ -137,6 +157,30 @@ def test_a_run_of_another_config_is_refused_not_shown(split, here, run):
     assert status == 2 and "another config" in err and len(here) == 1
 
 
+def test_rows_that_a_protocol_makes_equal_are_one_training_and_the_table_says_so(split, here, run):
+    write_paper(["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Smaller,smaller,0.8,,21k,validation,"],
+                {"small": "", "smaller": ""})
+    path = Path("configs/papers/mini/smaller.yaml")
+    path.write_text(path.read_text().replace("size: 24", "size: 16"))
+    assert run("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(here) == 1
+    assert "One training under this protocol: Small, Smaller" in Path("runs/papers/mini/table.md").read_text()
+
+
+def test_only_fold_0_is_scored_however_many_are_trained(split, here, run):
+    write_paper(*TWO)
+    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    before = pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]]
+    assert run("train.py", "-c", "configs/papers/mini/large.yaml", "train.epochs=1", *FAST)[0] == 0
+    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    assert before.equals(pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]])
+
+
+def test_an_interval_of_the_mean_is_that_of_resampled_images():
+    values = pd.Series(np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300))
+    draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)
+    assert mean_interval(values) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
+
+
 def test_seeds_are_siblings_and_their_mean_is_told(split, here, run):
     write_paper(*TWO)
     assert run("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
@@ -171,7 +215,7 @@ def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run):
     Path("configs/papers/mini/small.yaml").write_text(
         "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n")
     status, out, err = run("comp", "reproduce", "mini", "--quick", *FAST)
-    assert status == 2 and err.startswith("error: 1 rows could not be trained: small") and "small" in out
+    assert status == 2 and err.startswith("error: not trained: small") and "cannot be built" in out
     table = pd.read_csv("runs/papers/mini/table.csv")
     assert table["accuracy"].isna().tolist() == [True, False, True]
 
@@ -179,7 +223,8 @@ def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["sharrif"], "did you mean sharif"), (["sharif", "--rows", "se_of"], "did you mean se_off"),
     (["pinto"], "data import"), (["pinto", "--data", "input/tiny", "data.sise=3"], "data.size"),
-    (["pinto", "--seeds", "0"], "1 or more"), (["pinto", "--data", "input/tiny"], "folds.k=3"),
+    (["pinto", "--seeds", "0"], "1 or more"), (["pinto", "--epochs", "0"], "1 or more"),
+    (["pinto", "train.seed=1"], "--seeds"), ([], "required: paper"), (["pinto", "--data", "input/tiny"], "folds.k=3"),
 ])
 def test_a_mistake_is_one_line_before_anything_is_trained(split, run, arguments, words):
     status, _, err = run("comp", "reproduce", *arguments)
@@ -189,10 +234,11 @@ def test_a_mistake_is_one_line_before_anything_is_trained(split, run, arguments,
 
 def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split, monkeypatch):
     write_paper(*TWO)
-    config = Reduced(epochs=1, overrides=FAST).configure(read_rows("mini")[0], "mini", 42)
-    assert module._train(config, "cpu") is None and module._trained(config)
-    monkeypatch.setattr(module, "_train_here", die)
-    assert "killed" in module._train(config, "cpu")
+    path = config_file("mini", "small")
+    config = Reduced(epochs=1, overrides=FAST).configure(load(path)[0], path, 42)
+    assert child.train(config, "cpu") is None and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
+    monkeypatch.setattr(child, "_run", die)
+    assert "killed" in child.train(config, "cpu")
 
 
 @pytest.mark.slow
@@ -211,7 +257,7 @@ def test_a_killed_reproduction_leaves_no_training_behind(split):
     assert not Path(f"/proc/{child}").exists()
 
 
-def die(config, device):
+def die(config, device, tell):
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -145,7 +145,8 @@ def test_the_memory_that_karakus_prints_is_all_numbers_in_32_bits():
 def test_the_verb_prints_an_aligned_row_per_model(capsys):
     zoo.run(argparse.Namespace(paper="sharif"))
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["model", "paper", "px", "trainable", "statistics", "MiB", "MMACs", "reported", "match"]
+    assert header.split() == ["model", "paper", "px", "trainable", "statistics", "all", "numbers", "MiB", "MMACs",
+                              "reported", "match"]
     assert [row.split()[0] for row in rows] == [entry.name for entry in ENTRIES if entry.paper == "sharif"]
     assert "se=false" in rows[4] and "no: 564,664" in rows[5]
     assert {row[header.index(" px") - 1:header.index(" px") + 3] for row in rows} == {" 224"}

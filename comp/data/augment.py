@@ -3,7 +3,7 @@
 A policy has two parts. What resamples pixels (rotation, shift, scale) works on the cached square at up to twice the
 model's size and is resized after; the rest works at the model's size. Warping at the model's size is 0.3 ms faster
 and blurs every training image while no validation image is blurred: rotation at 64 px then costs 10 points of
-accuracy (0.834 instead of 0.934 after 8 epochs of fold 0). Numbers the paper does not give (translation, scale,
+accuracy (0.834 instead of 0.934 after 8 epochs of fold 0). Numbers the papers do not give (translation, scale,
 border) are chosen here: 10 %, 0.9-1.1, and mirrored, for black corners would be a feature no test image has.
 """
 

@@ -31,13 +31,15 @@ class Predictions:
     folds: list[int | str]         # the models asked: every finished fold, or `full`
 
 
-def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False) -> Predictions:
-    """Every view of the OOF and test images by the run's kept weights; test is the mean over the folds."""
+def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False,
+                only: Sequence[int] | None = None) -> Predictions:
+    """Every view of the OOF and test images by the run's kept weights; test is the mean over the finished folds, or
+    over those asked for with `only`."""
     dataset = scan(run.config.data.root)
     if dataset.classes != run.classes:
         raise UserError(f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
                         f"{', '.join(dataset.classes)}")
-    folds = ["full"] if full else run.folds_done()
+    folds = ["full"] if full else list(only or run.folds_done())
     if not folds or (full and not run.fold("full").done):
         raise UserError(f"{run.path} has no finished fold{' full' if full else ''}; train it with: python train.py "
                         f"-c {run.path}/config.yaml{' --fold full' if full else ''}")

@@ -42,7 +42,7 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
     """Train the folds asked for that are not done yet; the content of metrics.json."""
     wanted = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
     if "full" in wanted and config.schedule.name == "plateau":
-        raise UserError("--fold full has no validation loss for schedule.name=plateau; use cosine or step")
+        raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
     print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
           f"{config.data.size} px, {setup.device}, {setup.precision}", flush=True)

@@ -18,6 +18,8 @@ def with_truth(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame | None:
     labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
     names = dict(zip(map(str, dataset.numbers), dataset.classes, strict=True))
     known = labels.replace({} if set(labels) <= set(dataset.classes) else names)
+    if known.index.has_duplicates:
+        raise UserError(f"{file} has image {known.index[known.index.duplicated()][0]} twice")
     both = test.index.intersection(known.index)
     if not len(both) or not set(known) <= set(dataset.classes):
         raise UserError(f"{file} does not give a class of train/ for the images of test/")

@@ -9,14 +9,15 @@ gupta: their printed count is held against all numbers of the model. MiB is its 
 MMACs are millions of multiply-adds of convolutions and dense layers for one image. The last column says `exact`,
 `rounds to it`, `no:` and what it is, or `not reported`.
 
-What follows a name is model.kwargs: python train.py model.name=gupta_cnn model.kwargs.layers=3 data.size=64
+What follows a name is model.kwargs: python train.py model.name=gupta_cnn
+model.kwargs.layers=3 data.size=64 model.dropout=null model.drop_path=null
 """
 
 from __future__ import annotations
 
 import argparse
 
-HEADER = ("model", "paper", "px", "trainable", "statistics", "MiB", "MMACs", "reported", "match")
+HEADER = ("model", "paper", "px", "trainable", "statistics", "all numbers", "MiB", "MMACs", "reported", "match")
 LEFT = {"model", "paper", "match"}  # text; numbers end at the same place
 
 
@@ -37,8 +38,8 @@ def run(args: argparse.Namespace) -> None:
             counted = count(entry)
             called = " ".join([entry.name, *(f"{key}={value}".lower() for key, value in entry.kwargs.items())])
             rows.append((called, entry.paper, str(entry.size), f"{counted.trainable:,}", f"{counted.statistics:,}",
-                         f"{counted.weights_mib:.2f}", f"{counted.macs / 1e6:,.1f}", entry.reported,
-                         matches(entry, counted)))
+                         f"{counted.total:,}", f"{counted.weights_mib:,.2f}", f"{counted.macs / 1e6:,.1f}",
+                         entry.reported, matches(entry, counted)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) if title in LEFT else cell.rjust(width)

@@ -1,7 +1,8 @@
 """Karakus: five small networks for BloodMNIST, trained from scratch at 128 px. Pixels are divided by 255.
 
-The activation comes before the BatchNorm. Branch widths and dropouts are not in the paper's text; they are those that
-meet its parameter and memory columns. Those count running statistics too: 4,289,608 numbers are its 16.36 MB.
+The activation comes before the BatchNorm. Branch widths and the baseline's dropouts within blocks are not in the
+paper's text; the widths are those that meet its parameter and memory columns, which count running statistics too:
+4,289,608 numbers are its 16.36 MB.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Pinto and Silva: a convolutional network held against a plain one, on BloodMNIST at 28 px.
 
-The paper calls the data "already normalized" and says no more; pixels divided by 255 is the reading taken.
+The paper calls the data "already preprocessed and normalized" and says no more; pixels divided by 255 is the reading
+taken.
 """
 
 from __future__ import annotations

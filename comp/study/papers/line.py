@@ -25,7 +25,7 @@ class Line:
         model."""
         try:
             return count(Entry(self.own.model.name, self.own.model.kwargs, "", self.own.data.size))
-        except (ValueError, TypeError):
+        except (KeyError, RuntimeError, ValueError, TypeError):
             return None
 
     @property
@@ -38,6 +38,29 @@ class Line:
 class Protocol:
     paper: str
     command: str
-    reduced: list[str]              # what is smaller than in the paper, in words; empty: nothing
-    theirs: list[str]               # datasets reported on
-    ours: list[str]                 # datasets measured on
+    own: list[Config]               # as the paper has its rows
+    used: list[Config]              # what was trained for them
+    seeds: int
+
+    @property
+    def theirs(self) -> list[str]:
+        """Datasets reported on."""
+        return sorted({config.dataset for config in self.own})
+
+    @property
+    def ours(self) -> list[str]:
+        """Datasets measured on."""
+        return sorted({config.dataset for config in self.used})
+
+    @property
+    def reduced(self) -> list[str]:
+        """What of the trainings is not as in the paper, in the words of a config; empty: all is."""
+        words = []
+        own, used = ([flat.identity() for flat in configs] for configs in (self.own, self.used))
+        for key in sorted({key for flat in own for key in flat} - {"train.seed"}):
+            before, now = ({str(flat.get(key)) for flat in configs} for configs in (own, used))
+            if now - before or len(now) < len(before):
+                numbers = [flat[key] for flat in used if isinstance(flat.get(key), int | float)]
+                words.append(f"{key} at most {max(numbers)}" if len(now) > 1 and numbers
+                             else f"{key}={', '.join(sorted(now))}")
+        return words

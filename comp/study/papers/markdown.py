@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
+import numpy as np
 from scipy.stats import kendalltau
 
 from comp.study.papers.line import Line, Protocol
@@ -13,25 +14,27 @@ from comp.study.papers.measure import mean_interval
 
 SCORES = {"macro_precision": "macro P", "macro_recall": "macro R", "macro_f1": "macro F1",
           "macro_specificity": "specificity", "weighted_precision": "weighted P", "weighted_recall": "weighted R",
-          "weighted_f1": "weighted F1"}
+          "weighted_f1": "weighted F1", "log_loss": "log loss"}
 
 
 def render(protocol: Protocol, lines: Sequence[Line]) -> str:
     how = f"a reduced protocol: {', '.join(protocol.reduced)}" if protocol.reduced else "the paper's own protocol"
+    how += f", {protocol.seeds} seed{'s' * (protocol.seeds > 1)}"
     text = [f"# {protocol.paper.capitalize()}'s tables, measured under {how}", ""]
     if protocol.theirs != protocol.ours:
         text += [f"**Different data: reported on {', '.join(protocol.theirs)}, measured on {', '.join(protocol.ours)}. "
                  f"The two columns are no ranking of each other.**", ""]
     machines = sorted({line.measured.machine for line in lines if line.measured})
     text += [f"`{protocol.command}`; {'; '.join(machines)}; {time.strftime('%Y-%m-%d')}.",
-             "Measured is the kept epoch of one training on the paper's training part; the interval is over the images "
-             "(bootstrap, 95 %), the deviation over seeds. Best epoch: the validation accuracy of the epoch that a "
-             "reader of the curve would pick. In brackets: reported. Against ^: the same images by the row marked ^, "
-             "which is reported best of those measured; an interval that holds 0 is noise. Parameters are those at the "
-             "paper's image size.", "", *_verdict(lines), ""]
+             "Measured is the kept epoch of a training on the paper's training part, the mean over seeds; the interval "
+             "is over the images (bootstrap, 95 %), the deviation over seeds. Best epoch: the highest validation "
+             "accuracy of any epoch. In brackets: reported. Against ^: the same images by the row marked ^, which is "
+             "reported best of those measured; an interval that holds 0 is noise, and one that does not may still be "
+             "the seed's. Parameters are those at the paper's image size, all numbers with running statistics.", "",
+             *_verdict(lines), *_shared(lines), ""]
     for title, part in groupby(lines, key=lambda line: line.row.table):
         text += [f"## {title}", "", *_scores(list(part)), ""]
-    once = _once(lines)
+    once = _once(lines, key=lambda line: line.row.config)
     text += ["## Cost", "", *_costs(once), "", "## F1 of each class", "", *_classes(once), ""]
     doubts: dict[tuple[str, str], list[str]] = {}
     for line in lines:
@@ -43,11 +46,20 @@ def render(protocol: Protocol, lines: Sequence[Line]) -> str:
     return "\n".join(text)
 
 
-def _once(lines: Iterable[Line]) -> list[Line]:
-    """A model that several rows share, at its first."""
+def _shared(lines: Sequence[Line]) -> list[str]:
+    """Rows that are different trainings in the paper and one under a reduced protocol."""
+    together: dict[str, list[Line]] = {}
+    for line in _once(lines, key=lambda line: line.row.config):
+        together.setdefault(line.config.name, []).append(line)
+    return [f"* **One training under this protocol: {', '.join(line.row.label for line in same)}.**"
+            for same in together.values() if len(same) > 1]
+
+
+def _once(lines: Iterable[Line], key: Callable[[Line], str] = lambda line: line.config.name) -> list[Line]:
+    """Rows that share a training, at the first."""
     first: dict[str, Line] = {}
     for line in lines:
-        first.setdefault(line.row.config, line)
+        first.setdefault(key(line), line)
     return list(first.values())
 
 
@@ -65,11 +77,11 @@ def _verdict(lines: Sequence[Line]) -> list[str]:
             order = kendalltau([line.row.reported["accuracy"] for line in rows],
                                [line.measured.scores["accuracy"] for line in rows])
             best = max(rows, key=lambda line: line.measured.scores["accuracy"])
-            low, high = best.measured.interval
-            tied = sum(low <= line.measured.scores["accuracy"] for line in rows) - 1  # less itself
-            text.append(f"{title}: Kendall's tau between the reported and the measured order of {len(rows)} models "
-                        f"is {order.statistic:.2f} (p {order.pvalue:.2g}); best measured is {best.row.label}; "
-                        f"inside its interval [{low:.3f}, {high:.3f}] lie {tied} more.")
+            tied = [line.row.label for line in rows if line is not best and _gain(best, line)[1] <= 0]
+            told = f"{title}: Kendall's tau between the reported and the measured order of {len(rows)} models is " \
+                   f"{order.statistic:.2f} (p {order.pvalue:.2g}); " if np.isfinite(order.statistic) else f"{title}: "
+            text.append(f"{told}best measured is {best.row.label}, and within the noise of it "
+                        f"{', '.join(tied) or 'none'}.")
     return [f"* {line}" for line in text]
 
 
@@ -87,19 +99,23 @@ def _scores(lines: list[Line]) -> list[str]:
         "best epoch": lambda line: _number(line.measured.best_epoch_score),
         **{title: lambda line, name=name: _beside(line.measured.scores[name], line.row.reported.get(name))
            for name, title in SCORES.items()},
-        "scored on": lambda line: f"{line.measured.scored_on}, {line.measured.images}"
-                                  + (f" x {line.measured.seeds}" if line.measured.seeds > 1 else "")}
+        "scored on": lambda line: f"{line.measured.scored_on}, {len(line.measured.hits)}"
+                                  + (f" x {line.measured.seeds}" if line.measured.seeds > 1 else "")
+                                  + (", which chose the epoch" if line.measured.chosen_there else "")}
     return _render(columns, lines, keep=2)
 
 
 def _against(line: Line, reference: Line | None) -> str:
-    """The same images by two models: the interval of the paired difference."""
     if reference is None or line.config == reference.config or \
-            len(line.measured.hits) != len(reference.measured.hits):
+            set(line.measured.hits.index) != set(reference.measured.hits.index):
         return ""
-    gain = line.measured.hits - reference.measured.hits
-    low, high = mean_interval(gain)
-    return f"{gain.mean():+.4f} [{low:+.3f}, {high:+.3f}]"
+    return "{:+.4f} [{:+.3f}, {:+.3f}]".format(*_gain(line, reference))
+
+
+def _gain(line: Line, other: Line) -> tuple[float, float, float]:
+    """The same images by two models: the mean difference and its paired interval; NaN where they are not the same."""
+    gain = line.measured.hits - other.measured.hits  # joined by image id
+    return (gain.mean(), *mean_interval(gain)) if not gain.isna().any() else (np.nan, np.nan, np.nan)
 
 
 def _costs(lines: list[Line]) -> list[str]:
@@ -112,10 +128,13 @@ def _costs(lines: list[Line]) -> list[str]:
                                     if line.size else "",
         "MMACs": lambda line: f"{line.size.macs / 1e6:.1f}" if line.size else "",
         "trained here": lambda line: f"{line.measured.parameters:,}",
+        "format": lambda line: line.measured.precision,
         "trained s": lambda line: _beside(line.measured.costs["train_seconds"],
                                           line.row.reported.get("train_seconds"), "{:.0f}"),
         "epoch s": lambda line: _beside(line.measured.costs["epoch_seconds"], line.row.reported.get("epoch_seconds"),
                                         "{:.1f}"),
+        "first epoch s": lambda line: _beside(line.measured.costs["first_epoch_seconds"],
+                                              line.row.reported.get("first_epoch_seconds"), "{:.1f}"),
         "image ms": lambda line: _beside(line.measured.costs["ms_per_image"], line.row.reported.get("ms_per_image"),
                                          "{:.2f}"),
         "peak GB": lambda line: _beside(line.measured.costs["peak_memory_gb"],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from comp.data.scan import scan
 from comp.experiment import predict_run
@@ -16,67 +17,66 @@ from comp.metrics import METRICS, PER_CLASS, RESAMPLES, confusion, score
 from comp.runs import Run
 from comp.tables import read_csv, read_predictions
 
-COSTS = ("train_seconds", "epoch_seconds", "ms_per_image", "peak_memory_gb", "epochs", "best_epoch")
+COSTS = ("train_seconds", "epoch_seconds", "first_epoch_seconds", "ms_per_image", "peak_memory_gb", "epochs",
+         "best_epoch")
 
 
 @dataclass(frozen=True)
 class Measured:
     """Means over seeds; `sd` is their deviation (None for one seed)."""
     seeds: int
-    images: int                        # scored by each
     scored_on: str                     # validation or test
+    chosen_there: bool                 # the kept epoch was chosen on the images that are scored
     scores: dict[str, float]
     sd: float | None                   # of the accuracy
     interval: tuple[float, float]      # of the accuracy, over images
-    best_epoch_score: float            # validation accuracy of the best epoch: what a paper that picks it would print
-    hits: np.ndarray                   # per image, in the order of ids: the share of seeds that got it right
+    best_epoch_score: float            # the highest validation accuracy of any epoch: what a paper that picks it prints
+    hits: pd.Series                    # per image id: the share of seeds that got it right
     f1: dict[str, float]               # per class
     parameters: int                    # trained
     costs: dict[str, float]
+    precision: str
     machine: str                       # that trained them
 
 
 def measure(runs: Sequence[Run], scored_on: str, device: str) -> Measured:
     """Runs of one config that differ in their seed alone, each with fold 0 done."""
-    tests = [_on_test(run, device) if scored_on == "test" else None for run in runs]
-    on_test = all(tests)
-    tables = tests if on_test else [_on_validation(run, run.config.train.keep) for run in runs]
-    per_seed = [{name: score(name, *table) for name in METRICS} for table in tables]
-    hits = np.mean([probabilities.argmax(1) == truth for truth, probabilities in tables], axis=0)
-    f1 = np.mean([PER_CLASS["f1"](confusion(*table)) for table in tables], axis=0)
+    dataset = scan(runs[0].config.data.root)
+    on_test = scored_on == "test" and (dataset.root / "test_labels.csv").is_file()
+    tables = [with_truth(dataset, predict_run(run, ["identity"], device=device, only=[0]).test[0]) if on_test
+              else _validation(run) for run in runs]
+    classes = runs[0].classes
+    per_seed = [{name: score(name, *arrays(table, classes)) for name in METRICS} for table in tables]
+    hits = pd.concat([table[list(classes)].idxmax(axis=1) == table["label"] for table in tables], axis=1).mean(axis=1)
+    f1 = np.mean([PER_CLASS["f1"](confusion(*arrays(table, classes))) for table in tables], axis=0)
+    costs = [_costs(run) for run in runs]
     return Measured(
-        seeds=len(runs), images=len(tables[0][0]), scored_on="test" if on_test else "validation",
+        seeds=len(runs), scored_on="test" if on_test else "validation",
+        chosen_there=not on_test and runs[0].config.train.keep == "best",
         scores={name: statistics.mean(each[name] for each in per_seed) for name in METRICS},
         sd=statistics.stdev(each["accuracy"] for each in per_seed) if len(runs) > 1 else None,
-        interval=mean_interval(hits), hits=hits, parameters=runs[0].about["parameters"],
-        best_epoch_score=statistics.mean(score("accuracy", *_on_validation(run, "best")) for run in runs),
-        f1=dict(zip(runs[0].classes, map(float, f1), strict=True)),
-        costs={name: statistics.mean(_costs(run)[name] for run in runs) for name in COSTS},
-        machine=_machine(runs[0]))
+        interval=mean_interval(hits), hits=hits,
+        best_epoch_score=statistics.mean(_history(run)["val_score"].max() for run in runs),
+        f1=dict(zip(classes, map(float, f1), strict=True)), parameters=runs[0].about["parameters"],
+        costs={name: statistics.mean(each[name] for each in costs) for name in COSTS},
+        precision="/".join(sorted({run.about["precision"] for run in runs})), machine=_machine(runs[0]))
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """Bootstrap, 95 %, over images; of differences between two models it is the paired one."""
-    draws = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
+def mean_interval(values: pd.Series) -> tuple[float, float]:
+    """Bootstrap, 95 %, over images; of differences between two models it is the paired one. Few different values
+    occur, so a resample is a multinomial draw of how often each does."""
+    kinds, counts = np.unique(values.to_numpy(), return_counts=True)
+    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), RESAMPLES)
+    low, high = np.percentile(draws @ kinds / len(values), [2.5, 97.5])
     return float(low), float(high)
 
 
-Table = tuple[np.ndarray, np.ndarray]  # class numbers of the truth, probabilities; images in the order of their ids
+def _validation(run: Run) -> pd.DataFrame:
+    return read_predictions(run.fold(0).path / f"{run.config.train.keep}.csv", run.classes)
 
 
-def _on_validation(run: Run, which: str) -> Table:
-    table = read_predictions(run.fold(0).path / f"{which}.csv", run.classes)
-    return arrays(table.sort_index(), run.classes)
-
-
-def _on_test(run: Run, device: str) -> Table | None:
-    """None where the dataset does not tell its test labels."""
-    dataset = scan(run.config.data.root)
-    if not (dataset.root / "test_labels.csv").is_file():
-        return None
-    table = with_truth(dataset, predict_run(run, ["identity"], device=device).test[0])
-    return arrays(table.sort_index(), run.classes)
+def _history(run: Run) -> pd.DataFrame:
+    return read_csv(run.fold(0).path / "history.csv", ["epoch"])
 
 
 def _machine(run: Run) -> str:
@@ -86,13 +86,12 @@ def _machine(run: Run) -> str:
 
 
 def _costs(run: Run) -> dict[str, float]:
-    place = run.fold(0)
-    history = read_csv(place.path / "history.csv", ["epoch"])
-    before = place.path / "pretrain.csv"
+    history, images = _history(run), len(_validation(run))
+    before = run.fold(0).path / "pretrain.csv"
     pretraining = read_csv(before, ["epoch"])["seconds"].sum() if before.is_file() else 0.0
-    images = len(read_predictions(place.path / "last.csv", run.classes))
-    return {"train_seconds": float(history["seconds"].sum() + pretraining),
+    return {"train_seconds": float(history["seconds"].sum() + history["val_seconds"].sum() + pretraining),
             "epoch_seconds": float(history["seconds"].median()),
+            "first_epoch_seconds": float(history["seconds"].iloc[0]),
             "ms_per_image": float(history["val_seconds"].median() / images * 1000),
             "peak_memory_gb": float(history["peak_memory_gb"].max()),
-            "epochs": len(history), "best_epoch": place.about()["best_epoch"]}
+            "epochs": len(history), "best_epoch": run.fold(0).about()["best_epoch"]}

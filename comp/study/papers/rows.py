@@ -31,8 +31,9 @@ class Row:
     scored_on: str
     doubt: str
 
-    def config_file(self, paper: str) -> Path:
-        return PAPERS / paper / f"{self.config}.yaml"
+
+def config_file(paper: str, name: str) -> Path:
+    return PAPERS / paper / f"{name}.yaml"
 
 
 def papers() -> list[str]:
@@ -46,12 +47,23 @@ def read_rows(paper: str, wanted: Sequence[str] = ()) -> list[Row]:
     path = PAPERS / paper / "reported.csv"
     table = read_csv(path, NAMES, text=(*NAMES, *WORDS))
     figures = [column for column in table.columns if column not in (*NAMES, *WORDS)]
-    rows = [Row(line["table"], line["row"], line["config"],
-                {name: float(line[name]) for name in figures if str(line[name]).strip()},
-                line.get("parameters", ""), line["scored_on"], line.get("doubt", ""))
-            for line in table.to_dict("records")]
+    rows = [_read_row(line, figures, path) for line in table.to_dict("records")]
     known = list(dict.fromkeys(row.config for row in rows))
     for each in wanted:
         if each not in known:
             raise UserError(f"{path} has no row trained by {each}{nearest(each, known)}")
     return [row for row in rows if not wanted or row.config in wanted]
+
+
+def _read_row(line: dict[str, object], figures: Sequence[str], path: Path) -> Row:
+    if line.get("scored_on") not in ("validation", "test"):
+        raise UserError(f"{path}: scored_on of {line['row']} is {line.get('scored_on')}, not validation or test")
+    reported = {}
+    for name in figures:
+        if text := str(line[name]).strip():
+            try:
+                reported[name] = float(text)
+            except ValueError:
+                raise UserError(f"{path}: {name} of {line['row']} is {text}, not a number") from None
+    return Row(line["table"], line["row"], line["config"], reported, line.get("parameters", ""), line["scored_on"],
+               line.get("doubt", ""))

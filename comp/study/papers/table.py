@@ -30,7 +30,7 @@ def _flat(line: Line) -> dict[str, object]:
         "reported_parameters": line.row.parameters, "doubt": line.row.doubt,
         **{f"reported_{name}": value for name, value in line.row.reported.items()}}
     if measured:
-        flat |= {"scored_on": measured.scored_on, "images": measured.images, "seeds": measured.seeds,
+        flat |= {"scored_on": measured.scored_on, "images": len(measured.hits), "seeds": measured.seeds,
                  **{name: measured.scores[name] for name in METRICS}, "accuracy_sd": measured.sd,
                  "accuracy_low": measured.interval[0], "accuracy_high": measured.interval[1],
                  "difference": line.difference, "best_epoch_accuracy": measured.best_epoch_score, **measured.costs,
