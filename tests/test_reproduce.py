@@ -264,11 +264,13 @@ def die(config, device, tell):
 @pytest.mark.slow
 @pytest.mark.parametrize("paper", PAPERS)
 def test_quick_runs_every_row_of_every_paper(paper, split, here, run):
-    size = "64" if paper == "gupta" else "32"  # six poolings leave nothing of 32 px
-    status, _, err = run("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", size, *FAST)
-    assert (status, err) == (0, "")
-    assert pd.read_csv(f"runs/papers/{paper}/table.csv")["accuracy"].notna().all()
-    assert len(here) == len({row.config for row in read_rows(paper)})
+    status, out, err = run("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", "32", *FAST)
+    table = pd.read_csv(f"runs/papers/{paper}/table.csv").set_index("config")
+    missing = set(table.index[table["accuracy"].isna()])
+    # at 64 px it is trained by the test below, but the largest of its paper would take 10 GB there
+    assert missing == ({"vgg18"} if paper == "gupta" else set())
+    assert (status, err.count("\n")) == ((2, 1) if missing else (0, 0)) and out.count("cannot be built") == len(missing)
+    assert len(here) == len(set(table["run"])) - len(missing)
 
 
 @pytest.mark.slow
