@@ -18,6 +18,7 @@ from comp.data.folds import read_folds
 from comp.data.oversample import check_oversample
 from comp.data.scan import Dataset, scan
 from comp.engine.device import choose_device, choose_precision, keep_freed_memory
+from comp.engine.fused import choose_kernels, fuse
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
 from comp.experiment.pretrain import check_pretraining
@@ -48,6 +49,10 @@ class Setup:
     def precision(self) -> str:
         return self.run.about["precision"]
 
+    @property
+    def kernels(self) -> str:
+        return self.run.about.get("kernels", "torch")
+
     def split(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows to validate on."""
         rows = np.arange(len(self.labels))
@@ -75,10 +80,11 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     check_input(model, config, len(dataset.classes))
     square = square_for(dataset.train, config.data.size, config.data.fit, config.data.crop)
     cache = load_cache(dataset.name, dataset.train, square)
-    facts = _facts(config, dataset, table, model)
+    facts = _facts(config, dataset, table, model, device)
     if config.train.init and not (RUNS / config.name / "run.json").is_file():
         find_init(config.train.init, facts, wanted)
-    run = open_run(config, facts, lambda: choose_precision(config.train.precision, model, device, config.data.size,
+    trial = fuse(model) if facts["kernels"] == "fused" else model
+    run = open_run(config, facts, lambda: choose_precision(config.train.precision, trial, device, config.data.size,
                                                            min(config.train.batch, len(dataset.train))), restart)
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
     return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
@@ -169,10 +175,11 @@ def load_model(weights: Any, device: torch.device) -> tuple[nn.Module, dict[str,
     return model.to(device).eval(), about
 
 
-def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module) -> dict[str, Any]:
+def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module,
+           device: torch.device) -> dict[str, Any]:
     """run.json, less what the directory knows itself."""
     folds = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
-    return {"seed": config.train.seed, "metric": config.train.metric,
+    return {"seed": config.train.seed, "metric": config.train.metric, "kernels": choose_kernels(device),
             "higher_is_better": METRICS[config.train.metric].higher_is_better,
             "classes": list(dataset.classes), "folds": folds, "folds_file": str(config.folds_file),
             "folds_sha256": file_sha256(config.folds_file), "image_list_sha256": dataset.fingerprint(),

@@ -18,6 +18,7 @@ from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_
 from comp.data.oversample import oversampled
 from comp.data.scan import scan
 from comp.engine.fit import Epoch, State, Step, fit
+from comp.engine.fused import fuse
 from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mix import Mix
 from comp.engine.optim import make_optimizer, make_schedule
@@ -45,7 +46,7 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
     print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
-          f"{config.data.size} px, {setup.device}, {setup.precision}", flush=True)
+          f"{config.data.size} px, {setup.device}, {setup.precision}, {setup.kernels} kernels", flush=True)
     for each in wanted:
         run_fold(setup, each, observers)
     return summarise(setup)
@@ -146,7 +147,7 @@ def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
     model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
     if config.train.init and fresh:
         _load_init(model, setup, fold)
-    return model.to(setup.device)
+    return (fuse(model) if setup.kernels == "fused" else model).to(setup.device)
 
 
 def _new_state(setup: Setup, model: torch.nn.Module) -> State:

@@ -1,0 +1,51 @@
+"""C++ compiled where it runs, for what no library has: two seconds once, and nothing where there is no compiler.
+
+What it makes lies in __pycache__ beside the source, as Python's own compiled files do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+# Vectors as wide as the machine's. The last three flags let `1 / (1 + e)` be a vector operation (SiLU 2.2 times
+# faster on AVX-512) and keep NaN and infinity, which -ffast-math would not: a diverging loss must be seen to be one.
+FLAGS = ["-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp", "-fPIC", "-fno-math-errno",
+         "-fno-trapping-math", "-freciprocal-math", "-fassociative-math", "-fno-signed-zeros"]
+
+
+@lru_cache
+def load_native(source: Path) -> ctypes.CDLL | None:
+    """The library of that file, compiled if need be; None where that is not to be had."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if platform.system() != "Linux" or not compiler:
+        return None
+    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
+    machine = "".join(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    key = hashlib.sha256(source.read_bytes() + version + " ".join([machine, *FLAGS]).encode()).hexdigest()[:16]
+    library = source.resolve().parent / "__pycache__" / f"{source.stem}-{key}.so"
+    try:
+        if not library.is_file():
+            _compile(compiler, source, library)
+        return ctypes.CDLL(str(library))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _compile(compiler: str, source: Path, library: Path) -> None:
+    library.parent.mkdir(parents=True, exist_ok=True)
+    built, linked = (library.with_suffix(f".{os.getpid()}.{kind}") for kind in ("o", "so"))
+    try:
+        subprocess.run([compiler, *FLAGS, "-c", str(source), "-o", str(built)], check=True, capture_output=True)
+        # linked without OpenMP: its symbols are torch's own, so both share one pool of threads
+        subprocess.run([compiler, "-shared", str(built), "-o", str(linked)], check=True, capture_output=True)
+        linked.rename(library)
+    finally:
+        built.unlink(missing_ok=True)
+        linked.unlink(missing_ok=True)
