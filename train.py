@@ -3,6 +3,8 @@
   python train.py                                   every fold of the main model
   python train.py --fold 0                          one fold; also 0,3 and 0..4
   python train.py --fold full                       on all images, without validation
+  python train.py --jobs 5                          five folds at a time, a process each
+  torchrun --nproc_per_node=4 train.py --fold 0     one fold on four GPUs
   python train.py -c configs/recipes/ema.yaml train.epochs=30 optim.lr=3e-4
   python train.py train.seed=0,1,2                  three sibling runs
 
@@ -12,12 +14,14 @@ A run lives in runs/<config>+<what differs>/. Killed? Give the same command agai
 from __future__ import annotations
 
 from comp.cli import Parser, add_config_arguments, run_guarded
+from comp.errors import UserError
 
 
 def parser() -> Parser:
     parser = Parser(prog="train.py", description=__doc__)
     add_config_arguments(parser)
     parser.add_argument("--fold", metavar="K", help="2, or 0,3, or 0..4, or full (default: every fold)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="folds to train at a time (default: 1)")
     parser.add_argument("--name", help="name the run; otherwise the config and what differs from it do")
     parser.add_argument("--restart", action="store_true", help="begin afresh; the old run moves to runs/.replaced/")
     parser.add_argument("--debug", action="store_true", help="a few batches, always afresh, into runs/debug/")
@@ -27,11 +31,15 @@ def parser() -> Parser:
 
 def main() -> None:
     args = parser().parse_intermixed_args()
+    if args.jobs < 1:
+        raise UserError("--jobs must be 1 or more")
     from comp import config, experiment  # after --help, which must not wait for torch
-    for each in config.load(args.config, args.overrides, args.name):
-        metrics = experiment.run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
-                                            debug=args.debug)
-        print(experiment.closing_line(metrics, full=args.fold == "full"))
+    from comp.engine import ranks
+    with ranks.joined():
+        for each in config.load(args.config, args.overrides, args.name):
+            metrics = experiment.run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
+                                                debug=args.debug, jobs=args.jobs)
+            print(experiment.closing_line(metrics, full=args.fold == "full"))
 
 
 if __name__ == "__main__":

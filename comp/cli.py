@@ -43,12 +43,14 @@ def run_guarded(main: Callable[[], int | None]) -> int:
     except (UserError, OSError) as problem:
         if os.environ.get("COMP_TRACEBACK") == "1":
             raise
-        print(f"error: {_one_line(problem)}", file=sys.stderr)
+        print(f"error: {one_line(problem)}", file=sys.stderr)
         return 2
 
 
-def _one_line(problem: Exception) -> str:
+def one_line(problem: Exception) -> str:
+    """What a person is told of it."""
     if isinstance(problem, OSError) and problem.strerror:
         where = f" ({problem.filename})" if problem.filename else ""
         return f"{problem.strerror}{where}; mend that and give the same command again"
-    return " ".join(str(problem).split())
+    words = " ".join(str(problem).split())
+    return words if isinstance(problem, (UserError, OSError)) else f"{type(problem).__name__}: {words[:200]}"

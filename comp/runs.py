@@ -3,7 +3,8 @@
     runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
     runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
                                        git state, seed, precision, classes in order, hashes of split and image list
-    runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, threads, versions, times
+    runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, processes, threads,
+                                       versions, times
     runs/<name>/fold<k>/history.csv    one row per epoch
     runs/<name>/fold<k>/train.log      the same as people read it
     runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from comp import config as configs
 from comp.errors import UserError, nearest
@@ -81,13 +82,26 @@ class FoldDir:
     def done(self) -> bool:
         return self.about().get("status") == "done" and self.weights.is_file()
 
-    def lock(self) -> AcquireReturnProxy:
+    def lock(self) -> contextlib.AbstractContextManager:
         """Held while training: a second process with the same command must not write here too."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             return FileLock(self.path / ".lock").acquire(timeout=0)
         except Timeout:
             raise Busy(f"{self.path} is being trained by another process; wait for it or stop it") from None
+
+
+class Bystander(FoldDir):
+    """The same to a process that helps to train the fold: another one writes, and holds the lock."""
+
+    def begin(self, **facts: Any) -> None:
+        pass
+
+    def end(self, status: str, **facts: Any) -> None:
+        pass
+
+    def lock(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
             write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
                                            "precision": precision()})
         run = read_run(path)
-        _refuse_changes(run, config, facts)
+        refuse_changes(run, config, facts)
         if run.config != config:  # how it is logged, saved or read out may change at any time
             _write_config(path, config)
     return Run(path, config, run.about)
@@ -153,7 +167,7 @@ def _set_aside(path: Path) -> None:
     print(f"the old run is kept as {aside}")
 
 
-def _refuse_changes(run: Run, config: Config, facts: dict[str, Any]) -> None:
+def refuse_changes(run: Run, config: Config, facts: dict[str, Any]) -> None:
     ways_out = "train it under another name (--name NEW) or afresh (--restart)"
     old, new = run.config.identity(), config.identity()
     for key in sorted(old.keys() | new.keys()):

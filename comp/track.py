@@ -22,6 +22,10 @@ class StopRun(Exception):
     """What an observer raises to end a fold early for good; its status becomes `pruned`."""
 
 
+class Paused(KeyboardInterrupt):
+    """What an observer raises to leave a fold where it is: it is saved first, and the same command goes on."""
+
+
 class Observer(Protocol):
     def step(self, event: Step, images: int) -> None: ...
     def epoch(self, fold: int | str, row: dict[str, Any]) -> None: ...

@@ -148,6 +148,8 @@ MISTAKES = {
     "an unknown policy": (["train.py", *SMALL, "augment.policy=heavvy"], "did you mean heavy"),
     "an unknown optimiser": (["train.py", *SMALL, "optim.name=adamww"], "did you mean adamw"),
     "an unknown metric": (["train.py", *SMALL, "train.metric=acuracy"], "did you mean accuracy"),
+    "no jobs": (["train.py", *SMALL, "--jobs", "0"], "--jobs must be 1 or more"),
+    "jobs that are no number": (["train.py", *SMALL, "--jobs", "all"], "--jobs: invalid int value: 'all'"),
     "a malformed fold": (["train.py", *SMALL, "--fold", "0-4"], "cannot read the folds"),
     "an absent fold": (["train.py", *SMALL, "--fold", "7"], "there is no fold 7"),
     "a missing config": (["train.py", "-c", "configs/dmeo.yaml"], "did you mean configs/demo.yaml"),

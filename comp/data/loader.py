@@ -45,18 +45,31 @@ class TrainingSet:
     stream: tuple[int, int]       # (seed, fold): two trainings with different streams share no draw
     balanced: bool = False
     added: Added | None = None    # the last of the items, if any
+    part: tuple[int, int] = (0, 1)   # (rank, processes): of several, each makes its part of every batch
 
     @property
     def steps_per_epoch(self) -> int:
         return max(1, (len(self.rows) - 2) // self.batch + 1)
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, index = divmod(step, self.steps_per_epoch)
-        last = index == self.steps_per_epoch - 1
-        places = range(index * self.batch, len(self.rows) if last else (index + 1) * self.batch)
-        chosen = self._order(epoch)[places.start:places.stop]
+        epoch, whole = step // self.steps_per_epoch, self._places(step)
+        places = [whole[place] for place in part_of(len(whole), *self.part) or part_of(len(whole), 0, self.part[1])]
+        chosen = self._order(epoch)[places]
         pixels = [self._draw(item, self._seed(epoch, place)) for item, place in zip(chosen, places, strict=True)]
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[chosen])
+
+    def counts(self, step: int) -> tuple[bool, int]:
+        """Whether this process' part of that step counts, and how many images the step has in all processes. Where no
+        image is left for this one it gets those of the first, uncounted: every model must be asked something, for
+        BatchNorm may wait for them all."""
+        whole = len(self._places(step))
+        return bool(part_of(whole, *self.part)), whole
+
+    def _places(self, step: int) -> range:
+        """Where the batch lies in the order of its epoch."""
+        index = step % self.steps_per_epoch
+        last = index == self.steps_per_epoch - 1
+        return range(index * self.batch, len(self.rows) if last else (index + 1) * self.batch)
 
     def _draw(self, item: int, seed: int) -> np.ndarray:
         square, policy = self.images[self.rows[item]], self.policy
@@ -71,6 +84,15 @@ class TrainingSet:
 
     def _seed(self, epoch: int, place: int) -> int:
         return int(np.random.SeedSequence([*self.stream, epoch, place]).generate_state(1, np.uint64)[0])
+
+
+def part_of(count: int, rank: int, world: int) -> list[int]:
+    """Which of a batch's images one of `world` processes takes. Mixup blends the first image with the last, the second
+    with the one before it, and so on: such pairs stay together, so that mixing the parts is mixing the whole. An odd
+    image out goes with the last pair, for BatchNorm cannot normalise one alone."""
+    pairs = list(range(count // 2))[rank::world]
+    odd = [count - 1] if count % 2 and (rank == max(count // 2 - 1, 0) % world) else []
+    return [*pairs, *(count // 2 * 2 - 1 - pair for pair in reversed(pairs)), *odd]
 
 
 @lru_cache(maxsize=2)
@@ -106,8 +128,9 @@ def stream_batches(source: TrainingSet | EvaluationSet, steps: range, workers: i
                           prefetch_factor=4 if workers else None)
 
 
-def choose_workers(wanted: int | str, device: str) -> int:
-    """On a CPU a worker takes a core from the training that waits for it; beside a GPU the cores are idle."""
+def choose_workers(wanted: int | str, device: str, sharing: int = 1) -> int:
+    """On a CPU a worker takes a core from the training that waits for it; beside a GPU the cores are idle, and
+    processes that train at the same time share them."""
     if wanted != "auto":
         return int(wanted)
-    return 0 if device == "cpu" else max(0, min(8, (os.cpu_count() or 1) - 1))
+    return 0 if device == "cpu" else max(0, min(8, (os.cpu_count() or 1) // sharing - 1))

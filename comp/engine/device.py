@@ -10,20 +10,28 @@ import time
 import torch
 from torch import nn
 
+from comp.engine import ranks
 from comp.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` is CUDA, else Apple's MPS, else the CPU."""
+    """`auto` is CUDA, else Apple's MPS, else the CPU; each process of torchrun has a CUDA device of its own."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if ranks.world() > 1 and wanted not in ("cpu", "cuda"):
+        raise UserError(f"--device {wanted} is one device, and torchrun started {ranks.world()} processes; use cuda "
+                        f"or cpu")
+    if ranks.world() > 1 and wanted == "cuda":
+        wanted = f"cuda:{ranks.rank_here()}"
     try:
         device = torch.device(wanted)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):
         raise UserError(f"--device {wanted} is not there; use auto, cpu, cuda or mps") from None
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # pinned memory, and messages to other processes, are of the current device
     return device
 
 

@@ -6,6 +6,9 @@
 Every yield is a valid snapshot: save `state.state_dict()`, load it in another process, call `fit` with the same
 arguments, and the weights at the end are the same. No generator's state is saved, for none is used: every step
 seeds its own draws from (seed, fold, step).
+
+Under torchrun every process runs this loop on its part of each batch, and `ranks` makes one update of the parts: all
+hold the same weights, losses and counts at every yield, though they do not yield a `Step` at the same time.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from comp.engine import ranks
 from comp.engine.device import autocast
 from comp.engine.losses import LossFunction
 from comp.engine.mix import Mix
@@ -33,6 +37,7 @@ class Step:
     """A point inside an epoch, about twice a second."""
     epoch: int                  # counted from 0
     step: int                   # batches since the start of the training
+    steps: int                  # batches of the whole training
     lr: float
     loss: float                 # mean over the epoch so far
 
@@ -87,8 +92,9 @@ def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: in
         prepare: Callable[[torch.Tensor], torch.Tensor], loss: LossFunction, lr_at: LearningRate,
         device: torch.device, precision: str, stream: tuple[int, int], accumulate: int = 1,
         clip: float | None = None, clip_mode: str = "norm", mix: Mix | None = None,
-        pause: float = 0.5) -> Iterator[Step | Epoch]:
-    """Train from `state.step` to the end. `batches(range)` gives the batches of those steps, in order."""
+        counts: Callable[[int], tuple[bool, int]] | None = None, pause: float = 0.5) -> Iterator[Step | Epoch]:
+    """Train from `state.step` to the end. `batches(range)` gives the batches of those steps, in order; in several
+    processes `counts(step)` says whether this one's part counts, and how many images the whole batch has."""
     source = batches(range(state.step, epochs * steps_per_epoch))
     if len(state.history) < state.step // steps_per_epoch:
         yield _finished_epoch(state, steps_per_epoch)  # stopped after the last batch, before it was validated
@@ -102,12 +108,15 @@ def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: in
             # an update never crosses an epoch's end: the last group is smaller, and weighs its images the same
             group = list(islice(source, min(accumulate, (epoch + 1) * steps_per_epoch - state.step)))
             set_lr(state.optimizer, lr_at(state.step / steps_per_epoch, [row["val_loss"] for row in state.history]))
-            _update(state, group, prepare, loss, device, precision, stream, clip, clip_mode,
+            sizes = [counts(state.step + index) if counts else (True, len(labels))
+                     for index, (_, labels) in enumerate(group)]
+            _update(state, group, sizes, prepare, loss, device, precision, stream, clip, clip_mode,
                     mix if mix and mix.active(epoch) else None)
             now = time.perf_counter()
             if now - last_yield > pause and state.step < (epoch + 1) * steps_per_epoch:
                 state.seconds += now - started
-                yield Step(epoch, state.step, _lr(state), float(state.loss_sum) / state.images)
+                yield Step(epoch, state.step, epochs * steps_per_epoch, _lr(state),
+                           float(state.loss_sum) / state.images)
                 started = last_yield = time.perf_counter()
                 state.model.train()
         mean_loss = float(state.loss_sum) / state.images  # waits for the device, so before the clock is read
@@ -117,24 +126,28 @@ def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: in
         yield _finished_epoch(state, steps_per_epoch)
 
 
-def _update(state: State, group: list[Batch], prepare, loss: LossFunction, device: torch.device, precision: str,
-            stream: tuple[int, int], clip: float | None, clip_mode: str, mix: Mix | None) -> None:
-    """One optimiser step on the mean loss over all images of the group."""
-    total = sum(len(labels) for _, labels in group)
-    for images, labels in group:
+def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], prepare, loss: LossFunction,
+            device: torch.device, precision: str, stream: tuple[int, int], clip: float | None, clip_mode: str,
+            mix: Mix | None) -> None:
+    """One optimiser step on the mean loss over all images of the group, in all processes."""
+    total = sum(size for _, size in sizes)
+    loss_sums = []
+    for (images, labels), (counted, size) in zip(group, sizes, strict=True):
         seed = int(np.random.SeedSequence([*stream, state.step]).generate_state(1, np.uint64)[0] >> 1)
-        torch.manual_seed(seed)  # dropout and stochastic depth
+        torch.manual_seed(seed + ranks.rank())  # dropout and stochastic depth
         images, labels = prepare(images), labels.to(device, non_blocking=True)
         targets = labels
         if mix:
             images, targets = mix(images, labels, seed)
         with autocast(device, precision):
             logits = state.model(images)
-        losses = loss(logits.float(), targets).sum()
+        losses = loss(logits.float(), targets).sum() * counted
         state.scaler.scale(losses / total).backward()
-        state.loss_sum = state.loss_sum + losses.detach()
-        state.images += len(labels)
+        loss_sums.append(losses.detach())
+        state.images += size
         state.step += 1
+    for loss_sum in ranks.add_up(state.model, loss_sums):
+        state.loss_sum = state.loss_sum + loss_sum
     if clip is not None:
         state.scaler.unscale_(state.optimizer)
         clip_gradients(state.model, clip, clip_mode)

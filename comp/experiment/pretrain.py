@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from comp.data.loader import TrainingSet
+from comp.engine import ranks
 from comp.engine.fit import Epoch, State, fit
 from comp.engine.optim import make_optimizer
 from comp.errors import UserError
@@ -29,8 +31,7 @@ def check_pretraining(config: Config, model: nn.Module) -> None:
 
 
 def pretrain(model: nn.Module, place: FoldDir, config: Config, precision: str, device: torch.device,
-             batches: Callable[[range], Iterator], prepare: Callable, steps_per_epoch: int,
-             stream: tuple[int, int]) -> None:
+             source: TrainingSet, batches: Callable[[range], Iterator], prepare: Callable) -> None:
     """Teach the encoder to give its images back, at the run's own rate held constant, then freeze it. The same loop
     as ever, with each image's error as its loss; resumed from `pretrain.pt` as the rest is from `resume.pt`."""
     stage = model.autoencoder()
@@ -39,24 +40,27 @@ def pretrain(model: nn.Module, place: FoldDir, config: Config, precision: str, d
     state = State(stage, make_optimizer(stage, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
                                         momentum=optim.momentum, decay_all=optim.decay_all),
                   torch.amp.GradScaler(device.type, enabled=precision == "fp16"))
-    if place.pretrain.is_file():
-        state.load_state_dict(load_checkpoint(place.pretrain))
+    if ranks.told(place.pretrain.is_file):
+        state.load_state_dict(ranks.told(lambda: load_checkpoint(place.pretrain)))
     epochs, saved = config.train.pretrain_epochs, time.monotonic()
-    with tqdm(total=epochs * steps_per_epoch, initial=state.step, desc="reconstruction", unit="batch", disable=None,
-              leave=False) as bar:
-        for event in fit(state, batches, epochs=epochs, steps_per_epoch=steps_per_epoch, prepare=prepare,
+    writes = ranks.rank() == 0
+    with tqdm(total=epochs * source.steps_per_epoch, initial=state.step, desc="reconstruction", unit="batch",
+              disable=None if writes else True, leave=False) as bar:
+        for event in fit(state, batches, epochs=epochs, steps_per_epoch=source.steps_per_epoch, prepare=prepare,
                          loss=lambda errors, _: errors, lr_at=lambda *_: optim.lr, device=device,
-                         precision=precision, stream=stream, accumulate=config.train.accumulate,
-                         clip=optim.clip, clip_mode=optim.clip_mode):
+                         precision=precision, stream=source.stream, accumulate=config.train.accumulate,
+                         clip=optim.clip, clip_mode=optim.clip_mode, counts=source.counts):
             bar.update(event.step - bar.n)
             if isinstance(event, Epoch):
                 state.history.append({"epoch": event.epoch + 1, "loss": event.train_loss,
                                       "seconds": round(event.seconds, 3), "val_loss": None})
-                write_csv(place.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAINING])
-                say(f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  "
-                    f"{event.seconds:.0f} s", bar, place.path / "train.log")
-            if time.monotonic() - saved > config.train.save_every:
+                if writes:
+                    write_csv(place.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAINING])
+                    say(f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  "
+                        f"{event.seconds:.0f} s", bar, place.path / "train.log")
+            if writes and time.monotonic() - saved > config.train.save_every:
                 save_checkpoint(place.pretrain, state.state_dict())
                 saved = time.monotonic()
-    save_checkpoint(place.pretrain, state.state_dict())
+    if writes:
+        save_checkpoint(place.pretrain, state.state_dict())
     model.freeze()

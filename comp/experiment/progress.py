@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from comp.engine import ranks
 from comp.engine.device import peak_memory_gb
 from comp.engine.fit import Epoch, State
 from comp.errors import UserError
@@ -38,7 +39,7 @@ class Progress:
         self.saved = time.monotonic()
 
     def load(self, place: FoldDir) -> None:
-        saved = load_checkpoint(place.resume)
+        saved = ranks.told(lambda: load_checkpoint(place.resume))
         try:
             self.state.load_state_dict(saved["fit"])
         except (KeyError, RuntimeError, ValueError):
@@ -46,8 +47,8 @@ class Progress:
         self.best, self.last = (Snapshot(**saved[key]) if saved[key] else None for key in ("best", "last"))
 
     def note(self, event: Epoch, probabilities: np.ndarray | None, truth: np.ndarray, config: Config,
-             device: torch.device, val_seconds: float) -> None:
-        """Score the epoch, add it to the history, and remember it if it is the best."""
+             device: torch.device, val_seconds: float) -> dict[str, Any]:
+        """Score the epoch, and remember it if it is the best. Gives its row of the history."""
         row = {"epoch": event.epoch + 1, "step": event.step, "lr": event.lr, "train_loss": event.train_loss,
                "val_loss": None, "val_score": None, "seconds": round(event.seconds, 3),
                "images_per_second": round(event.images / event.seconds, 2),
@@ -62,7 +63,7 @@ class Progress:
                     weights = {key: value.detach().cpu().clone()
                                for key, value in self.state.evaluated.state_dict().items()}
                 self.best = Snapshot(row, torch.from_numpy(probabilities), weights)
-        self.state.history.append(row)
+        return row
 
     def stopped_early(self, config: Config) -> bool:
         history = self.state.history

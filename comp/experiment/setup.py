@@ -17,13 +17,14 @@ from comp.data.cache import Cache, load_cache, square_for
 from comp.data.folds import read_folds
 from comp.data.oversample import check_oversample
 from comp.data.scan import Dataset, scan
+from comp.engine import ranks
 from comp.engine.device import choose_device, choose_precision, keep_freed_memory
 from comp.engine.fused import choose_kernels, fuse
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
 from comp.experiment.pretrain import check_pretraining
 from comp.metrics import METRICS
-from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run
+from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run, refuse_changes
 from comp.schema import Config
 from comp.tables import file_sha256, read_json
 from comp.zoo.build import build_model, normalisation
@@ -40,6 +41,7 @@ class Setup:
     cache: Cache             # its pixels, likewise
     device: torch.device
     batches: int | None = None   # --debug: no more than so many
+    sharing: int = 1             # processes that train on this machine at the same time
 
     @property
     def config(self) -> Config:
@@ -81,13 +83,17 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     square = square_for(dataset.train, config.data.size, config.data.fit, config.data.crop)
     cache = load_cache(dataset.name, dataset.train, square)
     facts = _facts(config, dataset, table, model, device)
-    if config.train.init and not (RUNS / config.name / "run.json").is_file():
-        find_init(config.train.init, facts, wanted)
     trial = fuse(model) if facts["kernels"] == "fused" else model
-    run = open_run(config, facts, lambda: choose_precision(config.train.precision, trial, device, config.data.size,
-                                                           min(config.train.batch, len(dataset.train))), restart)
+
+    def open_() -> Run:
+        if config.train.init and not (RUNS / config.name / "run.json").is_file():
+            find_init(config.train.init, facts, wanted)
+        return open_run(config, facts, lambda: choose_precision(config.train.precision, trial, device, config.data.size,
+                                                                min(config.train.batch, len(dataset.train))), restart)
+    run = ranks.told(open_)
+    refuse_changes(run, config, facts)  # the images and the split of another machine may be others
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
-    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device)
+    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device, sharing=ranks.world_here())
 
 
 def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | str]) -> Setup:
@@ -96,7 +102,7 @@ def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | st
     config = config.model_copy(update={"name": f"debug/{config.name}",
                                        "train": config.train.model_copy(update={"epochs": 1}),
                                        "log": config.log.model_copy(update={"wandb": "off"})})
-    shutil.rmtree(RUNS / config.name, ignore_errors=True)
+    ranks.told(lambda: shutil.rmtree(RUNS / config.name, ignore_errors=True))
     return replace(open_setup(config, device_name, wanted), batches=4)
 
 

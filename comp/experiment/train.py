@@ -17,6 +17,7 @@ from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
 from comp.data.oversample import oversampled
 from comp.data.scan import scan
+from comp.engine import ranks
 from comp.engine.fit import Epoch, State, Step, fit
 from comp.engine.fused import fuse
 from comp.engine.losses import balanced_weights, make_loss
@@ -24,14 +25,15 @@ from comp.engine.mix import Mix
 from comp.engine.optim import make_optimizer, make_schedule
 from comp.engine.predict import normalise, predict
 from comp.errors import UserError
+from comp.experiment.jobs import train_apart
 from comp.experiment.pretrain import pretrain
 from comp.experiment.progress import Progress
 from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup, open_setup, recipe
 from comp.experiment.summary import summarise
-from comp.runs import FoldDir, load_checkpoint, process_facts, save_checkpoint
+from comp.runs import Bystander, FoldDir, load_checkpoint, process_facts, save_checkpoint
 from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
-from comp.track import Console, Observer, StopRun, wandb_observers
+from comp.track import Console, Observer, Paused, StopRun, wandb_observers
 
 
 class Diverged(UserError):
@@ -39,27 +41,38 @@ class Diverged(UserError):
 
 
 def run_experiment(config: Config, *, fold: str | None = None, device: str = "auto", restart: bool = False,
-                   debug: bool = False, observers: Sequence[Observer] = ()) -> dict[str, Any]:
-    """Train the folds asked for that are not done yet; the content of metrics.json."""
+                   debug: bool = False, jobs: int = 1, observers: Sequence[Observer] = ()) -> dict[str, Any]:
+    """Train the folds asked for that are not done yet, one after the other, or `jobs` at a time, each in a process of
+    its own and unobserved; the content of metrics.json."""
+    if jobs > 1 and ranks.world() > 1:
+        raise UserError(f"--jobs {jobs} trains folds in processes of their own, and torchrun one fold in several; use "
+                        f"one of them")
     wanted = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
     if "full" in wanted and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
     print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
           f"{config.data.size} px, {setup.device}, {setup.precision}, {setup.kernels} kernels", flush=True)
+    apart = [each for each in wanted if not setup.run.fold(each).done] if jobs > 1 else []
+    failed = train_apart(run_fold, setup, apart, jobs) if apart else []
     for each in wanted:
-        run_fold(setup, each, observers)
-    return summarise(setup)
+        if each not in apart:
+            run_fold(setup, each, observers)
+    metrics = ranks.told(lambda: summarise(setup))
+    if failed:
+        raise UserError(f"fold {','.join(map(str, failed))} failed, as said above; mend that and give the same command "
+                        "again")
+    return metrics
 
 
 def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) -> None:
     """Train one fold to its end, from wherever an earlier process left it."""
-    place = setup.run.fold(fold)
+    place = setup.run.fold(fold) if ranks.rank() == 0 else Bystander(setup.run.fold(fold).path)
     with place.lock():
-        if place.done:
+        if ranks.told(lambda: place.done):
             print(f"fold {fold}  already done")
             return
-        place.begin(**process_facts(setup.device))
+        place.begin(**process_facts(setup.device), processes=ranks.world())
         try:
             _train(setup, fold, place, observers)
         except StopRun:
@@ -76,13 +89,15 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
 
 
 def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
-    config, device = setup.config, setup.device
+    """Under torchrun all processes go through this together; only the first writes, and has observers."""
+    config, device, first = setup.config, setup.device, ranks.rank() == 0
     train_rows, val_rows = setup.split(fold)
     source = oversampled(TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size,
                                      config.train.batch, Policy(config.augment.policy), setup.stream(fold),
-                                     config.train.balanced), config.augment.oversample)
-    workers = choose_workers(config.data.workers, device.type)
-    resuming = place.resume.is_file()
+                                     config.train.balanced, part=(ranks.rank(), ranks.world())),
+                         config.augment.oversample)
+    workers = choose_workers(config.data.workers, device.type, setup.sharing)
+    resuming = ranks.told(place.resume.is_file)
     model = _new_model(setup, fold, fresh=not resuming)
     about = recipe(config, setup.run.classes, model, setup.precision)
 
@@ -93,51 +108,72 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
         return normalise(images, about["mean"], about["std"], device)
 
     if config.train.pretrain_epochs and not resuming:
-        pretrain(model, place, config, setup.precision, device, batches, prepare, source.steps_per_epoch,
-                 setup.stream(fold))
+        pretrain(model, place, config, setup.precision, device, source, batches, prepare)
     progress = Progress(_new_state(setup, model))
     state = progress.state
     if resuming:
         progress.load(place)
-    each = len(source.rows)
-    console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, each,
-                      len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0))
-    watching = [console, *wandb_observers(setup.run, "train", f"fold{fold}"), *observers]
-    if state.step:
-        console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
+    watching = _observers(setup, fold, place, source, state, observers) if first else ()
 
-    def validate() -> np.ndarray:
-        held_out = EvaluationSet(setup.cache, val_rows, config.data.size, config.train.batch)
-        return predict([state.evaluated], stream_batches(held_out, range(len(held_out)), workers=0),
-                       mean=about["mean"], std=about["std"], views=["identity"], device=device,
-                       precision=setup.precision)[0, 0]
+    def score(event: Epoch) -> dict[str, Any]:
+        started = time.perf_counter()
+        probabilities = _validate(setup, state.evaluated, val_rows, about) if len(val_rows) else None
+        seconds = time.perf_counter() - started
+        return ranks.told(lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds))
 
     events = () if progress.stopped_early(config) else _fit(setup, fold, source, state, batches, prepare)
     try:
         for event in events:
             if isinstance(event, Epoch):
-                started = time.perf_counter()
-                probabilities = validate() if len(val_rows) else None
-                progress.note(event, probabilities, setup.labels[val_rows], config, device,
-                              time.perf_counter() - started)
-                write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
+                state.history.append(score(event))
+                if first:
+                    write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY))
                 for observer in watching:
                     observer.epoch(fold, state.history[-1])
             else:
                 for observer in watching:
                     observer.step(event, state.images)
-            if time.monotonic() - progress.saved > config.train.save_every:
+            if first and time.monotonic() - progress.saved > config.train.save_every:
                 progress.save(place)
             if isinstance(event, Epoch) and progress.stopped_early(config):
                 break
-        _finish(setup, fold, place, progress, val_rows, about)
+        if first:
+            _finish(setup, fold, place, progress, val_rows, about)
         kept = progress.best if config.train.keep == "best" else progress.last
         for observer in watching:
             if kept:
                 observer.finish(setup.labels[val_rows], kept.probabilities.numpy())
+    except Paused:
+        progress.save(place)
+        raise
     finally:
         for observer in watching:
             observer.close()
+
+
+def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSet, state: State,
+               others: Sequence[Observer]) -> Sequence[Observer]:
+    """The console, W&B, and whoever else watches."""
+    config, each = setup.config, len(source.rows)
+    console = Console(fold, place.path / "train.log", config.train.metric, config.train.epochs, each,
+                      len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0))
+    if state.step:
+        console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
+    return console, *wandb_observers(setup.run, "train", f"fold{fold}"), *others
+
+
+def _validate(setup: Setup, model: torch.nn.Module, rows: np.ndarray, about: dict[str, Any]) -> np.ndarray | None:
+    """Probabilities of those images. Of several processes each predicts a share, and the first gets them all."""
+    images = [setup.dataset.train[row].id for row in rows]
+    mine = slice(ranks.rank(), None, ranks.world())
+    held_out = EvaluationSet(setup.cache, rows[mine], setup.config.data.size, setup.config.train.batch)
+    probabilities = predict([model], stream_batches(held_out, range(len(held_out)), workers=0), mean=about["mean"],
+                            std=about["std"], views=["identity"], device=setup.device,
+                            precision=setup.precision)[0, 0] if len(held_out) else ()
+    by_image: dict[str, np.ndarray] = {}
+    for share in ranks.gathered((images[mine], probabilities)):
+        by_image |= dict(zip(*share, strict=True))
+    return np.stack([by_image[image] for image in images]) if by_image else None
 
 
 def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
@@ -147,7 +183,9 @@ def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
     model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
     if config.train.init and fresh:
         _load_init(model, setup, fold)
-    return (fuse(model) if setup.kernels == "fused" else model).to(setup.device)
+    if setup.kernels == "fused":
+        model = fuse(model)
+    return ranks.normalised_together(model.to(setup.device), setup.device)
 
 
 def _new_state(setup: Setup, model: torch.nn.Module) -> State:
@@ -161,11 +199,12 @@ def _new_state(setup: Setup, model: torch.nn.Module) -> State:
 
 
 def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
-    other = find_init(setup.config.train.init, setup.run.about, [fold])
+    name = setup.config.train.init
+    saved = ranks.told(lambda: load_checkpoint(find_init(name, setup.run.about, [fold]).fold(fold).weights))
     try:
-        model.load_state_dict(load_checkpoint(other.fold(fold).weights)["state_dict"])
+        model.load_state_dict(saved["state_dict"])
     except RuntimeError:
-        raise UserError(f"train.init: the weights of {other.name} do not fit {setup.config.model.name}") from None
+        raise UserError(f"train.init: the weights of {name} do not fit {setup.config.model.name}") from None
 
 
 def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batches: Callable[[range], Iterator],
@@ -185,7 +224,8 @@ def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batch
                             step_epochs=schedule.step_epochs, patience=schedule.patience),
         device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
         clip=config.optim.clip, clip_mode=config.optim.clip_mode,
-        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)))
+        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)),
+        counts=source.counts)
 
 
 def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, val_rows: np.ndarray,
