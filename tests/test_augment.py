@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.data.augment import POLICIES, Policy, strict
+from comp.data.augment import Policy, build, strict
 from comp.data.images import Square, read_image
+from comp.data.policies import RECIPES
 from comp.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_policy_is_a_pure_function_of_pixels_and_seed(name):
     first, other = Policy(name), Policy(name)
     before = [first(PIXELS, 32, seed) for seed in range(20)]
@@ -69,7 +70,7 @@ def eight_views(pixels: np.ndarray) -> list[np.ndarray]:
 def test_karakus_keeps_a_square_window_of_90_to_100_percent_of_the_area_anywhere():
     place = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 256))
     square = np.dstack([place, place.T, place])  # a pixel says where it was
-    crop = A.Compose(strict(POLICIES["karakus"]).warp)
+    crop = A.Compose(build(RECIPES["karakus"]).warp)
     sides, places = [], []
     for seed in range(400):
         crop.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -93,7 +94,7 @@ def test_karakus_gives_the_size_asked_for(side, size):
 
 
 def test_karakus_shows_the_eight_views_of_a_square_equally_often():
-    turn = A.Compose(strict(POLICIES["karakus"]).rest)
+    turn = A.Compose(build(RECIPES["karakus"]).rest)
     views = {view.tobytes(): number for number, view in enumerate(eight_views(PIXELS))}
     seen = Counter()
     for seed in range(400):

@@ -1,10 +1,9 @@
-"""Named augmentation policies; the only file that names albumentations.
+"""The policies carried out one image at a time, on the CPU; the only file that names albumentations.
 
 A policy has two parts. What resamples pixels (rotation, shift, scale) works on the cached square at up to twice the
 model's size and is resized after; the rest works at the model's size. Warping at the model's size is 0.3 ms faster
 and blurs every training image while no validation image is blurred: rotation at 64 px then costs 10 points of
-accuracy (0.834 instead of 0.934 after 8 epochs of fold 0). Numbers the papers do not give (translation, scale,
-border) are chosen here: 10 %, 0.9-1.1, and mirrored, for black corners would be a feature no test image has.
+accuracy (0.834 instead of 0.934 after 8 epochs of fold 0).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 
 from comp.data.images import resize
-from comp.errors import UserError, nearest
+from comp.data.policies import RECIPES, Recipe, check_policy
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it calls home at import otherwise
 import albumentations as A
@@ -34,45 +33,17 @@ class Steps:
     rest: list = field(default_factory=list)     # at the model's size
 
 
-def _flips() -> list:
-    return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
-
-
-def _colour(strength: float = 0.2, hue: float = 0.1) -> A.ColorJitter:
-    spread = (1 - strength, 1 + strength)
-    return A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=(-hue, hue), p=1.0)
-
-
-def _rotation() -> Steps:
-    return Steps([A.Affine(rotate=(-30, 30), border_mode=MIRROR, p=1.0)], _flips())
-
-
-def _paper() -> Steps:
-    """The full recipe of Sharif's paper; its rotation and affine are one warp, so pixels are resampled once."""
-    move = A.Affine(rotate=(-30, 30), translate_percent=(-0.1, 0.1), scale=(0.9, 1.1), keep_ratio=True,
-                    border_mode=MIRROR, p=1.0)
-    return Steps([move], [*_flips(), _colour()])
-
-
-def _heavy() -> Steps:
-    move = A.Affine(rotate=(-45, 45), translate_percent=(-0.1, 0.1), scale=(0.8, 1.2), shear=(-8, 8),
-                    keep_ratio=True, border_mode=MIRROR, p=0.8)
-    # elastic would take 4 ms on the large square; at 15 % of the images its blur is no difference to learn
-    bend = A.OneOf([A.ElasticTransform(alpha=40, sigma=6, border_mode=MIRROR, p=1.0),
-                    A.GridDistortion(num_steps=5, distort_limit=(-0.2, 0.2), border_mode=MIRROR, p=1.0)], p=0.3)
-    grain = A.OneOf([A.GaussianBlur(blur_limit=(3, 5), p=1.0), A.GaussNoise(std_range=(0.02, 0.08), p=1.0)], p=0.4)
-    holes = A.CoarseDropout(num_holes_range=(1, 4), hole_height_range=(0.06, 0.2), hole_width_range=(0.06, 0.2),
-                            fill=0, p=0.4)
-    return Steps([move], [A.D4(p=1.0), bend, _colour(0.25), grain, holes])
-
-
 class AreaCrop(A.ImageOnlyTransform):
-    """A square window anywhere, with 90 to 100 % of the area, left for the policy to resize: albumentations' own
-    crops want its size in pixels, which a policy does not know, or stretch the image."""
+    """A square window anywhere, with that share of the area or more, left for the policy to resize: albumentations'
+    own crops want its size in pixels, which a policy does not know, or stretch the image."""
+
+    def __init__(self, least: float):
+        super().__init__(p=1.0)
+        self.least = least
 
     def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
         whole = min(params["shape"][:2])
-        side = math.ceil(whole * math.sqrt(self.py_random.uniform(0.9, 1.0)))
+        side = math.ceil(whole * math.sqrt(self.py_random.uniform(self.least, 1.0)))
         top, left = (self.py_random.randint(0, length - side) for length in params["shape"][:2])
         return {"side": side, "top": top, "left": left}
 
@@ -80,21 +51,32 @@ class AreaCrop(A.ImageOnlyTransform):
         return img[top:top + side, left:left + side]
 
 
-def _karakus() -> Steps:
-    """Karakus's augmentation. The paper gives no odds: each of the eight views of a square (its quarter turns and
-    flip) is as likely as the others, and the share kept is uniform."""
-    return Steps([AreaCrop(p=1.0)], [A.D4(p=1.0)])
-
-
-def _gupta() -> Steps:
-    """What Gupta's paper oversamples with: flip, rotation, zoom. It gives no numbers: those of `paper` are taken."""
-    move = A.Affine(rotate=(-30, 30), scale=(0.9, 1.1), keep_ratio=True, border_mode=MIRROR, p=1.0)
-    return Steps([move], _flips())
-
-
-POLICIES: dict[str, Callable[[], Steps]] = {
-    "none": Steps, "flips": lambda: Steps(rest=_flips()), "rotation": _rotation, "paper": _paper, "heavy": _heavy,
-    "karakus": _karakus, "gupta": _gupta}
+def build(recipe: Recipe) -> Steps:
+    """The recipe in albumentations' words."""
+    warp = [AreaCrop(recipe.window)] if recipe.window < 1 else []
+    if recipe.move:
+        shift = {"translate_percent": (-recipe.shift, recipe.shift)} if recipe.shift else {}
+        warp.append(A.Affine(rotate=(-recipe.turn, recipe.turn), scale=(1 - recipe.zoom, 1 + recipe.zoom), **shift,
+                             shear=(-recipe.shear, recipe.shear), keep_ratio=True, border_mode=MIRROR, p=recipe.move))
+    views = {"one": [], "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], "d4": [A.D4(p=1.0)]}
+    rest = list(views[recipe.views])
+    if recipe.bend:  # elastic would take 4 ms on the large square; at 15 % of the images its blur is nothing to learn
+        (alpha, sigma), (cells, limit) = recipe.elastic, recipe.grid
+        rest.append(A.OneOf([
+            A.ElasticTransform(alpha=alpha, sigma=sigma, border_mode=MIRROR, p=1.0),
+            A.GridDistortion(num_steps=cells, distort_limit=(-limit, limit), border_mode=MIRROR, p=1.0),
+        ], p=recipe.bend))
+    if recipe.colour:
+        spread = (1 - recipe.colour, 1 + recipe.colour)
+        rest.append(A.ColorJitter(brightness=spread, contrast=spread, saturation=spread,
+                                  hue=(-recipe.hue, recipe.hue), p=1.0))
+    if recipe.grain:
+        rest.append(A.OneOf([A.GaussianBlur(blur_limit=(3, 5), sigma_limit=recipe.blur, p=1.0),
+                             A.GaussNoise(std_range=recipe.noise, p=1.0)], p=recipe.grain))
+    if recipe.holes:
+        rest.append(A.CoarseDropout(num_holes_range=recipe.pieces, hole_height_range=recipe.piece,
+                                    hole_width_range=recipe.piece, fill=0, p=recipe.holes))
+    return Steps(warp, rest)
 
 
 class Policy:
@@ -103,7 +85,7 @@ class Policy:
     def __init__(self, name: str):
         check_policy(name)
         self.name = name
-        steps = strict(POLICIES[name])
+        steps = strict(lambda: build(RECIPES[name]))
         self._warp, self._rest = (A.Compose(part) if part else None for part in (steps.warp, steps.rest))
 
     def __call__(self, square: np.ndarray, size: int, seed: int) -> np.ndarray:
@@ -125,8 +107,3 @@ def strict(build: Callable[[], Steps]) -> Steps:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return build()
-
-
-def check_policy(name: str) -> None:
-    if name not in POLICIES:
-        raise UserError(f"augment.policy: there is no {name}{nearest(name, POLICIES)}")

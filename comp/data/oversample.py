@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from comp.data.augment import POLICIES, Policy
+from comp.data.augment import Policy
 from comp.data.cache import Cache
 from comp.data.images import resize
 from comp.data.loader import Added, TrainingSet
+from comp.data.policies import RECIPES
 from comp.errors import UserError, nearest
 
 NEIGHBOURS = 5    # of SMOTE's own article; Gupta's paper gives no number
@@ -78,6 +79,6 @@ def neighbours(images: Cache, rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def check_oversample(name: str) -> None:
-    known = {*POLICIES, "smote"}
+    known = {*RECIPES, "smote"}
     if name not in known:
         raise UserError(f"augment.oversample: there is no {name}{nearest(name, known)}")

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from comp.data.augment import check_policy
 from comp.data.cache import Cache, load_cache, square_for
 from comp.data.folds import read_folds
 from comp.data.oversample import check_oversample
+from comp.data.policies import check_policy
 from comp.data.scan import Dataset, scan
 from comp.engine import ranks
 from comp.engine.device import choose_device, choose_precision, keep_freed_memory

@@ -21,9 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from comp import config
-    from comp.data.augment import check_policy
     from comp.data.cache import square_for
     from comp.data.gallery import draw_gallery, write_png
+    from comp.data.policies import check_policy
     from comp.data.scan import scan
     from comp.errors import UserError
 
