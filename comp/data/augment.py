@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from comp.data.images import resize
-from comp.data.policies import RECIPES, Recipe, check_policy
+from comp.data.policies import ELASTIC_ALPHA, ELASTIC_SIGMA, RECIPES, Recipe, check_policy
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it calls home at import otherwise
 import albumentations as A
@@ -61,9 +61,9 @@ def build(recipe: Recipe) -> Steps:
     views = {"one": [], "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], "d4": [A.D4(p=1.0)]}
     rest = list(views[recipe.views])
     if recipe.bend:  # elastic would take 4 ms on the large square; at 15 % of the images its blur is nothing to learn
-        (alpha, sigma), (cells, limit) = recipe.elastic, recipe.grid
+        cells, limit = recipe.grid
         rest.append(A.OneOf([
-            A.ElasticTransform(alpha=alpha, sigma=sigma, border_mode=MIRROR, p=1.0),
+            A.ElasticTransform(alpha=ELASTIC_ALPHA, sigma=ELASTIC_SIGMA, border_mode=MIRROR, p=1.0),
             A.GridDistortion(num_steps=cells, distort_limit=(-limit, limit), border_mode=MIRROR, p=1.0),
         ], p=recipe.bend))
     if recipe.colour:

@@ -28,7 +28,6 @@ class Recipe:
     grain: float = 0.0          # how often it is blurred or gets noise, with equal odds
     holes: float = 0.0          # how often pieces are cut out
     # how strong these are where they happen
-    elastic: tuple[int, int] = (40, 6)             # alpha and sigma, in pixels of the model's image
     grid: tuple[int, float] = (5, 0.2)             # cells to a side, and by how much of one their widths differ
     hue: float = 0.1                               # of the whole circle
     blur: tuple[float, float] = (0.5, 3.0)         # sigma in pixels of the model's image, cut off after 1 or 2
@@ -36,6 +35,8 @@ class Recipe:
     pieces: tuple[int, int] = (1, 4)               # how many
     piece: tuple[float, float] = (0.06, 0.2)       # height and width, as shares of the side
 
+
+ELASTIC_ALPHA, ELASTIC_SIGMA = 40, 6               # of albumentations, in pixels of the model's image
 
 RECIPES = {
     "none": Recipe(),
