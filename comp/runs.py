@@ -2,7 +2,8 @@
 
     runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
     runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
-                                       git state, seed, precision, classes in order, hashes of split and image list
+                                       git state, seed, precision, where it augments, classes in order, hashes of
+                                       split and image list
     runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, processes, threads,
                                        versions, times
     runs/<name>/fold<k>/history.csv    one row per epoch

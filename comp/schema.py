@@ -38,6 +38,7 @@ class Folds(Section):
 
 class Augment(Section):
     policy: str = "paper"
+    device: Literal["auto", "cpu", "gpu"] = "auto"      # gpu: whole batches at once, wherever the training runs
     oversample: str = "none"                            # fill small classes up: smote, or a policy for added copies
     mixup: NotNegative = 0.0                            # alpha of the Beta distribution; 0 is off
     cutmix: NotNegative = 0.0

@@ -42,6 +42,10 @@ class Cache:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def bytes(self) -> int:
+        return self.count * self.side * self.side * 3
+
     def __getitem__(self, row: int) -> np.ndarray:
         size = self.side * self.side * 3
         header = self.file.stat().st_size - self.count * size

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from comp.data.cache import Cache, load_cache, square_for
+from comp.data.device_batches import choose_augment_device
 from comp.data.folds import read_folds
 from comp.data.oversample import check_oversample
 from comp.data.policies import check_policy
@@ -54,6 +55,10 @@ class Setup:
     @property
     def kernels(self) -> str:
         return self.run.about.get("kernels", "torch")
+
+    @property
+    def augment_device(self) -> str:
+        return self.run.about.get("augment_device", "cpu")
 
     def split(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows to validate on."""
@@ -186,6 +191,7 @@ def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Modu
     """run.json, less what the directory knows itself."""
     folds = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
     return {"seed": config.train.seed, "metric": config.train.metric, "kernels": choose_kernels(device),
+            "augment_device": choose_augment_device(config.augment.device, device),
             "higher_is_better": METRICS[config.train.metric].higher_is_better,
             "classes": list(dataset.classes), "folds": folds, "folds_file": str(config.folds_file),
             "folds_sha256": file_sha256(config.folds_file), "image_list_sha256": dataset.fingerprint(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from comp.data.augment import Policy
+from comp.data.device_batches import DeviceBatches, pool_of
 from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
 from comp.data.oversample import oversampled
@@ -101,8 +103,10 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
     model = _new_model(setup, fold, fresh=not resuming)
     about = recipe(config, setup.run.classes, model, setup.precision)
 
-    def batches(steps: range) -> Iterator:
-        return stream_batches(source, steps, workers, pin=device.type == "cuda")
+    if setup.augment_device == "gpu":
+        batches = DeviceBatches(source, device, workers, pool_of(setup.cache, device))
+    else:
+        batches = partial(stream_batches, source, workers=workers, pin=device.type == "cuda")
 
     def prepare(images: torch.Tensor) -> torch.Tensor:
         return normalise(images, about["mean"], about["std"], device)

@@ -1,0 +1,129 @@
+"""Whole batches made on the device: the images, labels and draws of the step, wherever the squares come from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from comp.config import load
+from comp.data.augment import Policy
+from comp.data.cache import Cache
+from comp.data.device_batches import DeviceBatches, choose_augment_device, fill_pool
+from comp.data.loader import TrainingSet
+from comp.data.oversample import oversampled
+from comp.experiment import setup
+from comp.experiment.train import run_experiment
+from comp.tables import read_json
+from tests.conftest import SMALL
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def source(tmp_path) -> TrainingSet:
+    """50 of 60 random images in three classes of 30, 15 and 5."""
+    draw = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", draw.integers(0, 256, (60, 48, 48, 3), dtype=np.uint8))
+    labels = draw.permutation(np.repeat([0, 1, 2], [30, 15, 5]))
+    return TrainingSet(Cache(tmp_path / "images.npy", 60, 48), draw.permutation(60)[:50], labels, 24, 8,
+                       Policy("heavy"), (42, 0))
+
+
+def same(a, b, apart: float = 0.0) -> bool:
+    return all(torch.equal(labels, others) and (images - other).abs().max() <= apart
+               for (images, labels), (other, others) in zip(a, b, strict=True))
+
+
+def streamed(source: TrainingSet, steps: range, workers: int = 0) -> list:
+    return list(DeviceBatches(source, CPU, workers, None)(steps))
+
+
+@pytest.mark.parametrize("oversample", ["none", "smote", "gupta"])
+def test_the_same_batches_come_from_a_pool_as_from_the_file(source, oversample):
+    source = oversampled(source, oversample)
+    pool = fill_pool(source.images, CPU)
+    assert np.array_equal(pool.numpy(), np.stack([source.images[row] for row in range(60)]))
+    steps = range(3, 2 * source.steps_per_epoch + 1)
+    apart = 1.6 if oversample == "smote" else 0  # OpenCV and torch may round the half of a blend to either side
+    assert same(streamed(source, steps), DeviceBatches(source, CPU, 0, pool)(steps), apart)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on 2 cores, and on purpose
+def test_neither_workers_nor_a_restart_change_anything(source):
+    whole = streamed(source, range(20))
+    assert same(whole[7:], streamed(source, range(7, 20), workers=4))
+
+
+def test_both_ways_train_on_the_same_images_in_the_same_order(source):
+    """Only what the policy draws differs; `none` draws nothing, so there the pixels are alike too."""
+    source = replace(source, policy=Policy("none"))
+    for step, (images, labels) in enumerate(streamed(source, range(20))):
+        pixels, numbers = source[step]
+        assert torch.equal(labels, numbers) and (images.permute(0, 2, 3, 1) - pixels).abs().max() <= 0.51
+
+
+def test_no_two_epochs_are_alike(source):
+    source = replace(source, rows=np.repeat(source.rows[:1], 50), policy=Policy("paper"))
+    pictures = torch.cat([images for images, _ in streamed(source, range(3 * source.steps_per_epoch))])
+    assert len({picture.numpy().tobytes() for picture in pictures}) == 150
+
+
+def test_added_copies_go_through_the_policy_they_were_added_with(source):
+    source = oversampled(replace(source, policy=Policy("none")), "flips")
+    plain = {source.images[row].tobytes() for row in source.rows}
+    source = replace(source, size=48)
+    for step, (images, _) in enumerate(streamed(source, range(source.steps_per_epoch))):
+        _, _, items = source.plan(step)
+        turned = np.array([image.round().byte().permute(1, 2, 0).numpy().tobytes() not in plain for image in images])
+        assert not turned[items < source.added.first].any()
+    assert turned.any()
+
+
+def test_where_to_augment_is_chosen_by_the_device_unless_named():
+    cuda, mps = torch.device("cuda"), torch.device("mps")
+    assert [choose_augment_device("auto", device) for device in (CPU, cuda, mps)] == ["cpu", "gpu", "cpu"]
+    assert choose_augment_device("gpu", CPU) == "gpu" and choose_augment_device("cpu", cuda) == "cpu"
+
+
+class Killed:
+    """An observer that stops the training as a signal would, after its first epoch."""
+
+    def step(self, *_):
+        pass
+
+    def epoch(self, *_):
+        raise KeyboardInterrupt
+
+    finish = close = step
+
+
+def test_a_run_records_where_it_augments_and_stays_with_it(workplace, run, monkeypatch):
+    """Also when it goes on where `auto` would choose otherwise: begun as on a GPU, killed, and finished on a CPU."""
+    run("comp", "folds", *SMALL)
+    train = ["train.py", "--fold", "0", *SMALL, "train.save_every=0"]
+    for name in ("gpu", "cpu"):
+        assert run(*train, "--name", name, f"augment.device={name}")[0] == 0
+    with monkeypatch.context() as there, pytest.raises(KeyboardInterrupt):
+        there.setattr(setup, "choose_augment_device", lambda *_: "gpu")
+        run_experiment(load("configs/deep_efficientnet.yaml", [*SMALL, "train.save_every=0"], "auto")[0], fold="0",
+                       observers=[Killed()])
+    assert run(*train, "--name", "auto")[0] == 0
+    recorded, weights = ({name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")} for read in (
+        lambda path: read_json(path / "run.json")["augment_device"],
+        lambda path: torch.load(path / "fold0/weights.pt", weights_only=True)["state_dict"]))
+    assert recorded == {"gpu": "gpu", "cpu": "cpu", "auto": "gpu"}
+    assert all(torch.equal(value, weights["gpu"][key]) for key, value in weights["auto"].items())
+    assert any(not torch.equal(value, weights["gpu"][key]) for key, value in weights["cpu"].items())
+
+
+def test_oversampling_and_reconstruction_train_on_whole_batches_too(workplace, run):
+    run("comp", "folds", *SMALL)
+    small = [override for override in SMALL if "model.name" not in override]
+    status, _, err = run("train.py", "--debug", "--fold", "0", *small, "augment.device=gpu", "augment.oversample=smote",
+                         "model.name=gupta_autoclassifier", "train.pretrain_epochs=1", "model.dropout=null",
+                         "model.drop_path=null")
+    assert (status, err) == (0, "")
