@@ -108,6 +108,8 @@ def test_data_show_draws_a_row_per_class(workplace, run):
     status, out, _ = run("comp", "data", "show", *SMALL, "--columns", "3", "--out", "sheet.png")
     height, width = cv2.imread("sheet.png").shape[:2]
     assert status == 0 and "sheet.png" in out and height > 8 * 24 and width > 4 * 24
+    run("comp", "data", "show", *SMALL, "--columns", "3", "--out", "batch.png", "augment.device=gpu")
+    assert width - cv2.imread("batch.png").shape[1] > 3 * 24  # the same pictures made the other way too
 
 
 def test_predictions_are_made_again_when_a_picture_changes(workplace, run):

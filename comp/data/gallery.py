@@ -7,37 +7,57 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from comp.data.augment import Policy
+from comp.data.batch_augment import augment
+from comp.data.draws import draw, uniforms
 from comp.data.images import Square, read_image, resize
+from comp.data.policies import RECIPES
 from comp.data.scan import Dataset
 from comp.tables import write_atomic
 
 GAP = 4
 
 
-def draw_gallery(dataset: Dataset, policy: str, square: Square, size: int, columns: int, seed: int) -> np.ndarray:
-    """A row per class: the picture as it is, then `columns` augmented versions of it."""
-    augment = Policy(policy)
+def draw_gallery(dataset: Dataset, policy: str, where: str, square: Square, size: int, columns: int,
+                 seed: int) -> np.ndarray:
+    """A row per class: the picture as it is, then `columns` augmented versions of it, made as `augment.device` says;
+    where that is auto, first one by one and then as many in one batch."""
+    ways = {"cpu": [_one_by_one], "gpu": [_in_one_batch], "auto": [_one_by_one, _in_one_batch]}[where]
     rows = []
     for label in dataset.classes:
         images = [image for image in dataset.train if image.label == label]
         chosen = images[seed % len(images)]
         pixels = square(read_image(chosen.path))
-        rows.append([resize(pixels, size), *(augment(pixels, size, seed * columns + i) for i in range(columns))])
+        rows.append([[resize(pixels, size)], *(way(pixels, policy, size, columns, seed) for way in ways)])
     return _sheet(rows, dataset.classes, size)
 
 
-def _sheet(rows: Sequence[Sequence[np.ndarray]], names: Sequence[str], size: int) -> np.ndarray:
-    margin = 110
-    step = size + GAP
-    sheet = np.full((len(rows) * step + GAP, margin + len(rows[0]) * step + 3 * GAP, 3), 255, np.uint8)
+def _one_by_one(pixels: np.ndarray, policy: str, size: int, columns: int, seed: int) -> Sequence[np.ndarray]:
+    one = Policy(policy)
+    return [one(pixels, size, seed * columns + i) for i in range(columns)]
+
+
+def _in_one_batch(pixels: np.ndarray, policy: str, size: int, columns: int, seed: int) -> Sequence[np.ndarray]:
+    draws = draw(RECIPES[policy], uniforms((seed, 0), 0, range(columns)), size)
+    images = augment(torch.from_numpy(np.stack([pixels] * columns)), draws, size)
+    return images.round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def _sheet(rows: Sequence[Sequence[Sequence[np.ndarray]]], names: Sequence[str], size: int) -> np.ndarray:
+    margin, step = 110, size + GAP
+    width = margin + sum(len(block) * step + 3 * GAP for block in rows[0]) - 2 * GAP
+    sheet = np.full((len(rows) * step + GAP, width, 3), 255, np.uint8)
     for i, (row, name) in enumerate(zip(rows, names, strict=True)):
         top = GAP + i * step
         cv2.putText(sheet, name[:14], (GAP, top + size // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40,) * 3, 1, cv2.LINE_AA)
-        for j, pixels in enumerate(row):
-            left = margin + j * step + (3 * GAP if j else 0)  # the original stands a little apart
-            sheet[top:top + size, left:left + size] = pixels
+        left = margin
+        for block in row:  # the original stands a little apart, and so do the ways
+            for pixels in block:
+                sheet[top:top + size, left:left + size] = pixels
+                left += step
+            left += 3 * GAP
     return sheet
 
 
