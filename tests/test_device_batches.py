@@ -15,8 +15,7 @@ from comp.data.cache import Cache
 from comp.data.device_batches import DeviceBatches, choose_augment_device, fill_pool
 from comp.data.loader import TrainingSet
 from comp.data.oversample import oversampled
-from comp.experiment import setup
-from comp.experiment.train import run_experiment
+from comp.experiment import setup, train
 from comp.tables import read_json
 from tests.conftest import SMALL
 
@@ -104,20 +103,28 @@ class Killed:
 def test_a_run_records_where_it_augments_and_stays_with_it(workplace, run, monkeypatch):
     """Also when it goes on where `auto` would choose otherwise: begun as on a GPU, killed, and finished on a CPU."""
     run("comp", "folds", *SMALL)
-    train = ["train.py", "--fold", "0", *SMALL, "train.save_every=0"]
+    command = ["train.py", "--fold", "0", *SMALL, "train.save_every=0"]
     for name in ("gpu", "cpu"):
-        assert run(*train, "--name", name, f"augment.device={name}")[0] == 0
+        assert run(*command, "--name", name, f"augment.device={name}")[0] == 0
+    config = load("configs/deep_efficientnet.yaml", [*SMALL, "train.save_every=0"], "auto")[0]
     with monkeypatch.context() as there, pytest.raises(KeyboardInterrupt):
         there.setattr(setup, "choose_augment_device", lambda *_: "gpu")
-        run_experiment(load("configs/deep_efficientnet.yaml", [*SMALL, "train.save_every=0"], "auto")[0], fold="0",
-                       observers=[Killed()])
-    assert run(*train, "--name", "auto")[0] == 0
+        train.run_experiment(config, fold="0", observers=[Killed()])
+    assert run(*command, "--name", "auto")[0] == 0
     recorded, weights = ({name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")} for read in (
         lambda path: read_json(path / "run.json")["augment_device"],
         lambda path: torch.load(path / "fold0/weights.pt", weights_only=True)["state_dict"]))
     assert recorded == {"gpu": "gpu", "cpu": "cpu", "auto": "gpu"}
     assert all(torch.equal(value, weights["gpu"][key]) for key, value in weights["auto"].items())
     assert any(not torch.equal(value, weights["gpu"][key]) for key, value in weights["cpu"].items())
+
+
+def test_a_training_from_a_pool_is_one_from_the_file(workplace, run, monkeypatch):
+    run("comp", "folds", *SMALL)
+    for name in ("file", "pool"):
+        assert run("train.py", "--fold", "0", *SMALL, "augment.device=gpu", "--name", name)[0] == 0
+        monkeypatch.setattr(train, "pool_of", fill_pool)
+    assert Path("runs/file/fold0/last.csv").read_bytes() == Path("runs/pool/fold0/last.csv").read_bytes()
 
 
 def test_oversampling_and_reconstruction_train_on_whole_batches_too(workplace, run):

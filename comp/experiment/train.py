@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -98,15 +98,11 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                                      config.train.batch, Policy(config.augment.policy), setup.stream(fold),
                                      config.train.balanced, part=(ranks.rank(), ranks.world())),
                          config.augment.oversample)
-    workers = choose_workers(config.data.workers, device.type, setup.sharing)
     resuming = ranks.told(place.resume.is_file)
     model = _new_model(setup, fold, fresh=not resuming)
     about = recipe(config, setup.run.classes, model, setup.precision)
 
-    if setup.augment_device == "gpu":
-        batches = DeviceBatches(source, device, workers, pool_of(setup.cache, device))
-    else:
-        batches = partial(stream_batches, source, workers=workers, pin=device.type == "cuda")
+    batches, held_out = _images(setup, source, val_rows)
 
     def prepare(images: torch.Tensor) -> torch.Tensor:
         return normalise(images, about["mean"], about["std"], device)
@@ -121,7 +117,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
 
     def score(event: Epoch) -> dict[str, Any]:
         started = time.perf_counter()
-        probabilities = _validate(setup, state.evaluated, val_rows, about) if len(val_rows) else None
+        probabilities = _validate(setup, state.evaluated, val_rows, held_out(), about) if len(val_rows) else None
         seconds = time.perf_counter() - started
         return ranks.told(lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds))
 
@@ -155,6 +151,23 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             observer.close()
 
 
+def _images(setup: Setup, source: TrainingSet,
+            val_rows: np.ndarray) -> tuple[Callable[[range], Iterator], Callable[[], Iterable[torch.Tensor]]]:
+    """The batches to train on, by their steps, and those to validate on, whenever asked: of several processes each
+    has its share."""
+    config, device = setup.config, setup.device
+    workers = choose_workers(config.data.workers, device.type, setup.sharing)
+    held_out = EvaluationSet(setup.cache, val_rows[ranks.rank()::ranks.world()], config.data.size, config.train.batch)
+    read = partial(stream_batches, held_out, range(len(held_out)), workers=0)
+    if setup.augment_device == "cpu":
+        return partial(stream_batches, source, workers=workers, pin=device.type == "cuda"), read
+    pool = pool_of(setup.cache, device)
+    if pool is not None:  # then there is room for these as well: no epoch has to read and resize them again
+        resized = [images.to(device) for images in read()]
+        return DeviceBatches(source, device, workers, pool), lambda: resized
+    return DeviceBatches(source, device, workers, None), read
+
+
 def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSet, state: State,
                others: Sequence[Observer]) -> Sequence[Observer]:
     """The console, W&B, and whoever else watches."""
@@ -166,16 +179,15 @@ def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSe
     return console, *wandb_observers(setup.run, "train", f"fold{fold}"), *others
 
 
-def _validate(setup: Setup, model: torch.nn.Module, rows: np.ndarray, about: dict[str, Any]) -> np.ndarray | None:
+def _validate(setup: Setup, model: torch.nn.Module, rows: np.ndarray, held_out: Iterable[torch.Tensor],
+              about: dict[str, Any]) -> np.ndarray | None:
     """Probabilities of those images. Of several processes each predicts a share, and the first gets them all."""
     images = [setup.dataset.train[row].id for row in rows]
-    mine = slice(ranks.rank(), None, ranks.world())
-    held_out = EvaluationSet(setup.cache, rows[mine], setup.config.data.size, setup.config.train.batch)
-    probabilities = predict([model], stream_batches(held_out, range(len(held_out)), workers=0), mean=about["mean"],
-                            std=about["std"], views=["identity"], device=setup.device,
-                            precision=setup.precision)[0, 0] if len(held_out) else ()
+    mine = images[ranks.rank()::ranks.world()]
+    probabilities = predict([model], held_out, mean=about["mean"], std=about["std"], views=["identity"],
+                            device=setup.device, precision=setup.precision)[0, 0] if mine else ()
     by_image: dict[str, np.ndarray] = {}
-    for share in ranks.gathered((images[mine], probabilities)):
+    for share in ranks.gathered((mine, probabilities)):
         by_image |= dict(zip(*share, strict=True))
     return np.stack([by_image[image] for image in images]) if by_image else None
 

@@ -1,0 +1,69 @@
+"""A batch augmented one image at a time and all at once, up to normalised floats on the device; interleaved.
+
+    python -m tests.benchmarks.augment --size 224 --batch 32 [--device cuda]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+
+from comp.data.augment import Policy
+from comp.data.batch_augment import augment
+from comp.data.draws import draw, uniforms
+from comp.data.policies import RECIPES
+from comp.engine.device import keep_freed_memory
+from comp.engine.predict import normalise
+
+SIDE, ROUNDS = 256, 15
+FEED = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+@dataclass(frozen=True)
+class Ways:
+    recipe: str
+    policy: Policy
+    size: int
+    squares: np.ndarray
+    pool: torch.Tensor
+
+    def one_by_one(self, step: int) -> torch.Tensor:
+        images = [self.policy(square, self.size, step * len(self.squares) + i) for i, square in enumerate(self.squares)]
+        return normalise(torch.from_numpy(np.stack(images)), **FEED, device=self.pool.device)
+
+    def in_one_batch(self, step: int) -> torch.Tensor:
+        places = range(step * len(self.squares), (step + 1) * len(self.squares))
+        draws = draw(RECIPES[self.recipe], uniforms((0, 0), 0, places), self.size)
+        return normalise(augment(self.pool, draws, self.size), **FEED, device=self.pool.device)
+
+
+def milliseconds(way: Callable[[int], torch.Tensor], step: int) -> float:
+    start = time.perf_counter()
+    way(step)[0, 0, 0, 0].item()  # waits for the device
+    return 1000 * (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    keep_freed_memory()
+    squares = np.random.default_rng(0).integers(0, 256, (args.batch, SIDE, SIDE, 3), dtype=np.uint8)
+    pool = torch.from_numpy(squares).to(args.device)
+    for name in RECIPES:
+        ways = Ways(name, Policy(name), args.size, squares, pool)
+        times = [(milliseconds(ways.one_by_one, step), milliseconds(ways.in_one_batch, step)) for step in range(ROUNDS)]
+        single, batch = (median(column) for column in zip(*times[3:], strict=True))
+        print(f"{name:9} one by one {single:6.1f} ms   in one batch {batch:6.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
