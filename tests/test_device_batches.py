@@ -57,6 +57,18 @@ def test_neither_workers_nor_a_restart_change_anything(source):
     assert same(whole[7:], streamed(source, range(7, 20), workers=4))
 
 
+def test_the_parts_of_several_processes_are_the_batch(source):
+    steps = range(5, 9)
+    whole, parts = streamed(source, steps), [streamed(replace(source, part=(rank, 3)), steps) for rank in range(3)]
+    for number, step in enumerate(steps):
+        for rank in range(3):
+            images, labels = parts[rank][number]
+            places = replace(source, part=(rank, 3)).plan(step)[1]
+            where = [source.plan(step)[1].index(place) for place in places]
+            assert torch.equal(labels, whole[number][1][where])
+            assert torch.allclose(images, whole[number][0][where], atol=0.01)
+
+
 def test_both_ways_train_on_the_same_images_in_the_same_order(source):
     """Only what the policy draws differs; `none` draws nothing, so there the pixels are alike too."""
     source = replace(source, policy=Policy("none"))
