@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from comp.engine.device import autocast
+from comp.engine.runtime import Feed, Network
 from comp.engine.views import VIEWS
 
 
@@ -20,21 +22,29 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     return floats.sub_(shift).div_(scale)
 
 
-@torch.no_grad()
 def predict(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, views: Sequence[str], mean, std,
             device: torch.device, precision: str) -> np.ndarray:
-    """float32 probabilities of shape (models, views, images, classes)."""
+    """`probabilities` of torch models as they are, left in the mode they were in."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
+    made = probabilities(models, batches, views=views, feed=partial(normalise, mean=mean, std=std, device=device),
+                         device=device, precision=precision)
+    for model, mode in zip(models, modes, strict=True):
+        model.train(mode)
+    return made
+
+
+@torch.no_grad()
+def probabilities(networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], feed: Feed,
+                  device: torch.device, precision: str) -> np.ndarray:
+    """float32 of shape (networks, views, images, classes)."""
     parts = []
     for batch in batches:
-        images = normalise(batch, mean, std, device)
+        images = feed(batch)
         with autocast(device, precision):
             # a turned picture has the strides of neither layout; laid out anew, convolutions stay on their fast path
             turned = [VIEWS[view].apply(images).contiguous(memory_format=torch.channels_last) for view in views]
-            logits = [[model(view) for view in turned] for model in models]
+            logits = [[network(view) for view in turned] for network in networks]
         parts.append(torch.stack([torch.stack(row) for row in logits]).float().softmax(-1).cpu())
-    for model, mode in zip(models, modes, strict=True):
-        model.train(mode)
     return torch.cat(parts, dim=2).numpy()
