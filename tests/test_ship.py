@@ -153,7 +153,7 @@ def whole_recipe(name: str) -> dict:
 @pytest.mark.parametrize("model", [TurnsRound(), TakesTwo()])
 def test_a_graph_that_fixed_its_batch_is_refused_in_one_line(model, runtime, place):
     with pytest.raises(UserError, match=r"stay with --runtime torch"):
-        files.export(place, runtime, model, whole_recipe("odd"), pictures(8))
+        files.export(place, runtime, model, whole_recipe("odd"), pictures(8, 34))
     assert [path.name for path in place.path.iterdir()] == ["weights.pt"]
 
 
