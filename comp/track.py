@@ -29,6 +29,14 @@ class Observer(Protocol):
     def close(self) -> None: ...
 
 
+def say(line: str, bar: tqdm, log: Path) -> None:
+    """Above the bar, and with the time in train.log."""
+    bar.write(line, file=sys.stdout)
+    sys.stdout.flush()
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+
 class Console:
     """A bar over all images of the fold, and a line per epoch, on stdout and in train.log."""
 
@@ -51,10 +59,7 @@ class Console:
                  f"{row['seconds']:.0f} s")
 
     def say(self, line: str) -> None:
-        self.bar.write(line, file=sys.stdout)
-        sys.stdout.flush()
-        with open(self.log, "a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+        say(line, self.bar, self.log)
 
     def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
         pass

@@ -43,6 +43,7 @@ def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
     assert fold("whole")[0] == 0
     history = pd.read_csv("runs/whole/fold0/pretrain.csv")
     assert list(history["epoch"]) == [1, 2, 3] and history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert Path("runs/whole/fold0/train.log").read_text().count("reconstruction") == 3
     assert fold("longer", "train.epochs=3")[0] == 0 and fold("without", "train.pretrain_epochs=0")[0] == 0
     whole, longer, without = (weights(name) for name in ("whole", "longer", "without"))
     encoder = [key for key in whole if key.startswith("encoder.")]

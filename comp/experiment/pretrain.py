@@ -16,6 +16,7 @@ from comp.errors import UserError
 from comp.runs import FoldDir, load_checkpoint, save_checkpoint
 from comp.schema import Config
 from comp.tables import write_csv
+from comp.track import say
 from comp.zoo.init import initialise
 
 PRETRAINING = ["epoch", "loss", "seconds"]  # pretrain.csv
@@ -52,7 +53,8 @@ def pretrain(model: nn.Module, place: FoldDir, config: Config, precision: str, d
                 state.history.append({"epoch": event.epoch + 1, "loss": event.train_loss,
                                       "seconds": round(event.seconds, 3), "val_loss": None})
                 write_csv(place.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAINING])
-                bar.set_postfix(error=f"{event.train_loss:.4f}")
+                say(f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  "
+                    f"{event.seconds:.0f} s", bar, place.path / "train.log")
             if time.monotonic() - saved > config.train.save_every:
                 save_checkpoint(place.pretrain, state.state_dict())
                 saved = time.monotonic()

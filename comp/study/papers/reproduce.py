@@ -154,4 +154,5 @@ def _line(row: Row, own: dict[str, Config], plans: dict[str, list[Config]], devi
 def _told(line: Line) -> str:
     low, high = line.measured.interval
     beside = f", reported {line.row.reported['accuracy']:.4f}" if "accuracy" in line.row.reported else ""
-    return f"accuracy {line.measured.scores['accuracy']:.4f} [{low:.3f}, {high:.3f}]{beside}"
+    mean = f" (mean of {line.measured.seeds} seeds)" if line.measured.seeds > 1 else ""
+    return f"accuracy {line.measured.scores['accuracy']:.4f} [{low:.3f}, {high:.3f}]{mean}{beside}"
