@@ -10,7 +10,7 @@ Prints the CV of exactly what it writes. The form of the file is that of input/<
 
 Runtimes: torch computes as the run was trained, on a CPU by a frozen graph. onnx and openvino compute on the CPU in 32
 bits from the files of `python -m comp export`, which agree with torch or are refused. They keep their predictions in
-runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip install 'comp[export]'
+runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip install -e '.[export]'
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ FLOORS = {
     "errors": 0, "cli": 0, "yaml12": 0, "schema": 0, "config": 0, "tables": 0, "metrics": 0,
     "data": 1, "zoo": 1,
     "engine": 2, "runs": 2,
-    "ensemble": 3, "ship": 3, "submit": 3, "track": 3,
+    "ensemble": 3, "submit": 3, "track": 3,
     "experiment": 4,
     "study": 5,
     "verbs": 6, "__main__": 6, "train": 6, "infer": 6,
@@ -37,7 +37,7 @@ ARROWS = {
 }
 # libraries that one place hides from the rest
 ONLY_IN = {"wandb": "comp/track.py", "albumentations": "comp/data/augment.py", "optuna": "comp/study/",
-           "onnx": "comp/ship/graph.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/runtime.py"}
+           "onnx": "comp/engine/export.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/"}
 HEAVY = {"torch", "pandas", "sklearn", "pydantic", "numpy"}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,8 @@ from comp.data.folds import read_folds
 from comp.data.loader import EvaluationSet, choose_workers, stream_batches
 from comp.data.scan import Dataset, Image
 from comp.engine.device import choose_device, keep_freed_memory
-from comp.engine.predict import normalise, probabilities
-from comp.engine.runtime import Feed, Network, bytes_feed, torch_network
+from comp.engine.predict import Network, probabilities
+from comp.engine.runtime import torch_network
 from comp.errors import UserError
 from comp.experiment.export import exported_networks
 from comp.experiment.provenance import is_current, provenance, remember
@@ -94,27 +93,21 @@ class _Predictor:
 
     def _predict(self, folds: Sequence, images: Sequence[Image], rows: np.ndarray, views: Sequence[str],
                  what: str) -> np.ndarray:
-        networks, feed, about = self._opened
-        square = square_for(self.dataset.train, about["size"], about["fit"], about["crop"])
-        cache = load_cache(self.dataset.name, images, square)
-        batches = EvaluationSet(cache, rows, about["size"], self.run.config.train.batch)
-        stream = stream_batches(batches, range(len(batches)), choose_workers(self.run.config.data.workers,
-                                                                             self.device.type))
+        data = self.run.config.data
+        cache = load_cache(self.dataset.name, images, square_for(self.dataset.train, data.size, data.fit, data.crop))
+        batches = EvaluationSet(cache, rows, data.size, self.run.config.train.batch)
+        stream = stream_batches(batches, range(len(batches)), choose_workers(data.workers, self.device.type))
         watched = tqdm(stream, f"{self.run.name} {what}", len(batches), disable=None, leave=False)
-        return probabilities([networks[fold] for fold in folds], watched, views=views, feed=feed, device=self.device,
-                             precision=about["precision"])
+        return probabilities([self._networks[fold] for fold in folds], watched, views=views, device=self.device)
 
     @cached_property
-    def _opened(self) -> tuple[dict[int | str, Network], Feed, dict[str, Any]]:
-        """One network for each fold; what feeds them; and the size, square and precision they want."""
+    def _networks(self) -> dict[int | str, Network]:
         if self.runtime != "torch":
-            networks, about = exported_networks(self.run, self.dataset, self.folds, self.runtime)
-            return dict(zip(self.folds, networks, strict=True)), bytes_feed, about
-        loaded = {fold: load_model(self.run.fold(fold).weights, self.device) for fold in self.folds}
-        about = loaded[self.folds[0]][1]
-        return ({fold: torch_network(model, about["size"], self.device, about["precision"])
-                 for fold, (model, _) in loaded.items()},
-                partial(normalise, mean=about["mean"], std=about["std"], device=self.device), about)
+            networks = exported_networks(self.run, self.dataset, self.folds, self.runtime)
+        else:
+            networks = [torch_network(*load_model(self.run.fold(fold).weights, self.device), self.device)
+                        for fold in self.folds]
+        return dict(zip(self.folds, networks, strict=True))
 
     def _table(self, images: Sequence[Image], values: np.ndarray) -> pd.DataFrame:
         table = pd.DataFrame(values, columns=list(self.run.classes))

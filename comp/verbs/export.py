@@ -11,7 +11,7 @@ name the same class. It is refused where that is not all of them, or the differe
 Beside it, model.<runtime>.json has the classes in order, the size, these figures, and the hashes of weights and files.
 
 `python infer.py --runtime onnx` computes with these files, and exports again what is missing or older than its
-weights. All of this needs: pip install 'comp[export]'
+weights. All of this needs: pip install -e '.[export]'
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from comp.engine.predict import normalise, predict, probabilities
-from comp.engine.runtime import bytes_feed, freeze, onnx_network, openvino_graph, openvino_network, torch_network
+from comp.engine.export import TOLERANCE, Parity, compare, graph_for, network_in
+from comp.engine.predict import FromPixels, normalise, predict, probabilities
+from comp.engine.runtime import OPEN, freeze, torch_network
 from comp.engine.views import TTA
 from comp.errors import UserError
-from comp.ship import files
-from comp.ship.graph import onnx_graph
-from comp.ship.parity import TOLERANCE, Parity, compare
+from comp.experiment import export as files
+from comp.runs import FoldDir
 from comp.tables import read_json
 from comp.zoo.build import build_model
 from tests.conftest import SMALL
@@ -44,59 +44,56 @@ def seasoned(name: str, size: int) -> nn.Module:
 
 
 def recipe(name: str, size: int) -> dict:
-    return {"name": name, "classes": list("abcdefgh"), "mean": MEAN, "std": STD, "size": size}
+    return {"name": name, "classes": list("abcdefgh"), "mean": MEAN, "std": STD, "size": size, "fit": "squash",
+            "crop": None, "precision": "fp32"}
+
+
+def pixels_to(model: nn.Module) -> nn.Module:
+    return FromPixels(model, MEAN, STD).eval()
 
 
 @pytest.fixture(scope="module")
-def exported():
-    """(model, ONNX graph) by name, each made once."""
-    made = {}
+def made():
+    """(model, the network of a runtime), each made once."""
+    models, networks = {}, {}
 
-    def get(name: str) -> tuple[nn.Module, bytes]:
-        if name not in made:
-            model = seasoned(name, NETWORKS[name])
-            made[name] = model, onnx_graph(model, recipe(name, NETWORKS[name]))
-        return made[name]
+    def get(name: str, runtime: str):
+        if name not in models:
+            models[name] = seasoned(name, NETWORKS[name])
+        if (name, runtime) not in networks:
+            networks[name, runtime] = network_in(runtime, models[name], recipe(name, NETWORKS[name]))
+        return models[name], networks[name, runtime]
     return get
 
 
-def opened(runtime: str, graph: bytes):
-    return onnx_network(graph) if runtime == "onnx" else openvino_network(*openvino_graph(graph))
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ["torch", *RUNTIMES])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_runtime_agrees_whatever_the_batch_size(name, runtime, exported):
-    model, graph = exported(name)
-    parity = compare(model, opened(runtime, graph), pictures(NETWORKS[name]), MEAN, STD)  # 1, 32 and 2 at a time
+def test_a_runtime_agrees_whatever_the_batch_size(name, runtime, made):
+    model, network = made(name, runtime)
+    parity = compare(pixels_to(model), network, pictures(NETWORKS[name]))  # 1, 32 and 2 at a time
     assert parity.holds and parity.images == parity.agreeing == 35
-    assert 0 < parity.difference < TOLERANCE / 4 * parity.largest  # bf16 would be above TOLERANCE
+    assert parity.difference < TOLERANCE / 4 * parity.largest  # bf16 would be above TOLERANCE
 
 
 @pytest.mark.parametrize("runtime", ["torch", *RUNTIMES])
-def test_every_view_is_the_same_in_every_runtime(runtime, exported):
-    model, graph = exported("test_efficientnet")
+def test_every_view_is_the_same_in_every_runtime(runtime, made):
+    model, network = made("test_efficientnet", runtime)
     batches = list(pictures(24, 11).split(4))
     eager = predict([model], batches, views=TTA["d4"], mean=MEAN, std=STD, device=CPU, precision="fp32")
-    networks, feed = ([torch_network(model, 24, CPU, "fp32")], lambda batch: normalise(batch, MEAN, STD, CPU)) \
-        if runtime == "torch" else ([opened(runtime, graph)], bytes_feed)
-    other = probabilities(networks, batches, views=TTA["d4"], feed=feed, device=CPU, precision="fp32")
+    other = probabilities([network], batches, views=TTA["d4"], device=CPU)
     assert other.shape == (1, 8, 11, 8) and other.dtype == np.float32
     assert np.abs(eager - other).max() < 1e-6 and (eager.argmax(-1) == other.argmax(-1)).all()
     assert np.abs(eager[:, :1] - eager[:, 1:]).max() > 1e-4  # the views are not all alike
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_frozen_graph_says_the_same_with_the_same_bits_each_time(name):
-    size = NETWORKS[name]
-    model = seasoned(name, size)
-    frozen = freeze(model, size)
+def test_a_frozen_graph_gives_the_same_bits_each_time(name, made):
+    frozen = made(name, "torch")[1]
     assert isinstance(frozen, torch.jit.ScriptModule)
     with torch.no_grad():
         for count in (1, 5, 32):
-            images = normalise(pictures(size, count), MEAN, STD, CPU)
+            images = pictures(NETWORKS[name], count)
             first = frozen(images)
-            assert (first - model(images)).abs().max() < 1e-5 * first.abs().max()
             assert all(torch.equal(first, frozen(images)) for _ in range(3))
 
 
@@ -119,14 +116,14 @@ class Unknown(nn.Module):
 
 
 @pytest.mark.parametrize("model", [TurnsRound(), TakesTwo()])
-def test_a_model_that_cannot_be_frozen_is_left_as_it_is(model):
-    assert freeze(model.eval(), 8) is model
+def test_a_network_that_cannot_be_frozen_is_left_as_it_is(model):
+    network = pixels_to(model)
+    assert freeze(network, 8) is network
 
 
 def test_neither_a_gpu_nor_16_bits_are_frozen():
-    model = nn.Identity()
-    assert torch_network(model, 8, CPU, "bf16") is model
-    assert torch_network(model, 8, torch.device("cuda"), "fp32") is model
+    assert isinstance(torch_network(nn.Identity(), recipe("any", 8), torch.device("cuda")), FromPixels)
+    assert isinstance(torch_network(nn.Identity(), {**recipe("any", 8), "precision": "bf16"}, CPU), FromPixels)
 
 
 def test_disagreement_is_noticed_in_a_value_a_class_and_a_nan():
@@ -139,54 +136,52 @@ def test_disagreement_is_noticed_in_a_value_a_class_and_a_nan():
 @pytest.fixture
 def place(tmp_path):
     """A fold's directory with some weights."""
-    fold = files.FoldDir(tmp_path / "fold0")
+    fold = FoldDir(tmp_path / "fold0")
     fold.path.mkdir()
     fold.weights.write_bytes(b"weights")
     return fold
-
-
-def whole_recipe(name: str) -> dict:
-    return {**recipe(name, NETWORKS.get(name, 8)), "fit": "squash", "crop": None}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("model", [TurnsRound(), TakesTwo()])
 def test_a_graph_that_fixed_its_batch_is_refused_in_one_line(model, runtime, place):
     with pytest.raises(UserError, match=r"stay with --runtime torch"):
-        files.export(place, runtime, model, whole_recipe("odd"), pictures(8, 34))
+        files.export(place, runtime, model, recipe("odd", 8), pictures(8, 34))
     assert [path.name for path in place.path.iterdir()] == ["weights.pt"]
 
 
-def test_a_model_that_has_no_graph_is_refused_in_one_line():
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_model_that_has_no_graph_is_refused_in_one_line(runtime):
     with pytest.raises(UserError, match="model odd cannot become an ONNX graph"):
-        onnx_graph(Unknown(), recipe("odd", 8))
+        network_in(runtime, Unknown(), recipe("odd", 8))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_one_wrong_weight_is_refused_and_nothing_is_written(runtime, place, exported, monkeypatch):
-    model, _ = exported("karakus_skip_cnn")
+def test_one_wrong_weight_is_refused_and_nothing_is_written(runtime, place, monkeypatch):
+    model = seasoned("karakus_skip_cnn", 32)
     wrong = seasoned("karakus_skip_cnn", 32)
     with torch.no_grad():
         next(wrong.parameters())[0, 0, 0, 0] += 0.1
-    monkeypatch.setattr(files, "onnx_graph", lambda _, about: onnx_graph(wrong, about))
+    monkeypatch.setattr(files, "graph_for", lambda _, __, about: graph_for(runtime, wrong, about))
     with pytest.raises(UserError, match=r"disagree: logits differ by at most .* is allowed, so nothing was written"):
-        files.export(place, runtime, model, whole_recipe("karakus_skip_cnn"), pictures(32))
+        files.export(place, runtime, model, recipe("karakus_skip_cnn", 32), pictures(32))
     assert [path.name for path in place.path.iterdir()] == ["weights.pt"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_stale_files_are_noticed(runtime, place, exported):
-    model, _ = exported("test_efficientnet")
+def test_stale_files_are_noticed(runtime, place):
+    model = seasoned("test_efficientnet", 24)
 
     def export():
-        files.export(place, runtime, model, whole_recipe("test_efficientnet"), pictures(24))
+        files.export(place, runtime, model, recipe("test_efficientnet", 24), pictures(24))
         assert files.why_stale(place, runtime) == ""
 
     assert files.why_stale(place, runtime) == "not exported yet"
     export()
-    network, about = files.open_exported(place, runtime)
+    about = read_json(place.path / f"model.{runtime}.json")
     assert (about["size"], about["classes"], about["parity"]["agreeing"]) == (24, list("abcdefgh"), 35)
-    assert network(bytes_feed(pictures(24, 3))).shape == (3, 8)
+    network = OPEN[runtime](*((place.path / name).read_bytes() for name in files.FILES[runtime]))
+    assert network(pictures(24, 3)).shape == (3, 8)
     place.weights.write_bytes(b"others")
     assert files.why_stale(place, runtime) == "exported from other weights"
     export()
@@ -199,10 +194,11 @@ def test_stale_files_are_noticed(runtime, place, exported):
         export()
 
 
-def test_an_onnx_file_needs_nothing_beside_it(exported):
+def test_an_onnx_file_needs_nothing_beside_it():
     """Only numpy and ONNX Runtime: bytes in, logits out, and the classes in order."""
     import onnxruntime
-    model, graph = exported("sharif_deep_efficientnet")
+    model = seasoned("sharif_deep_efficientnet", 32)
+    [graph] = graph_for("onnx", model, recipe("sharif_deep_efficientnet", 32))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     [logits] = session.run(None, {"images": pictures(32, 3).numpy()})
     with torch.no_grad():
@@ -246,4 +242,4 @@ def test_infer_gives_the_same_labels_in_every_runtime(workplace, run, monkeypatc
     for package, word in (("onnxruntime", "onnx"), ("onnx", "onnx"), ("openvino", "openvino")):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, package, None)
-            fails("pip install 'comp[export]'", "comp", "export", "x", "--to", word)
+            fails("pip install -e '.[export]'", "comp", "export", "x", "--to", word)
