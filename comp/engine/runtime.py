@@ -1,7 +1,7 @@
 """What computes logits from pictures: torch by default; ONNX Runtime and OpenVINO, imported only when asked for, run a
 graph that comp/engine/export.py made. All in 32 bits, but for torch where a run was trained in fewer.
 
-TABLE
+How fast each is: tests/benchmarks/runtimes.py, and the README for what that gave.
 """
 
 from __future__ import annotations

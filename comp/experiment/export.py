@@ -46,7 +46,7 @@ def exported_networks(run: Run, dataset: Dataset, folds: Sequence[int | str], ru
     """One per fold, exported first where files are missing or stale."""
     for fold in folds:
         if stale := why_stale(run.fold(fold), runtime):
-            print(f"{run.fold(fold).path}: {runtime} model {stale}, so it is exported now")
+            print(f"{run.fold(fold).path}: the {runtime} model is {stale}, so it is exported now")
             _export_fold(run.fold(fold), dataset, runtime)
     return [OPEN[runtime](*((run.fold(fold).path / name).read_bytes() for name in FILES[runtime])) for fold in folds]
 
