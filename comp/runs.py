@@ -11,8 +11,12 @@
     runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
                                        pretrain.csv: the same, and the history, of a reconstruction stage before
     runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
+    runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
+                                       and model.openvino.json likewise (comp/experiment/export.py)
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
-    runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it
+    runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it.
+                                       predictions/full/<view>/: by the model trained on everything;
+                                       predictions/onnx/... and openvino/...: the same by that runtime
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
     runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """

@@ -36,7 +36,8 @@ ARROWS = {
     ("schema", "yaml12"): "the vocabulary writes itself as YAML",
 }
 # libraries that one place hides from the rest
-ONLY_IN = {"wandb": "comp/track.py", "albumentations": "comp/data/augment.py", "optuna": "comp/study/"}
+ONLY_IN = {"wandb": "comp/track.py", "albumentations": "comp/data/augment.py", "optuna": "comp/study/",
+           "onnx": "comp/engine/export.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/"}
 HEAVY = {"torch", "pandas", "sklearn", "pydantic", "numpy"}
 
 

@@ -26,7 +26,7 @@ from comp.submit.write import write_submission
 
 
 def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False, name: str | None = None,
-          device: str = "auto") -> Path:
+          device: str = "auto", runtime: str = "torch") -> Path:
     """Mean over members, folds and views; written in the sample's form, read back, and scored."""
     first = members[0]
     name = check_name(name or _name(members, tta, full))
@@ -37,13 +37,14 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
     chosen = [tta or member.config.infer.tta for member in members]
     oof, test, asked = [], [], []
     for member, views in zip(members, chosen, strict=True):
-        made = predict_run(member, TTA[views], device=device, full=full)
+        made = predict_run(member, TTA[views], device=device, full=full, runtime=runtime)
         asked.append(made.folds)
         oof += [blend.mean(made.oof, member.classes)] if made.oof else []
         test.append(blend.mean(made.test, member.classes))
     filled = fill(sample, blend.mean(test, first.classes), dataset)
     facts: dict[str, Any] = {"members": [
-        {"run": member.name, "tta": views, "weights_sha256": weights_of(member, folds)}
+        {"run": member.name, "tta": views, "runtime": runtime,
+         "weights_sha256": weights_of(member, folds)}
         for member, views, folds in zip(members, chosen, asked, strict=True)]}
     if oof:
         facts["oof"] = _score(first, blend.mean(oof, first.classes), "OOF" if len(members) == 1 else "OOF of the mean")
@@ -58,7 +59,7 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
     if not full:
         _warn_of_gaps(members, asked)
     print(f"wrote {path}: {len(filled.rows)} rows, the mean of {', '.join(member.name for member in members)} "
-          f"(views: {', '.join(sorted(set(chosen)))})")
+          f"(views: {', '.join(sorted(set(chosen)))}; runtime: {runtime})")
     return path
 
 

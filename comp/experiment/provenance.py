@@ -16,13 +16,15 @@ def weights_of(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
     return {str(fold): run.fold(fold).about()["weights_sha256"] for fold in folds}
 
 
-def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str]) -> dict[str, Any]:
-    """Of the OOF or the test part: which weights looked at which pictures, and under which labels."""
+def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str],
+               runtime: str = "torch") -> dict[str, Any]:
+    """Of the OOF or the test part: which weights looked at which pictures, under which labels, and in what but torch
+    (a note without a runtime is torch's)."""
     data = run.config.data
     images = dataset.train if part == "oof" else dataset.test
     square = square_for(dataset.train, data.size, data.fit, data.crop)
     return {"weights": weights_of(run, folds), "labels": dataset.fingerprint() if part == "oof" else None,
-            "images": cache_key(images, square)}
+            "images": cache_key(images, square), **({} if runtime == "torch" else {"runtime": runtime})}
 
 
 def note_beside(predictions: Path) -> Path:

@@ -186,6 +186,23 @@ def load_model(weights: Any, device: torch.device) -> tuple[nn.Module, dict[str,
     return model.to(device).eval(), about
 
 
+def dataset_of(run: Run) -> Dataset:
+    dataset = scan(run.config.data.root)
+    if dataset.classes != run.classes:
+        raise UserError(f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
+                        f"{', '.join(dataset.classes)}")
+    return dataset
+
+
+def finished_folds(run: Run, full: bool) -> list[int | str]:
+    """The models there are: one for each finished fold, or the one trained on everything."""
+    folds = ["full"] if full else run.folds_done()
+    if not folds or (full and not run.fold("full").done):
+        raise UserError(f"{run.path} has no finished fold{' full' if full else ''}; train it with: python train.py "
+                        f"-c {run.path}/config.yaml{' --fold full' if full else ''}")
+    return folds
+
+
 def _facts(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module,
            device: torch.device) -> dict[str, Any]:
     """run.json, less what the directory knows itself."""

@@ -1,0 +1,72 @@
+"""What computes logits from pictures: torch by default; ONNX Runtime and OpenVINO, imported only when asked for, run a
+graph that comp/engine/export.py made. All in 32 bits, but for torch where a run was trained in fewer.
+
+How fast each is: tests/benchmarks/runtimes.py, and the README for what that gave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from comp.engine.predict import FromPixels, Network
+from comp.errors import UserError
+
+
+def torch_network(model: nn.Module, recipe: dict[str, Any], device: torch.device) -> Network:
+    """Frozen where that was measured to pay: on a CPU in 32 bits."""
+    network = FromPixels(model, recipe["mean"], recipe["std"], recipe["precision"]).eval()
+    return freeze(network, recipe["size"]) if device.type == "cpu" and recipe["precision"] == "fp32" else network
+
+
+@torch.no_grad()
+def freeze(network: nn.Module, size: int) -> Network:
+    """The network traced into one graph, BatchNorm folded into its convolutions, in 0.3 s; or the network itself where
+    that cannot be done or comes out different."""
+    images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have torch.compile: a minute at start, and nothing gained
+        try:
+            frozen = torch.jit.freeze(torch.jit.trace(network, images[:2], check_trace=False))
+            apart = (frozen(images) - network(images)).abs().max()
+        except Exception:  # whatever a model may do that a tracer cannot follow
+            return network
+    return frozen if apart <= 1e-4 * network(images).abs().max() else network
+
+
+def onnx_network(graph: bytes) -> Network:
+    with needs_extra():
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3  # errors, no warnings
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+def openvino_network(graph: bytes, weights: bytes) -> Network:
+    """One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and a second or two later."""
+    with needs_extra():
+        import openvino
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(graph, weights), "CPU", {
+        "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bf16 where the processor has it: 1e-3 of the logits
+        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    request = compiled.create_infer_request()
+    return lambda images: torch.from_numpy(
+        request.infer([images.numpy()], share_inputs=True)[compiled.output(0)].copy())
+
+
+OPEN: dict[str, Callable[..., Network]] = {"onnx": onnx_network, "openvino": openvino_network}
+
+
+@contextlib.contextmanager
+def needs_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as problem:
+        raise UserError(f"{problem}; pip install -e '.[export]'") from None
