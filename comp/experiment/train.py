@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,27 +75,43 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
             raise
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a fold is trained with, but for the state: that comes after a reconstruction stage."""
+    source: TrainingSet
+    workers: int
+    model: torch.nn.Module
+    about: dict[str, Any]          # the recipe of its weights file
+    device: torch.device
+
+    def batches(self, steps: range) -> Iterator:
+        return stream_batches(self.source, steps, self.workers, pin=self.device.type == "cuda")
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        return normalise(images, self.about["mean"], self.about["std"], self.device)
+
+
+def parts_of(setup: Setup, fold: int | str, fresh: bool) -> Parts:
+    """`fresh` weights may come from elsewhere; others are about to be loaded over."""
+    config, rows = setup.config, setup.split(fold)[0]
+    source = oversampled(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
+                                     Policy(config.augment.policy), setup.stream(fold), config.train.balanced),
+                         config.augment.oversample)
+    model = _new_model(setup, fold, fresh)
+    return Parts(source, choose_workers(config.data.workers, setup.device.type), model,
+                 recipe(config, setup.run.classes, model, setup.precision), setup.device)
+
+
 def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
     config, device = setup.config, setup.device
-    train_rows, val_rows = setup.split(fold)
-    source = oversampled(TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size,
-                                     config.train.batch, Policy(config.augment.policy), setup.stream(fold),
-                                     config.train.balanced), config.augment.oversample)
-    workers = choose_workers(config.data.workers, device.type)
+    val_rows = setup.split(fold)[1]
     resuming = place.resume.is_file()
-    model = _new_model(setup, fold, fresh=not resuming)
-    about = recipe(config, setup.run.classes, model, setup.precision)
-
-    def batches(steps: range) -> Iterator:
-        return stream_batches(source, steps, workers, pin=device.type == "cuda")
-
-    def prepare(images: torch.Tensor) -> torch.Tensor:
-        return normalise(images, about["mean"], about["std"], device)
-
+    parts = parts_of(setup, fold, fresh=not resuming)
+    source, about = parts.source, parts.about
     if config.train.pretrain_epochs and not resuming:
-        pretrain(model, place, config, setup.precision, device, batches, prepare, source.steps_per_epoch,
-                 setup.stream(fold))
-    progress = Progress(_new_state(setup, model))
+        pretrain(parts.model, place, config, setup.precision, device, parts.batches, parts.prepare,
+                 source.steps_per_epoch, setup.stream(fold))
+    progress = Progress(new_state(setup, parts.model))
     state = progress.state
     if resuming:
         progress.load(place)
@@ -111,7 +128,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                        mean=about["mean"], std=about["std"], views=["identity"], device=device,
                        precision=setup.precision)[0, 0]
 
-    events = () if progress.stopped_early(config) else _fit(setup, fold, source, state, batches, prepare)
+    events = () if progress.stopped_early(config) else fit_fold(setup, fold, parts, state)
     try:
         for event in events:
             if isinstance(event, Epoch):
@@ -149,7 +166,7 @@ def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
     return model.to(setup.device)
 
 
-def _new_state(setup: Setup, model: torch.nn.Module) -> State:
+def new_state(setup: Setup, model: torch.nn.Module) -> State:
     config, optim = setup.config, setup.config.optim
     optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
                                momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
@@ -167,16 +184,17 @@ def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
         raise UserError(f"train.init: the weights of {other.name} do not fit {setup.config.model.name}") from None
 
 
-def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batches: Callable[[range], Iterator],
-         prepare: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[Step | Epoch]:
-    """Unpack the config into plain arguments of the loop."""
-    config, device = setup.config, setup.device
+def fit_fold(setup: Setup, fold: int | str, parts: Parts, state: State,
+             batches: Callable[[range], Iterator] | None = None) -> Iterator[Step | Epoch]:
+    """Unpack the config into plain arguments of the loop; `batches` in place of the parts' own."""
+    config, source, device = setup.config, parts.source, setup.device
     weights = None
     if config.loss.class_weights == "balanced":
         weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
     schedule = config.schedule
     return fit(
-        state, batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch, prepare=prepare,
+        state, batches or parts.batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch,
+        prepare=parts.prepare,
         loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
                        focal_gamma=config.loss.focal_gamma),
         lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
