@@ -17,6 +17,7 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "folds": ("comp.verbs.folds", "the split everybody shares: folds/<dataset>.csv"),
     "reproduce": ("comp.verbs.reproduce", "the papers' tables, measured again: reported beside measured"),
     "zoo": ("comp.verbs.zoo", "what every model of the papers weighs"),
+    "bench": ("comp.verbs.bench", "how fast this machine trains and predicts, and what it could do"),
     "tune": ("comp.verbs.tune", "search regularisation (or anything else) with Optuna"),
 }
 
