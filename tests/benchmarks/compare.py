@@ -13,6 +13,8 @@ import argparse
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from datetime import date
@@ -45,13 +47,14 @@ def main() -> None:
     if not Path(PYTHON["peer"]).is_file():
         raise UserError("the peers are not installed; say make bench")
     scan(args.images)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # then a measurement under way is stopped too
     asked = {"commit": git("rev-parse", "HEAD"), "images": args.images}
     kept = open_kept(asked)
     subprocess.run([PYTHON["kit"], "-m", "comp", "data", "demo", "--root", DEMO, "--test", "8"], check=True)
     for round_ in range(args.rounds):
         for measurement in wanted(round_, args, kept["results"]):
             take(measurement, kept)
-    found = {**asked, "date": str(date.today()), "command": " ".join(["python", *sys.argv]), "rounds": args.rounds,
+    found = {**asked, "date": str(date.today()), "command": shlex.join(["python", *sys.argv]), "rounds": args.rounds,
              "machine": machine(), "results": kept["results"]}
     text = render(found)
     print(text)
