@@ -50,7 +50,7 @@ def measure(config: Config, only: Sequence[str] = PARTS, device: str = "auto") -
 def _inference_meters(setup: Setup, parts: Parts, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
     return {runtime: {
         "one view": Meter(predicting(setup, rows, parts.workers, predict_batch, TTA["none"]), 6),
-        "eight views": Meter(predicting(setup, rows, parts.workers, predict_batch, TTA["d4"]), 6),
+        "eight views": Meter(predicting(setup, rows, parts.workers, predict_batch, TTA["d4"]), 6, least=3),
         "one image": Meter(answering(setup, rows[0], predict_batch), 3),
     } for runtime, predict_batch in runtimes(setup, parts).items()}
 

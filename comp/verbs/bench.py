@@ -1,6 +1,6 @@
 """How fast this machine trains and predicts with a config, and what it could do at most.
 
-  python -m comp bench                                              two minutes at most; the main config
+  python -m comp bench                                              a minute or two; the main config
   python -m comp bench model.name=resnet18 data.size=128 train.batch=64
   python -m comp bench --only train --json                          one object on stdout, for programs
 
