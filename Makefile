@@ -4,13 +4,14 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo test slow clean
+.PHONY: help demo test slow bench clean
 
 help:
 	@echo "make demo    draw, check, split, train, ensemble: submissions/demo.csv in a few minutes"
 	@echo "make test    lint and the default tests"
 	@echo "make slow    the tests that take minutes (kills at random moments, and the like)"
-	@echo "make clean   remove .venv and what the demo made"
+	@echo "make bench   the kit against timm, fastai and Lightning on this machine: an hour"
+	@echo "make clean   remove both .venv and what the demo made"
 
 # The stamp is written last: an installation that was cut short is done again.
 .venv/.done: pyproject.toml constraints.txt
@@ -39,5 +40,16 @@ test: .venv/.done
 slow: .venv/.done
 	$(RUN) -m pytest -m slow
 
+# The peers live apart, and see the kit's packages behind their own: torch is not installed twice.
+.venv-bench/.done: .venv/.done tests/benchmarks/requirements.txt constraints.txt
+	$(RUN) -m venv --clear .venv-bench
+	PACKAGES=$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	$(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$PACKAGES/kit.pth"
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r tests/benchmarks/requirements.txt
+	touch $@
+
+bench: .venv/.done .venv-bench/.done
+	PYTHONPATH=. $(RUN) tests/benchmarks/compare.py
+
 clean:
-	rm -rf .venv input/demo folds/demo.* submissions/demo.* runs/demo runs/.cache
+	rm -rf .venv .venv-bench input/demo folds/demo.* submissions/demo.* runs/demo runs/.cache

@@ -18,6 +18,7 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "export": ("comp.verbs.export", "a run's models as ONNX or OpenVINO files that agree with torch"),
     "reproduce": ("comp.verbs.reproduce", "the papers' tables, measured again: reported beside measured"),
     "zoo": ("comp.verbs.zoo", "what every model of the papers weighs"),
+    "bench": ("comp.verbs.bench", "how fast this machine trains and predicts, and what it could do"),
     "tune": ("comp.verbs.tune", "search regularisation (or anything else) with Optuna"),
 }
 

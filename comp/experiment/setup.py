@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,6 +76,20 @@ class Setup:
 
 def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], restart: bool = False) -> Setup:
     """Check every name and every image before anything is written, then open or make the run."""
+    def opened(facts: dict[str, Any], precision: Callable[[], str]) -> Run:
+        if config.train.init and not (RUNS / config.name / "run.json").is_file():
+            find_init(config.train.init, facts, wanted)
+        return open_run(config, facts, precision, restart)
+    return _set_up(config, device_name, opened)
+
+
+def open_unsaved_setup(config: Config, device_name: str) -> Setup:
+    """The same, precision and all, for who only measures: its run is never written, only the cache is."""
+    return _set_up(config, device_name,
+                   lambda facts, precision: Run(RUNS / config.name, config, {**facts, "precision": precision()}))
+
+
+def _set_up(config: Config, device_name: str, opened: Callable[[dict[str, Any], Callable[[], str]], Run]) -> Setup:
     check_names(config)
     device = choose_device(device_name)
     keep_freed_memory()
@@ -89,13 +103,8 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     cache = load_cache(dataset.name, dataset.train, square)
     facts = _facts(config, dataset, table, model, device)
     trial = fuse(model) if facts["kernels"] == "fused" else model
-
-    def open_() -> Run:
-        if config.train.init and not (RUNS / config.name / "run.json").is_file():
-            find_init(config.train.init, facts, wanted)
-        return open_run(config, facts, lambda: choose_precision(config.train.precision, trial, device, config.data.size,
-                                                                min(config.train.batch, len(dataset.train))), restart)
-    run = ranks.told(open_)
+    run = ranks.told(lambda: opened(facts, lambda: choose_precision(
+        config.train.precision, trial, device, config.data.size, min(config.train.batch, len(dataset.train)))))
     refuse_changes(run, config, facts)  # the images and the split of another machine may be others
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
     return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device, sharing=ranks.world_here())

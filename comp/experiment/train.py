@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from timm.utils import ModelEmaV3
 
-from comp.data.augment import Policy
-from comp.data.device_batches import DeviceBatches, pool_of
 from comp.data.folds import parse_folds, read_folds
-from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
-from comp.data.oversample import oversampled
+from comp.data.loader import TrainingSet
 from comp.data.scan import scan
 from comp.engine import ranks
-from comp.engine.fit import Epoch, State, Step, fit
-from comp.engine.fused import fuse
-from comp.engine.losses import balanced_weights, make_loss
-from comp.engine.mix import Mix
-from comp.engine.optim import make_optimizer, make_schedule
-from comp.engine.predict import normalise, predict
+from comp.engine.fit import Epoch, State
+from comp.engine.predict import predict
 from comp.errors import UserError
 from comp.experiment.jobs import train_apart
+from comp.experiment.parts import fit_fold, new_state, parts_of
 from comp.experiment.pretrain import pretrain
 from comp.experiment.progress import Progress
-from comp.experiment.setup import Setup, find_init, new_model, open_debug_setup, open_setup, recipe
+from comp.experiment.setup import Setup, open_debug_setup, open_setup
 from comp.experiment.summary import summarise
-from comp.runs import Bystander, FoldDir, load_checkpoint, process_facts, save_checkpoint
+from comp.runs import Bystander, FoldDir, process_facts, save_checkpoint
 from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, Paused, StopRun, wandb_observers
@@ -93,23 +85,13 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
 def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Observer]) -> None:
     """Under torchrun all processes go through this together; only the first writes, and has observers."""
     config, device, first = setup.config, setup.device, ranks.rank() == 0
-    train_rows, val_rows = setup.split(fold)
-    source = oversampled(TrainingSet(setup.cache, train_rows, setup.labels[train_rows], config.data.size,
-                                     config.train.batch, Policy(config.augment.policy), setup.stream(fold),
-                                     config.train.balanced, part=(ranks.rank(), ranks.world())),
-                         config.augment.oversample)
+    val_rows = setup.split(fold)[1]
     resuming = ranks.told(place.resume.is_file)
-    model = _new_model(setup, fold, fresh=not resuming)
-    about = recipe(config, setup.run.classes, model, setup.precision)
-
-    batches, held_out = _images(setup, source, val_rows)
-
-    def prepare(images: torch.Tensor) -> torch.Tensor:
-        return normalise(images, about["mean"], about["std"], device)
-
+    parts = parts_of(setup, fold, fresh=not resuming)
+    source, about = parts.source, parts.about
     if config.train.pretrain_epochs and not resuming:
-        pretrain(model, place, config, setup.precision, device, source, batches, prepare)
-    progress = Progress(_new_state(setup, model))
+        pretrain(parts.model, place, config, setup.precision, device, source, parts.batches, parts.prepare)
+    progress = Progress(new_state(setup, parts.model))
     state = progress.state
     if resuming:
         progress.load(place)
@@ -117,11 +99,11 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
 
     def score(event: Epoch) -> dict[str, Any]:
         started = time.perf_counter()
-        probabilities = _validate(setup, state.evaluated, val_rows, held_out(), about) if len(val_rows) else None
+        probabilities = _validate(setup, state.evaluated, val_rows, parts.held_out(), about) if len(val_rows) else None
         seconds = time.perf_counter() - started
         return ranks.told(lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds))
 
-    events = () if progress.stopped_early(config) else _fit(setup, fold, source, state, batches, prepare)
+    events = () if progress.stopped_early(config) else fit_fold(setup, fold, parts, state)
     try:
         for event in events:
             if isinstance(event, Epoch):
@@ -151,23 +133,6 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             observer.close()
 
 
-def _images(setup: Setup, source: TrainingSet,
-            val_rows: np.ndarray) -> tuple[Callable[[range], Iterator], Callable[[], Iterable[torch.Tensor]]]:
-    """The batches to train on, by their steps, and those to validate on, whenever asked: of several processes each
-    has its share."""
-    config, device = setup.config, setup.device
-    workers = choose_workers(config.data.workers, device.type, setup.sharing)
-    held_out = EvaluationSet(setup.cache, val_rows[ranks.rank()::ranks.world()], config.data.size, config.train.batch)
-    read = partial(stream_batches, held_out, range(len(held_out)), workers=0)
-    if setup.augment_device == "cpu":
-        return partial(stream_batches, source, workers=workers, pin=device.type == "cuda"), read
-    pool = pool_of(setup.cache, device)
-    if pool is not None:  # then there is room for these as well: no epoch has to read and resize them again
-        resized = [images.to(device) for images in read()]
-        return DeviceBatches(source, device, workers, pool), lambda: resized
-    return DeviceBatches(source, device, workers, None), read
-
-
 def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSet, state: State,
                others: Sequence[Observer]) -> Sequence[Observer]:
     """The console, W&B, and whoever else watches."""
@@ -190,58 +155,6 @@ def _validate(setup: Setup, model: torch.nn.Module, rows: np.ndarray, held_out: 
     for share in ranks.gathered((mine, probabilities)):
         by_image |= dict(zip(*share, strict=True))
     return np.stack([by_image[image] for image in images]) if by_image else None
-
-
-def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
-    """Weights drawn from (seed, fold); a fresh start may take pretrained ones, or those of another run's fold."""
-    config = setup.config
-    torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
-    model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
-    if config.train.init and fresh:
-        _load_init(model, setup, fold)
-    if setup.kernels == "fused":
-        model = fuse(model)
-    return ranks.normalised_together(model.to(setup.device), setup.device)
-
-
-def _new_state(setup: Setup, model: torch.nn.Module) -> State:
-    config, optim = setup.config, setup.config.optim
-    optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
-                               momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
-    # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
-    ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
-    scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
-    return State(model, optimizer, scaler, ema)
-
-
-def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
-    name = setup.config.train.init
-    saved = ranks.told(lambda: load_checkpoint(find_init(name, setup.run.about, [fold]).fold(fold).weights))
-    try:
-        model.load_state_dict(saved["state_dict"])
-    except RuntimeError:
-        raise UserError(f"train.init: the weights of {name} do not fit {setup.config.model.name}") from None
-
-
-def _fit(setup: Setup, fold: int | str, source: TrainingSet, state: State, batches: Callable[[range], Iterator],
-         prepare: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[Step | Epoch]:
-    """Unpack the config into plain arguments of the loop."""
-    config, device = setup.config, setup.device
-    weights = None
-    if config.loss.class_weights == "balanced":
-        weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
-    schedule = config.schedule
-    return fit(
-        state, batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch, prepare=prepare,
-        loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
-                       focal_gamma=config.loss.focal_gamma),
-        lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
-                            warmup_epochs=schedule.warmup_epochs, gamma=schedule.gamma,
-                            step_epochs=schedule.step_epochs, patience=schedule.patience),
-        device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
-        clip=config.optim.clip, clip_mode=config.optim.clip_mode,
-        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)),
-        counts=source.counts)
 
 
 def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, val_rows: np.ndarray,

@@ -1,0 +1,123 @@
+"""What a fold is trained with: images, model, optimiser and loop, made of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+
+from comp.data.augment import Policy
+from comp.data.device_batches import DeviceBatches, pool_of
+from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
+from comp.data.oversample import oversampled
+from comp.engine import ranks
+from comp.engine.fit import Batch, Epoch, State, Step, fit
+from comp.engine.fused import fuse
+from comp.engine.losses import balanced_weights, make_loss
+from comp.engine.mix import Mix
+from comp.engine.optim import make_optimizer, make_schedule
+from comp.engine.predict import normalise
+from comp.errors import UserError
+from comp.experiment.setup import Setup, find_init, new_model, recipe
+from comp.runs import load_checkpoint
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All but the state, which is made after a reconstruction stage."""
+    source: TrainingSet
+    workers: int
+    batches: Callable[[range], Iterator[Batch]]       # to train on, by their steps
+    held_out: Callable[[], Iterable[torch.Tensor]]    # to validate on
+    model: torch.nn.Module
+    about: dict[str, Any]                             # the recipe of its weights file
+    device: torch.device
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        return normalise(images, self.about["mean"], self.about["std"], self.device)
+
+
+def parts_of(setup: Setup, fold: int | str, fresh: bool) -> Parts:
+    """`fresh` weights may come from elsewhere; others are about to be loaded over."""
+    config, (rows, val_rows) = setup.config, setup.split(fold)
+    source = oversampled(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
+                                     Policy(config.augment.policy), setup.stream(fold), config.train.balanced,
+                                     part=(ranks.rank(), ranks.world())), config.augment.oversample)
+    workers = choose_workers(config.data.workers, setup.device.type, setup.sharing)
+    batches, held_out = _images(setup, source, val_rows, workers)
+    model = _new_model(setup, fold, fresh)
+    return Parts(source, workers, batches, held_out, model, recipe(config, setup.run.classes, model, setup.precision),
+                 setup.device)
+
+
+def _images(setup: Setup, source: TrainingSet, val_rows: np.ndarray,
+            workers: int) -> tuple[Callable[[range], Iterator], Callable[[], Iterable[torch.Tensor]]]:
+    """The batches to train on, by their steps, and those to validate on, whenever asked: of several processes each
+    has its share."""
+    config, device = setup.config, setup.device
+    held_out = EvaluationSet(setup.cache, val_rows[ranks.rank()::ranks.world()], config.data.size, config.train.batch)
+    read = partial(stream_batches, held_out, range(len(held_out)), workers=0)
+    if setup.augment_device == "cpu":
+        return partial(stream_batches, source, workers=workers, pin=device.type == "cuda"), read
+    pool = pool_of(setup.cache, device)
+    if pool is not None:  # then there is room for these as well: no epoch has to read and resize them again
+        resized = [images.to(device) for images in read()]
+        return DeviceBatches(source, device, workers, pool), lambda: resized
+    return DeviceBatches(source, device, workers, None), read
+
+
+def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
+    """Weights drawn from (seed, fold); a fresh start may take pretrained ones, or those of another run's fold."""
+    config = setup.config
+    torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
+    model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
+    if config.train.init and fresh:
+        _load_init(model, setup, fold)
+    if setup.kernels == "fused":
+        model = fuse(model)
+    return ranks.normalised_together(model.to(setup.device), setup.device)
+
+
+def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
+    name = setup.config.train.init
+    saved = ranks.told(lambda: load_checkpoint(find_init(name, setup.run.about, [fold]).fold(fold).weights))
+    try:
+        model.load_state_dict(saved["state_dict"])
+    except RuntimeError:
+        raise UserError(f"train.init: the weights of {name} do not fit {setup.config.model.name}") from None
+
+
+def new_state(setup: Setup, model: torch.nn.Module) -> State:
+    config, optim = setup.config, setup.config.optim
+    optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
+                               momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
+    # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
+    ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
+    scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
+    return State(model, optimizer, scaler, ema)
+
+
+def fit_fold(setup: Setup, fold: int | str, parts: Parts, state: State) -> Iterator[Step | Epoch]:
+    """Unpack the config into plain arguments of the loop."""
+    config, source, device = setup.config, parts.source, setup.device
+    weights = None
+    if config.loss.class_weights == "balanced":
+        weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
+    schedule = config.schedule
+    return fit(
+        state, parts.batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch,
+        prepare=parts.prepare,
+        loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
+                       focal_gamma=config.loss.focal_gamma),
+        lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
+                            warmup_epochs=schedule.warmup_epochs, gamma=schedule.gamma,
+                            step_epochs=schedule.step_epochs, patience=schedule.patience),
+        device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
+        clip=config.optim.clip, clip_mode=config.optim.clip_mode,
+        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)),
+        counts=source.counts)

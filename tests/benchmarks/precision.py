@@ -1,0 +1,40 @@
+"""What `train.precision: auto` chose for a model, and how fast that is over fp32: two trainings that take turns in one
+process, on one batch each. Where it chose fp32 they would be the same program, so the ratio is 1 and nothing is timed.
+
+  python tests/benchmarks/precision.py model.name=resnet18 data.size=128
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from comp import config
+from comp.bench.meter import Meter
+from comp.bench.training import training
+from comp.cli import DEFAULT_CONFIG
+from comp.experiment.setup import Setup, open_unsaved_setup
+
+TURNS = 4
+
+
+def opened(*overrides: str) -> Setup:
+    return open_unsaved_setup(config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0],
+                              "auto")
+
+
+def main() -> None:
+    setups = opened(), opened("train.precision=fp32")
+    chosen = setups[0].precision
+    ratio = 1.0
+    if chosen != "fp32":
+        meters = [Meter(training(setup, 0, fixed=True), 12) for setup in setups]
+        for _ in range(TURNS):
+            for meter in meters:
+                meter.run(1 / TURNS)
+        ratio = meters[0].rate / meters[1].rate
+    print(json.dumps({"model": setups[0].config.model.name, "precision": chosen, "ratio": ratio}))
+
+
+if __name__ == "__main__":
+    main()

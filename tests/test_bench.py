@@ -1,0 +1,143 @@
+"""python -m comp bench: figures of real training, and nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from comp.bench import meter
+from comp.bench.limits import cost_of
+from comp.bench.meter import Meter
+from comp.experiment import parts as wiring
+from tests.conftest import SMALL
+
+RATES = ("loader_ips", "step_ips", "train_ips", "infer_ips", "infer_views_ips", "latency_ms")
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Half a second for each part; nobody reads these figures."""
+    monkeypatch.setattr(meter, "PATIENCE", 0.5)
+
+
+@pytest.fixture
+def split(workplace, run, hasty):
+    assert run("comp", "folds", *SMALL)[0] == 0
+    return workplace
+
+
+def test_every_figure_in_one_object_and_no_run_left_behind(split, run):
+    status, out, err = run("comp", "bench", "--json", *SMALL)
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert all(found[key] > 0 for key in (*RATES, "peak_gb", "gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
+    assert (found["model"], found["size"], found["batch"]) == ("test_efficientnet", 24, 8)
+    assert (found["precision"], found["workers"]) == ("fp32", 0)
+    assert found["train_ips"] < found["loader_ips"] and found["infer_views_ips"] < found["infer_ips"]
+    assert found["loading_share"] == pytest.approx(1 - found["train_ips"] / found["step_ips"])
+    assert found["runtimes"][found["runtime"]]["infer_ips"] == found["infer_ips"]
+    assert os.listdir("runs") == [".cache"]
+
+
+def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(split, run):
+    status, out, _ = run("comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1")
+    found = json.loads(out)
+    assert status == 0 and found["train_ips"] > 0 and found["train_steps"] > 0
+    assert (found["precision"], found["workers"]) == ("bf16", 1)
+    assert {found[key] for key in RATES if key != "train_ips"} == {None}
+
+
+def test_the_table_has_a_line_for_each_part(split, run):
+    status, out, _ = run("comp", "bench", "--only", "train,loader,limits", *SMALL)
+    assert status == 0 and out.startswith("test_efficientnet, 24 px, batch 8, cpu")
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["loader", "training,", "memory", "matrix", "memory"]
+
+
+def test_what_is_measured_is_what_train_py_trains_with(split, run, monkeypatch):
+    seen, real = [], wiring.fit
+
+    def spy(state, batches, **arguments):
+        seen.append((state, next(iter(batches(range(1)))), arguments))
+        yield from real(state, batches, **arguments)
+    monkeypatch.setattr(wiring, "fit", spy)
+    assert run("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
+    assert run("comp", "bench", "--only", "train", *SMALL, "loss.label_smoothing=0.1")[0] == 0
+    (trained, batch, arguments), (measured, other, others) = seen
+    assert torch.equal(batch[0], other[0]) and torch.equal(batch[1], other[1])
+    same = ("steps_per_epoch", "device", "precision", "stream", "accumulate", "clip", "clip_mode", "mix")
+    assert all(arguments[key] == others[key] for key in same)
+    assert type(trained.optimizer) is type(measured.optimizer)
+    assert [len(group["params"]) for group in trained.optimizer.param_groups] \
+        == [len(group["params"]) for group in measured.optimizer.param_groups]
+    assert all(parameter.requires_grad for parameter in measured.model.parameters())
+    logits, labels = torch.randn(4, 8), torch.arange(4)
+    assert torch.equal(arguments["loss"](logits, labels), others["loss"](logits, labels))
+    images = batch[0]
+    assert torch.equal(arguments["prepare"](images), others["prepare"](images))
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--only", "trian"], "error: --only: there is no part 'trian'; did you mean train?"),
+    (["data.root=input/none"], "error: there is no dataset at input/none"),
+    (["model.name=resnet81"], "error: model.name: neither the kit nor timm has resnet81"),
+    (["folds.file=folds/none.csv"], "error: folds/none.csv is missing; make it with"),
+    (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
+])
+def test_a_mistake_is_one_line_and_leaves_nothing(split, run, words, said):
+    status, out, err = run("comp", "bench", *SMALL, *words)
+    assert (status, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
+    assert not os.path.exists("runs") or os.listdir("runs") == [".cache"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only work moves."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(meter, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    return now
+
+
+def taking(clock, *stretches: float):
+    """A step of 8 images for each, and then for ever what the last took."""
+    for seconds in itertools.chain(stretches, itertools.repeat(stretches[-1])):
+        clock.seconds += seconds
+        yield 1, 8
+
+
+def test_a_meter_forgets_the_warm_up_and_gives_the_median(clock):
+    measured = Meter(taking(clock, 30, 30, 30, 2, 8, 1), seconds=1)
+    measured.run()
+    assert measured.steps == 10 and measured.rate == 8 and max(measured.rates) == 8 and min(measured.rates) == 1
+
+
+def test_a_meter_measures_ten_steps_and_long_enough_but_not_for_ever(clock):
+    quick, slow = Meter(taking(clock, 0.1), seconds=9), Meter(taking(clock, 10), seconds=9)
+    quick.run()
+    assert quick.steps == pytest.approx(90, abs=1)
+    slow.run()
+    assert slow.steps == 3  # 25 s of patience
+    shared = Meter(taking(clock, 1), seconds=1)
+    for _ in range(3):
+        shared.run(1 / 3)
+    assert shared.steps == 12  # ten, rounded up to whole steps in each turn
+
+
+def test_cost_counts_grouped_convolutions_as_grouped():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
+    for images in (2, 20):
+        assert cost_of(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (8 * 9 * 16 + 8 * 16 * 5)
+
+
+def test_cost_is_of_what_moves_and_a_view_moves_nothing():
+    images = torch.zeros(200, 128)
+    plain = cost_of(nn.Linear(128, 5), images, "fp32").gigabytes
+    viewed = cost_of(nn.Sequential(nn.Unflatten(1, (8, 16)), nn.Flatten(), nn.Linear(128, 5)), images, "fp32").gigabytes
+    copied = cost_of(nn.Sequential(nn.Tanh(), nn.Linear(128, 5)), images, "fp32").gigabytes
+    assert viewed == plain
+    assert copied - plain == pytest.approx(2 * images.nbytes / len(images) / 1e9)  # read once, and written once
