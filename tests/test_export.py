@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from comp.experiment import export as files
 from comp.runs import FoldDir
 from comp.tables import read_json
 from comp.zoo.build import build_model
-from tests.conftest import SMALL
+from tests.conftest import HOUSE, SMALL
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
@@ -243,3 +244,21 @@ def test_infer_gives_the_same_labels_in_every_runtime(workplace, run, monkeypatc
         with monkeypatch.context() as without:
             without.setitem(sys.modules, package, None)
             fails("pip install -e '.[export]'", "comp", "export", "x", "--to", word)
+
+
+def test_networks_may_come_and_go_and_the_process_still_takes_signals():
+    """Two cores of OpenVINO, let go of in the order they came, ended the process at the next child's end."""
+    code = """if True:
+        import signal, subprocess, sys
+        from comp.engine.runtime import openvino_network
+        from tests.test_export import graph_for, recipe, seasoned
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        graph = graph_for("openvino", seasoned("test_efficientnet", 24), recipe("test_efficientnet", 24))
+        first, second = openvino_network(*graph), openvino_network(*graph)
+        del first
+        del second
+        subprocess.run([sys.executable, "-c", ""])
+        print("alive")
+    """
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], cwd=HOUSE, capture_output=True, text=True)
+    assert done.stdout.strip() == "alive", done.stderr

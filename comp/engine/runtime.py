@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -50,15 +51,23 @@ def onnx_network(graph: bytes) -> Network:
 
 def openvino_network(graph: bytes, weights: bytes) -> Network:
     """One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and a second or two later."""
-    with needs_extra():
-        import openvino
-    core = openvino.Core()
+    core = _openvino_core()
     compiled = core.compile_model(core.read_model(graph, weights), "CPU", {
         "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bf16 where the processor has it: 1e-3 of the logits
         "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()})
     request = compiled.create_infer_request()
     return lambda images: torch.from_numpy(
         request.infer([images.numpy()], share_inputs=True)[compiled.output(0)].copy())
+
+
+@lru_cache
+def _openvino_core() -> Any:
+    """One for the process, never let go of: each puts a signal stack in the place of the one before, and gives that
+    back when it goes. Two that go in the order they came leave a stack that is no longer there, and the next signal,
+    such as the end of a child, is the end of the process."""
+    with needs_extra():
+        import openvino
+    return openvino.Core()
 
 
 OPEN: dict[str, Callable[..., Network]] = {"onnx": onnx_network, "openvino": openvino_network}
