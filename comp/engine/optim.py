@@ -30,7 +30,7 @@ def make_optimizer(model: nn.Module, name: str, *, lr: float, weight_decay: floa
         fused = {"fused": True} if "fused" in known else {}
         return create_optimizer_v2(model, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum,
                                    filter_bias_and_bn=not decay_all, layer_decay=layer_decay, **fused)
-    except (ValueError, TypeError) as problem:
+    except (ValueError, TypeError, AssertionError) as problem:
         raise UserError(f"optim.name={name}: {problem}") from None
 
 
