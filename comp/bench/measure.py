@@ -35,12 +35,12 @@ def measure(config: Config, only: Sequence[str] = PARTS, device: str = "auto") -
         ("loader", loading(setup, fold), 3)) if name in only}
     asked = _inference_meters(setup, parts, setup.split(fold)[1]) if "infer" in only else {}
     peak = _take_turns({**trained, **{f"{runtime} {what}": meter for runtime, meters in asked.items()
-                                      for what, meter in meters.items()}}, parts.workers, setup.device)
+                                      for what, meter in meters.items()}}, setup.workers, setup.device)
     speeds = {name: trained[name].rate if name in trained else None for name in ("loader", "step", "train")}
     loss = 1 - speeds["train"] / speeds["step"] if speeds["train"] and speeds["step"] else None
     return {"model": config.model.name, "size": config.data.size, "batch": config.train.batch,
             "images": len(parts.source.rows), "device": str(setup.device), "threads": torch.get_num_threads(),
-            "precision": setup.precision, "workers": parts.workers,
+            "precision": setup.precision, "workers": setup.workers,
             **{f"{name}_ips": speed for name, speed in speeds.items()},
             "train_steps": trained["train"].steps if "train" in trained else None, "loading_share": loss,
             "peak_gb": peak, **_inference(asked),
@@ -49,8 +49,8 @@ def measure(config: Config, only: Sequence[str] = PARTS, device: str = "auto") -
 
 def _inference_meters(setup: Setup, parts: Parts, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
     return {runtime: {
-        "one view": Meter(predicting(setup, rows, parts.workers, predict_batch, TTA["none"]), 6),
-        "eight views": Meter(predicting(setup, rows, parts.workers, predict_batch, TTA["d4"]), 6, least=3),
+        "one view": Meter(predicting(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
+        "eight views": Meter(predicting(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
         "one image": Meter(answering(setup, rows[0], predict_batch), 3),
     } for runtime, predict_batch in runtimes(setup).items()}
 

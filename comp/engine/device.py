@@ -35,16 +35,18 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory() -> bool:
     """Tell glibc to keep big freed blocks: it returns them to the kernel after every step otherwise, and the kernel
     faults them in again: 0.63 s instead of 0.34 s for a step of DeepEfficientNet (32 images of 128 px, 2 cores).
-    Nothing to do, and skipped, where there is no glibc."""
+    False where there is no glibc, and nothing to do."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
         mallopt(m_mmap_max, 0)
         mallopt(m_trim_threshold, -1)  # never: at 224 px more than 2 GB are free between two steps
         mallopt(m_top_pad, 256 * 2**20)
+        return True
+    return False
 
 
 def autocast(device: torch.device, precision: str):

@@ -13,7 +13,7 @@ from timm.utils import ModelEmaV3
 
 from comp.data.augment import Policy
 from comp.data.device_batches import DeviceBatches, pool_of
-from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
+from comp.data.loader import EvaluationSet, TrainingSet, stream_batches
 from comp.data.oversample import oversampled
 from comp.engine import ranks
 from comp.engine.fit import Batch, Epoch, State, Step, fit
@@ -26,16 +26,18 @@ from comp.errors import UserError
 from comp.experiment.setup import Setup, find_init, new_model, recipe
 from comp.runs import load_checkpoint
 
+Batches = Callable[[range], Iterator[Batch]]           # to train on, by their steps
+HeldOut = Callable[[], Iterable[torch.Tensor]]         # to validate on, whenever asked
+
 
 @dataclass(frozen=True)
 class Parts:
     """All but the state, which is made after a reconstruction stage."""
     source: TrainingSet
-    workers: int
-    batches: Callable[[range], Iterator[Batch]]       # to train on, by their steps
-    held_out: Callable[[], Iterable[torch.Tensor]]    # to validate on
+    batches: Batches
+    held_out: HeldOut
     model: torch.nn.Module
-    about: dict[str, Any]                             # the recipe of its weights file
+    about: dict[str, Any]         # the recipe of its weights file
     device: torch.device
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
@@ -48,18 +50,15 @@ def parts_of(setup: Setup, fold: int | str, fresh: bool) -> Parts:
     source = oversampled(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
                                      Policy(config.augment.policy), setup.stream(fold), config.train.balanced,
                                      part=(ranks.rank(), ranks.world())), config.augment.oversample)
-    workers = choose_workers(config.data.workers, setup.device.type, setup.sharing)
-    batches, held_out = _images(setup, source, val_rows, workers)
+    batches, held_out = _images(setup, source, val_rows)
     model = _new_model(setup, fold, fresh)
-    return Parts(source, workers, batches, held_out, model, recipe(config, setup.run.classes, model, setup.precision),
+    return Parts(source, batches, held_out, model, recipe(config, setup.run.classes, model, setup.precision),
                  setup.device)
 
 
-def _images(setup: Setup, source: TrainingSet, val_rows: np.ndarray,
-            workers: int) -> tuple[Callable[[range], Iterator], Callable[[], Iterable[torch.Tensor]]]:
-    """The batches to train on, by their steps, and those to validate on, whenever asked: of several processes each
-    has its share."""
-    config, device = setup.config, setup.device
+def _images(setup: Setup, source: TrainingSet, val_rows: np.ndarray) -> tuple[Batches, HeldOut]:
+    """Of several processes each has its share."""
+    config, device, workers = setup.config, setup.device, setup.workers
     held_out = EvaluationSet(setup.cache, val_rows[ranks.rank()::ranks.world()], config.data.size, config.train.batch)
     read = partial(stream_batches, held_out, range(len(held_out)), workers=0)
     if setup.augment_device == "cpu":

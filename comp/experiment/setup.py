@@ -15,6 +15,7 @@ from torch import nn
 from comp.data.cache import Cache, load_cache, square_for
 from comp.data.device_batches import choose_augment_device
 from comp.data.folds import read_folds
+from comp.data.loader import choose_workers
 from comp.data.oversample import check_oversample
 from comp.data.policies import check_policy
 from comp.data.scan import Dataset, scan
@@ -41,6 +42,7 @@ class Setup:
     labels: np.ndarray       # its class number, likewise
     cache: Cache             # its pixels, likewise
     device: torch.device
+    memory_kept: bool            # whether freed blocks stay with the process
     batches: int | None = None   # --debug: no more than so many
     sharing: int = 1             # processes that train on this machine at the same time
 
@@ -59,6 +61,17 @@ class Setup:
     @property
     def augment_device(self) -> str:
         return self.run.about.get("augment_device", "cpu")
+
+    @property
+    def workers(self) -> int:
+        return choose_workers(self.config.data.workers, self.device.type, self.sharing)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What was chosen for this machine, by timing or by looking. The first three are the run's, for its life."""
+        return {"precision": self.precision, "kernels": self.kernels, "augment": self.augment_device,
+                "device": str(self.device), "threads": torch.get_num_threads(), "workers": self.workers,
+                "memory": "kept" if self.memory_kept else "returned"}
 
     def split(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows to validate on."""
@@ -92,7 +105,7 @@ def open_unsaved_setup(config: Config, device_name: str) -> Setup:
 def _set_up(config: Config, device_name: str, opened: Callable[[dict[str, Any], Callable[[], str]], Run]) -> Setup:
     check_names(config)
     device = choose_device(device_name)
-    keep_freed_memory()
+    memory_kept = keep_freed_memory()
     dataset = scan(config.data.root)
     table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
     check_split(config)
@@ -107,7 +120,8 @@ def _set_up(config: Config, device_name: str, opened: Callable[[dict[str, Any], 
         config.train.precision, trial, device, config.data.size, min(config.train.batch, len(dataset.train)))))
     refuse_changes(run, config, facts)  # the images and the split of another machine may be others
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
-    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device, sharing=ranks.world_here())
+    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device, memory_kept,
+                 sharing=ranks.world_here())
 
 
 def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | str]) -> Setup:

@@ -46,7 +46,8 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
     print(f"{setup.run.path}: {config.model.name}, {setup.run.about['parameters']:,} parameters, "
-          f"{config.data.size} px, {setup.device}, {setup.precision}, {setup.kernels} kernels", flush=True)
+          f"{config.data.size} px", flush=True)
+    print("chosen:", ", ".join(f"{what} {choice}" for what, choice in setup.choices.items()), flush=True)
     apart = [each for each in wanted if not setup.run.fold(each).done] if jobs > 1 else []
     failed = train_apart(run_fold, setup, apart, jobs) if apart else []
     for each in wanted:
@@ -66,7 +67,7 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
         if ranks.told(lambda: place.done):
             print(f"fold {fold}  already done")
             return
-        place.begin(**process_facts(setup.device), processes=ranks.world())
+        place.begin(**process_facts(setup.device), processes=ranks.world(), chosen=setup.choices)
         try:
             _train(setup, fold, place, observers)
         except StopRun:
