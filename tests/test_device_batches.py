@@ -15,7 +15,7 @@ from comp.data.cache import Cache
 from comp.data.device_batches import DeviceBatches, choose_augment_device, fill_pool
 from comp.data.loader import TrainingSet
 from comp.data.oversample import oversampled
-from comp.experiment import setup, train
+from comp.experiment import parts, setup, train
 from comp.tables import read_json
 from tests.conftest import SMALL
 
@@ -135,7 +135,7 @@ def test_a_training_from_a_pool_is_one_from_the_file(workplace, run, monkeypatch
     run("comp", "folds", *SMALL)
     for name in ("file", "pool"):
         assert run("train.py", "--fold", "0", *SMALL, "augment.device=gpu", "--name", name)[0] == 0
-        monkeypatch.setattr(train, "pool_of", fill_pool)
+        monkeypatch.setattr(parts, "pool_of", fill_pool)
     assert Path("runs/file/fold0/last.csv").read_bytes() == Path("runs/pool/fold0/last.csv").read_bytes()
 
 

@@ -119,10 +119,11 @@ def test_the_first_ctrl_c_asks_every_fold_to_stop_and_starts_no_other(monkeypatc
             theirs.close()
     monkeypatch.setattr(Child, "start", start)
     meanwhile(lambda: (wait_until(lambda: len(started) == 2), obey()))
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train_apart(None, None, range(6), 2)
     assert len(started) == 2 and capfd.readouterr().err == "every fold saves and stops; Ctrl-C again stops at once\n"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_no_more_than_n_at_a_time_and_every_seat_is_taken_again(monkeypatch):
