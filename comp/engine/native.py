@@ -26,11 +26,11 @@ def load_native(source: Path) -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if platform.system() != "Linux" or not compiler:
         return None
-    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
-    machine = "".join(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    key = hashlib.sha256(source.read_bytes() + version + " ".join([machine, *FLAGS]).encode()).hexdigest()[:16]
-    library = source.resolve().parent / "__pycache__" / f"{source.stem}-{key}.so"
     try:
+        version = subprocess.run([compiler, "--version"], capture_output=True).stdout
+        machine = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")]
+        key = hashlib.sha256(source.read_bytes() + version + " ".join([*machine[:1], *FLAGS]).encode()).hexdigest()[:16]
+        library = source.resolve().parent / "__pycache__" / f"{source.stem}-{key}.so"
         if not library.is_file():
             _compile(compiler, source, library)
         return ctypes.CDLL(str(library))

@@ -67,7 +67,8 @@ def run_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()) 
         if ranks.told(lambda: place.done):
             print(f"fold {fold}  already done")
             return
-        place.begin(**process_facts(setup.device), processes=ranks.world(), chosen=setup.choices)
+        place.begin(**process_facts(setup.device), processes=ranks.world(), workers=setup.workers,
+                    memory_kept=setup.memory_kept)
         try:
             _train(setup, fold, place, observers)
         except StopRun:

@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
         if part not in PARTS:
             raise UserError(f"--only: there is no part {part!r}{nearest(part, PARTS)}")
     configs = config.load(args.config, args.overrides)
+    if len(configs) > 1:
+        raise UserError(f"this asks for {len(configs)} runs, and one is measured; give one train.seed")
     with contextlib.redirect_stdout(sys.stderr):  # whatever is said on the way; stdout is for the result
         found = measure(configs[0], only, args.device)
     print(json.dumps(found) if args.json else render(found))
