@@ -102,6 +102,13 @@ class Infer(Section):
     tta: Literal["none", "flips", "d4"] = "none"
 
 
+class Submit(Section):
+    ledger: str = "submissions/ledger.csv"              # every file written, sent and scored
+    kaggle: str | None = None                           # the competition's name in its address there
+    per_day: Count = 5                                  # files the competition takes in a day (UTC)
+    public_share: Annotated[float, Field(gt=0, le=1)] = 1.0   # of the test images that the public score is of
+
+
 class Log(Section):
     wandb: Literal["off", "offline", "online", "auto"] = "auto"
     project: str | None = None                          # default: the dataset's name
@@ -118,6 +125,7 @@ class Config(Section):
     schedule: Schedule = Schedule()
     train: Train = Train()
     infer: Infer = Infer()
+    submit: Submit = Submit()
     log: Log = Log()
 
     @property
@@ -129,8 +137,8 @@ class Config(Section):
         return Path(self.folds.file or f"folds/{self.dataset}.csv")
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run, flat: everything but how it is logged, saved, loaded or read out."""
-        flat = flatten(self.model_dump(exclude={"name", "log", "infer"}))
+        """What makes two runs the same run, flat: everything but how it is logged, saved, loaded, read out or sent."""
+        flat = flatten(self.model_dump(exclude={"name", "log", "infer", "submit"}))
         return {key: value for key, value in flat.items() if key not in ("data.workers", "train.save_every")}
 
     def to_yaml(self) -> str:
