@@ -96,6 +96,11 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     return _set_up(config, device_name, opened)
 
 
+def setup_of(run: Run, device_name: str) -> Setup:
+    """For more work on a run that is there."""
+    return _set_up(run.config, device_name, lambda *_: run)
+
+
 def open_unsaved_setup(config: Config, device_name: str) -> Setup:
     """The same, precision and all, for who only measures: its run is never written, only the cache is."""
     return _set_up(config, device_name,
