@@ -56,6 +56,12 @@ def test_zeros_of_float32_are_survived(temperature):
     assert fit_temperature(probabilities[None], np.array([1, 1, 1])) > 1
 
 
+def test_a_thousand_equal_classes_stay_equal_in_the_cold():
+    """1e-3 to the power of 20 is no float32."""
+    flat = np.full((2, 1000), 1e-3, dtype=np.float32)
+    assert np.allclose(tempered(flat, 0.05), flat)
+
+
 @pytest.mark.parametrize("temperature", [0.2, 0.9, 3])
 def test_one_view_keeps_its_accuracy(temperature):
     (view,), truth = views(1)
@@ -126,12 +132,12 @@ def test_the_error_of_constant_confidence_by_hand(confidence, right, by_hand):
 
 
 def test_the_error_of_two_bins_by_hand():
-    said = np.repeat([[0.6, 0.4], [0.9, 0.1]], 10, axis=0)
-    truth = np.array([0] * 8 + [1] * 2 + [0] * 6 + [1] * 4)  # 80 % right at 0.6, 60 % at 0.9
+    said = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
+    truth = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % right at 0.6, 60 % at 0.9
     confidence, accuracy, images = reliability(truth, said)
     assert confidence == pytest.approx([0.6, 0.9]) and accuracy == pytest.approx([0.8, 0.6])
-    assert list(images) == [10, 10]
-    assert calibration_error(truth, said) == pytest.approx((0.2 + 0.3) / 2)
+    assert list(images) == [10, 30]
+    assert calibration_error(truth, said) == pytest.approx((0.2 * 10 + 0.3 * 30) / 40)
 
 
 def test_calibrated_draws_have_an_error_of_noise_alone_and_less_of_it_with_more_images():
