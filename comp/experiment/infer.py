@@ -42,7 +42,7 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
         made = predict_run(member, TTA[views], device=device, full=full, runtime=runtime)
         asked.append(made.folds)
         oof += [blend.mean(made.oof, member.classes)] if made.oof else []
-        test.append(blend.mean(made.test, member.classes))
+        test.append(blend.mean([table for views in made.test for table in views], member.classes))
     filled = fill(sample, blend.mean(test, first.classes), dataset)
     facts: dict[str, Any] = {"competition": asdict(of_config(first.config)), "members": [
         {"run": member.name, "tta": views, "runtime": runtime,
