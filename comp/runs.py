@@ -18,7 +18,8 @@
     runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
                                        and model.openvino.json likewise (comp/experiment/export.py)
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
-    runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it.
+    runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
+                                       which weights made it. cost.json above: what a view takes on which machine.
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -114,10 +115,16 @@ def _epoch_order(labels: tuple[int, ...], stream: tuple[int, ...], balanced: boo
     return draw.choice(len(numbers), size=len(numbers), p=weight / weight.sum())
 
 
+class Pixels(Protocol):
+    """Squares by their row: a cache, or whatever else has them."""
+
+    def __getitem__(self, row: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class EvaluationSet:
     """Item i is the i-th batch of images in their given order, whole squares resized and nothing else."""
-    images: Cache
+    images: Pixels
     rows: np.ndarray
     size: int
     batch: int

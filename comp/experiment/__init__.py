@@ -2,8 +2,8 @@
 
 from comp.experiment.export import export_run
 from comp.experiment.infer import infer
-from comp.experiment.predict import predict_run
+from comp.experiment.predict import measured_cost, predict_run
 from comp.experiment.summary import closing_line
 from comp.experiment.train import run_experiment
 
-__all__ = ["closing_line", "export_run", "infer", "predict_run", "run_experiment"]
+__all__ = ["closing_line", "export_run", "infer", "measured_cost", "predict_run", "run_experiment"]

@@ -38,3 +38,17 @@ def remember(predictions: Path, made_from: dict[str, Any]) -> None:
 def is_current(predictions: Path, made_from: dict[str, Any]) -> bool:
     note = note_beside(predictions)
     return predictions.is_file() and note.is_file() and read_json(note) == made_from
+
+
+def of_folds(made_from: dict[str, Any], folds: Sequence[int | str]) -> dict[str, Any]:
+    """The same of some of its folds."""
+    return {**made_from, "weights": {str(fold): made_from["weights"][str(fold)] for fold in folds}}
+
+
+def folds_still_good(predictions: Path, made_from: dict[str, Any]) -> list[int]:
+    """Of a file that has the rows of several folds: those whose weights did not change, where nothing else did."""
+    note = note_beside(predictions)
+    was = read_json(note) if predictions.is_file() and note.is_file() else {"weights": {}}
+    if {**was, "weights": None} != {**made_from, "weights": None}:
+        return []
+    return [int(fold) for fold, sha256 in was["weights"].items() if made_from["weights"].get(fold) == sha256]
