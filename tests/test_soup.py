@@ -189,6 +189,9 @@ def test_a_soup_is_a_run_like_any_other(train, run):
     assert (about["soup_of"], about["snapshots"]) == ("x", 2)
     assert run("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
     train("y", "train.init=x+soup")
+    table = run("comp", "leaderboard")[1].splitlines()
+    assert {line.split("  ")[-2 if line.endswith(")") else -1] for line in table[2:]} == {"x", "x+soup", "y"}
+    assert sum(line.endswith("x  (optimistic)") for line in table) == 1
 
 
 def test_given_again_only_what_is_new_is_made(train, run):
