@@ -221,7 +221,11 @@ def test_a_broken_run_costs_its_own_line_only(what, best, run):
     lines = out.splitlines()
     assert status == 0 and len([line for line in lines if "sound" in line and "0.9000" in line]) == 1
     assert ("broken" in out) != (err.startswith("warning: ") and err.count("\n") == 1 and "broken" in err)
-    assert run("comp", "leaderboard", "--json")[0] == 0
+    status, out, _ = run("comp", "leaderboard", "--json")
+    assert status == 0 and "NaN" not in out
+    found = {entry["name"]: entry["against_best"] for entry in json.loads(out)["groups"][0]["entries"]}
+    if "predictions" in what or what == "an image twice":
+        assert not (any(found.values()) if best else found["broken"])
 
 
 @pytest.mark.parametrize("act", [cut("blend.json"), changed("blend.json", lambda content: content.pop("oof") and None),
