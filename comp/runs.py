@@ -49,6 +49,7 @@ from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
 
 RUNS = Path("runs")
+BLENDS = RUNS / "blends"
 SCHEMA = 1
 APART = ("debug", ".cache", ".replaced", "checks")  # below runs/, and no runs anybody looks for
 
@@ -147,7 +148,7 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
             _set_aside(path)
         if not (path / "run.json").is_file():
             _write_config(path, config)
-            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
+            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": git_state(), **facts,
                                            "precision": precision()})
         run = read_run(path)
         refuse_changes(run, config, facts)
@@ -232,11 +233,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
-    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+    return {"command": command_line(), "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
-            "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(), "versions": versions()}
+
+
+def command_line() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}
 
 
 def _processor() -> str:
@@ -251,7 +259,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
