@@ -18,7 +18,7 @@ SUBMISSIONS = Path("submissions")
 
 def write_submission(name: str, filled: Sample, made_from: dict[str, Any]) -> Path:
     path = SUBMISSIONS / f"{name}{filled.suffix}"
-    content = _render(filled)
+    content = render(filled)
     write_atomic(path, content)
     if read_sample(path) != filled:
         raise UserError(f"{path} does not read back as it was written; do not send it")
@@ -28,7 +28,7 @@ def write_submission(name: str, filled: Sample, made_from: dict[str, Any]) -> Pa
     return path
 
 
-def _render(sample: Sample) -> bytes:
+def render(sample: Sample) -> bytes:
     if sample.layout == "csv":
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator=sample.newline).writerows([sample.columns, *sample.rows])
