@@ -52,6 +52,13 @@ def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: b
     return Predictions(oof, predictor.test(views), predictor.folds)
 
 
+def predict_test(run: Run, folds: Sequence[Fold], views: Sequence[str], *, device: str = "auto",
+                 runtime: str = "torch") -> np.ndarray:
+    """float32 of shape (folds, views, test images, classes), from the weights: no file of predictions is looked at."""
+    predictor = open_predictor(run, device=device, only=folds, runtime=runtime)
+    return predictor.predict(folds, "test", None, views, "test")
+
+
 def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[int], views: Sequence[str], *,
                    size: int, batch: int, device: torch.device, workers: int, title: str) -> np.ndarray:
     """float32 of shape (networks, views, rows, classes). `pixels` are squares, however they come."""
@@ -61,7 +68,7 @@ def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[i
     return probabilities(networks, watched, views=views, device=device)
 
 
-def open_predictor(run: Run, *, device: str = "auto", full: bool = False, only: Sequence[int] | None = None,
+def open_predictor(run: Run, *, device: str = "auto", full: bool = False, only: Sequence[Fold] | None = None,
                    runtime: str = "torch") -> Predictor:
     """For who wants the parts apart: other views of the test images than of those out of fold."""
     if runtime != "torch" and device not in ("auto", "cpu"):
@@ -99,7 +106,7 @@ class Predictor:
                 rows = np.flatnonzero(truth.loc[[i.id for i in self.dataset.train], "fold"].to_numpy() == fold)
                 images = [self.dataset.train[row] for row in rows]
                 about = {"image": [i.id for i in images], "label": [i.label for i in images], "fold": fold}
-                made = self._predict([fold], "train", rows, missing, f"fold {fold}")[0]
+                made = self.predict([fold], "train", rows, missing, f"fold {fold}")[0]
                 for view, values in zip(missing, made, strict=True):
                     tables[view][fold] = self._table(about, values)
                     self._save(files[view], pd.concat(tables[view][each] for each in sorted(tables[view])),
@@ -122,7 +129,7 @@ class Predictor:
                    for fold in self.folds}
         for which in dict.fromkeys(filter(None, missing.values())):
             folds = [fold for fold in self.folds if missing[fold] == which]
-            made = self._predict(folds, "test", range(len(self.dataset.test)), which, "test")
+            made = self.predict(folds, "test", None, which, "test")
             for (at, fold), (column, view) in product(enumerate(folds), enumerate(which)):
                 self._save(self._test_file(fold, view), self._table(about, made[at, column]),
                            of_folds(made_from, [fold]))
@@ -138,9 +145,11 @@ class Predictor:
     def _test_file(self, fold: Fold, view: str) -> Path:
         return self.base / "full" / view / "test.csv" if fold == "full" else self.base / view / f"test_fold{fold}.csv"
 
-    def _predict(self, folds: Sequence[Fold], part: str, rows: Sequence[int], views: Sequence[str],
-                 what: str) -> np.ndarray:
+    def predict(self, folds: Sequence[Fold], part: str, rows: Sequence[int] | None, views: Sequence[str],
+                what: str) -> np.ndarray:
+        """By those models, those rows of the train or test images, or all."""
         data, images = self.run.config.data, getattr(self.dataset, part)
+        rows = range(len(images)) if rows is None else rows
         cache = load_cache(self.dataset.name, images, square_for(self.dataset.train, data.size, data.fit, data.crop))
         return predict_images([self._network(fold) for fold in folds], cache, rows, views, size=data.size,
                               batch=self.run.config.train.batch, device=self.device,
