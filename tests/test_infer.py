@@ -65,7 +65,8 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
                                           about["classes"]).to_numpy(np.float32) for view in part.views]
                         for fold in range(3)]) for part in blend.parts]
     sent = pd.read_csv("submissions/both.csv", dtype=str)
-    images = read_predictions(Path("runs/anna/predictions/identity/test_fold0.csv"), about["classes"]).index
+    first = blend.parts[0].name
+    images = read_predictions(Path(f"runs/{first}/predictions/identity/test_fold0.csv"), about["classes"]).index
     numbers = dict(zip(images, apply(blend, spoken).argmax(1), strict=True))
     assert [int(label) for label in sent["label"]] == [numbers[image] for image in sent["image"]]
     assert about["sha256"] == hashlib.sha256(Path("submissions/both.csv").read_bytes()).hexdigest()
@@ -82,7 +83,8 @@ def test_the_score_of_the_note_is_that_of_the_cross_fitted_table(method, workpla
     assert about["log_loss"] == pytest.approx(score("log_loss", truth, said), rel=1e-5)
     assert about["interval"][0] <= about["score"] <= about["interval"][1]
     kept = read_json(Path("runs/blends/both/blend.json"))
-    assert kept["complete"] and kept["oof"] == about and [m["run"] for m in kept["members"]] == ["anna", "bert"]
+    assert kept["complete"] and kept["oof"] == about
+    assert {member["run"] for member in kept["members"]} <= {"anna", "bert"}
     assert {path.name for path in Path("runs/blends/both").iterdir()} == {
         "blend.json", "oof.csv", "pairs.csv", "members.csv", "blend.png", "reliability.png"}
 
@@ -166,7 +168,7 @@ def test_a_single_fold_has_an_honest_score_too(workplace, run):
 @pytest.mark.parametrize(("words", "complaint"), [
     (("anna", "--budget", "60s"), "--budget is for views that are chosen; give --tta auto too"),
     (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is no time; say 60s, 5m or 1h"),
-    (("anna", "--tta", "auto", "--budget", "-3s"), "'-3s' is no time"),
+    (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is no time"),
     (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is learnt out of fold"),
     (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is learnt out of fold"),
     (("anna", "--blend", "best"), "invalid choice: 'best'"),

@@ -51,7 +51,7 @@ def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
 
 def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     """`cost` is in milliseconds per image, of each member."""
-    figures.reliability_page(folder / "reliability.png", "how sure, and how often right, out of fold",
+    figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
                              found.pool.truth, _sureness(found))
     print(f"temperatures are learnt on single models' out-of-fold predictions; how sure the mean over folds is on the "
           f"test images is not measured: see {folder / 'reliability.png'}")
@@ -62,7 +62,7 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     write_csv(folder / "members.csv", members)
     names = [part.name for part in found.everyone.parts]
     correlation = pd.DataFrame(explaining.error_correlation(found.pool.truth, found.everyone.said), names, names)
-    figures.blend(folder / "blend.png", f"{found.result}: {folder.name}", found.pool.metric, members, correlation)
+    figures.draw_blend(folder / "blend.png", f"{found.result}: {folder.name}", found.pool.metric, members, correlation)
     print(f"\n{members_text(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
 
 
