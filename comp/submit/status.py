@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 from pathlib import Path
 
 from comp.data.scan import scan
@@ -62,8 +63,8 @@ def count_images(competition: Competition, entries: Iterable[Entry]) -> Images:
 
 
 def table(entries: Sequence[Entry], final: str | None) -> list[str]:
-    """Aligned, a line per submission; `*` is the one that counts. Scores in four digits: finer is noise."""
-    rows = [["#", "id", "written", "sent", "CV", "", "public", "private", "rank", "message"]]
+    """Aligned, a line per submission; `*` is the one that counts. Times are UTC, as a day's quota is."""
+    rows = [["#", "id", "written, UTC", "sent, UTC", "CV", "", "public", "private", "rank", "message"]]
     for place, entry in enumerate(entries, 1):
         low = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
         rows.append([f"{place}{'*' if entry.id == final else ''}", entry.id, _day(entry.written), _day(entry.sent),
@@ -99,7 +100,7 @@ def _noted(entry: Entry) -> dict:
 
 
 def _day(time: str | None) -> str:
-    return "-" if time is None else f"{moment(time):%m-%d %H:%M}"
+    return "-" if time is None else f"{moment(time).astimezone(UTC):%m-%d %H:%M}"
 
 
 def _score(value: float | None) -> str:
