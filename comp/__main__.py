@@ -15,6 +15,8 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "data import": ("comp.verbs.import_npz", "a MedMNIST file becomes a dataset with its official split"),
     "data export-npz": ("comp.verbs.export_npz", "a dataset's training images become such a file"),
     "folds": ("comp.verbs.folds", "the split everybody shares: folds/<dataset>.csv"),
+    "leaderboard": ("comp.verbs.leaderboard", "all runs and blends, the best first, and which are inside the noise"),
+    "soup": ("comp.verbs.soup", "the mean of a run's last epochs, a run like any other"),
     "export": ("comp.verbs.export", "a run's models as ONNX or OpenVINO files that agree with torch"),
     "submit check": ("comp.verbs.submit_check", "may this file be sent, or would it waste a shot"),
     "submit log": ("comp.verbs.submit_log", "enter a score by hand"),
