@@ -1,0 +1,161 @@
+"""Send a file to Kaggle once, whatever happens on the way, and wait for its score.
+
+The message that goes with a file ends with the beginning of its content's hash. So the service's own list tells whether
+a content was sent, even when the process was killed between the upload and the ledger: it is never sent twice.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from comp.errors import UserError
+from comp.submit import kaggle, ledger
+from comp.submit.kaggle import Busy, Left, Submission
+from comp.submit.ledger import Event
+
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the service's list
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A file, and all that is noted of it wherever it is sent."""
+    path: Path
+    about: Event        # its id, competition, file, hash and CV: every event of it is this one with more filled in
+    ledger: Path
+    kaggle: str         # the competition's name there
+    per_day: int
+
+    @property
+    def mark(self) -> str:
+        return self.about.sha256[:12]
+
+
+def push(shot: Shot, message: str, *, refused: bool, yes: bool, timeout: float) -> int:
+    """The exit status: 0 when the score is in the ledger, 1 when the file is not sent or not scored."""
+    sent = _noted(shot, "sent")
+    if refused and not yes and not sent:
+        print("not sent: --yes sends it all the same")
+        return 1
+    listed = _find(shot)
+    failed = listed.ref if listed and listed.status == "error" else None
+    if (not sent and not listed) or (failed and yes):
+        left = _left(shot)
+        if left.files < 1:
+            print(f"not sent: {_used_up(left)}")
+            return 1
+        _send(shot, message)
+        print(f"{shot.path} is sent to {shot.kaggle}; {left.files - 1} more may follow today", flush=True)
+        return _finish(shot, _wait(shot, timeout, ignored=failed))
+    when = listed.date.isoformat(timespec="seconds") if listed else sent.time
+    print(f"{shot.path} was sent already ({when}), and is not sent again", flush=True)
+    if not sent:
+        _note(shot, "sent", message=listed.message, time=when)
+    if not listed and (known := _noted(shot, "scored")):  # sent and entered by hand
+        return _tell(shot, known.public, known.private)
+    return _finish(shot, listed if listed and listed.status != "pending" else _wait(shot, timeout))
+
+
+def wording(shot: Shot, message: str) -> str:
+    """`mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`: what the service's list shows beside the file."""
+    about = shot.about
+    cv = "" if about.cv is None else f"{about.metric} {about.cv:.4f}"
+    if cv and about.cv_low is not None and about.cv_high is not None:
+        cv += f" [{about.cv_low:.3f}, {about.cv_high:.3f}]"
+    return " | ".join(part for part in (" ".join(message.split()), cv, shot.mark) if part)
+
+
+def _find(shot: Shot, ignored: int | None = None) -> Submission | None:
+    """The newest file in the service's list with this content."""
+    return next((row for row in kaggle.submissions(shot.kaggle) if shot.mark in row.message and row.ref != ignored),
+                None)
+
+
+def _left(shot: Shot) -> Left:
+    """What the service tells; else what the config allows less what its list or the ledger, longer known, has today."""
+    told = kaggle.left_today(shot.kaggle)
+    if told:
+        return told
+    today = _now().date()
+    listed = [row.status for row in takewhile(lambda row: row.date.date() >= today, kaggle.submissions(shot.kaggle))]
+    noted = sum(event.event == "sent" and event.competition == shot.about.competition
+                and ledger.moment(event.time).astimezone(UTC).date() == today for event in ledger.read(shot.ledger))
+    failed = listed.count("error")  # those cost nothing
+    return Left(shot.per_day - max(len(listed), noted) + failed, for_good=False)
+
+
+def _used_up(left: Left) -> str:
+    if left.for_good:
+        return "this team has used up all the files that the competition takes"
+    midnight = (_now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = int((midnight - _now()).total_seconds() // 60) + 1
+    return f"today's files (UTC) are used up; the next is free at 00:00 UTC, in {minutes // 60} h {minutes % 60:02} min"
+
+
+def _send(shot: Shot, message: str) -> None:
+    text = wording(shot, message)
+    try:
+        kaggle.upload(shot.kaggle, shot.path, text)
+    except Busy as trouble:
+        raise UserError(f"{trouble} (it looks first whether the file has arrived)") from trouble
+    _note(shot, "sent", message=text)
+
+
+def _wait(shot: Shot, timeout: float, ignored: int | None = None) -> Submission | None:
+    """Look at the list, less and less often, until the file is scored. None when the time is up."""
+    ends, pause = time.monotonic() + timeout, FIRST_PAUSE
+    with tqdm(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it", disable=None, leave=False) as line:
+        while True:
+            try:
+                row = _find(shot, ignored)
+                line.set_description_str("Kaggle is scoring it" if row else "Kaggle does not list it yet")
+            except Busy as trouble:  # the file is there; only the answer is late
+                row = None
+                line.set_description_str(str(trouble).partition(";")[0])
+            if row and row.status != "pending":
+                return row
+            if time.monotonic() + pause > ends:
+                return None
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _finish(shot: Shot, row: Submission | None) -> int:
+    if row is None:
+        print("not scored yet: the same command, given again, waits on")
+        return 1
+    known = _noted(shot, "scored")
+    if row.status == "error":
+        reason = f"Kaggle could not score it: {row.reason or 'it does not say why'}"
+        if not known or known.message != reason:
+            _note(shot, "scored", message=reason)
+        print(f"{shot.path}: {reason} (--yes sends it once more)")
+        return 1
+    if not known or (known.public, known.private) != (row.public, row.private):
+        _note(shot, "scored", public=row.public, private=row.private)
+    return _tell(shot, row.public, row.private)
+
+
+def _tell(shot: Shot, public: float | None, private: float | None) -> int:
+    scores = {"public": public, "private": private, f"CV ({shot.about.metric})": shot.about.cv}
+    print(f"{shot.path}: " + (", ".join(f"{name} {score:.5g}" for name, score in scores.items() if score is not None)))
+    return 0
+
+
+def _noted(shot: Shot, kind: str) -> Event | None:
+    """The ledger's last such event of this content."""
+    return next((event for event in reversed(ledger.read(shot.ledger)) if event.event == kind
+                 and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition), None)
+
+
+def _note(shot: Shot, kind: str, **more) -> None:
+    ledger.append(shot.ledger, replace(shot.about, event=kind, **{"time": ledger.now(), **more}))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
