@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ import pytest
 
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
+from comp.submit.ledger import Event, append, read
 from comp.submit.sample import Sample, fill, find_sample, read_sample
-from comp.submit.write import write_submission
+from comp.submit.write import find_submission, note_path, read_note, submission_id, write_submission
 
 CLASSES, NUMBERS = ("mono", "baso", "eos"), (2, 7, 10)
 IMAGES = ("img_1.jpg", "img_2.jpg", "img_10.jpg", "img_11.jpg")
 BEST = (0, 2, 1, 2)  # the class called for each image
 TABLE = pd.DataFrame(np.where(np.arange(3) == np.array(BEST)[:, None], 0.5, 0.25), IMAGES, list(CLASSES))
+LEDGER = Path("submissions/ledger.csv")
+NOTE = {"competition": {"name": "cells", "root": "input/cells", "ledger": str(LEDGER)}}
 
 # the sample as it would be with our answers in it: filling it must give the same bytes
 NAMES = "image,label\nimg_10.jpg,baso\nimg_1.jpg,mono\nimg_2.jpg,eos\nimg_11.jpg,eos\n"
@@ -59,7 +63,7 @@ def sample(tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", FORMS)
 def test_with_the_same_answers_a_submission_is_the_sample_byte_for_byte(sample, form):
     path = sample(FORMS[form], form.rpartition(".")[2])
-    written = write_submission("mine", fill(read_sample(path), TABLE, dataset()), {})
+    written = write_submission("mine", fill(read_sample(path), TABLE, dataset()), NOTE)
     assert written.suffix == path.suffix and written.read_bytes() == path.read_bytes()
 
 
@@ -67,7 +71,7 @@ def test_with_the_same_answers_a_submission_is_the_sample_byte_for_byte(sample, 
 def test_other_answers_change_the_answers_and_nothing_else(sample, form):
     asked = read_sample(sample(FORMS[form], form.rpartition(".")[2]))
     turned = TABLE.set_axis(TABLE.index[::-1])
-    path = write_submission("mine", fill(asked, turned, dataset()), {})
+    path = write_submission("mine", fill(asked, turned, dataset()), NOTE)
     read = read_sample(path)
     assert read.rows != asked.rows
     assert (read.ids, read.columns, read.newline, read.bom) == (asked.ids, asked.columns, asked.newline, asked.bom)
@@ -84,7 +88,7 @@ def test_ids_that_are_numbers_stay_numbers(sample):
     text = json.dumps([{"id": 2, "label": 10}, {"id": 1, "label": 2}], indent=1)
     table = TABLE.set_axis(["1.jpg", "2.jpg", "10.jpg", "11.jpg"])
     there = dataset(images=table.index)
-    path = write_submission("mine", fill(read_sample(sample(text, "json")), table, there), {})
+    path = write_submission("mine", fill(read_sample(sample(text, "json")), table, there), NOTE)
     assert path.read_text() == text
 
 
@@ -92,14 +96,14 @@ def test_names_that_look_like_numbers_stay_names(sample):
     odd = dataset(classes=("007", "1e5", "NaN"), numbers=(0, 1, 2))
     text = json.dumps({"img_1": "007", "img_2": "NaN", "img_10": "1e5"}, indent=1)
     table = TABLE.set_axis(["007", "1e5", "NaN"], axis=1)
-    assert write_submission("mine", fill(read_sample(sample(text, "json")), table, odd), {}).read_text() == text
+    assert write_submission("mine", fill(read_sample(sample(text, "json")), table, odd), NOTE).read_text() == text
 
 
 def test_an_id_with_a_comma_or_an_umlaut_survives(sample):
     names = ("a,b.jpg", "zelle_ä.jpg", 'say "hi".jpg', "x.jpg")
     text = 'image,label\n"a,b.jpg",mono\nzelle_ä.jpg,eos\n"say ""hi"".jpg",baso\nx.jpg,eos\n'
     path = write_submission("mine", fill(read_sample(sample(text)), TABLE.set_axis(list(names)),
-                                         dataset(images=names)), {})
+                                         dataset(images=names)), NOTE)
     assert path.read_bytes() == text.encode()
 
 
@@ -107,7 +111,7 @@ def test_probabilities_keep_every_bit_of_float32(sample):
     values = np.random.default_rng(0).uniform(0.1, 0.125, (4, 3)).astype(np.float32)  # where 8 digits are too few
     asked = read_sample(sample("id,mono,baso,eos\n" + "".join(f"{image},0,0,0\n" for image in IMAGES)))
     table = pd.DataFrame(values, IMAGES, list(CLASSES))
-    read = read_sample(write_submission("mine", fill(asked, table, dataset()), {}))
+    read = read_sample(write_submission("mine", fill(asked, table, dataset()), NOTE))
     assert np.array_equal(np.array([row[1:] for row in read.rows], np.float32), values)
 
 
@@ -155,22 +159,69 @@ def test_a_sample_that_is_none_is_refused_by_name(sample, text, suffix):
 # ---- what is written ----
 
 def test_the_note_beside_it_says_how_it_was_made_and_fits_the_file(sample):
-    path = write_submission("a/b", fill(read_sample(sample(NAMES)), TABLE, dataset()), {"members": ["x"], "cv": 0.9})
-    note = json.loads(path.with_suffix(".json").read_text())
-    assert path == Path("submissions/a/b.csv")
-    assert note == {"file": "b.csv", "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "members": ["x"],
-                    "cv": 0.9}
+    path = write_submission("a/b", fill(read_sample(sample(NAMES)), TABLE, dataset()), {**NOTE, "members": ["x"]})
+    note = read_note(path)
+    assert path == Path("submissions/a/b.csv") and note_path(path) == Path("submissions/a/b.json")
+    assert datetime.fromisoformat(note.pop("created")).tzinfo is not None
+    assert note == {"schema": 1, "id": "a/b", "file": "b.csv", "members": ["x"], **NOTE,
+                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_what_is_written_is_in_the_ledger_once_per_content(sample):
+    asked, other = read_sample(sample(NAMES)), read_sample(sample(NAMES.replace("img_1.jpg,mono\n", "")))
+    oof = {"metric": "accuracy", "score": 0.9, "interval": [0.8, 0.95]}
+    path = write_submission("mine", fill(asked, TABLE, dataset()), {**NOTE, "oof": oof})
+    write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
+    (event,) = read(LEDGER)
+    assert event == Event("mine", event.time, "written", "cells", "submissions/mine.csv",
+                          hashlib.sha256(path.read_bytes()).hexdigest(), "", "accuracy", 0.9, 0.8, 0.95)
+    write_submission("mine", fill(other, TABLE, dataset()), {**NOTE, "oof": None})
+    write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
+    assert [event.event for event in read(LEDGER)] == ["written"] * 3
+
+
+def test_what_was_sent_is_not_overwritten_by_another_content(sample):
+    asked, other = read_sample(sample(NAMES)), read_sample(sample(NAMES.replace("img_1.jpg,mono\n", "")))
+    path = write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
+    append(LEDGER, Event("mine", "2025-11-21", "sent", "cells", str(path), read(LEDGER)[0].sha256))
+    before = {file: file.read_bytes() for file in Path("submissions").iterdir()}
+    with pytest.raises(UserError, match=r"was sent with another content.*--name"):
+        write_submission("mine", fill(other, TABLE, dataset()), NOTE)
+    assert {file: file.read_bytes() for file in Path("submissions").iterdir()} == before
+    assert write_submission("mine", fill(asked, TABLE, dataset()), NOTE) == path  # the same content is no harm
+
+
+def test_no_submission_takes_the_ledgers_name(sample):
+    with pytest.raises(UserError, match="is the ledger"):
+        write_submission("ledger", fill(read_sample(sample(NAMES)), TABLE, dataset()), NOTE)
+
+
+def test_a_broken_ledger_is_told_before_anything_is_written(sample):
+    LEDGER.parent.mkdir()
+    LEDGER.write_text("<<<<<<< HEAD\n")
+    with pytest.raises(UserError, match="line 1 is no event"):
+        write_submission("mine", fill(read_sample(sample(NAMES)), TABLE, dataset()), NOTE)
+    assert not Path("submissions/mine.csv").exists()
+
+
+def test_a_submission_is_found_by_path_or_id(sample):
+    path = write_submission("a/b.c", fill(read_sample(sample(NAMES)), TABLE, dataset()), NOTE)
+    assert find_submission("a/b.c") == find_submission("submissions/a/b.c.csv") == path
+    assert submission_id(path) == submission_id(path.absolute()) == "a/b.c" and submission_id(Path("/x/y.csv")) == "y"
+    with pytest.raises(UserError, match=r"there is no submission a/b; did you mean a/b.c\?"):
+        find_submission("a/b")
 
 
 def test_a_json_submission_has_its_note_under_another_name(sample):
-    path = write_submission("mine", fill(read_sample(sample('{"img_1": 0}', "json")), TABLE, dataset()), {"cv": 1})
+    filled = fill(read_sample(sample('{"img_1": 0}', "json")), TABLE, dataset())
+    path = write_submission("mine", filled, {**NOTE, "members": [1]})
     assert json.loads(path.read_text()) == {"img_1": 2}
-    assert json.loads(Path("submissions/mine.about.json").read_text())["cv"] == 1
+    assert read_note(path)["members"] == [1] and Path("submissions/mine.about.json").is_file()
 
 
 def test_what_does_not_read_back_is_not_to_be_sent(sample):
     with pytest.raises(UserError, match="does not read back"):
-        write_submission("mine", Sample(("id", "label"), (("a\r\nb", "x"),), newline="\n"), {})
+        write_submission("mine", Sample(("id", "label"), (("a\r\nb", "x"),), newline="\n"), NOTE)
 
 
 def test_without_a_sample_the_form_is_image_and_class_name_in_the_order_of_test(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from comp.experiment.summary import arrays
 from comp.experiment.truth import with_truth
 from comp.metrics import interval, score
 from comp.runs import Run
+from comp.submit.competition import of_config
 from comp.submit.sample import check_sample, fill, find_sample
 from comp.submit.write import write_submission
 
@@ -42,7 +44,7 @@ def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False,
         oof += [blend.mean(made.oof, member.classes)] if made.oof else []
         test.append(blend.mean(made.test, member.classes))
     filled = fill(sample, blend.mean(test, first.classes), dataset)
-    facts: dict[str, Any] = {"members": [
+    facts: dict[str, Any] = {"competition": asdict(of_config(first.config)), "members": [
         {"run": member.name, "tta": views, "runtime": runtime,
          "weights_sha256": weights_of(member, folds)}
         for member, views, folds in zip(members, chosen, asked, strict=True)]}

@@ -45,17 +45,26 @@ def find_sample(dataset: Dataset) -> Sample:
 
 
 def read_sample(path: Path) -> Sample:
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-        sample = _from_json(json.loads(text)) if path.suffix == ".json" else _from_csv(text, raw)
-    except (ValueError, csv.Error, LookupError, TypeError, AttributeError):
-        raise UserError(f"{path} is not a readable submission file") from None
+    """A file that is whole: what is read here may be filled in, or sent."""
+    sample = read_rows(path)
     if len(sample.columns) < 2 or not sample.rows or any(len(row) != len(sample.columns) for row in sample.rows):
         raise UserError(f"{path} must have an id column, one or more label columns and rows of that length")
     if len(set(sample.ids)) != len(sample.ids):
         raise UserError(f"{path} names an id twice: {next(i for i in sample.ids if sample.ids.count(i) > 1)}")
     return sample
+
+
+def read_rows(path: Path) -> Sample:
+    """Whatever rows there are: of any length, ids twice or missing. A check wants to see them all."""
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+        # a map's pairs as pairs: a dict would hide an id that is there twice
+        return _from_json(json.loads(text, object_pairs_hook=tuple)) if path.suffix == ".json" else _from_csv(text, raw)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (ValueError, csv.Error, LookupError, TypeError, AttributeError):
+        raise UserError(f"{path} is not a readable submission file") from None
 
 
 def _from_csv(text: str, raw: bytes) -> Sample:
@@ -65,11 +74,12 @@ def _from_csv(text: str, raw: bytes) -> Sample:
 
 
 def _from_json(content: Any) -> Sample:
-    if isinstance(content, dict):
-        layout, columns, rows = "map", ("id", "label"), list(content.items())
+    if isinstance(content, tuple):
+        layout, columns, rows = "map", ("id", "label"), list(content)
     else:
-        layout, columns = "records", tuple(content[0])
-        rows = [tuple(row[column] for column in columns) for row in content]
+        records = [dict(record) for record in content]
+        layout, columns = "records", tuple(records[0])
+        rows = [tuple(row[column] for column in columns) for row in records]
     numeric = tuple(all(isinstance(value, int | float) for value in column) for column in zip(*rows, strict=True))
     return Sample(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
 
@@ -105,20 +115,34 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
     return [by_name[id] for id in ids]
 
 
-def _answers(sample: Sample, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
+@dataclass(frozen=True)
+class Form:
+    """How a file says a class: `words`, one per class in the dataset's order, as a label or as a column's name."""
+    words: tuple[str, ...]
+    columns: bool                  # a column of probabilities per class, instead of one label
+
+
+def form_of(sample: Sample, classes: Sequence[str], numbers: Sequence[int]) -> Form:
     """A class name or number per row, whichever the sample shows; or a probability column per class."""
-    numbers = [str(number) for number in dataset.numbers]
+    names, digits = tuple(classes), tuple(map(str, numbers))
     if len(sample.columns) == 2:
         shown = {row[1] for row in sample.rows}
-        if shown <= set(dataset.classes) and not (sample.numeric and sample.numeric[1]):
-            return [(dataset.classes[best],) for best in values.argmax(1)]
+        if shown <= set(names) and not (sample.numeric and sample.numeric[1]):
+            return Form(names, columns=False)
         if all(label.lstrip("-").isdigit() for label in shown):
-            return [(numbers[best],) for best in values.argmax(1)]
+            return Form(digits, columns=False)
         raise UserError(f"the sample submission's labels ({', '.join(sorted(shown)[:3])}) are neither class names nor "
                         f"class numbers; fill in one of them so that the form is clear")
-    for known in (list(dataset.classes), numbers):
+    for known in (names, digits):
         if set(sample.columns[1:]) == set(known):
-            order = [known.index(column) for column in sample.columns[1:]]
-            return [tuple(f"{value:.9g}" for value in row[order]) for row in values]
+            return Form(known, columns=True)
     raise UserError(f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes "
-                    f"({', '.join(dataset.classes)})")
+                    f"({', '.join(classes)})")
+
+
+def _answers(sample: Sample, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
+    form = form_of(sample, dataset.classes, dataset.numbers)
+    if not form.columns:
+        return [(form.words[best],) for best in values.argmax(1)]
+    order = [form.words.index(column) for column in sample.columns[1:]]
+    return [tuple(f"{value:.9g}" for value in row[order]) for row in values]

@@ -1,4 +1,4 @@
-"""Write a submission, read it back, and note beside it how it was made."""
+"""Write a submission, read it back, note beside it how it was made, and enter it in the ledger."""
 
 from __future__ import annotations
 
@@ -9,23 +9,76 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comp.errors import UserError
+from comp.errors import UserError, nearest
+from comp.submit import ledger
+from comp.submit.competition import Competition, of_note
 from comp.submit.sample import Sample, read_sample
-from comp.tables import write_atomic, write_json
+from comp.tables import read_json, write_atomic, write_json
 
 SUBMISSIONS = Path("submissions")
+SCHEMA = 1
 
 
-def write_submission(name: str, filled: Sample, made_from: dict[str, Any]) -> Path:
-    path = SUBMISSIONS / f"{name}{filled.suffix}"
-    content = _render(filled)
+def write_submission(name: str, filled: Sample, note: dict[str, Any]) -> Path:
+    """`note` says how it was made, its competition first of all; who it is, is filled in here."""
+    path, content = SUBMISSIONS / f"{name}{filled.suffix}", _render(filled)
+    sha256, competition = hashlib.sha256(content).hexdigest(), of_note(note)
+    if path.resolve() == Path(competition.ledger).resolve():
+        raise UserError(f"{path} is the ledger; choose another --name")
+    events = ledger.read(Path(competition.ledger))
+    sent = {event.sha256 for event in events if event.id == name and event.event == "sent"}
+    if sent and sha256 not in sent:
+        raise UserError(f"{path} was sent with another content, and what was sent stays; write this one under another "
+                        f"name: --name NEW")
     write_atomic(path, content)
     if read_sample(path) != filled:
         raise UserError(f"{path} does not read back as it was written; do not send it")
-    # a .json submission has its note under another name
-    note = path.with_suffix(".json" if filled.layout == "csv" else ".about.json")
-    write_json(note, {"file": path.name, "sha256": hashlib.sha256(content).hexdigest(), **made_from})
+    write_json(note_path(path), {"schema": SCHEMA, "id": name, "file": path.name, "sha256": sha256,
+                                 "created": ledger.now(), **note})
+    known = ledger.latest(events).get(name)
+    if known is None or known.written_sha256 != sha256:
+        ledger.append(Path(competition.ledger), _written(name, path, sha256, competition, note))
     return path
+
+
+def note_path(path: Path) -> Path:
+    """x.csv -> x.json; a submission that is JSON itself has its note in x.about.json."""
+    return path.with_suffix(".about.json" if path.suffix == ".json" else ".json")
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What is written beside a submission about how it was made."""
+    file = note_path(path)
+    note = read_json(file)
+    if not isinstance(note, dict) or note.get("schema") != SCHEMA:
+        raise UserError(f"{file} is no note of this version (schema {SCHEMA}); make it again with infer.py")
+    return note
+
+
+def submission_id(path: Path) -> str:
+    """The path below submissions/ without its suffix; of a file elsewhere, its name without suffix."""
+    try:
+        below = path.resolve().relative_to(SUBMISSIONS.resolve())
+    except ValueError:
+        below = Path(path.name)
+    return below.with_suffix("").as_posix()
+
+
+def find_submission(said: str) -> Path:
+    """A submission by its path, or by its id."""
+    choices = [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
+    for path in choices:
+        if path.is_file():
+            return path
+    known = [submission_id(path) for path in SUBMISSIONS.rglob("*.csv") if path != SUBMISSIONS / "ledger.csv"]
+    raise UserError(f"there is no submission {said}{nearest(said, known)}")
+
+
+def _written(name: str, path: Path, sha256: str, competition: Competition, note: dict[str, Any]) -> ledger.Event:
+    oof = note.get("oof") or {}
+    low, high = oof.get("interval", (None, None))
+    return ledger.Event(name, ledger.now(), "written", competition.name, path.as_posix(), sha256,
+                        metric=oof.get("metric", ""), cv=oof.get("score"), cv_low=low, cv_high=high)
 
 
 def _render(sample: Sample) -> bytes:

@@ -1,0 +1,54 @@
+"""What a submission is for: the dataset, the ledger that notes it, and what the service allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comp import config as configs
+from comp.cli import DEFAULT_CONFIG
+from comp.errors import UserError
+from comp.schema import Config
+
+
+@dataclass(frozen=True)
+class Competition:
+    """The part of a config that outlives it: every note has these as its `competition`."""
+    name: str
+    root: str
+    ledger: str
+    kaggle: str | None = None
+    per_day: int = 5
+    public_share: float = 1.0
+
+    @property
+    def final(self) -> Path:
+        """Names the submission that counts."""
+        return Path(self.ledger).with_name("FINAL")
+
+
+def of_config(config: Config) -> Competition:
+    asked = config.submit
+    return Competition(config.dataset, config.data.root, asked.ledger, asked.kaggle, asked.per_day, asked.public_share)
+
+
+def of_note(note: dict[str, Any]) -> Competition:
+    try:
+        return Competition(**note["competition"])
+    except (KeyError, TypeError):
+        raise UserError(f"the note of {note.get('id', 'this submission')} does not say what competition it is for; "
+                        f"name it with -c CONFIG") from None
+
+
+def asked_config(file: str | None, overrides: Sequence[str]) -> Config | None:
+    """The config of the command line; None where nothing is said of one."""
+    return configs.load(file or DEFAULT_CONFIG, overrides)[0] if file or overrides else None
+
+
+def choose(config: Config | None, note: dict[str, Any] | None) -> Competition:
+    """The config that was asked for, else what the note says, else the default config's."""
+    if config is None and note is not None:
+        return of_note(note)
+    return of_config(config or configs.load(DEFAULT_CONFIG)[0])
