@@ -1,4 +1,4 @@
-"""The real client of Kaggle against a small service on this machine: a file is sent once, and every trouble is a line."""
+"""The real client of Kaggle against a small service on this machine: a file is sent once, every trouble is a line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import pytest
 
 from comp.cli import one_line
 from comp.errors import UserError
-from comp.submit import kaggle, ledger, push
+from comp.submit import kaggle, ledger, push, quota
+from comp.submit.competition import Competition
 from comp.submit.ledger import Event
 from tests.kaggle_service import COMPETITION, TOKEN, Service
 
@@ -26,7 +28,7 @@ NOON = datetime(2026, 3, 14, 15, 48, tzinfo=UTC)
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("KAGGLE_") or name.lower() in ("no_proxy", "all_proxy")]:
+    for name in [name for name in os.environ if name.lower().startswith(("kaggle_", "no_proxy", "all_proxy"))]:
         monkeypatch.delenv(name)
     service = Service()
     for name, value in service.environment(tmp_path / "home").items():
@@ -181,13 +183,17 @@ def shot(tmp_path, monkeypatch) -> push.Shot:
     monkeypatch.setattr(push, "FIRST_PAUSE", 0.01)
     path = tmp_path / "mine.csv"
     path.write_text("id,label\na,1\n")
-    about = Event("mine", "", "", competition="blood-cells", file="mine.csv", sha256=sha256(path), metric="accuracy",
-                  cv=0.9484, cv_low=0.931, cv_high=0.963)
-    return push.Shot(path, about, tmp_path / "ledger.csv", COMPETITION, per_day=5)
+    oof = {"metric": "accuracy", "score": 0.9484, "interval": [0.931, 0.963], "naive": 0.95, "images": 3200}
+    competition = Competition("blood-cells", "input/blood-cells", str(tmp_path / "ledger.csv"), COMPETITION)
+    return push.aim(path, competition, {"oof": oof, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def log(shot: push.Shot, *events: Event) -> None:
+    ledger.append(Path(shot.competition.ledger), *events)
+
+
+def events(shot: push.Shot) -> list[Event]:
+    return ledger.read(Path(shot.competition.ledger))
 
 
 def send(shot: push.Shot, *, refused=False, yes=False, timeout=10.0) -> int:
@@ -195,7 +201,7 @@ def send(shot: push.Shot, *, refused=False, yes=False, timeout=10.0) -> int:
 
 
 def noted(shot: push.Shot) -> list[tuple]:
-    return [(event.event, event.public, event.private) for event in ledger.read(shot.ledger)]
+    return [(event.event, event.public, event.private) for event in events(shot)]
 
 
 def test_a_file_is_sent_waited_for_and_noted(service, shot, capfd):
@@ -204,7 +210,7 @@ def test_a_file_is_sent_waited_for_and_noted(service, shot, capfd):
     assert service.submissions[0]["description"] == f"mine | accuracy 0.9484 [0.931, 0.963] | {shot.about.sha256[:12]}"
     assert list(service.blobs.values()) == [shot.path.read_bytes()]
     assert noted(shot) == [("sent", None, None), ("scored", 0.98412, None)]
-    entry = ledger.latest(ledger.read(shot.ledger))["mine"]
+    entry = ledger.latest(events(shot))["mine"]
     assert (entry.sent_sha256, entry.public, entry.cv_low) == (shot.about.sha256, 0.98412, 0.931)
     assert entry.message == service.submissions[0]["description"]
     out, err = capfd.readouterr()
@@ -212,8 +218,7 @@ def test_a_file_is_sent_waited_for_and_noted(service, shot, capfd):
 
 
 def test_without_a_cv_the_message_is_the_words_and_the_hash(shot):
-    from dataclasses import replace
-    bare = replace(shot, about=replace(shot.about, cv=None, cv_low=None, cv_high=None))
+    bare = push.aim(shot.path, shot.competition, None)
     assert push.wording(bare, "two\nlines") == f"two lines | {shot.about.sha256[:12]}"
     assert push.wording(bare, "") == shot.about.sha256[:12]
 
@@ -245,7 +250,7 @@ def test_killed_between_the_upload_and_the_ledger_it_is_not_sent_twice(service, 
     assert send(shot) == 0
     assert len(service.submissions) == 1 and service.names("PUT") == 1
     assert noted(shot) == [("sent", None, None), ("scored", 0.98412, None)]
-    assert ledger.read(shot.ledger)[0].time[:19] == service.submissions[0]["date"][:19]
+    assert events(shot)[0].time[:19] == service.submissions[0]["date"][:19]
 
 
 def test_a_lost_answer_does_not_cost_a_second_shot(service, shot):
@@ -287,7 +292,7 @@ def test_what_kaggle_cannot_score_is_told_noted_and_sent_again_only_with_yes(ser
     assert send(shot) == 1
     assert service.fault in capfd.readouterr().out
     assert send(shot) == 1 and len(service.submissions) == 1 and len(noted(shot)) == 2
-    assert ledger.read(shot.ledger)[-1].message == f"Kaggle could not score it: {service.fault}"
+    assert events(shot)[-1].message == f"Kaggle could not score it: {service.fault}"
     service.fault = ""
     assert send(shot, yes=True) == 0 and len(service.submissions) == 2
     assert noted(shot)[-1] == ("scored", 0.98412, None)
@@ -301,18 +306,18 @@ def test_what_the_guard_refuses_is_not_sent_without_yes(service, shot, capfd):
 
 
 def test_what_was_sent_and_scored_by_hand_is_not_sent(service, shot, capfd):
-    from dataclasses import replace
-    ledger.append(shot.ledger, replace(shot.about, event="sent", time="2026-03-01T10:00:00+00:00"),
+    log(shot, replace(shot.about, event="sent", time="2026-03-01T10:00:00+00:00"),
                   replace(shot.about, event="scored", time="2026-03-01T10:00:00+00:00", public=0.97))
     assert send(shot) == 0 and not service.submissions
     assert "public 0.97" in capfd.readouterr().out
 
 
 def test_a_new_content_under_an_old_name_is_sent(service, shot):
-    from dataclasses import replace
     send(shot)
     shot.path.write_text("id,label\na,2\n")
-    assert send(replace(shot, about=replace(shot.about, sha256=sha256(shot.path)))) == 0
+    edited = push.aim(shot.path, shot.competition, {"oof": {"score": 0.9}, "sha256": shot.about.sha256})
+    assert edited.about.cv is None, "the note's CV is not of this content"
+    assert send(edited) == 0
     assert len(service.submissions) == 2
 
 
@@ -320,7 +325,7 @@ def test_a_new_content_under_an_old_name_is_sent(service, shot):
 
 @pytest.fixture
 def noon(monkeypatch):
-    monkeypatch.setattr(push, "_now", lambda: NOON)
+    monkeypatch.setattr(quota, "_now", lambda: NOON)
 
 
 @pytest.mark.parametrize(("limits", "words"), [
@@ -337,16 +342,15 @@ def test_the_services_own_limit_counts(service, shot, noon, capfd, limits, words
     (5, 0, 0, 1), (4, 0, 0, 0), (4, 3, 0, 0), (0, 0, 5, 1), (0, 0, 4, 0), (3, 0, 3, 0), (4, 2, 6, 0), (4, 1, 6, 1)])
 def test_where_the_service_does_not_tell_its_list_and_the_ledger_are_counted(
         service, shot, noon, capfd, listed, errors, in_ledger, status):
-    from dataclasses import replace
     for _ in range(7):
         service.add("of yesterday", NOON.replace(day=13, hour=23))
     for number in range(listed):
         service.add("of today", NOON.replace(hour=1), "ERROR" if number < errors else "COMPLETE")
     for number in range(in_ledger):
         # 00:30 in Berlin on the 15th is still the 14th in UTC
-        ledger.append(shot.ledger, replace(shot.about, id=f"other{number}", sha256=f"{number}", event="sent",
+        log(shot, replace(shot.about, id=f"other{number}", sha256=f"{number}", event="sent",
                                            time="2026-03-15T00:30:00+01:00"))
-    ledger.append(shot.ledger, replace(shot.about, id="before", sha256="x", event="sent", time="2026-03-13T23:59:00"),
+    log(shot, replace(shot.about, id="before", sha256="x", event="sent", time="2026-03-13T23:59:00"),
                   replace(shot.about, id="b", sha256="y", event="sent", time=NOON.isoformat(), competition="another"))
     assert send(shot) == status
     assert ("in 8 h 13 min" in capfd.readouterr().out) == bool(status)

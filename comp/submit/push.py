@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from comp.errors import UserError
-from comp.submit import kaggle, ledger
-from comp.submit.kaggle import Busy, Left, Submission
+from comp.submit import kaggle, ledger, quota
+from comp.submit.competition import Competition
+from comp.submit.kaggle import Busy, Submission
 from comp.submit.ledger import Event
+from comp.submit.write import submission_id
+from comp.tables import file_sha256
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the service's list
 
@@ -26,14 +28,27 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the serv
 class Shot:
     """A file, and all that is noted of it wherever it is sent."""
     path: Path
-    about: Event        # its id, competition, file, hash and CV: every event of it is this one with more filled in
-    ledger: Path
-    kaggle: str         # the competition's name there
-    per_day: int
+    competition: Competition
+    about: Event        # its id, file, hash and CV: every event of it is this one with more filled in
 
     @property
     def mark(self) -> str:
         return self.about.sha256[:12]
+
+
+def aim(path: Path, competition: Competition, note: dict[str, Any] | None) -> Shot:
+    """`note`: what lies beside the file. Its CV counts while it is the note of this content."""
+    if not competition.kaggle:
+        raise UserError("it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
+                        "its address, in the config or as -c CONFIG submit.kaggle=NAME")
+    sha256 = file_sha256(path)
+    oof = (note or {}).get("oof") or {}
+    if note is None or note.get("sha256") != sha256:
+        oof = {}
+    low, high = oof.get("interval") or (None, None)
+    return Shot(path, competition, Event(
+        submission_id(path), "", "", competition.name, path.as_posix(), sha256, metric=oof.get("metric", ""),
+        cv=oof.get("score"), cv_low=low, cv_high=high))
 
 
 def push(shot: Shot, message: str, *, refused: bool, yes: bool, timeout: float) -> int:
@@ -45,12 +60,12 @@ def push(shot: Shot, message: str, *, refused: bool, yes: bool, timeout: float) 
     listed = _find(shot)
     failed = listed.ref if listed and listed.status == "error" else None
     if (not sent and not listed) or (failed and yes):
-        left = _left(shot)
+        left = quota.left_today(shot.competition)
         if left.files < 1:
-            print(f"not sent: {_used_up(left)}")
+            print(f"not sent: {quota.used_up(left)}")
             return 1
         _send(shot, message)
-        print(f"{shot.path} is sent to {shot.kaggle}; {left.files - 1} more may follow today", flush=True)
+        print(f"{shot.path} is sent to {shot.competition.kaggle}; {left.files - 1} more may follow today", flush=True)
         return _finish(shot, _wait(shot, timeout, ignored=failed))
     when = listed.date.isoformat(timespec="seconds") if listed else sent.time
     print(f"{shot.path} was sent already ({when}), and is not sent again", flush=True)
@@ -72,35 +87,14 @@ def wording(shot: Shot, message: str) -> str:
 
 def _find(shot: Shot, ignored: int | None = None) -> Submission | None:
     """The newest file in the service's list with this content."""
-    return next((row for row in kaggle.submissions(shot.kaggle) if shot.mark in row.message and row.ref != ignored),
-                None)
-
-
-def _left(shot: Shot) -> Left:
-    """What the service tells; else what the config allows less what its list or the ledger, longer known, has today."""
-    told = kaggle.left_today(shot.kaggle)
-    if told:
-        return told
-    today = _now().date()
-    listed = [row.status for row in takewhile(lambda row: row.date.date() >= today, kaggle.submissions(shot.kaggle))]
-    noted = sum(event.event == "sent" and event.competition == shot.about.competition
-                and ledger.moment(event.time).astimezone(UTC).date() == today for event in ledger.read(shot.ledger))
-    failed = listed.count("error")  # those cost nothing
-    return Left(shot.per_day - max(len(listed), noted) + failed, for_good=False)
-
-
-def _used_up(left: Left) -> str:
-    if left.for_good:
-        return "this team has used up all the files that the competition takes"
-    midnight = (_now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    minutes = int((midnight - _now()).total_seconds() // 60) + 1
-    return f"today's files (UTC) are used up; the next is free at 00:00 UTC, in {minutes // 60} h {minutes % 60:02} min"
+    rows = kaggle.submissions(shot.competition.kaggle)
+    return next((row for row in rows if shot.mark in row.message and row.ref != ignored), None)
 
 
 def _send(shot: Shot, message: str) -> None:
     text = wording(shot, message)
     try:
-        kaggle.upload(shot.kaggle, shot.path, text)
+        kaggle.upload(shot.competition.kaggle, shot.path, text)
     except Busy as trouble:
         raise UserError(f"{trouble} (it looks first whether the file has arrived)") from trouble
     _note(shot, "sent", message=text)
@@ -149,13 +143,9 @@ def _tell(shot: Shot, public: float | None, private: float | None) -> int:
 
 def _noted(shot: Shot, kind: str) -> Event | None:
     """The ledger's last such event of this content."""
-    return next((event for event in reversed(ledger.read(shot.ledger)) if event.event == kind
+    return next((event for event in reversed(ledger.read(Path(shot.competition.ledger))) if event.event == kind
                  and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition), None)
 
 
 def _note(shot: Shot, kind: str, **more) -> None:
-    ledger.append(shot.ledger, replace(shot.about, event=kind, **{"time": ledger.now(), **more}))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    ledger.append(Path(shot.competition.ledger), replace(shot.about, event=kind, **{"time": ledger.now(), **more}))
