@@ -9,17 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from comp.errors import UserError
 from comp.submit import kaggle, ledger, quota
+from comp.submit.check import Report
 from comp.submit.competition import Competition
 from comp.submit.kaggle import Busy, Submission
 from comp.submit.ledger import Event
-from comp.submit.write import submission_id
-from comp.tables import file_sha256
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the service's list
 
@@ -36,37 +34,33 @@ class Shot:
         return self.about.sha256[:12]
 
 
-def aim(path: Path, competition: Competition, note: dict[str, Any] | None) -> Shot:
-    """`note`: what lies beside the file. Its CV counts while it is the note of this content."""
-    if not competition.kaggle:
+def aim(report: Report) -> Shot:
+    """The file that was examined. The CV of the note beside it is its own while it has the bytes that are noted."""
+    if not report.competition.kaggle:
         raise UserError("it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
                         "its address, in the config or as -c CONFIG submit.kaggle=NAME")
-    sha256 = file_sha256(path)
-    oof = (note or {}).get("oof") or {}
-    if note is None or note.get("sha256") != sha256:
-        oof = {}
-    low, high = oof.get("interval") or (None, None)
-    return Shot(path, competition, Event(
-        submission_id(path), "", "", competition.name, path.as_posix(), sha256, metric=oof.get("metric", ""),
-        cv=oof.get("score"), cv_low=low, cv_high=high))
+    note = report.note or {}
+    oof = note.get("oof") if note.get("sha256") == report.sha256 else None
+    low, high = oof["interval"] if oof else (None, None)
+    return Shot(report.file, report.competition, Event(
+        report.id, "", "", report.competition.name, report.file.as_posix(), report.sha256,
+        metric=oof["metric"] if oof else "", cv=oof["score"] if oof else None, cv_low=low, cv_high=high))
 
 
-def push(shot: Shot, message: str, *, refused: bool, yes: bool, timeout: float) -> int:
+def push(report: Report, message: str, timeout: float) -> int:
     """The exit status: 0 when the score is in the ledger, 1 when the file is not sent or not scored."""
+    shot = aim(report)
     sent = _noted(shot, "sent")
-    if refused and not yes and not sent:
-        print("not sent: --yes sends it all the same")
-        return 1
+    if sent:  # perhaps under another name
+        shot = replace(shot, about=replace(shot.about, id=sent.id, file=sent.file))
+    else:
+        print(report.render(), flush=True)
+        if report.refused:
+            return 1
     listed = _find(shot)
     failed = listed.ref if listed and listed.status == "error" else None
-    if (not sent and not listed) or (failed and yes):
-        left = quota.left_today(shot.competition)
-        if left.files < 1:
-            print(f"not sent: {quota.used_up(left)}")
-            return 1
-        _send(shot, message)
-        print(f"{shot.path} is sent to {shot.competition.kaggle}; {left.files - 1} more may follow today", flush=True)
-        return _finish(shot, _wait(shot, timeout, ignored=failed))
+    if (not sent and not listed) or (failed and report.yes and not report.refused):
+        return _send(shot, message, timeout, failed)
     when = listed.date.isoformat(timespec="seconds") if listed else sent.time
     print(f"{shot.path} was sent already ({when}), and is not sent again", flush=True)
     if not sent:
@@ -91,17 +85,25 @@ def _find(shot: Shot, ignored: int | None = None) -> Submission | None:
     return next((row for row in rows if shot.mark in row.message and row.ref != ignored), None)
 
 
-def _send(shot: Shot, message: str) -> None:
-    text = wording(shot, message)
+def _send(shot: Shot, message: str, timeout: float, failed: int | None) -> int:
+    """`failed`: the number of an earlier try with this content that could not be scored."""
+    competition, text = shot.competition, wording(shot, message)
+    left = quota.left_today(competition)
+    if left.files < 1:
+        print(f"not sent: {quota.used_up(left)}")
+        return 1
     try:
-        kaggle.upload(shot.competition.kaggle, shot.path, text)
+        kaggle.upload(competition.kaggle, shot.path, text)
     except Busy as trouble:
         raise UserError(f"{trouble} (it looks first whether the file has arrived)") from trouble
     _note(shot, "sent", message=text)
+    print(f"{shot.path} is sent to {competition.kaggle}; {left.files - 1} more may follow today", flush=True)
+    return _finish(shot, _wait(shot, timeout, ignored=failed))
 
 
 def _wait(shot: Shot, timeout: float, ignored: int | None = None) -> Submission | None:
     """Look at the list, less and less often, until the file is scored. None when the time is up."""
+    print(f"waiting for its score, {timeout:.0f} s at most", flush=True)
     ends, pause = time.monotonic() + timeout, FIRST_PAUSE
     with tqdm(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it", disable=None, leave=False) as line:
         while True:
@@ -137,7 +139,8 @@ def _finish(shot: Shot, row: Submission | None) -> int:
 
 def _tell(shot: Shot, public: float | None, private: float | None) -> int:
     scores = {"public": public, "private": private, f"CV ({shot.about.metric})": shot.about.cv}
-    print(f"{shot.path}: " + (", ".join(f"{name} {score:.5g}" for name, score in scores.items() if score is not None)))
+    told = ", ".join(f"{name} {score:.5g}" for name, score in scores.items() if score is not None)
+    print(f"{shot.path} is scored{'' if public is not None else ', and Kaggle shows no public score'}: {told or 'no CV'}")
     return 0
 
 
