@@ -22,10 +22,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """`-c FILE key=value ...`, the same for every command that reads a config."""
-    parser.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
-                        help="the experiment (default: %(default)s)")
+def add_config_arguments(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+    """`-c FILE key=value ...`, the same for every command that reads a config. `otherwise` says in words what stands
+    in for one where none is given."""
+    parser.add_argument("-c", "--config", default=None if otherwise else DEFAULT_CONFIG, metavar="FILE",
+                        help=f"the experiment (default: {otherwise or DEFAULT_CONFIG})")
     parser.add_argument("overrides", nargs="*", metavar="key=value",
                         help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30")
 
