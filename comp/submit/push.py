@@ -139,8 +139,8 @@ def _finish(shot: Shot, row: Submission | None) -> int:
 
 def _tell(shot: Shot, public: float | None, private: float | None) -> int:
     scores = {"public": public, "private": private, f"CV ({shot.about.metric})": shot.about.cv}
-    told = ", ".join(f"{name} {score:.5g}" for name, score in scores.items() if score is not None)
-    print(f"{shot.path} is scored{'' if public is not None else ', and Kaggle shows no public score'}: {told or 'no CV'}")
+    told = [f"{name} {score:.5g}" for name, score in scores.items() if score is not None]
+    print(f"{shot.path} is scored: {', '.join(told) or 'but Kaggle shows no score'}")
     return 0
 
 
