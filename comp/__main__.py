@@ -19,6 +19,7 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "soup": ("comp.verbs.soup", "the mean of a run's last epochs, a run like any other"),
     "export": ("comp.verbs.export", "a run's models as ONNX or OpenVINO files that agree with torch"),
     "submit check": ("comp.verbs.submit_check", "may this file be sent, or would it waste a shot"),
+    "submit push": ("comp.verbs.submit_push", "a submission goes to Kaggle, once, and its score into the ledger"),
     "submit log": ("comp.verbs.submit_log", "enter a score by hand"),
     "submit status": ("comp.verbs.submit_status", "all submissions, CV against LB, and what to pick"),
     "submit final": ("comp.verbs.submit_final", "name the submission that counts"),
