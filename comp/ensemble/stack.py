@@ -1,4 +1,4 @@
-"""A logistic regression on the members' log probabilities: may trust one member on one class and another on the next."""
+"""A logistic regression on the members' log probabilities: it may trust each of them on other classes."""
 
 from __future__ import annotations
 

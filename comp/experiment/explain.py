@@ -63,7 +63,8 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     write_csv(folder / "members.csv", members)
     names = [part.name for part in found.everyone.parts]
     correlation = pd.DataFrame(explaining.error_correlation(found.pool.truth, found.everyone.said), names, names)
-    figures.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric, members, correlation)
+    figures.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric,
+                       members, correlation)
     print(f"\n{members_text(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
 
 

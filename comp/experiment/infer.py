@@ -64,13 +64,13 @@ def infer(members: Sequence[Run], wish: Wish) -> Path:
         found = assess(_hear_out_of_fold(asked, members, wish), wish.method, learning)
         blend = found.blend.trimmed()
         tell(found)
-        _warn(members, asked)
     test = _on_test(blend, asked, dataset, first)
     note = _note(blend, asked, wish, dataset, first, found and found.facts())
     filled = fill(sample, test, dataset)
     path = write_submission(wish.name, filled, note)
     _tell_truth(dataset, test, first)
     if found:
+        _warn(members, asked)
         keep(BLENDS / wish.name, found, {**note, "complete": not any(map(_missing, members, asked.values()))})
     print(f"wrote {path}: {len(filled.rows)} rows, the {wish.method} of {_said(blend)} (runtime: {wish.runtime})",
           flush=True)
