@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from comp.submit.competition import Competition
 from comp.submit.ledger import Event, append
 from comp.submit.sample import read_rows
 from comp.tables import file_sha256, write_json
+from tests.conftest import HOUSE
 
 CLASSES = ("baso", "eos", "mono", "nan")  # one that looks like nothing
 LEDGER = Path("submissions/ledger.csv")
@@ -133,7 +136,8 @@ ONE = {
     ("probabilities", "NaN"): (change(5, "0.5,nan,0.25,0.25"), "broken", "a probability that is no number: img_4.jpg"),
     ("probabilities", "inf"): (change(5, "0.5,inf,0.25,0.25"), "broken", "a probability that is no number"),
     ("probabilities", "word"): (change(5, "0.5,much,0.25,0.25"), "broken", "a probability that is no number"),
-    ("probabilities", "above"): (change(5, "1.5,-0.5,0,0"), "broken", "1 row has a probability below 0 or above 1"),
+    ("probabilities", "above"): (change(5, "1.5,0,0,0"), "broken", "1 row has a probability below 0 or above 1"),
+    ("probabilities", "below"): (change(5, "-0.5,0.5,0.5,0.5"), "broken", "1 row has a probability below 0 or above"),
     ("probabilities", "sum"): (change(5, "0.7,0.1,0.1,0.05"), "doubtful", "1 row has .* sum to 1: img_4.jpg 0.95"),
     ("probabilities", "order"): (lambda good: ["id,eos,baso,mono,nan", *good[1:]], "broken", "its columns are id,eos"),
     ("probabilities", "labels"): (lambda good: lines("names"), "broken", "its columns are id,label, and must be"),
@@ -150,6 +154,7 @@ def expect(spoil, level: str, text: str, form: str) -> None:
     report = examine(write("bad", spoil(lines(form))))
     assert re.search(text, said(report, level)), report.render()
     assert report.refused == (level != "warning")
+    assert level == "warning" or "another order" not in said(report, "warning")
     if level != "broken":
         assert not examine(report.file, yes=True).refused and "broken" not in levels(report)
     else:
@@ -348,3 +353,9 @@ def test_what_is_no_submission_is_one_line(house, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match=str(path)):
         examine(path)
+
+
+def test_a_check_needs_no_torch():
+    done = subprocess.run([sys.executable, "-c", "import sys, comp.submit.check; print('torch' in sys.modules)"],
+                          cwd=HOUSE, capture_output=True, text=True)
+    assert done.stdout == "False\n"

@@ -61,7 +61,7 @@ def test_other_metrics_are_joined_by_ranks_and_lower_may_be_better():
     entries = [entry("a", 0.10, 0.40), entry("b", 0.20, 0.10), entry("c", 0.30, 0.30)]  # ranks 1+3, 2+1, 3+2
     (first, _), (second, why) = picks(entries, "log_loss")
     assert (first, second) == ("a", "b") and "mean rank 1.5 of 3" in why and "noise unknown" in why
-    assert [id for id, _ in picks(entries, "macro_f1")] == ["c", "b"]
+    assert [id for id, _ in picks([entry(id, n, n) for n, id in enumerate("cba")], "macro_f1")] == ["a", "b"]
     assert "mean rank" in picks(entries, train=None)[1][1]  # nor can accuracies be weighed without their images
 
 
