@@ -23,6 +23,7 @@
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
+    runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
     runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     import torch  # else only where there are tensors: who reads what runs say of themselves need not wait for it
 
 RUNS = Path("runs")
+BLENDS = RUNS / "blends"
 SCHEMA = 1
 APART = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/, and no runs anybody looks for
 
@@ -158,7 +160,7 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
             _set_aside(path)
         if not (path / "run.json").is_file():
             _write_config(path, config, facts)
-            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
+            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": git_state(), **facts,
                                            "precision": precision()})
         run = read_run(path)
         refuse_changes(run, config, facts)
@@ -260,11 +262,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
     import torch
-    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+    return {"command": command_line(), "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
-            "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(), "versions": versions()}
+
+
+def command_line() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}
 
 
 def _processor() -> str:
@@ -279,7 +288,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()

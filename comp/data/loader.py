@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from comp.data.augment import Policy
 from comp.data.cache import Cache
 from comp.data.images import resize
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class numbers (N,)
+Policy = Callable[[np.ndarray, int, int], np.ndarray]  # (square, size, seed) -> pixels; see augment.py
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 
-from comp.data.augment import Policy
 from comp.data.device_batches import DeviceBatches, pool_of
 from comp.data.loader import EvaluationSet, TrainingSet, stream_batches
 from comp.data.oversample import oversampled
@@ -46,6 +45,7 @@ class Parts:
 
 def parts_of(setup: Setup, fold: int | str, fresh: bool) -> Parts:
     """`fresh` weights may come from elsewhere; others are about to be loaded over."""
+    from comp.data.augment import Policy  # albumentations: only for who trains
     config, (rows, val_rows) = setup.config, setup.split(fold)
     source = oversampled(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
                                      Policy(config.augment.policy), setup.stream(fold), config.train.balanced,

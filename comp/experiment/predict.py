@@ -41,25 +41,22 @@ class Predictions:
     oof: list[pd.DataFrame]            # one per view; none for a run trained on everything
     test: list[list[pd.DataFrame]]     # [fold][view]
     folds: list[Fold]                  # the models asked: every finished fold, or `full`
-    cost: float                        # milliseconds per image, view and fold model on this machine
 
 
 def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False,
                 only: Sequence[int] | None = None, runtime: str = "torch") -> Predictions:
     """Every view of the OOF and test images by the run's kept weights, of every finished fold or of those asked for
     with `only`."""
-    predictor = _open(run, device, full, only, runtime)
-    if not predictor.dataset.test:
-        raise UserError(f"{predictor.dataset.root / 'test'} holds no images to predict")
-    keep_freed_memory()
+    predictor = open_predictor(run, device=device, full=full, only=only, runtime=runtime)
     oof = [] if full else predictor.out_of_fold(views)
-    return Predictions(oof, predictor.test(views), predictor.folds, predictor.cost())
+    return Predictions(oof, predictor.test(views), predictor.folds)
 
 
-def measured_cost(run: Run, *, device: str = "auto", full: bool = False, runtime: str = "torch") -> float:
-    """Milliseconds per image, view and fold model, before anything is predicted. Once measured it stays: a choice that
-    depends on it must fall the same way the next time."""
-    return _open(run, device, full, None, runtime).cost()
+def predict_test(run: Run, folds: Sequence[Fold], views: Sequence[str], *, device: str = "auto",
+                 runtime: str = "torch") -> np.ndarray:
+    """float32 of shape (folds, views, test images, classes), from the weights: no file of predictions is looked at."""
+    predictor = open_predictor(run, device=device, only=folds, runtime=runtime)
+    return predictor.predict(folds, "test", None, views, "test")
 
 
 def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[int], views: Sequence[str], *,
@@ -71,15 +68,18 @@ def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[i
     return probabilities(networks, watched, views=views, device=device)
 
 
-def _open(run: Run, device: str, full: bool, only: Sequence[int] | None, runtime: str) -> _Predictor:
+def open_predictor(run: Run, *, device: str = "auto", full: bool = False, only: Sequence[Fold] | None = None,
+                   runtime: str = "torch") -> Predictor:
+    """For who wants the parts apart: other views of the test images than of those out of fold."""
     if runtime != "torch" and device not in ("auto", "cpu"):
         raise UserError(f"--runtime {runtime} computes on the CPU; leave out --device {device}")
-    return _Predictor(run, dataset_of(run), list(only or finished_folds(run, full)), not (only or full),
-                      choose_device(device if runtime == "torch" else "cpu"), runtime)
+    keep_freed_memory()
+    return Predictor(run, dataset_of(run), list(only or finished_folds(run, full)), not (only or full),
+                     choose_device(device if runtime == "torch" else "cpu"), runtime)
 
 
 @dataclass(frozen=True)
-class _Predictor:
+class Predictor:
     run: Run
     dataset: Dataset
     folds: list[Fold]
@@ -106,7 +106,7 @@ class _Predictor:
                 rows = np.flatnonzero(truth.loc[[i.id for i in self.dataset.train], "fold"].to_numpy() == fold)
                 images = [self.dataset.train[row] for row in rows]
                 about = {"image": [i.id for i in images], "label": [i.label for i in images], "fold": fold}
-                made = self._predict([fold], "train", rows, missing, f"fold {fold}")[0]
+                made = self.predict([fold], "train", rows, missing, f"fold {fold}")[0]
                 for view, values in zip(missing, made, strict=True):
                     tables[view][fold] = self._table(about, values)
                     self._save(files[view], pd.concat(tables[view][each] for each in sorted(tables[view])),
@@ -120,6 +120,8 @@ class _Predictor:
 
     def test(self, views: Sequence[str]) -> list[list[pd.DataFrame]]:
         """By fold and view. Folds that lack the same views look at the images together."""
+        if not self.dataset.test:
+            raise UserError(f"{self.dataset.root / 'test'} holds no images to predict")
         made_from = provenance(self.run, self.dataset, "test", self.folds, self.runtime)
         about = {"image": [image.id for image in self.dataset.test]}
         missing = {fold: tuple(view for view in views
@@ -127,7 +129,7 @@ class _Predictor:
                    for fold in self.folds}
         for which in dict.fromkeys(filter(None, missing.values())):
             folds = [fold for fold in self.folds if missing[fold] == which]
-            made = self._predict(folds, "test", range(len(self.dataset.test)), which, "test")
+            made = self.predict(folds, "test", None, which, "test")
             for (at, fold), (column, view) in product(enumerate(folds), enumerate(which)):
                 self._save(self._test_file(fold, view), self._table(about, made[at, column]),
                            of_folds(made_from, [fold]))
@@ -143,15 +145,19 @@ class _Predictor:
     def _test_file(self, fold: Fold, view: str) -> Path:
         return self.base / "full" / view / "test.csv" if fold == "full" else self.base / view / f"test_fold{fold}.csv"
 
-    def _predict(self, folds: Sequence[Fold], part: str, rows: Sequence[int], views: Sequence[str],
-                 what: str) -> np.ndarray:
+    def predict(self, folds: Sequence[Fold], part: str, rows: Sequence[int] | None, views: Sequence[str],
+                what: str) -> np.ndarray:
+        """By those models, those rows of the train or test images, or all."""
         data, images = self.run.config.data, getattr(self.dataset, part)
+        rows = range(len(images)) if rows is None else rows
         cache = load_cache(self.dataset.name, images, square_for(self.dataset.train, data.size, data.fit, data.crop))
         return predict_images([self._network(fold) for fold in folds], cache, rows, views, size=data.size,
                               batch=self.run.config.train.batch, device=self.device,
                               workers=choose_workers(data.workers, self.device.type), title=f"{self.run.name} {what}")
 
     def cost(self) -> float:
+        """Milliseconds per image, view and fold model. Once measured it stays: a choice that depends on it must fall
+        the same way the next time."""
         config = self.run.config
         return known_cost(self.base / "cost.json", lambda: self._network(self.folds[0]), self.device,
                           config.data.size, config.train.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from comp.data.cache import cache_key, square_for
 from comp.data.scan import Dataset
 from comp.runs import Run
-from comp.tables import read_json, write_json
+from comp.submit.sample import sample_file
+from comp.tables import file_sha256, read_json, write_json
 
 
 def weights_of(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
@@ -25,6 +27,17 @@ def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str]
     square = square_for(dataset.train, data.size, data.fit, data.crop)
     return {"weights": weights_of(run, folds), "labels": dataset.fingerprint() if part == "oof" else None,
             "images": cache_key(images, square), **({} if runtime == "torch" else {"runtime": runtime})}
+
+
+def inputs_of(dataset: Dataset) -> dict[str, Any]:
+    """Hashes of what a submission depends on beside its members, for its note. The test images' is of their ids and
+    bytes: a note is read on other machines, where times of files mean nothing."""
+    test = hashlib.sha256()
+    for image in sorted(dataset.test, key=lambda image: image.id):
+        test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
+    sample = sample_file(dataset.root)
+    return {"train_list_sha256": dataset.fingerprint(), "test_sha256": test.hexdigest(),
+            "sample_sha256": sample and file_sha256(sample)}
 
 
 def note_beside(predictions: Path) -> Path:
