@@ -18,6 +18,7 @@
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
+    runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
     runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """
 
