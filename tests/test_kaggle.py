@@ -133,6 +133,14 @@ def test_a_service_that_is_not_there_is_told(service, listed):
     assert "cannot be reached (Connection refused)" in listed()
 
 
+def test_a_large_file_is_given_more_time(service, tmp_path, monkeypatch):
+    monkeypatch.setattr(kaggle, "PATIENCE", 0.1)
+    monkeypatch.setattr(kaggle, "SLOWEST", 100)
+    service.instead = {"PUT": lambda it: (it.hang(0.3), it.say(200, "{}"))}
+    (tmp_path / "mine.csv").write_text("x" * 200)
+    assert kaggle.upload(COMPETITION, tmp_path / "mine.csv", "a word") == 1000
+
+
 @pytest.mark.parametrize("status", [403, 503])
 def test_an_upload_that_breaks_off_submits_nothing(service, tmp_path, status):
     service.instead = {"PUT": lambda it: it.say(status, "no")}

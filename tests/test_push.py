@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ NOON = datetime(2026, 3, 14, 15, 48, tzinfo=UTC)
 @pytest.fixture
 def report(tmp_path, monkeypatch) -> Report:
     monkeypatch.setattr(push, "FIRST_PAUSE", 0.01)
+    start, seconds = datetime.now(UTC), itertools.count()  # no two events of one time: equal lines count once
+    monkeypatch.setattr(ledger, "now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds"))
     path = tmp_path / "mine.csv"
     path.write_text("id,label\na,1\n")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -100,18 +103,21 @@ def test_killed_between_the_upload_and_the_ledger_it_is_not_sent_twice(service, 
         send(report)
     monkeypatch.setattr(ledger, "append", real)
     assert noted(report) == [] and len(service.submissions) == 1
+    service.submissions[0]["date"] = "2026-03-14T15:48:00.5Z"
     assert send(report) == 0
     assert len(service.submissions) == 1 and service.names("PUT") == 1
     assert noted(report) == [("sent", None, None), ("scored", 0.98412, None)]
-    assert events(report)[0].time[:19] == service.submissions[0]["date"][:19]
+    assert events(report)[0].time == NOON.isoformat()
 
 
-def test_a_lost_answer_does_not_cost_a_second_shot(service, report):
-    def accept_and_drop(handler):
+@pytest.mark.parametrize("answer", [
+    lambda it: it.drop(), lambda it: it.say(200, "{}"), lambda it: it.refuse(500, "Internal")])
+def test_a_lost_answer_does_not_cost_a_second_shot(service, report, answer):
+    def accept(handler):
         service.add(push.wording(push.aim(report), "mine"), status="PENDING")
-        handler.drop()
-    service.instead = {"CreateSubmission": accept_and_drop}
-    with pytest.raises(UserError, match="looks first whether the file has arrived"):
+        answer(handler)
+    service.instead = {"CreateSubmission": accept}
+    with pytest.raises(UserError, match=r"the same command.* looks first whether the file has arrived"):
         send(report)
     service.instead = {}
     assert send(report) == 0 and len(service.submissions) == 1
@@ -146,7 +152,14 @@ def test_what_kaggle_cannot_score_is_told_noted_and_sent_again_only_with_yes(ser
     assert service.fault in capfd.readouterr().out
     assert send(report) == 1 and len(service.submissions) == 1 and len(noted(report)) == 2
     assert events(report)[-1].message == f"Kaggle could not score it: {service.fault}"
-    service.fault = ""
+    assert send(report, BROKEN, yes=True) == 1 and len(service.submissions) == 1
+    service.fault, list_all, hidden = "", service._ListSubmissions, iter([True, True])
+
+    def late(sent):
+        """The second try is not listed at once."""
+        hide = len(service.submissions) == 2 and next(hidden, False)
+        return {"submissions": service.submissions[1:]} if hide else list_all(sent)
+    service._ListSubmissions = late
     assert send(report, yes=True) == 0 and len(service.submissions) == 2
     assert noted(report)[-1] == ("scored", 0.98412, None)
     assert send(report, yes=True) == 0 and len(service.submissions) == 2
@@ -174,6 +187,11 @@ def test_a_new_content_under_an_old_name_is_sent(service, report):
     assert push.aim(edited).about.cv is None, "the note's CV is not of this content"
     assert send(edited) == 0
     assert len(service.submissions) == 2
+
+
+def test_what_was_sent_to_another_competition_is_not_sent_here_yet(service, report):
+    log(report, replace(push.aim(report).about, event="sent", time=ledger.now(), competition="leaves"))
+    assert send(report) == 0 and len(service.submissions) == 1
 
 
 def test_a_copy_under_another_name_is_not_sent_and_its_score_goes_to_the_first(service, report):

@@ -82,7 +82,7 @@ def upload(competition: str, path: Path, message: str) -> int:
             raise Busy("the upload broke off before Kaggle had the whole file, and nothing is submitted; give the same "
                        "command again")
         if not answer.ref:
-            raise Busy("Kaggle gave the file no number, so whether it counts is not known")
+            raise Busy("Kaggle gave the file no number, so it may not have counted; give the same command again")
         return answer.ref
     return _ask(competition, send, PATIENCE + path.stat().st_size / SLOWEST)
 
