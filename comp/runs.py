@@ -147,7 +147,7 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
             _set_aside(path)
         if not (path / "run.json").is_file():
             _write_config(path, config)
-            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
+            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": git_state(), **facts,
                                            "precision": precision()})
         run = read_run(path)
         refuse_changes(run, config, facts)
@@ -251,7 +251,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
