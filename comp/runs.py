@@ -49,6 +49,7 @@ from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
 
 RUNS = Path("runs")
+BLENDS = RUNS / "blends"
 SCHEMA = 1
 APART = ("debug", ".cache", ".replaced", "checks")  # below runs/, and no runs anybody looks for
 
@@ -232,11 +233,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
-    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+    return {"command": command_line(), "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
-            "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(), "versions": versions()}
+
+
+def command_line() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}
 
 
 def _processor() -> str:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Blend:
     method: str
     parts: tuple[Part, ...]            # in the order of their names
     stack: Stack | None = None
+
+    def trimmed(self) -> Blend:
+        """Without members that have no weight: nobody need ask them."""
+        return replace(self, parts=tuple(part for part in self.parts if part.weight != 0))
 
     def to_note(self) -> dict[str, Any]:
         learnt = self.stack and {"coefficients": self.stack.coefficients.tolist(),

@@ -33,8 +33,8 @@ class Voices:
     parts: tuple[Part, ...]
     said: np.ndarray                   # (members, images, classes)
 
-    def without(self, name: str) -> Voices:
-        keep = [index for index, part in enumerate(self.parts) if part.name != name]
+    def only(self, names: Sequence[str]) -> Voices:
+        keep = [index for index, part in enumerate(self.parts) if part.name in names]
         return Voices(self.rows, tuple(self.parts[index] for index in keep), self.said[keep])
 
 

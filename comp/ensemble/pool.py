@@ -30,9 +30,6 @@ class Pool:
     folds: np.ndarray                  # fold of each image
     members: tuple[Member, ...]
 
-    def without(self, name: str) -> Pool:
-        return replace(self, members=tuple(member for member in self.members if member.name != name))
-
 
 def join(classes: Sequence[str], metric: str, spoken: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
     """Of OOF tables (indexed by image, with label and fold) by member and view."""

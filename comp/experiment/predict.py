@@ -41,32 +41,22 @@ class Predictions:
     oof: list[pd.DataFrame]            # one per view; none for a run trained on everything
     test: list[list[pd.DataFrame]]     # [fold][view]
     folds: list[Fold]                  # the models asked: every finished fold, or `full`
-    cost: float                        # milliseconds per image, view and fold model on this machine
 
 
 def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False,
                 only: Sequence[int] | None = None, runtime: str = "torch") -> Predictions:
     """Every view of the OOF and test images by the run's kept weights, of every finished fold or of those asked for
     with `only`."""
-    predictor = _open(run, device, full, only, runtime)
-    if not predictor.dataset.test:
-        raise UserError(f"{predictor.dataset.root / 'test'} holds no images to predict")
-    keep_freed_memory()
+    predictor = open_predictor(run, device=device, full=full, only=only, runtime=runtime)
     oof = [] if full else predictor.out_of_fold(views)
-    return Predictions(oof, predictor.test(views), predictor.folds, predictor.cost())
+    return Predictions(oof, predictor.test(views), predictor.folds)
 
 
 def predict_test(run: Run, folds: Sequence[Fold], views: Sequence[str], *, device: str = "auto",
                  runtime: str = "torch") -> np.ndarray:
     """float32 of shape (folds, views, test images, classes), from the weights: no file of predictions is looked at."""
-    keep_freed_memory()
-    return _open(run, device, False, folds, runtime).predict(folds, "test", None, views, "test")
-
-
-def measured_cost(run: Run, *, device: str = "auto", full: bool = False, runtime: str = "torch") -> float:
-    """Milliseconds per image, view and fold model, before anything is predicted. Once measured it stays: a choice that
-    depends on it must fall the same way the next time."""
-    return _open(run, device, full, None, runtime).cost()
+    predictor = open_predictor(run, device=device, only=folds, runtime=runtime)
+    return predictor.predict(folds, "test", None, views, "test")
 
 
 def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[int], views: Sequence[str], *,
@@ -78,15 +68,18 @@ def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[i
     return probabilities(networks, watched, views=views, device=device)
 
 
-def _open(run: Run, device: str, full: bool, only: Sequence[Fold] | None, runtime: str) -> _Predictor:
+def open_predictor(run: Run, *, device: str = "auto", full: bool = False, only: Sequence[Fold] | None = None,
+                   runtime: str = "torch") -> Predictor:
+    """For who wants the parts apart: other views of the test images than of those out of fold."""
     if runtime != "torch" and device not in ("auto", "cpu"):
         raise UserError(f"--runtime {runtime} computes on the CPU; leave out --device {device}")
-    return _Predictor(run, dataset_of(run), list(only or finished_folds(run, full)), not (only or full),
-                      choose_device(device if runtime == "torch" else "cpu"), runtime)
+    keep_freed_memory()
+    return Predictor(run, dataset_of(run), list(only or finished_folds(run, full)), not (only or full),
+                     choose_device(device if runtime == "torch" else "cpu"), runtime)
 
 
 @dataclass(frozen=True)
-class _Predictor:
+class Predictor:
     run: Run
     dataset: Dataset
     folds: list[Fold]
@@ -127,6 +120,8 @@ class _Predictor:
 
     def test(self, views: Sequence[str]) -> list[list[pd.DataFrame]]:
         """By fold and view. Folds that lack the same views look at the images together."""
+        if not self.dataset.test:
+            raise UserError(f"{self.dataset.root / 'test'} holds no images to predict")
         made_from = provenance(self.run, self.dataset, "test", self.folds, self.runtime)
         about = {"image": [image.id for image in self.dataset.test]}
         missing = {fold: tuple(view for view in views
@@ -161,6 +156,8 @@ class _Predictor:
                               workers=choose_workers(data.workers, self.device.type), title=f"{self.run.name} {what}")
 
     def cost(self) -> float:
+        """Milliseconds per image, view and fold model. Once measured it stays: a choice that depends on it must fall
+        the same way the next time."""
         config = self.run.config
         return known_cost(self.base / "cost.json", lambda: self._network(self.folds[0]), self.device,
                           config.data.size, config.train.batch)

@@ -12,7 +12,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,17 +115,26 @@ def moment(time: str) -> datetime:
 
 def latest(events: Iterable[Event]) -> dict[str, Entry]:
     """The last known value of every column, by id, in the order of each id's first event."""
+    return {entry.id: entry for entry in contents(events)}
+
+
+def contents(events: Iterable[Event]) -> list[Entry]:
+    """The same of every content that was sent: two people may have given one name to two. The later one comes later."""
     by_id: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: moment(event.time)):
         by_id.setdefault(event.id, []).append(event)
-    return {id: _entry(id, known) for id, known in by_id.items()}
+    return [_entry(id, known, content) for id, known in by_id.items() for content in _sent(known) or [""]]
 
 
-def _entry(id: str, events: list[Event]) -> Entry:
+def _sent(events: Sequence[Event]) -> list[str]:
+    """Hashes, the one that was sent last last."""
+    hashes = [event.sha256 for event in events if event.event == "sent"][::-1]
+    return list(dict.fromkeys(hashes))[::-1]
+
+
+def _entry(id: str, events: Sequence[Event], sent: str) -> Entry:
     written = _last((event for event in events if event.event == "written"), "sha256") or ""
-    sent = _last((event for event in events if event.event == "sent"), "sha256") or ""
-    # two people may have given one name to two contents: a score belongs to the content that was sent
-    content = sent or written
+    content = sent or written  # a score belongs to the content that was sent
     own = [event for event in events if not content or event.sha256 in ("", content)]
     values = {name: _last(own, name) for name in COLUMNS if name not in ("id", "time", "event", "sha256")}
     times = {kind: _last((event for event in own if event.event == kind), "time") for kind in KINDS}

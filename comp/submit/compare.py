@@ -1,0 +1,82 @@
+"""Is this shot worth it? A submission beside those of the same competition that were sent, or only written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from comp.errors import UserError
+from comp.metrics import METRICS
+from comp.submit.form import Finding, answers
+from comp.submit.ledger import Entry
+from comp.submit.sample import Form, read_sample
+from comp.tables import file_sha256
+
+NAMED = 3  # rows that are named of those that differ
+
+
+def findings(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[Entry], form: Form,
+             classes: Sequence[str], metric: str) -> Iterator[Finding]:
+    """`mine`: image id -> class; `others`: what the ledger knows of this competition."""
+    sent = [entry for entry in others if entry.sent]
+    yield from _alike(id, sha256, mine, others, form, classes, metric)
+    best = best_of(sent, metric)
+    theirs = None if best is None or best.sent_sha256 == sha256 else _labels_of(best, form, classes)
+    if isinstance(theirs, dict) and theirs.keys() == mine.keys():
+        differ = [row for row in mine if mine[row] != theirs[row]]
+        if differ:
+            named = ", ".join(f"{row} {theirs[row]} -> {mine[row]}" for row in differ[:NAMED])
+            yield Finding("note", f"differs from {_called(best)} in {len(differ):,} of {len(mine):,} rows: "
+                                  f"{named}{', ...' if len(differ) > NAMED else ''}")
+
+
+def _alike(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[Entry], form: Form,
+           classes: Sequence[str], metric: str) -> Iterator[Finding]:
+    """The same bytes, or the same labels. Where probabilities are scored the same labels may still be worth a shot."""
+    for entry in others:
+        level, own = "doubtful" if entry.sent else "warning", entry.id == id
+        if sha256 == (entry.sent_sha256 if entry.sent else entry.written_sha256):
+            if entry.sent or not own:
+                yield Finding(level, f"byte for byte it is {_called(entry)}")
+        elif entry.sent and own:
+            yield Finding("broken", f"{_called(entry)} had another content under this name; give the file a new one")
+        elif not own:
+            theirs = _labels_of(entry, form, classes)
+            if isinstance(theirs, str) and entry.sent:
+                yield Finding("warning", f"could not be compared with {_called(entry)}: {theirs}")
+            elif theirs == mine:
+                scored = form.columns and METRICS[metric].of is None
+                yield Finding("warning" if scored else level, f"every label is that of {_called(entry)}"
+                              + (f"; its probabilities differ, which {metric} sees" if scored else ""))
+
+
+def best_of(entries: Sequence[Entry], metric: str) -> Entry | None:
+    """By public score; while there is none, by CV; else the last one sent."""
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    for value in ("public", "cv"):
+        known = [entry for entry in entries if getattr(entry, value) is not None]
+        if known:
+            return max(known, key=lambda entry: sign * getattr(entry, value))
+    return entries[-1] if entries else None
+
+
+def _labels_of(entry: Entry, form: Form, classes: Sequence[str]) -> dict[str, str] | str:
+    """What the entry's file says of each image; or why that cannot be known any more."""
+    path = Path(entry.file)
+    if not entry.file or not path.is_file():
+        return f"{entry.file or 'its file'} is gone (its bytes were compared, by their hash)"
+    if file_sha256(path) != (entry.sent_sha256 or entry.written_sha256):
+        return f"{path} has changed since"
+    try:
+        return answers(read_sample(path), form, classes)
+    except (UserError, LookupError, ValueError):
+        return f"{path} has another form"
+
+
+def _called(entry: Entry) -> str:
+    state = f"sent on {entry.sent}" if entry.sent else "written, not sent"
+    return f"{entry.id} ({state}{_public(entry)})"
+
+
+def _public(entry: Entry) -> str:
+    return "" if entry.public is None else f", public {entry.public:g}"
