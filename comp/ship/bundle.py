@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,7 @@ CODE = Path(__file__).parents[1]
 BUNDLES = RUNS / "bundles"
 
 
-@dataclass(frozen=True)
-class Made:
-    path: Path
-    models: int
-    took: Took
-
-
-def make_bundle(submission: Path) -> Made:
+def make_bundle(submission: Path) -> tuple[Path, Took]:
     """Pack what made `submission`, rehearse it, and only then give it its name."""
     note = read_note(submission)
     if others := sorted({member["runtime"] for member in note["members"]} - {"torch"}):
@@ -49,16 +41,15 @@ def make_bundle(submission: Path) -> Made:
     part = target.with_name(f".{target.name}.part")  # one name: what a killed attempt leaves, the next one takes
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        models = _pack(part, note, dataset)
+        _pack(part, note, dataset)
         took = rehearse(part, note["id"], dataset.root, submission)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
-    return Made(target, models, took)
+    return target, took
 
 
-def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> int:
-    """How many models are in it."""
+def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> None:
     members = {member["run"]: member for member in note["members"]}
     about, weights = [], {}
     for number, part in enumerate(note["blend"]["parts"]):
@@ -83,7 +74,6 @@ def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> int:
                 packed.write(path, name, zipfile.ZIP_STORED)  # random digits: nothing to gain
         target.flush()
         os.fsync(target.fileno())
-    return len(weights)
 
 
 def _checked(run: Run, fold: str, sha256: str) -> Path:
