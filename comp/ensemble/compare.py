@@ -40,7 +40,8 @@ class Comparison:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.difference:+.4f} [{low:+.4f}, {high:+.4f}]  p {self.p:.3f}  {self.verdict}"
+        p = f"p {self.p:.3f}" if self.p >= 0.001 else "p <.001"
+        return f"{self.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}]  {p}  {self.verdict}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ class Assessment:
     def result(self) -> str:
         """The candidate that is written."""
         names = [member.name for member in self.pool.members]
-        return _together(self.method, names) if len(names) > 1 else names[0]
+        return names[0] if len(names) == 1 and self.method == "mean" else _together(self.method, names)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
@@ -46,13 +46,17 @@ class Assessment:
                           calibration_error(truth, self.untempered[name]), calibration_error(truth, made))
                 for name, made in self.honest.items()]
 
+    @property
+    def written(self) -> Candidate:
+        return next(one for one in self.candidates if one.name == self.result)
+
     def facts(self) -> dict[str, Any]:
         """Of what is written, for its note."""
-        found = next(one for one in self.candidates if one.name == self.result)
         folds = [score(self.pool.metric, self.pool.truth[self.pool.folds == fold],
                        self.honest[self.result][self.pool.folds == fold]) for fold in np.unique(self.pool.folds)]
-        return {"metric": self.pool.metric, "score": found.score, "interval": list(found.interval),
-                "naive": found.naive, "log_loss": found.log_loss, "calibration_error": found.error,
+        return {"metric": self.pool.metric, "score": self.written.score, "interval": list(self.written.interval),
+                "naive": self.written.naive, "log_loss": self.written.log_loss,
+                "calibration_error": self.written.error,
                 "per_fold": folds, "images": len(self.pool.images)}
 
     def oof(self) -> pd.DataFrame:
@@ -78,10 +82,11 @@ def assess(pool: Pool, method: str, learning: Learning) -> Assessment:
 
 
 def _candidates(pool: Pool, method: str) -> list[tuple[str, list[str], str]]:
-    """(name, members, method): each alone, and where there are several their mean and what was asked for."""
+    """(name, members, method): each alone, the mean of several, and what was asked for."""
     everyone = [member.name for member in pool.members]
-    together = [(_together(how, everyone), everyone, how) for how in dict.fromkeys(("mean", method))]
-    return [*((name, [name], "mean") for name in everyone), *(together if len(everyone) > 1 else [])]
+    together = ["mean", method] if len(everyone) > 1 else [method] if method != "mean" else []
+    return [*((name, [name], "mean") for name in everyone),
+            *((_together(how, everyone), everyone, how) for how in dict.fromkeys(together))]
 
 
 def _together(method: str, members: Sequence[str]) -> str:

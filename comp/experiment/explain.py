@@ -28,12 +28,15 @@ from comp.tables import write_csv, write_json
 
 
 def tell(found: Assessment) -> None:
-    """The table people decide by."""
-    print(candidates_text(found.pool.metric, found.candidates))
+    """The tables people decide by, and what is written in one line."""
+    metric, truth = found.pool.metric, found.pool.truth
     if len(found.honest) > 1:
-        print(f"\nheld against each other, on the same {len(found.pool.images)} images:")
-        print(pairs_text(pairs(found.pool.metric, found.pool.truth, found.honest)))
-        print()
+        print(candidates_text(metric, found.candidates))
+        print(f"\nheld against each other, on the same {len(truth)} images:")
+        print(pairs_text(pairs(metric, truth, found.honest)), end="\n\n")
+    one = found.written
+    print(f"OOF {metric} {one.score:.4f} [{one.interval[0]:.4f}, {one.interval[1]:.4f}] on {len(truth)} images, "
+          f"cross-fitted (naive {one.naive:.4f}); calibration error {one.error_before:.3f} -> {one.error:.3f}")
 
 
 def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
