@@ -86,10 +86,11 @@ def rehearse(bundle: Path, name: str, root: Path, expected: Path) -> Took:
                               text=True, env={**os.environ, "COMP_INPUT": str(inputs)})
         written = work / f"submission{expected.suffix}"
         if done.returncode or not written.is_file():
-            lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-            raise UserError(f"the rehearsal of {name} failed, so there is no bundle: {lines[-1]}")
+            said = done.stderr.strip().splitlines() if done.returncode else [f"it wrote no {written.name}"]
+            raise UserError(f"the rehearsal of {name} failed, so nothing was packed: "
+                            f"{said[-1] if said else f'it was ended by signal {-done.returncode}'}")
         if written.read_bytes() != expected.read_bytes():
-            raise UserError(f"the rehearsal of {name} wrote {_difference(written, expected)}, so there is no bundle; "
+            raise UserError(f"the rehearsal of {name} wrote {_difference(written, expected)}, so nothing was packed; "
                             f"if predictions in runs/ were made on another machine, remove them and try again")
         return Took(**read_json(place / "took.json"))
 
