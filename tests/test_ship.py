@@ -92,6 +92,11 @@ def another_sample() -> None:
 
 def another_class() -> None:
     Path("input/tiny/train/platelet").rename("input/tiny/train/thrombocyte")
+    Path("input/tiny/class_map.json").unlink()
+
+
+def classes_that_disagree() -> None:
+    Path("input/tiny/train/platelet").rename("input/tiny/train/thrombocyte")
 
 
 def another_blend() -> None:
@@ -107,7 +112,8 @@ CHANGES = {
     another_picture: "changed: the test images: input/tiny/test holds others, or other bytes (8 now)",
     one_picture_less: "such as img_3.jpg",
     another_sample: "changed: the sample submission of input/tiny is another",
-    another_class: "changed: the classes of input/tiny, or their order",
+    another_class: "changed: the classes of input/tiny, or their order: ",
+    classes_that_disagree: "changed: input/tiny/class_map.json and the folders of train/ disagree about: platelet, ",
     another_blend: "perhaps: torch 1.0 then",
 }
 
@@ -154,8 +160,8 @@ def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workplace,
 
     there = Path("kaggle/input/competitions/tiny")  # other images than here, and more: those of the real test
     shutil.copytree("input/tiny/test", there / "test")
-    for path in Path("input/tiny/train").rglob("*_1.jpg"):
-        shutil.copy(path, there / "test" / f"more_{path.parent.name}.jpg")
+    for folder in Path("input/tiny/train").iterdir():
+        shutil.copy(next(folder.iterdir()), there / "test" / f"more_{folder.name}.jpg")
     header = Path("input/tiny/sample_submission.csv").read_text().splitlines()[0]
     images = sorted(path.stem for path in (there / "test").iterdir())
     (there / "sample_submission.csv").write_text("\n".join([header, *(f"{i}{',0' * 8}" for i in images), ""]))
@@ -216,7 +222,7 @@ BAD = {
     "import urllib.request as r\ntry:\n    r.urlopen('http://localhost:9')\nexcept OSError:\n    pass": "address of",
     "import albumentations": "albumentations",
     "open(HERE + '/runs/anna/run.json')": "run.json, which is no part of it",
-    "import sys; sys.path.insert(0, HOUSE); import comp.errors": "errors.py, which is no part of it",
+    "import sys; sys.path.insert(0, HOUSE); import comp.errors": "which is no part of it",
     "open(os.environ['COMP_INPUT'] + '/x', 'w')": "where nothing can be written",
     "raise ValueError('no such\\nluck')": "luck",
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)": "ended by signal 9",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from comp.data.scan import Dataset, scan
+from comp.errors import UserError
 from comp.experiment.provenance import inputs_of
 from comp.runs import FoldDir, git_state
 from comp.tables import file_sha256
@@ -23,10 +24,13 @@ def broken(note: Note) -> list[str]:
 
 def _classes(note: Note) -> Iterator[str]:
     root, then = note["competition"]["root"], list(note["classes"])
-    if not (Path(root) / "train").is_dir():
-        yield f"the dataset {root} is not there"
-    elif (now := list(scan(root).classes)) != then:
-        yield f"the classes of {root}, or their order: {', '.join(then)} then, {', '.join(now)} now"
+    try:
+        now = list(scan(root).classes)
+    except UserError as problem:  # it is gone, say, or its folders are not those of its class_map.json
+        yield str(problem)
+    else:
+        if now != then:
+            yield f"the classes of {root}, or their order: {', '.join(then)} then, {', '.join(now)} now"
 
 
 def _weights(member: dict[str, Any]) -> Iterator[str]:

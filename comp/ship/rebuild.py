@@ -35,18 +35,15 @@ class Rebuilt:
 def rebuild(said: str, device: str = "auto") -> Rebuilt:
     """By id or path. The file is written only where it is gone and the bytes are those recorded."""
     path, note = find_note(said)
+    _check(path, note)
+    if reasons := broken(note):
+        return Rebuilt(path, note, False, tuple(reasons), ())
+    dataset = scan(note["competition"]["root"])
+    reasons = changed(note, dataset)
     try:
-        if reasons := broken(note):
-            return Rebuilt(path, note, False, tuple(reasons), ())
-        dataset = scan(note["competition"]["root"])
-        reasons = changed(note, dataset)
-        try:
-            content = content_of(note, dataset, device)
-        except UserError as problem:  # an image that is gone, say
-            return Rebuilt(path, note, False, (*reasons, str(problem)), ())
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise UserError(f"{note_path(path)} does not say how it was made ({problem}); make the submission again with "
-                        f"infer.py") from None
+        content = content_of(note, dataset, device)
+    except UserError as problem:  # an image that is gone, say
+        return Rebuilt(path, note, False, (*reasons, str(problem)), ())
     if hashlib.sha256(content).hexdigest() != note["sha256"]:
         return Rebuilt(path, note, False, tuple(reasons), tuple(perhaps(note)))
     if not path.is_file():
@@ -67,6 +64,20 @@ def find_note(said: str) -> tuple[Path, Note]:
     notes = [path for path in SUBMISSIONS.rglob("*.json") if not path.with_suffix(".about.json").is_file()]
     known = [submission_id(path).removesuffix(".about") for path in notes]
     raise UserError(f"there is no note of a submission {said}{nearest(said, known)}")
+
+
+def _check(path: Path, note: Note) -> None:
+    """That a note has all that is read of it, before anything is."""
+    try:
+        Blend.from_note(note["blend"])
+        for member in note["members"]:
+            _ = folds_of(member), member["run"], member["path"], member["runtime"]
+        for key in ("sha256", "classes", "versions"):
+            _ = note[key]
+        _ = note["competition"]["root"], note["git"]["commit"], note["git"]["dirty"], note["images"]["test_sha256"]
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise UserError(f"{note_path(path)} does not say how it was made ({problem}); make the submission again with "
+                        f"infer.py") from None
 
 
 def content_of(note: Note, dataset: Dataset, device: str) -> bytes:

@@ -29,7 +29,7 @@ say = json.loads(sys.argv[1])
 caught = []
 
 def refuse(event, words):
-    if event == "socket.__new__" and words[1] in (socket.AF_INET, socket.AF_INET6):
+    if event == "socket.__new__" and words[1] in (-1, socket.AF_INET, socket.AF_INET6):  # -1: the default, AF_INET
         caught.append("it opens a socket")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
         caught.append(f"it asks for the address of {words[0]}")
