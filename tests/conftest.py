@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -72,3 +73,26 @@ def run(capfd, monkeypatch):
         status = run_guarded(module.main)
         return status, *capfd.readouterr()
     return call
+
+
+@pytest.fixture
+def service(tmp_path, monkeypatch):
+    """A small Kaggle, and the real client led to it: no test may reach further."""
+    from comp.submit import kaggle
+    from tests.kaggle_service import Service
+    for name in [name for name in os.environ if name.lower().startswith(("kaggle_", "no_proxy", "all_proxy"))]:
+        monkeypatch.delenv(name)
+    service = Service()
+    for name, value in service.environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", f"a test reached for {address}"
+        return connect(self, address)
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    kaggle._client.cache_clear()
+    yield service
+    kaggle._client.cache_clear()
+    service.close()
+    assert not service.strayed

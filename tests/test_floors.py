@@ -37,7 +37,8 @@ ARROWS = {
 }
 # libraries that one place hides from the rest
 ONLY_IN = {"wandb": "comp/track.py", "albumentations": "comp/data/augment.py", "optuna": "comp/study/",
-           "onnx": "comp/engine/export.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/"}
+           "onnx": "comp/engine/export.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/",
+           "kaggle": "comp/submit/kaggle.py", "kagglesdk": "comp/submit/kaggle.py"}
 HEAVY = {"torch", "pandas", "sklearn", "pydantic", "numpy"}
 
 

@@ -70,11 +70,11 @@ def compare(a: Scored, b: Scored) -> Comparison:
     sign = 1 if METRICS[a.metric].higher_is_better else -1
     spread = sign * (a.resampled - b.resampled)
     low, high = np.percentile(spread, [2.5, 97.5])
-    p = _mcnemar(a.right, b.right) if a.metric == "accuracy" else _two_sided(spread)
+    p = mcnemar(a.right, b.right) if a.metric == "accuracy" else _two_sided(spread)
     return Comparison(sign * (a.score - b.score), (float(low), float(high)), p)
 
 
-def _mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Of the images that only one of the two has right, each is the toss of a fair coin if they are equally good."""
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))  # the two tails are alike

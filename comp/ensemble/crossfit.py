@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 
 from comp.ensemble import blend as blends
 from comp.ensemble.blend import Blend, Part
@@ -66,11 +66,11 @@ def views_of(member: Member, views: Sequence[str]) -> np.ndarray:
 
 
 def part_by_fold(pool: Pool, learning: Learning) -> list[Parted]:
-    """Each fold is held out once; of one fold alone, a fifth of its images, stratified."""
+    """Each fold is held out once; of one fold alone, each fifth of its images."""
     if len(np.unique(pool.folds)) > 1:
         held = [pool.folds == fold for fold in np.unique(pool.folds)]
     else:
-        split = StratifiedKFold(5, shuffle=True, random_state=0).split(pool.truth, pool.truth)
+        split = KFold(min(5, len(pool.truth)), shuffle=True, random_state=0).split(pool.truth)
         held = [np.isin(np.arange(len(pool.truth)), rows) for _, rows in split]
     return [Parted(hear(pool, np.flatnonzero(~mask), learning), np.flatnonzero(mask)) for mask in held]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse, of the penalty; chosen by log loss on folds of what is learnt from
 
@@ -28,7 +28,7 @@ def stack(said: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> Stack:
     if len(seen) == 1:
         return _complete(np.zeros((1, features.shape[1])), np.zeros(1), seen, classes)
     splits = LeaveOneGroupOut().split(features, truth, folds) if len(np.unique(folds)) > 1 \
-        else StratifiedKFold(3, shuffle=True, random_state=0).split(features, truth)
+        else KFold(3, shuffle=True, random_state=0).split(features)
     search = GridSearchCV(LogisticRegression(max_iter=500), {"C": STRENGTHS}, scoring=_likelihood, cv=list(splits))
     model = search.fit(features, truth).best_estimator_
     weights, intercepts = model.coef_, model.intercept_

@@ -23,6 +23,7 @@ from comp.ensemble.crossfit import Parted, cross_fitted
 from comp.ensemble.report import candidates_text, members_text, pairs, pairs_text
 from comp.experiment.assess import Assessment
 from comp.metrics import METRICS
+from comp.runs import BLENDS
 from comp.tables import write_csv, write_json
 
 
@@ -42,7 +43,7 @@ def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
     write_csv(folder / "oof.csv", found.oof())
     write_csv(folder / "pairs.csv", pairs(found.pool.metric, found.pool.truth, found.honest))
     write_json(folder / "blend.json", {
-        "name": folder.name, "method": found.method, "members": note["members"],
+        "name": folder.relative_to(BLENDS).as_posix(), "method": found.method, "members": note["members"],
         "dataset": note["competition"]["name"], "folds_sha256": note["folds"]["sha256"],
         "metric": found.pool.metric, "higher_is_better": METRICS[found.pool.metric].higher_is_better,
         "oof": note["oof"], "parts": note["blend"]["parts"], "complete": note["complete"]})
@@ -54,7 +55,7 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     temperature = {part.name: part.temperature for part in found.blend.parts}
     sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name, 1.0))
                 for name, made in found.honest.items()]
-    figures.reliability_page(folder / "reliability.png", "how sure, and how often right, out of fold",
+    figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
                              found.pool.truth, sureness)
     print(f"temperatures are learnt on single models' out-of-fold predictions; how sure the mean over folds is on the "
           f"test images is not measured: see {folder / 'reliability.png'}")
@@ -65,7 +66,7 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     write_csv(folder / "members.csv", members)
     names = [part.name for part in found.everyone.parts]
     correlation = pd.DataFrame(explaining.error_correlation(found.pool.truth, found.everyone.said), names, names)
-    figures.blend(folder / "blend.png", f"{found.result}: {folder.name}", found.pool.metric, members, correlation)
+    figures.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric, members, correlation)
     print(f"\n{members_text(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
 
 

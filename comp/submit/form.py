@@ -34,7 +34,8 @@ def findings(submission: Sample, sample: Sample, form: Form) -> Iterator[Finding
         yield Finding("broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])}")
         return
     if submission.columns != sample.columns:
-        yield Finding("broken", f"its columns are {','.join(submission.columns)}, and must be {','.join(sample.columns)}")
+        yield Finding("broken", f"its columns are {','.join(submission.columns)}, "
+                                f"and must be {','.join(sample.columns)}")
     if (submission.newline, submission.bom) != (sample.newline, sample.bom):
         yield Finding("warning", "its newlines or its byte order mark are not the sample's")
     yield from _ids(submission.ids, sample.ids)

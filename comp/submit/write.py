@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from comp.errors import UserError, nearest
+from comp.schema import Config
 from comp.submit import ledger
-from comp.submit.competition import Competition, of_note
+from comp.submit.competition import Competition, choose, of_note
 from comp.submit.sample import Sample, read_sample
 from comp.tables import read_json, write_atomic, write_json
 
@@ -66,12 +67,22 @@ def submission_id(path: Path) -> str:
 
 def find_submission(said: str) -> Path:
     """A submission by its path, or by its id."""
-    choices = [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
-    for path in choices:
+    for path in _places(said):
         if path.is_file():
             return path
     known = [submission_id(path) for path in SUBMISSIONS.rglob("*.csv") if path != SUBMISSIONS / "ledger.csv"]
     raise UserError(f"there is no submission {said}{nearest(said, known)}")
+
+
+def competition_of(said: str, config: Config | None) -> Competition:
+    """What a submission, given by path or id, is for: the config that was asked for, else its note, else the default
+    config. Its file may be gone."""
+    path = next((path for path in _places(said) if path.is_file()), _places(said)[0])
+    return choose(config, read_note(path) if note_path(path).is_file() else None)
+
+
+def _places(said: str) -> list[Path]:
+    return [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
 
 
 def _written(name: str, path: Path, sha256: str, competition: Competition, note: dict[str, Any]) -> ledger.Event:

@@ -1,0 +1,37 @@
+"""A score that a person read off the leaderboard becomes events of the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comp.errors import UserError
+from comp.metrics import METRICS
+from comp.submit.ledger import Entry, Event, now
+from comp.tables import file_sha256
+
+
+def events_of(entry: Entry, *, public: float | None = None, private: float | None = None, rank: int | None = None,
+              message: str = "") -> list[Event]:
+    """`sent`, unless that is known: what has a score was sent. Then `scored`, where there is a score."""
+    _refuse_slips(entry, public, private, rank)
+    sha256 = entry.sent_sha256 or _bytes_now(entry)
+    events = [] if entry.sent else [Event(entry.id, now(), "sent", entry.competition, entry.file, sha256, message)]
+    if (public, private, rank) != (None, None, None):
+        events.append(Event(entry.id, now(), "scored", entry.competition, entry.file, sha256, message,
+                            public=public, private=private, rank=rank))
+    return events
+
+
+def _refuse_slips(entry: Entry, public: float | None, private: float | None, rank: int | None) -> None:
+    """98.4 for 0.984 would win every comparison from then on."""
+    shares = entry.metric in METRICS and METRICS[entry.metric].of is not None
+    for name, value in (("public", public), ("private", private)):
+        if value is not None and shares and not 0 <= value <= 1:
+            raise UserError(f"--{name} {value:g}: {entry.metric} is between 0 and 1")
+    if rank is not None and rank < 1:
+        raise UserError(f"--rank {rank}: ranks begin with 1")
+
+
+def _bytes_now(entry: Entry) -> str:
+    path = Path(entry.file)
+    return file_sha256(path) if entry.file and path.is_file() else entry.written_sha256

@@ -1,0 +1,107 @@
+"""The ledger as people want it: a table, what CV says about LB, what to pick, and whether FINAL holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from pathlib import Path
+
+from comp.data.scan import scan
+from comp.errors import UserError
+from comp.schema import Config
+from comp.submit import ledger
+from comp.submit.competition import Competition, of_config
+from comp.submit.final import doubts, named_id
+from comp.submit.ledger import Entry, moment
+from comp.submit.noise import interval
+from comp.submit.picks import Images, Pick, correlation, propose
+from comp.submit.sample import find_sample
+from comp.submit.write import note_path, read_note
+
+
+@dataclass(frozen=True)
+class Status:
+    competition: Competition
+    metric: str
+    entries: list[Entry]               # newest first; a CV by another metric is left out
+    images: Images
+    picks: list[Pick]
+    final: str | None                  # the id that FINAL names
+    doubt: str | None                  # why it may not hold
+
+    def render(self) -> str:
+        if not self.entries:
+            return f"{self.competition.ledger} has no submission for {self.competition.name} yet"
+        lines = [*table(self.entries, self.final), "", correlation(self.entries), _lb_noise(self)]
+        lines += [f"pick {place}: {pick.entry.id}, {pick.reason}" for place, pick in enumerate(self.picks, 1)]
+        if len(self.picks) < 2:
+            lines.append("a pick by CV and LB together needs submissions that have both")
+        return "\n".join([*lines, f"warning: {self.doubt}" if self.doubt else f"FINAL is {self.final}"])
+
+
+def status(config: Config) -> Status:
+    competition, metric = of_config(config), config.train.metric
+    known = ledger.latest(ledger.read(Path(competition.ledger)))
+    mine = [_comparable(entry, metric) for entry in known.values() if entry.competition in ("", competition.name)]
+    mine.sort(key=lambda entry: max(moment(time) for time in (entry.written, entry.sent, entry.scored) if time))
+    mine.reverse()
+    images = count_images(competition, mine)
+    return Status(competition, metric, mine, images, propose(mine, metric, images),
+                  named_id(competition.final), doubts(competition.final, known))
+
+
+def count_images(competition: Competition, entries: Iterable[Entry]) -> Images:
+    """Of the leaderboard by the sample and the public share; of each CV by its note, else all training images."""
+    try:
+        dataset = scan(competition.root)
+        rows, train = len(find_sample(dataset).rows), len(dataset.train)
+    except UserError:
+        return Images()
+    cv = {entry.id: (_noted(entry).get("oof") or {}).get("images", train) for entry in entries}
+    return Images(round(rows * competition.public_share) or None, cv)
+
+
+def table(entries: Sequence[Entry], final: str | None) -> list[str]:
+    """Aligned, a line per submission; `*` is the one that counts. Times are UTC, as a day's quota is."""
+    rows = [["#", "id", "written, UTC", "sent, UTC", "CV", "", "public", "private", "rank", "message"]]
+    for place, entry in enumerate(entries, 1):
+        low = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
+        rows.append([f"{place}{'*' if entry.id == final else ''}", entry.id, _day(entry.written), _day(entry.sent),
+                     _score(entry.cv), low, _score(entry.public), _score(entry.private),
+                     "-" if entry.rank is None else f"{entry.rank:g}", entry.message[:60]])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _lb_noise(state: Status) -> str:
+    scored = [entry.public for entry in state.entries if entry.public is not None]
+    if state.metric != "accuracy":
+        return f"no noise of LB is known: {state.metric} cannot be had from the score and the number of images alone"
+    if not state.images.public:
+        return f"no noise of LB is known: {state.competition.root} is not here, so its test images cannot be counted"
+    if not scored:
+        return f"LB is of {state.images.public:,} images"
+    low, high = interval(max(scored), state.images.public)
+    return f"LB is of {state.images.public:,} images: 95 % of its best, {max(scored):.4f}, are [{low:.4f}, {high:.4f}]"
+
+
+def _comparable(entry: Entry, metric: str) -> Entry:
+    return entry if entry.metric in ("", metric) else replace(entry, cv=None, cv_low=None, cv_high=None)
+
+
+def _noted(entry: Entry) -> dict:
+    path = Path(entry.file)
+    try:
+        note = read_note(path) if entry.file and note_path(path).is_file() else {}
+    except UserError:  # a broken note is told by `submit check`
+        note = {}
+    return note if note.get("sha256") in (entry.sent_sha256, entry.written_sha256) else {}
+
+
+def _day(time: str | None) -> str:
+    return "-" if time is None else f"{moment(time).astimezone(UTC):%m-%d %H:%M}"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

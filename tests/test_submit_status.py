@@ -1,0 +1,259 @@
+"""Scores entered by hand, what CV says about LB, two picks that say when they are luck, and the file that counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from comp.submit.ledger import Entry, Event, append, latest, read
+from comp.submit.noise import interval
+from comp.submit.picks import Images, correlation, propose
+from comp.tables import file_sha256, write_json
+
+LEDGER = Path("submissions/ledger.csv")
+CONFIG = ["-c", "cells.yaml"]
+
+
+def entry(id: str, cv: float | None = None, public: float | None = None, half: float = 0.01, **known) -> Entry:
+    spread = {} if cv is None else {"cv_low": cv - half, "cv_high": cv + half}
+    return Entry(id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"}
+                 | spread | known)
+
+
+def picks(entries, metric: str = "accuracy", public: int | None = 1000, train: int | None = 3000):
+    counted = {one.id: train for one in entries} if train else {}
+    return [(pick.entry.id, pick.reason) for pick in propose(entries, metric, Images(public, counted))]
+
+
+# ---- the two picks ----
+
+def test_one_pick_trusts_cv_and_the_other_cv_and_lb_by_their_images():
+    entries = [entry("cv", 0.95, 0.90), entry("lb", 0.90, 0.99), entry("both", 0.945, 0.94)]
+    (first, why), (second, also) = picks(entries)  # 0.9375, 0.9225, 0.94375
+    assert (first, second) == ("cv", "both")
+    assert why.startswith("best CV: 0.9500 [0.9400, 0.9600]; 1 other is inside the noise")
+    assert also.startswith("best CV and LB together: 0.9437 [") and "on 3,000 images and LB 0.9400 on 1,000" in also
+    assert "2 others" not in also and "1 other is inside the noise" in also
+    assert picks(entries, public=100_000)[1][0] == "lb"  # a leaderboard of so many images outweighs CV
+
+
+def test_never_the_same_file_twice():
+    entries = [entry("a", 0.95, 0.95), entry("b", 0.94, 0.94), entry("c", 0.93, 0.93)]
+    assert [id for id, _ in picks(entries)] == ["a", "b"] and picks(entries)[1][1].startswith("next best CV and LB")
+    copy = entry("copy", 0.95, 0.95, sent_sha256="content of a")
+    assert [id for id, _ in picks([*entries, copy])] == ["a", "b"]
+    assert [id for id, _ in picks(entries[:1])] == ["a"]
+
+
+def test_far_ahead_is_not_called_luck():
+    assert "noise" not in "".join(why for _, why in picks([entry("a", 0.95, 0.95), entry("b", 0.90, 0.90)]))
+
+
+def test_a_best_cv_that_was_not_sent_says_so():
+    (id, why), (other, _) = picks([entry("new", 0.99, sent=None), entry("old", 0.9, 0.9)])
+    assert (id, other) == ("new", "old") and why.endswith("not sent yet")
+
+
+def test_other_metrics_are_joined_by_ranks_and_lower_may_be_better():
+    entries = [entry("a", 0.10, 0.40), entry("b", 0.20, 0.10), entry("c", 0.30, 0.30)]  # ranks 1+3, 2+1, 3+2
+    (first, _), (second, why) = picks(entries, "log_loss")
+    assert (first, second) == ("a", "b") and "mean rank 1.5 of 3" in why and "noise unknown" in why
+    assert [id for id, _ in picks(entries, "macro_f1")] == ["c", "b"]
+    assert "mean rank" in picks(entries, train=None)[1][1]  # nor can accuracies be weighed without their images
+
+
+def test_without_scores_there_is_nothing_to_pick():
+    assert picks([entry("a"), entry("b")]) == [] and picks([]) == []
+
+
+def test_the_order_of_entries_changes_no_pick():
+    rng = np.random.default_rng(0)
+    entries = [entry(f"{n}", *rng.uniform(0.8, 0.9, 2)) for n in range(20)]
+    assert picks(entries) == picks(entries[::-1]) and picks(entries, "log_loss") == picks(entries[::-1], "log_loss")
+
+
+# ---- noise ----
+
+def test_the_interval_holds_the_truth_about_95_times_in_100():
+    rng = np.random.default_rng(0)
+    for truth, images in ((0.9, 200), (0.98, 1000), (0.5, 50)):
+        scores = rng.binomial(images, truth, 2000) / images
+        held = np.mean([low <= truth <= high for low, high in map(lambda score: interval(score, images), scores)])
+        assert 0.93 < held < 0.98, (truth, images, held)
+
+
+def test_a_perfect_score_is_not_certain():
+    low, high = interval(1.0, 100)
+    assert high == 1.0 and 0.95 < low < 0.97
+
+
+@pytest.mark.parametrize(("scores", "said"), [
+    ([], "0 submissions have both"), ([(1, 1)], "1 submission has both"),
+    ([(1, 1), (2, 2), (3, 3)], "1.00 of 3 submissions, says nothing yet"),
+    ([(n, n) for n in range(6)], "1.00 of 6 submissions, p 0.0028"),
+    ([(n, -n) for n in range(6)], "-1.00 of 6 submissions, p 0.0028"),
+    ([(1, 2), (2, 1), (3, 5), (4, 3), (5, 4)], "of 5 submissions, p 0.48, which may be chance"),
+    ([(n, 1) for n in range(6)], "all have the same score"),
+])
+def test_the_correlation_is_said_with_its_chance(scores, said):
+    assert said in correlation([entry(f"{n}", *map(float, pair)) for n, pair in enumerate(scores)])
+
+
+# ---- the commands ----
+
+@pytest.fixture
+def house(tmp_path, monkeypatch) -> Path:
+    """A competition of 50 test images and 80 training images, and a submission or two in its ledger."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("train/a", "train/b", "test"):
+        for number in range(50 if place == "test" else 40):
+            path = Path(f"input/cells/{place}/{place[-1]}{number}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {public_share: 0.5}\n")
+    return tmp_path
+
+
+def written(id: str, cv: float | None = None, hour: int = 1, **known) -> Path:
+    path = Path(f"submissions/{id}.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"id,label\n{id},a\n")
+    write_json(path.with_suffix(".json"), {"schema": 1, "id": id, "sha256": file_sha256(path), "competition": {
+        "name": "cells", "root": "input/cells", "ledger": str(LEDGER)}})
+    spread = {} if cv is None else {"metric": "accuracy", "cv": cv, "cv_low": cv - 0.01, "cv_high": cv + 0.01}
+    append(LEDGER, Event(id, f"2025-11-21T{hour:02}:00:00+00:00", "written", file=str(path), sha256=file_sha256(path),
+                         **{"competition": "cells"} | spread | known))
+    return path
+
+
+def events() -> list[str]:
+    return [f"{event.id} {event.event}" for event in read(LEDGER)]
+
+
+def test_a_score_by_hand_says_too_that_the_file_was_sent(house, run):
+    path = written("x", 0.9)
+    status, out, _ = run("comp", "submit", "log", str(path), "--public", "0.984", "--rank", "3", "-m", "a, b")
+    assert status == 0 and "x sent and scored: public 0.984, rank 3" in out
+    assert events() == ["x written", "x sent", "x scored"]
+    assert run("comp", "submit", "log", "x", "--private", "0.97")[0] == 0  # by its id
+    assert events()[3:] == ["x scored"]
+    known = latest(read(LEDGER))["x"]
+    assert (known.public, known.private, known.rank, known.message) == (0.984, 0.97, 3, "a, b")
+    assert known.sent_sha256 == known.written_sha256 == file_sha256(path)
+
+
+def test_sent_may_be_noted_without_a_score_and_only_once(house, run):
+    written("x")
+    assert run("comp", "submit", "log", "x", "--sent")[0] == 0
+    assert "was known as sent already" in run("comp", "submit", "log", "x", "--sent")[1]
+    assert events() == ["x written", "x sent"]
+
+
+def test_the_score_of_a_file_that_is_gone_can_be_noted(house, run):
+    path = written("x")
+    path.unlink()
+    assert run("comp", "submit", "log", str(path), "--public", "0.9", *CONFIG)[0] == 0
+    assert latest(read(LEDGER))["x"].public == 0.9
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
+    (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
+    (["x"], "nothing to note; say --public SCORE, or --sent"),
+    (["x", "--public", "98.4"], "--public 98.4: accuracy is between 0 and 1"),
+    (["x", "--private", "-1"], "--private -1: accuracy"),
+    (["x", "--public", "nan"], "--public nan: accuracy"),
+    (["x", "--public", "much"], "--public"),
+    (["x", "--public", "1", "--rank", "0"], "ranks begin with 1"),
+])
+def test_what_cannot_be_noted_is_one_line_and_notes_nothing(house, run, arguments, complaint):
+    written("x", 0.9)
+    before = LEDGER.read_bytes()
+    status, out, err = run("comp", "submit", "log", *arguments, *CONFIG)
+    assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("error: ") and complaint in err
+    assert LEDGER.read_bytes() == before
+
+
+def test_a_log_loss_may_be_above_one(house, run):
+    written("x", 1.5, metric="log_loss")
+    assert run("comp", "submit", "log", "x", "--public", "1.7")[0] == 0
+
+
+def test_status_tells_all_of_it(house, run):
+    for hour, (id, cv, public) in enumerate([("old", 0.90, 0.88), ("middle", 0.92, 0.92), ("new", 0.95, None)], 1):
+        written(id, cv, hour)
+        if public:
+            assert run("comp", "submit", "log", id, "--public", f"{public}", "-m", f"the {id} one")[0] == 0
+    written("foreign", 0.99, 4, competition="others")
+    status, out, _ = run("comp", "submit", "status", *CONFIG)
+    rows = [line.split() for line in out.splitlines()]
+    assert status == 0 and [row[1] for row in rows[1:4]] == ["middle", "old", "new"]  # what happened last first
+    assert "0.9200" in rows[1] and "[0.9100," in rows[1] and out.count("the old one") == 1 and "foreign" not in out
+    assert len({line.index("2025") if "2025" in line else line.index("11-21") for line in out.splitlines()[1:4]}) == 1
+    assert "of 2 submissions, says nothing yet" in out and "LB is of 25 images" in out  # half of 50
+    assert "pick 1: new, best CV" in out and "pick 2: middle, best CV and LB together" in out and "on 80 images" in out
+    assert "warning: submissions/FINAL is missing" in out
+    with Picture.open("runs/submissions/cells.png") as picture:
+        assert picture.width > 600 and len(set(picture.convert("RGB").get_flattened_data())) > 100
+
+
+def test_without_two_scores_there_is_no_figure(house, run):
+    assert "has no submission for cells yet" in run("comp", "submit", "status", *CONFIG)[1]
+    written("x", 0.9)
+    assert run("comp", "submit", "status", *CONFIG)[0] == 0 and not Path("runs").exists()
+
+
+def test_a_score_by_another_metric_is_not_compared(house, run):
+    written("x", 0.9)
+    written("y", 5.0, metric="log_loss")
+    assert "pick 1: x" in run("comp", "submit", "status", *CONFIG)[1]
+
+
+def test_other_metrics_and_absent_data_have_no_bar_and_it_is_said(house, run):
+    written("x", 0.9)
+    run("comp", "submit", "log", "x", "--public", "0.9")
+    assert "the best" not in (out := run("comp", "submit", "status", *CONFIG, "train.metric=log_loss")[1])
+    assert "no noise of LB is known: log_loss" in out
+    Path("input").rename("elsewhere")
+    status, out, _ = run("comp", "submit", "status", *CONFIG)
+    assert status == 0 and "no noise of LB is known: input/cells is not here" in out
+    assert Path("runs/submissions/cells.png").is_file()
+
+
+def test_final_names_what_counts_and_its_doubts_are_told(house, run):
+    path = written("x", 0.9)
+    final = Path("submissions/FINAL")
+    status, _, err = run("comp", "submit", "final", "x")
+    assert status == 0 and final.read_text() == "submissions/x.csv\n" and "which was never sent" in err
+    run("comp", "submit", "log", "x", "--sent")
+    status, _, err = run("comp", "submit", "final", str(path))
+    assert (status, err) == (0, "") and "FINAL is x" in run("comp", "submit", "status", *CONFIG)[1]
+    path.write_text("other")
+    assert "is not what was sent any more" in run("comp", "submit", "status", *CONFIG)[1]
+    path.unlink()
+    assert "x.csv is gone" in run("comp", "submit", "status", *CONFIG)[1]
+    final.write_text("submissions/typo.csv\n")
+    assert "names 'typo', which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
+
+
+def test_final_refuses_what_the_ledger_does_not_know(house, run):
+    written("x", 0.9)
+    run("comp", "submit", "final", "x")
+    status, _, err = run("comp", "submit", "final", "y", *CONFIG)
+    assert status == 2 and err == "error: y is not in submissions/ledger.csv; there is: x\n"
+    assert Path("submissions/FINAL").read_text() == "submissions/x.csv\n"
+
+
+def test_a_broken_ledger_is_one_line(house, run):
+    written("x", 0.9)
+    LEDGER.write_text(LEDGER.read_text() + "=======\n")
+    for verb in (["status"], ["log", "x", "--public", "0.9"], ["final", "x"]):
+        status, _, err = run("comp", "submit", *verb, *CONFIG)
+        assert status == 2 and "line 3 is no event" in err and err.count("\n") == 1
+
+
+def test_an_entry_may_know_nothing_but_its_name():
+    assert propose([Entry("x")], "accuracy", Images()) == []
