@@ -23,6 +23,8 @@ VERBS = {  # verb -> module, imported only when called; what it answers
     "submit log": ("comp.verbs.submit_log", "enter a score by hand"),
     "submit status": ("comp.verbs.submit_status", "all submissions, CV against LB, and what to pick"),
     "submit final": ("comp.verbs.submit_final", "name the submission that counts"),
+    "submit reproduce": ("comp.verbs.submit_reproduce", "make a past submission again, or say what changed"),
+    "bundle": ("comp.verbs.bundle", "a zip that writes the submission in notebooks without internet"),
     "reproduce": ("comp.verbs.reproduce", "the papers' tables, measured again: reported beside measured"),
     "zoo": ("comp.verbs.zoo", "what every model of the papers weighs"),
     "bench": ("comp.verbs.bench", "how fast this machine trains and predicts, and what it could do"),

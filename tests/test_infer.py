@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -11,33 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp import config, experiment
-from comp.data.duplicates import group_ids
-from comp.data.folds import make_folds, write_folds
-from comp.data.scan import scan
 from comp.engine.views import TTA
 from comp.ensemble.blend import METHODS, Blend, apply
 from comp.metrics import score
 from comp.tables import read_json, read_predictions, write_json
-from tests.conftest import HOUSE, SMALL
-
-
-@pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory) -> Path:
-    """A workplace with the runs `anna` and `bert`, of other seeds."""
-    place, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    shutil.copytree(HOUSE / "configs", place / "configs")
-    shutil.copytree(tiny, place / "input" / "tiny")
-    os.chdir(place)
-    try:
-        dataset = scan("input/tiny")
-        write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
-        for seed, name in enumerate(("anna", "bert")):
-            [settings] = config.load("configs/deep_efficientnet.yaml", [*SMALL, f"train.seed={seed}"], name=name)
-            experiment.run_experiment(settings)
-    finally:
-        os.chdir(before)
-    return place
 
 
 @pytest.fixture

@@ -70,8 +70,9 @@ def learn(method: str, parts: Sequence[Part], said: np.ndarray, truth: np.ndarra
 
 def apply(blend: Blend, spoken: Sequence[np.ndarray]) -> np.ndarray:
     """(images, classes), of arrays (fold models, views, images, classes) in the order of the blend's parts and of
-    their views."""
-    return combine(blend, np.stack([voice(array, part.temperature)
+    their views. In doubles of one layout: sums of floats came out otherwise in the ninth digit where tables had been
+    laid out by column, and a submission is to be made again to the byte."""
+    return combine(blend, np.stack([voice(np.ascontiguousarray(array, np.float64), part.temperature)
                                     for part, array in zip(blend.parts, spoken, strict=True)]))
 
 

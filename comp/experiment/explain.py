@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from comp.ensemble import blend as blends
 from comp.ensemble import explain as explaining
-from comp.ensemble import figures
 from comp.ensemble.blend import UNFITTED
 from comp.ensemble.crossfit import Parted, cross_fitted
 from comp.ensemble.report import candidates_text, members_text, pairs, pairs_text
@@ -52,8 +51,12 @@ def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
 
 def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     """`cost` is in milliseconds per image, of each member."""
+    from comp.ensemble import figures  # matplotlib: a bundle predicts without it
+    temperature = {part.name: part.temperature for part in found.blend.parts}
+    sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name, 1.0))
+                for name, made in found.honest.items()]
     figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
-                             found.pool.truth, _sureness(found))
+                             found.pool.truth, sureness)
     print(f"temperatures are learnt on single models' out-of-fold predictions; how sure the mean over folds is on the "
           f"test images is not measured: see {folder / 'reliability.png'}")
     if len(found.pool.members) == 1:
@@ -66,12 +69,6 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     figures.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric,
                        members, correlation)
     print(f"\n{members_text(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
-
-
-def _sureness(found: Assessment) -> list[figures.Sureness]:
-    temperature = {part.name: part.temperature for part in found.blend.parts}
-    return [figures.Sureness(name, found.untempered[name], made, temperature.get(name, 1.0))
-            for name, made in found.honest.items()]
 
 
 def _drawn(found: Assessment) -> np.ndarray | None:
