@@ -124,8 +124,8 @@ def _learning(asked: dict[str, Predictor], wish: Wish, test_images: int) -> Lear
         one = sum(each.cost() * len(each.folds) for each in asked.values()) * test_images / 1000
         if one > wish.budget:
             raise UserError(f"--budget {wish.budget:g}s: one view of the test images by every fold of every member "
-                            f"takes about {one:.2g} s here; allow more, or leave members out (measured in predictions/cost.json "
-                            f"of each run: delete that to measure again)")
+                            f"takes about {one:.2g} s here; allow more, or leave members out (predictions/cost.json "
+                            f"of each run has what was measured: deleted, it is measured again)")
         most = min(most, int(wish.budget / one))
         print(f"views: a budget of {wish.budget:g} s buys up to {most} for each member, at {one:.2g} s for one of all")
     return Learning(wish.temperature, most)
