@@ -155,10 +155,10 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(words, complaint, wor
 
 
 @pytest.mark.parametrize(("key", "complaint"), [
-    ("folds_sha256", "bert and anna were trained on different split"),
-    ("image_list_sha256", "bert and anna were trained on different images"),
-    ("classes", "bert and anna were trained on different classes"),
-    ("metric", "bert is scored by log_loss and anna by accuracy")])
+    ("folds_sha256", "bert was trained on another split than anna"),
+    ("image_list_sha256", "bert was trained on other images than anna"),
+    ("classes", "bert was trained on other classes than anna"),
+    ("metric", "bert was scored by another metric than anna")])
 def test_members_that_do_not_fit_are_refused(key, complaint, workplace, run):
     file = Path("runs/bert/run.json")
     about = read_json(file)
@@ -166,6 +166,13 @@ def test_members_that_do_not_fit_are_refused(key, complaint, workplace, run):
     write_json(file, {**about, key: other})
     status, _, err = run("infer.py", "anna", "bert")
     assert status == 2 and complaint in err and not Path("submissions").exists()
+
+
+def test_two_runs_of_one_name_are_refused(workplace, run):
+    shutil.copytree("runs/anna", "runs/copy")
+    status, _, err = run("infer.py", "anna", "copy")
+    assert status == 2 and "runs/anna and runs/copy both call themselves anna" in err
+    assert not Path("submissions").exists()
 
 
 def test_members_of_other_folds_are_refused(workplace, run):

@@ -57,8 +57,8 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
                 for name, made in found.honest.items()]
     figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
                              found.pool.truth, sureness)
-    print(f"temperatures are learnt on single models' out-of-fold predictions; how sure the mean over folds is on the "
-          f"test images is not measured: see {folder / 'reliability.png'}")
+    print(f"drawn in {folder / 'reliability.png'}; not measured is how sure the mean over folds is of the test images: "
+          f"out of fold one model speaks of each")
     if len(found.pool.members) == 1:
         return
     members = explaining.members(list(cost), [part.weight for part in found.blend.parts], _drawn(found),

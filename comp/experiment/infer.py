@@ -84,13 +84,16 @@ def infer(members: Sequence[Run], wish: Wish) -> Path:
 def _checked(members: Sequence[Run], wish: Wish) -> Wish:
     """Refused here is what can be known before anything is predicted."""
     first = members[0]
+    places = {run.name: run.path for run in members}
+    for run in members:
+        if places[run.name] != run.path:
+            raise UserError(f"{run.path} and {places[run.name]} both call themselves {run.name}; give one of them "
+                            f"another name in its config.yaml")
     for other in members[1:]:
-        for key, what in (("classes", "classes"), ("image_list_sha256", "images"), ("folds_sha256", "split"),
-                          ("metric", "metric")):
+        for key, what in (("classes", "trained on other classes"), ("image_list_sha256", "trained on other images"),
+                          ("folds_sha256", "trained on another split"), ("metric", "scored by another metric")):
             if other.about[key] != first.about[key]:
-                raise UserError(f"{other.name} and {first.name} were trained on different {what}; blend them apart"
-                                if key != "metric" else f"{other.name} is scored by {other.about[key]} and "
-                                f"{first.name} by {first.about[key]}; blend them apart")
+                raise UserError(f"{other.name} was {what} than {first.name}; blend them apart")
     if wish.full and (wish.method not in UNFITTED or wish.tta == "auto"):
         what = "--tta auto" if wish.tta == "auto" else f"--blend {wish.method}"
         raise UserError(f"{what} is learnt out of fold, and --fold full has nothing that is; use "
