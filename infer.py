@@ -1,12 +1,17 @@
-"""Write a leaderboard CSV: the mean over folds and views of one run, or of several.
+"""Write a leaderboard CSV: the blend of folds, views and runs, with an honest score of exactly what is written.
 
   python infer.py                              the main model's run -> submissions/deep_efficientnet.csv
   python infer.py recipes/ema --tta d4         one run, averaged over the eight views of a square
-  python infer.py 'deep_efficientnet*' --name seeds    several runs by a quoted pattern, their mean
+  python infer.py a b c --blend greedy         several runs, weighted by ensemble selection
+  python infer.py 'tune/*' --blend weights --tta auto --budget 60s --name tuned      by a quoted pattern
   python infer.py --fold full                  the model trained on everything (it has no CV)
   python infer.py --runtime onnx               computed by ONNX Runtime; exports the run first where needed
 
-Prints the CV of exactly what it writes. The form of the file is that of input/<dataset>/sample_submission.csv.
+Blends: mean and geometric average probabilities; vote counts; greedy adds the member that helps most, again and again;
+weights has the lowest log loss; stack is a logistic regression on log probabilities. Every member has a temperature.
+What is learnt (weights, temperatures, views) is learnt on out-of-fold predictions, and scored where it was not: on one
+fold by what the others taught. The table shows this cross-fitted score beside the naive one. Why the blend is what it
+is: runs/blends/NAME/. The form of the file is that of input/<dataset>/sample_submission.csv.
 
 Runtimes: torch computes as the run was trained, on a CPU by a frozen graph. onnx and openvino compute on the CPU in 32
 bits from the files of `python -m comp export`, which agree with torch or are refused. They keep their predictions in
@@ -15,15 +20,13 @@ runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip ins
 
 from __future__ import annotations
 
-from comp.cli import DEFAULT_CONFIG, Parser, run_guarded
+from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, run_guarded
 
 
 def parser() -> Parser:
     parser = Parser(prog="infer.py", description=__doc__)
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="names, paths or quoted patterns below runs/")
-    parser.add_argument("--tta", choices=("none", "flips", "d4"), help="views averaged (default: the run's infer.tta)")
+    add_blend_arguments(parser)
     parser.add_argument("--fold", choices=("full",), help="use the model trained on all images, not the folds'")
-    parser.add_argument("--name", help="name the result; otherwise the runs do")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument("--runtime", choices=("torch", "onnx", "openvino"), default="torch",
                         help="what computes (default: %(default)s)")
@@ -34,8 +37,9 @@ def main() -> None:
     args = parser().parse_args()
     from comp import config, experiment, runs  # after --help, which must not wait for torch
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
-    experiment.infer(runs.find_runs(wanted), tta=args.tta, full=args.fold == "full", name=args.name,
-                     device=args.device, runtime=args.runtime)
+    wish = experiment.Wish(args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name,
+                           args.device, args.runtime)
+    experiment.infer(runs.find_runs(wanted), wish)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,32 @@ def add_config_arguments(parser: argparse.ArgumentParser, otherwise: str | None 
                         help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30")
 
 
+def add_blend_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which runs, and how they become one: the same for every command that makes a submission."""
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="names, paths or quoted patterns below runs/")
+    parser.add_argument("--blend", choices=("mean", "geometric", "vote", "greedy", "weights", "stack"), default="mean",
+                        help="how members become one (default: %(default)s)")
+    parser.add_argument("--tta", choices=("none", "flips", "d4", "auto"),
+                        help="views averaged; auto chooses them out of fold (default: the run's infer.tta)")
+    parser.add_argument("--budget", type=seconds, metavar="TIME",
+                        help="with --tta auto: what predicting the test images may take here, such as 60s or 5m")
+    parser.add_argument("--no-temperature", dest="temperature", action="store_false",
+                        help="leave every member as sure of itself as it is")
+    parser.add_argument("--name", help="name the result; otherwise the runs do")
+
+
+def seconds(text: str) -> float:
+    """`60`, `60s`, `1.5m`, `2h`"""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        value = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; say 60s, 5m or 1h")
+    return value
+
+
 def run_guarded(main: Callable[[], int | None]) -> int:
     """Run `main`; turn what a user can mend into one line on stderr and exit status 2."""
     try:

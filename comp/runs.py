@@ -11,12 +11,18 @@
     runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
                                        pretrain.csv: the same, and the history, of a reconstruction stage before
     runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
+    runs/<name>/fold<k>/snapshots/epoch<e>.pt    the same of each of the last `train.snapshots` epochs, counted from 1;
+                                       while it trains, perhaps of some before
+    runs/<name>+soup/                  their mean, a run like any other (python -m comp soup): run.json says of which
+                                       run, fold.json of which snapshots
     runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
                                        and model.openvino.json likewise (comp/experiment/export.py)
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
-    runs/<name>/predictions/<view>/    oof.csv, test.csv, and beside each a .from.json: which weights made it.
+    runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
+                                       which weights made it. cost.json above: what a view takes on which machine.
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
+    runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
     runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
     runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
@@ -38,9 +44,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from comp import config as configs
@@ -48,9 +53,13 @@ from comp.errors import UserError, nearest
 from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
 
+if TYPE_CHECKING:
+    import torch  # else only where there are tensors: who reads what runs say of themselves need not wait for it
+
 RUNS = Path("runs")
+BLENDS = RUNS / "blends"
 SCHEMA = 1
-APART = ("debug", ".cache", ".replaced", "checks")  # below runs/, and no runs anybody looks for
+APART = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/, and no runs anybody looks for
 
 
 class Busy(UserError):
@@ -73,6 +82,10 @@ class FoldDir:
     @property
     def weights(self) -> Path:
         return self.path / "weights.pt"
+
+    def snapshot(self, epoch: int) -> Path:
+        """Of an epoch counted from 1."""
+        return self.path / "snapshots" / f"epoch{epoch}.pt"
 
     def about(self) -> dict[str, Any]:
         file = self.path / "fold.json"
@@ -143,21 +156,31 @@ def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str]
             raise UserError(f"{path} would lie inside the run {parent}; choose another name")
     path.mkdir(parents=True, exist_ok=True)
     with FileLock(path / ".lock"):
+        _refuse_soup(path, facts)
         if restart and (path / "run.json").is_file():
             _set_aside(path)
         if not (path / "run.json").is_file():
-            _write_config(path, config)
-            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": _git_state(), **facts,
+            _write_config(path, config, facts)
+            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": git_state(), **facts,
                                            "precision": precision()})
         run = read_run(path)
         refuse_changes(run, config, facts)
         if run.config != config:  # how it is logged, saved or read out may change at any time
-            _write_config(path, config)
+            _write_config(path, config, facts)
     return Run(path, config, run.about)
 
 
-def _write_config(path: Path, config: Config) -> None:
-    write_atomic(path / "config.yaml", f"# python train.py -c {path / 'config.yaml'}\n{config.to_yaml()}")
+def _refuse_soup(path: Path, facts: dict[str, Any]) -> None:
+    """A fold trained into a soup would not be what the directory says it is."""
+    source = read_json(path / "run.json").get("soup_of") if (path / "run.json").is_file() else None
+    if source and "soup_of" not in facts:
+        raise UserError(f"{path} is a soup of {source}, which is not trained but made (python -m comp soup {source}); "
+                        f"train under another name (--name NEW)")
+
+
+def _write_config(path: Path, config: Config, facts: dict[str, Any]) -> None:
+    again = f"-m comp soup {facts['soup_of']}" if "soup_of" in facts else f"train.py -c {path / 'config.yaml'}"
+    write_atomic(path / "config.yaml", f"# python {again}\n{config.to_yaml()}")
 
 
 def _set_aside(path: Path) -> None:
@@ -193,10 +216,15 @@ def read_run(path: Path) -> Run:
     return Run(path, configs.load(path / "config.yaml")[0], about)
 
 
+def known_runs() -> dict[str, Path]:
+    """Every run anybody looks for, by name."""
+    return {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
+            if path.relative_to(RUNS).parts[0] not in APART}
+
+
 def find_runs(wanted: Iterable[str]) -> list[Run]:
     """Runs by name, path or quoted pattern, each once, in the order asked."""
-    known = {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
-             if path.relative_to(RUNS).parts[0] not in APART}
+    known = known_runs()
     found: dict[Path, Path] = {}  # by where it really is: a name and a path may mean the same run
     for text in wanted:
         name = text.rstrip("/").removeprefix(f"{RUNS}/")
@@ -212,12 +240,14 @@ def find_runs(wanted: Iterable[str]) -> list[Run]:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
+    import torch
     buffer = io.BytesIO()
     torch.save({"kit": "comp", "schema": SCHEMA, **content}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
+    import torch
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -232,11 +262,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def process_facts(device: torch.device) -> dict[str, Any]:
     """Who trains: for fold.json."""
-    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "device": str(device),
+    import torch
+    return {"command": command_line(), "device": str(device),
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(),
-            "versions": {"python": platform.python_version(),
-                         **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}}
+            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(), "versions": versions()}
+
+
+def command_line() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}
 
 
 def _processor() -> str:
@@ -251,7 +289,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _git_state() -> dict[str, Any]:
+def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()

@@ -89,6 +89,7 @@ class Train(Section):
     seed: Annotated[int, Field(ge=0)] = 42              # `0,1,2` makes sibling runs
     metric: str = "accuracy"
     keep: Literal["last", "best"] = "last"
+    snapshots: Annotated[int, Field(ge=0)] = 0          # of how many last epochs weights are kept, for a soup
     patience: Count | None = None                       # stop after so many epochs without a better one
     monitor: Literal["score", "loss"] = "score"         # what makes an epoch better, for patience and keep: best
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None   # rises to it as 1-(1+n)^-2/3: .99 after 1,000 updates

@@ -39,6 +39,28 @@ def workplace(tiny: Path, tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def trained(tiny: Path, tmp_path_factory) -> Path:
+    """A workplace with the runs `anna` and `bert`, of other seeds."""
+    from comp import config, experiment
+    from comp.data.duplicates import group_ids
+    from comp.data.folds import make_folds, write_folds
+    from comp.data.scan import scan
+    place, before = tmp_path_factory.mktemp("trained"), Path.cwd()
+    shutil.copytree(HOUSE / "configs", place / "configs")
+    shutil.copytree(tiny, place / "input" / "tiny")
+    os.chdir(place)
+    try:
+        dataset = scan("input/tiny")
+        write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
+        for seed, name in enumerate(("anna", "bert")):
+            [settings] = config.load("configs/deep_efficientnet.yaml", [*SMALL, f"train.seed={seed}"], name=name)
+            experiment.run_experiment(settings)
+    finally:
+        os.chdir(before)
+    return place
+
+
 @pytest.fixture
 def run(capfd, monkeypatch):
     """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""

@@ -22,7 +22,7 @@ FLOORS = {
     "engine": 2, "runs": 2,
     "ensemble": 3, "submit": 3, "track": 3,
     "experiment": 4,
-    "bench": 5, "study": 5,
+    "bench": 5, "ship": 5, "study": 5,
     "verbs": 6, "__main__": 6, "train": 6, "infer": 6,
 }
 # between rooms of one floor: (importer, imported) -> why

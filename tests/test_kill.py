@@ -18,7 +18,8 @@ from tests.conftest import HOUSE, SMALL
 
 COMMAND = [sys.executable, str(HOUSE / "train.py"), "--fold", "0", *SMALL, "model.name=sharif_deep_efficientnet",
            "model.dropout=0.3", "model.drop_path=0.2", "augment.policy=paper", "augment.mixup=0.2", "train.ema=0.9",
-           "train.accumulate=2", "train.batch=4", "train.save_every=0"]
+           "train.accumulate=2", "train.batch=4", "train.save_every=0", "train.snapshots=3",
+           "train.patience=1000"]  # or it would know from the start which epochs are the last
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 12), pytest.param(20, 150, marks=pytest.mark.slow)])
@@ -47,4 +48,10 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, workpl
     histories = [pd.read_csv(f"runs/{name}/fold0/history.csv")[exact] for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
     assert Path("runs/whole/fold0/last.csv").read_bytes() == Path("runs/killed/fold0/last.csv").read_bytes()
+    kept = [sorted(Path(f"runs/{name}/fold0/snapshots").iterdir()) for name in ("whole", "killed")]
+    assert {file.name for file in kept[0]} == {f"epoch{epochs - back}.pt" for back in range(3)}
+    assert [file.name for file in kept[0]] == [file.name for file in kept[1]]
+    for one, other in zip(*kept, strict=True):
+        whole, killed = (torch.load(file, weights_only=True)["state_dict"] for file in (one, other))
+        assert all(torch.equal(value, killed[key]) for key, value in whole.items())
     assert not saved.exists() and "goes on from step" in Path("runs/killed/fold0/train.log").read_text()

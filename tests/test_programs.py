@@ -46,8 +46,8 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
     sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
     assert pd.read_csv(sent)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
     assert sent.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
-    views = [read_predictions(folder / "test.csv", list(oof.columns[2:]))
-             for folder in sorted(Path("runs/tiny/predictions").iterdir())]
+    views = [read_predictions(file, list(oof.columns[2:]))
+             for file in sorted(Path("runs/tiny/predictions").glob("*/test.csv"))]
     best = sum(views).to_numpy().argmax(1)
     assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(sent).to_numpy())
 

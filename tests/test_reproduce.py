@@ -140,7 +140,7 @@ def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run):
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[1]
     labels = pd.read_csv("input/tiny/test_labels.csv").set_index("image")["label"]
     classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
-    test = read_predictions(Path("runs") / table["run"] / "predictions" / "identity" / "test.csv", classes)
+    test = read_predictions(Path("runs") / table["run"] / "predictions" / "identity" / "test_fold0.csv", classes)
     assert table["scored_on"] == "test" and table["images"] == len(labels)
     assert table["accuracy"] == pytest.approx((test[classes].idxmax(axis=1) == labels[test.index]).mean())
     Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored, and the table says so

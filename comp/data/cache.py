@@ -81,7 +81,7 @@ def _build(folder: Path, images: Sequence[Image], square: Square) -> None:
             np.lib.format.write_array_header_1_0(file, {
                 "descr": "|u1", "fortran_order": False, "shape": (len(images), square.size, square.size, 3)})
             for start in range(0, len(images), 256):  # map() alone would hold every picture not yet written
-                for pixels in pool.map(lambda image: _decode(image, square), images[start:start + 256]):
+                for pixels in pool.map(lambda image: decode(image, square), images[start:start + 256]):
                     file.write(np.ascontiguousarray(pixels).data)
                     bar.update()
             file.flush()
@@ -93,7 +93,7 @@ def _build(folder: Path, images: Sequence[Image], square: Square) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _decode(image: Image, square: Square) -> np.ndarray:
+def decode(image: Image, square: Square) -> np.ndarray:
     try:
         return square(read_image(image.path))
     except BrokenImage as problem:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from comp.data.augment import Policy
 from comp.data.cache import Cache
 from comp.data.images import resize
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class numbers (N,)
+Policy = Callable[[np.ndarray, int, int], np.ndarray]  # (square, size, seed) -> pixels; see augment.py
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,16 @@ def _epoch_order(labels: tuple[int, ...], stream: tuple[int, ...], balanced: boo
     return draw.choice(len(numbers), size=len(numbers), p=weight / weight.sum())
 
 
+class Pixels(Protocol):
+    """Squares by their row: a cache, or whatever else has them."""
+
+    def __getitem__(self, row: int) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class EvaluationSet:
     """Item i is the i-th batch of images in their given order, whole squares resized and nothing else."""
-    images: Cache
+    images: Pixels
     rows: np.ndarray
     size: int
     batch: int

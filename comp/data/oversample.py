@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from comp.data.augment import Policy
 from comp.data.cache import Cache
 from comp.data.images import resize
 from comp.data.loader import Added, TrainingSet
@@ -36,6 +35,7 @@ def oversampled(source: TrainingSet, how: str) -> TrainingSet:
     if how == "smote":
         partners, shares, policy = draw_partners(source, bases, draw), draw.random(len(bases)), source.policy
     else:
+        from comp.data.augment import Policy  # albumentations: only for who trains
         partners, shares, policy = bases, np.zeros(len(bases)), Policy(how)
     return replace(source, rows=np.concatenate([source.rows, source.rows[bases]]),
                    labels=np.concatenate([source.labels, source.labels[bases]]),

@@ -61,11 +61,14 @@ def scan(root: Path | str) -> Dataset:
     if not train:
         raise UserError(f"{root / 'train'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders")
     train_ids, id_form = _identify([path for path, _ in train], root / "train")
-    test = _images_below(root / "test") if (root / "test").is_dir() else []
-    test_ids, _ = _identify(test, root / "test")
     return Dataset(root, classes, numbers,
                    tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
-                   tuple(Image(id, path) for id, path in zip(test_ids, test, strict=True)), id_form)
+                   test_images(root), id_form)
+
+
+def test_images(root: Path) -> tuple[Image, ...]:
+    paths = _images_below(root / "test") if (root / "test").is_dir() else []
+    return tuple(Image(id, path) for id, path in zip(_identify(paths, root / "test")[0], paths, strict=True))
 
 
 def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:

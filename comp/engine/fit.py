@@ -132,13 +132,8 @@ def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], pre
     """One optimiser step on the mean loss over all images of the group, in all processes."""
     total = sum(size for _, size in sizes)
     loss_sums = []
-    for (images, labels), (counted, size) in zip(group, sizes, strict=True):
-        seed = int(np.random.SeedSequence([*stream, state.step]).generate_state(1, np.uint64)[0] >> 1)
-        torch.manual_seed(seed + ranks.rank())  # dropout and stochastic depth
-        images, labels = prepare(images), labels.to(device, non_blocking=True)
-        targets = labels
-        if mix:
-            images, targets = mix(images, labels, seed)
+    for batch, (counted, size) in zip(group, sizes, strict=True):
+        images, targets = as_shown(batch, state.step, prepare, device, stream, mix)
         with autocast(device, precision):
             logits = state.model(images)
         losses = loss(logits.float(), targets).sum() * counted
@@ -157,6 +152,15 @@ def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], pre
     if state.ema:
         state.updates += 1
         state.ema.update(state.model, step=state.updates)
+
+
+def as_shown(batch: Batch, step: int, prepare: Callable[[torch.Tensor], torch.Tensor], device: torch.device,
+             stream: tuple[int, int], mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images and targets that the model is given at that step; what it draws itself is seeded."""
+    seed = int(np.random.SeedSequence([*stream, step]).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(seed + ranks.rank())  # dropout and stochastic depth
+    images, labels = prepare(batch[0]), batch[1].to(device, non_blocking=True)
+    return mix(images, labels, seed) if mix else (images, labels)
 
 
 def _finished_epoch(state: State, steps_per_epoch: int) -> Epoch:

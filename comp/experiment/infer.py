@@ -1,97 +1,190 @@
-"""From finished runs to a leaderboard file, with the score of exactly what is written."""
+"""From finished runs to a leaderboard file, with an honest score of exactly what is written."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from comp.config import check_name
-from comp.data.scan import scan
+from comp.data.scan import Dataset, scan
 from comp.engine.views import TTA
-from comp.ensemble import blend
+from comp.ensemble import blend as blends
+from comp.ensemble.blend import UNFITTED, Blend, Part
+from comp.ensemble.crossfit import Learning
+from comp.ensemble.pool import Pool, distinct, join, stacked
 from comp.errors import UserError
-from comp.experiment.predict import predict_run
-from comp.experiment.provenance import weights_of
+from comp.experiment.assess import assess
+from comp.experiment.explain import explain, keep, tell
+from comp.experiment.predict import Predictor, open_predictor
+from comp.experiment.provenance import inputs_of, weights_of
 from comp.experiment.summary import arrays
 from comp.experiment.truth import with_truth
 from comp.metrics import interval, score
-from comp.runs import Run
+from comp.runs import BLENDS, Run, command_line, git_state, versions
 from comp.submit.competition import of_config
 from comp.submit.sample import check_sample, fill, find_sample
 from comp.submit.write import write_submission
 
 
-def infer(members: Sequence[Run], *, tta: str | None = None, full: bool = False, name: str | None = None,
-          device: str = "auto", runtime: str = "torch") -> Path:
-    """Mean over members, folds and views; written in the sample's form, read back, and scored."""
+@dataclass(frozen=True)
+class Wish:
+    """What infer.py is asked for; the rest of it is which runs."""
+    method: str = "mean"
+    tta: str | None = None              # None: each run's own infer.tta; auto: chosen on the OOF
+    budget: float | None = None         # seconds that predicting the test images may take, with tta=auto
+    temperature: bool = True
+    full: bool = False
+    name: str | None = None
+    device: str = "auto"
+    runtime: str = "torch"
+
+
+def infer(members: Sequence[Run], wish: Wish) -> Path:
+    """Learn the blend on out-of-fold predictions, score it where it was not learnt, apply it to the test images, and
+    write that in the sample's form."""
+    wish = _checked(members, wish)
     first = members[0]
-    name = check_name(name or _name(members, tta, full))
-    _check_members(members)
     dataset = scan(first.config.data.root)
     sample = find_sample(dataset)
     check_sample(sample, dataset)  # before the minutes of predicting
-    chosen = [tta or member.config.infer.tta for member in members]
-    oof, test, asked = [], [], []
-    for member, views in zip(members, chosen, strict=True):
-        made = predict_run(member, TTA[views], device=device, full=full, runtime=runtime)
-        asked.append(made.folds)
-        oof += [blend.mean(made.oof, member.classes)] if made.oof else []
-        test.append(blend.mean(made.test, member.classes))
-    filled = fill(sample, blend.mean(test, first.classes), dataset)
-    facts: dict[str, Any] = {"competition": asdict(of_config(first.config)), "members": [
-        {"run": member.name, "tta": views, "runtime": runtime,
-         "weights_sha256": weights_of(member, folds)}
-        for member, views, folds in zip(members, chosen, asked, strict=True)]}
-    if oof:
-        facts["oof"] = _score(first, blend.mean(oof, first.classes), "OOF" if len(members) == 1 else "OOF of the mean")
-        if any(member.config.train.keep == "best" for member in members):
-            print("that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on")
+    asked = {run.name: open_predictor(run, device=wish.device, full=wish.full, runtime=wish.runtime)
+             for run in members}
+    if wish.full:
+        blend, found = _unlearnt(members, wish), None
+        print("trained on everything: there is no CV, and temperatures stay 1")
     else:
-        print("trained on everything: there is no CV")
-    known = with_truth(dataset, blend.mean(test, first.classes))
-    if known is not None:
-        _score(first, known, "true test")
-    path = write_submission(name, filled, facts)
-    if not full:
-        _warn_of_gaps(members, asked)
-    print(f"wrote {path}: {len(filled.rows)} rows, the mean of {', '.join(member.name for member in members)} "
-          f"(views: {', '.join(sorted(set(chosen)))}; runtime: {runtime})")
+        learning = _learning(asked, wish, len(dataset.test))
+        found = assess(_hear_out_of_fold(asked, members, wish), wish.method, learning)
+        blend = found.blend.trimmed()
+        tell(found)
+    test = _on_test(blend, asked, dataset, first)
+    note = _note(blend, asked, wish, dataset, first, found and found.facts())
+    filled = fill(sample, test, dataset)
+    path = write_submission(wish.name, filled, note)
+    _tell_truth(dataset, test, first)
+    if found:
+        _warn(members, asked)
+        keep(BLENDS / wish.name, found, {**note, "complete": not any(map(_missing, members, asked.values()))})
+    print(f"wrote {path}: {len(filled.rows)} rows, the {wish.method} of {_said(blend)} (runtime: {wish.runtime})",
+          flush=True)
+    if found:  # after the file is there: it can take longer than the blend
+        cost = {part.name: asked[part.name].cost() * len(asked[part.name].folds) * len(part.views)
+                for part in found.blend.parts}
+        explain(BLENDS / wish.name, found, cost)
     return path
 
 
-def _warn_of_gaps(members: Sequence[Run], asked: Sequence[list]) -> None:
-    for member, folds in zip(members, asked, strict=True):
-        missing = sorted(set(member.about["folds"]) - set(folds))
-        if missing:
-            print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; made without it",
-                  file=sys.stderr)
-
-
-def _check_members(members: Sequence[Run]) -> None:
+def _checked(members: Sequence[Run], wish: Wish) -> Wish:
+    """Refused here is what can be known before anything is predicted."""
     first = members[0]
     for other in members[1:]:
-        for key, what in (("classes", "classes"), ("image_list_sha256", "images"), ("folds_sha256", "split")):
+        for key, what in (("classes", "classes"), ("image_list_sha256", "images"), ("folds_sha256", "split"),
+                          ("metric", "metric")):
             if other.about[key] != first.about[key]:
-                raise UserError(f"{other.name} and {first.name} were trained on different {what}; blend them apart")
+                raise UserError(f"{other.name} and {first.name} were trained on different {what}; blend them apart"
+                                if key != "metric" else f"{other.name} is scored by {other.about[key]} and "
+                                f"{first.name} by {first.about[key]}; blend them apart")
+    if wish.full and (wish.method not in UNFITTED or wish.tta == "auto"):
+        what = "--tta auto" if wish.tta == "auto" else f"--blend {wish.method}"
+        raise UserError(f"{what} is learnt out of fold, and --fold full has nothing that is; use "
+                        f"{'--tta d4' if wish.tta == 'auto' else '--blend mean'}")
+    if wish.budget is not None and wish.tta != "auto":
+        raise UserError("--budget is for views that are chosen; give --tta auto too")
+    return replace(wish, name=check_name(wish.name or _name(members, wish)))
 
 
-def _score(run: Run, table: pd.DataFrame, what: str) -> dict[str, Any]:
-    metric = run.about["metric"]
-    truth = arrays(table, run.classes)
-    value, (low, high) = score(metric, *truth), interval(metric, *truth)
-    print(f"{what} {metric} {value:.4f} [{low:.4f}, {high:.4f}] on {len(table)} images")
-    return {"metric": metric, "score": value, "interval": [low, high], "images": len(table)}
-
-
-def _name(members: Sequence[Run], tta: str | None, full: bool) -> str:
+def _name(members: Sequence[Run], wish: Wish) -> str:
     joined = "+".join(member.name.replace("/", "-") for member in members)
     if len(joined) > 100:
-        joined = f"mean-of-{len(members)}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
-    return joined + (f"+{tta}" if tta and any(member.config.infer.tta != tta for member in members) else "") \
-        + ("+full" if full else "")
+        joined = f"{wish.method}-of-{len(members)}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+    elif wish.method != "mean":
+        joined += f"+{wish.method}"
+    return joined + (f"+{wish.tta}" if wish.tta and any(member.config.infer.tta != wish.tta for member in members)
+                     else "") + ("+full" if wish.full else "")
+
+
+def _unlearnt(members: Sequence[Run], wish: Wish) -> Blend:
+    return Blend(wish.method, tuple(Part(run.name, tuple(TTA[wish.tta or run.config.infer.tta]), 1.0, 1 / len(members))
+                                    for run in sorted(members, key=lambda run: run.name)))
+
+
+def _learning(asked: dict[str, Predictor], wish: Wish, test_images: int) -> Learning:
+    """A budget buys every member the same number of views."""
+    if wish.tta != "auto":
+        return Learning(wish.temperature)
+    most = len(TTA["d4"])
+    if wish.budget is not None:
+        one = sum(each.cost() * len(each.folds) for each in asked.values()) * test_images / 1000
+        if one > wish.budget:
+            raise UserError(f"--budget {wish.budget:g}s: one view of the test images by every fold of every member "
+                            f"takes about {one:.2g} s here; allow more, or leave members out (predictions/cost.json "
+                            f"of each run has what was measured: deleted, it is measured again)")
+        most = min(most, int(wish.budget / one))
+        print(f"views: a budget of {wish.budget:g} s buys up to {most} for each member, at {one:.2g} s for one of all")
+    return Learning(wish.temperature, most)
+
+
+def _hear_out_of_fold(asked: dict[str, Predictor], members: Sequence[Run], wish: Wish) -> Pool:
+    spoken = {}
+    for run in members:
+        views = TTA["d4" if wish.tta == "auto" else wish.tta or run.config.infer.tta]
+        spoken[run.name] = dict(zip(views, asked[run.name].out_of_fold(views), strict=True))
+    pool, copies = distinct(join(members[0].classes, members[0].about["metric"], spoken))
+    for copy, original in copies.items():
+        print(f"warning: {copy} says of every image what {original} says; it is counted once", file=sys.stderr)
+    return pool
+
+
+def _on_test(blend: Blend, asked: dict[str, Predictor], dataset: Dataset, run: Run) -> pd.DataFrame:
+    images = [image.id for image in dataset.test]
+    spoken = [np.stack([stacked(views, images, run.classes) for views in asked[part.name].test(part.views)])
+              for part in blend.parts]
+    return pd.DataFrame(blends.apply(blend, spoken), pd.Index(images, name="image"), list(run.classes))
+
+
+def _warn(members: Sequence[Run], asked: dict[str, Predictor]) -> None:
+    for member in members:
+        if missing := _missing(member, asked[member.name]):
+            print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; made without it", file=sys.stderr)
+    if any(member.config.train.keep == "best" for member in members):
+        print("that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on")
+
+
+def _missing(member: Run, asked: Predictor) -> list[int]:
+    return sorted(set(member.about["folds"]) - set(asked.folds))
+
+
+def _note(blend: Blend, asked: dict[str, Predictor], wish: Wish, dataset: Dataset, run: Run,
+          oof: dict[str, Any] | None) -> dict[str, Any]:
+    """All it takes to make the file again, and to know that it was."""
+    return {"command": command_line(), "competition": asdict(of_config(run.config)), "classes": list(run.classes),
+            "full": wish.full, "blend": blend.to_note(),
+            "members": [{"run": part.name, "path": str(asked[part.name].run.path), "runtime": wish.runtime,
+                         "weights_sha256": weights_of(asked[part.name].run, asked[part.name].folds)}
+                        for part in blend.parts],
+            "folds": {"file": run.about["folds_file"], "sha256": run.about["folds_sha256"]},
+            "images": inputs_of(dataset), "oof": oof, "git": git_state(), "versions": versions()}
+
+
+def _tell_truth(dataset: Dataset, test: pd.DataFrame, run: Run) -> None:
+    """Where the dataset tells the true labels. Nothing was chosen by them."""
+    known = with_truth(dataset, test)
+    if known is not None:
+        metric, truth = run.about["metric"], arrays(known, run.classes)
+        low, high = interval(metric, *truth)
+        print(f"true test {metric} {score(metric, *truth):.4f} [{low:.4f}, {high:.4f}] on {len(known)} images")
+
+
+def _said(blend: Blend) -> str:
+    """`a (d4) and b (2 views) at 0.25`"""
+    shown = sorted(blend.parts, key=lambda part: -(part.weight or 0))[:6]
+    words = [f"{part.name} ({len(part.views)} view{'s' * (len(part.views) > 1)})"
+             + (f" x {part.weight:.2f}" if blend.method in ("greedy", "weights") else "") for part in shown]
+    return ", ".join(words) + (f" and {len(blend.parts) - 6} more" if len(blend.parts) > 6 else "")

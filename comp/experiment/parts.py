@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 
-from comp.data.augment import Policy
 from comp.data.device_batches import DeviceBatches, pool_of
 from comp.data.loader import EvaluationSet, TrainingSet, stream_batches
 from comp.data.oversample import oversampled
@@ -46,6 +45,7 @@ class Parts:
 
 def parts_of(setup: Setup, fold: int | str, fresh: bool) -> Parts:
     """`fresh` weights may come from elsewhere; others are about to be loaded over."""
+    from comp.data.augment import Policy  # albumentations: only for who trains
     config, (rows, val_rows) = setup.config, setup.split(fold)
     source = oversampled(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
                                      Policy(config.augment.policy), setup.stream(fold), config.train.balanced,
@@ -101,6 +101,11 @@ def new_state(setup: Setup, model: torch.nn.Module) -> State:
     return State(model, optimizer, scaler, ema)
 
 
+def mix_of(setup: Setup) -> Mix:
+    augment = setup.config.augment
+    return Mix(augment.mixup, augment.cutmix, augment.mix_off_epoch, len(setup.run.classes))
+
+
 def fit_fold(setup: Setup, fold: int | str, parts: Parts, state: State) -> Iterator[Step | Epoch]:
     """Unpack the config into plain arguments of the loop."""
     config, source, device = setup.config, parts.source, setup.device
@@ -118,5 +123,4 @@ def fit_fold(setup: Setup, fold: int | str, parts: Parts, state: State) -> Itera
                             step_epochs=schedule.step_epochs, patience=schedule.patience),
         device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
         clip=config.optim.clip, clip_mode=config.optim.clip_mode,
-        mix=Mix(config.augment.mixup, config.augment.cutmix, config.augment.mix_off_epoch, len(setup.run.classes)),
-        counts=source.counts)
+        mix=mix_of(setup), counts=source.counts)

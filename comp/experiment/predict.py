@@ -1,10 +1,16 @@
-"""Predictions of a run: out of fold and on the test images, one file per view, made again only when weights change."""
+"""Predictions of a run: out of fold and on the test images, one file per view, made again only when weights change.
+
+On the test images there is a file per fold model too: a temperature is applied to each of them before they are
+averaged, and a fold trained later costs its own predictions and no others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,103 +19,167 @@ from tqdm import tqdm
 
 from comp.data.cache import load_cache, square_for
 from comp.data.folds import read_folds
-from comp.data.loader import EvaluationSet, choose_workers, stream_batches
-from comp.data.scan import Dataset, Image
+from comp.data.loader import EvaluationSet, Pixels, choose_workers, stream_batches
+from comp.data.scan import Dataset
 from comp.engine.device import choose_device, keep_freed_memory
 from comp.engine.predict import Network, probabilities
 from comp.engine.runtime import torch_network
 from comp.errors import UserError
+from comp.experiment.cost import known_cost
 from comp.experiment.export import exported_networks
-from comp.experiment.provenance import is_current, provenance, remember
+from comp.experiment.provenance import folds_still_good, is_current, of_folds, provenance, remember
 from comp.experiment.setup import dataset_of, finished_folds, load_model
 from comp.runs import Run
 from comp.tables import file_sha256, read_predictions, write_csv
 
+Fold = int | str
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """Tables indexed by image, one per view; `oof` is empty for a run trained on everything."""
-    oof: list[pd.DataFrame]
-    test: list[pd.DataFrame]
-    folds: list[int | str]         # the models asked: every finished fold, or `full`
+    """Tables indexed by image; probabilities are float32, the same bits whether read or just made."""
+    oof: list[pd.DataFrame]            # one per view; none for a run trained on everything
+    test: list[list[pd.DataFrame]]     # [fold][view]
+    folds: list[Fold]                  # the models asked: every finished fold, or `full`
 
 
 def predict_run(run: Run, views: Sequence[str], *, device: str = "auto", full: bool = False,
                 only: Sequence[int] | None = None, runtime: str = "torch") -> Predictions:
-    """Every view of the OOF and test images by the run's kept weights; test is the mean over the finished folds, or
-    over those asked for with `only`."""
+    """Every view of the OOF and test images by the run's kept weights, of every finished fold or of those asked for
+    with `only`."""
+    predictor = open_predictor(run, device=device, full=full, only=only, runtime=runtime)
+    oof = [] if full else predictor.out_of_fold(views)
+    return Predictions(oof, predictor.test(views), predictor.folds)
+
+
+def predict_test(run: Run, folds: Sequence[Fold], views: Sequence[str], *, device: str = "auto",
+                 runtime: str = "torch") -> np.ndarray:
+    """float32 of shape (folds, views, test images, classes), from the weights: no file of predictions is looked at."""
+    predictor = open_predictor(run, device=device, only=folds, runtime=runtime)
+    return predictor.predict(folds, "test", None, views, "test")
+
+
+def predict_images(networks: Sequence[Network], pixels: Pixels, rows: Sequence[int], views: Sequence[str], *,
+                   size: int, batch: int, device: torch.device, workers: int, title: str) -> np.ndarray:
+    """float32 of shape (networks, views, rows, classes). `pixels` are squares, however they come."""
+    batches = EvaluationSet(pixels, np.asarray(rows), size, batch)
+    stream = stream_batches(batches, range(len(batches)), workers)
+    watched = tqdm(stream, title, len(batches), disable=None, leave=False)
+    return probabilities(networks, watched, views=views, device=device)
+
+
+def open_predictor(run: Run, *, device: str = "auto", full: bool = False, only: Sequence[Fold] | None = None,
+                   runtime: str = "torch") -> Predictor:
+    """For who wants the parts apart: other views of the test images than of those out of fold."""
     if runtime != "torch" and device not in ("auto", "cpu"):
         raise UserError(f"--runtime {runtime} computes on the CPU; leave out --device {device}")
-    dataset = dataset_of(run)
-    folds = list(only or finished_folds(run, full))
-    predictor = _Predictor(run, dataset, folds, choose_device(device if runtime == "torch" else "cpu"), runtime)
     keep_freed_memory()
-    return Predictions([] if full else predictor.tables("oof", views), predictor.tables("test", views), folds)
+    return Predictor(run, dataset_of(run), list(only or finished_folds(run, full)), not (only or full),
+                     choose_device(device if runtime == "torch" else "cpu"), runtime)
 
 
 @dataclass(frozen=True)
-class _Predictor:
+class Predictor:
     run: Run
     dataset: Dataset
-    folds: list[int | str]
+    folds: list[Fold]
+    every: bool                        # these are all the finished folds
     device: torch.device
     runtime: str
+    opened: dict[Fold, Network] = field(default_factory=dict)
 
-    def tables(self, part: str, views: Sequence[str]) -> list[pd.DataFrame]:
-        """Read what is there and made from these weights; predict the rest, all views in one pass."""
-        made_from = provenance(self.run, self.dataset, part, self.folds, self.runtime)
-        base = self.run.path / "predictions" / ("" if self.runtime == "torch" else self.runtime) / (
-            "full" if self.folds == ["full"] else "")
-        files = {view: base / view / f"{part}.csv" for view in views}
-        missing = [view for view in views if not is_current(files[view], made_from)]
-        if missing:
-            made = self._out_of_fold(missing) if part == "oof" else self._test(missing)
-            for view, table in zip(missing, made, strict=True):
-                write_csv(files[view], table)
-                remember(files[view], made_from)
-        return [read_predictions(file, self.run.classes) for file in files.values()]
+    @property
+    def base(self) -> Path:
+        return self.run.path / "predictions" / ("" if self.runtime == "torch" else self.runtime)
 
-    def _out_of_fold(self, views: Sequence[str]) -> list[pd.DataFrame]:
-        table = read_folds(self.run.config.folds_file, self.dataset).set_index("image")
+    def out_of_fold(self, views: Sequence[str]) -> list[pd.DataFrame]:
+        """A table per view. One file has the rows of all folds; those whose weights did not change stay in it."""
+        truth = read_folds(self.run.config.folds_file, self.dataset).set_index("image")
         if file_sha256(self.run.config.folds_file) != self.run.about["folds_sha256"]:
             raise UserError(f"{self.run.path} was trained on another split than {self.run.config.folds_file} holds "
                             f"now; restore that file")
-        parts: list[list[pd.DataFrame]] = [[] for _ in views]
+        made_from = provenance(self.run, self.dataset, "oof", self.run.folds_done(), self.runtime)
+        files = {view: self.base / view / "oof.csv" for view in views}
+        tables = {view: self._folds_still_good(file, made_from) for view, file in files.items()}
         for fold in self.folds:
-            rows = np.flatnonzero(table.loc[[i.id for i in self.dataset.train], "fold"].to_numpy() == fold)
-            made = self._predict([fold], self.dataset.train, rows, views, f"fold {fold}")[0]
-            for view, values in enumerate(made):
-                part = self._table([self.dataset.train[row] for row in rows], values)
-                part.insert(1, "label", [self.dataset.train[row].label for row in rows])
-                part.insert(2, "fold", fold)
-                parts[view].append(part)
-        return [pd.concat(each) for each in parts]
+            if missing := [view for view in views if fold not in tables[view]]:
+                rows = np.flatnonzero(truth.loc[[i.id for i in self.dataset.train], "fold"].to_numpy() == fold)
+                images = [self.dataset.train[row] for row in rows]
+                about = {"image": [i.id for i in images], "label": [i.label for i in images], "fold": fold}
+                made = self.predict([fold], "train", rows, missing, f"fold {fold}")[0]
+                for view, values in zip(missing, made, strict=True):
+                    tables[view][fold] = self._table(about, values)
+                    self._save(files[view], pd.concat(tables[view][each] for each in sorted(tables[view])),
+                               of_folds(made_from, sorted(tables[view])))
+        return [pd.concat(tables[view][fold] for fold in self.folds).set_index("image") for view in views]
 
-    def _test(self, views: Sequence[str]) -> list[pd.DataFrame]:
+    def _folds_still_good(self, file: Path, made_from: dict[str, Any]) -> dict[Fold, pd.DataFrame]:
+        good = folds_still_good(file, made_from)
+        return {fold: table for fold, table in self._read(file).reset_index().groupby("fold")
+                if fold in good} if good else {}
+
+    def test(self, views: Sequence[str]) -> list[list[pd.DataFrame]]:
+        """By fold and view. Folds that lack the same views look at the images together."""
         if not self.dataset.test:
             raise UserError(f"{self.dataset.root / 'test'} holds no images to predict")
-        made = self._predict(self.folds, self.dataset.test, np.arange(len(self.dataset.test)), views, "test")
-        return [self._table(self.dataset.test, values) for values in made.mean(0, dtype=np.float64)]
+        made_from = provenance(self.run, self.dataset, "test", self.folds, self.runtime)
+        about = {"image": [image.id for image in self.dataset.test]}
+        missing = {fold: tuple(view for view in views
+                               if not is_current(self._test_file(fold, view), of_folds(made_from, [fold])))
+                   for fold in self.folds}
+        for which in dict.fromkeys(filter(None, missing.values())):
+            folds = [fold for fold in self.folds if missing[fold] == which]
+            made = self.predict(folds, "test", None, which, "test")
+            for (at, fold), (column, view) in product(enumerate(folds), enumerate(which)):
+                self._save(self._test_file(fold, view), self._table(about, made[at, column]),
+                           of_folds(made_from, [fold]))
+        tables = [[self._read(self._test_file(fold, view)) for view in views] for fold in self.folds]
+        if self.every:
+            for view, each in zip(views, zip(*tables, strict=True), strict=True):
+                file = self.base / view / "test.csv"
+                if not is_current(file, made_from):
+                    mean = np.mean([table.to_numpy(np.float64) for table in each], axis=0)
+                    self._save(file, self._table(about, mean), made_from)
+        return tables
 
-    def _predict(self, folds: Sequence, images: Sequence[Image], rows: np.ndarray, views: Sequence[str],
-                 what: str) -> np.ndarray:
-        data = self.run.config.data
+    def _test_file(self, fold: Fold, view: str) -> Path:
+        return self.base / "full" / view / "test.csv" if fold == "full" else self.base / view / f"test_fold{fold}.csv"
+
+    def predict(self, folds: Sequence[Fold], part: str, rows: Sequence[int] | None, views: Sequence[str],
+                what: str) -> np.ndarray:
+        """By those models, those rows of the train or test images, or all."""
+        data, images = self.run.config.data, getattr(self.dataset, part)
+        rows = range(len(images)) if rows is None else rows
         cache = load_cache(self.dataset.name, images, square_for(self.dataset.train, data.size, data.fit, data.crop))
-        batches = EvaluationSet(cache, rows, data.size, self.run.config.train.batch)
-        stream = stream_batches(batches, range(len(batches)), choose_workers(data.workers, self.device.type))
-        watched = tqdm(stream, f"{self.run.name} {what}", len(batches), disable=None, leave=False)
-        return probabilities([self._networks[fold] for fold in folds], watched, views=views, device=self.device)
+        return predict_images([self._network(fold) for fold in folds], cache, rows, views, size=data.size,
+                              batch=self.run.config.train.batch, device=self.device,
+                              workers=choose_workers(data.workers, self.device.type), title=f"{self.run.name} {what}")
 
-    @cached_property
-    def _networks(self) -> dict[int | str, Network]:
-        if self.runtime != "torch":
-            networks = exported_networks(self.run, self.dataset, self.folds, self.runtime)
-        else:
-            networks = [torch_network(*load_model(self.run.fold(fold).weights, self.device), self.device)
-                        for fold in self.folds]
-        return dict(zip(self.folds, networks, strict=True))
+    def cost(self) -> float:
+        """Milliseconds per image, view and fold model. Once measured it stays: a choice that depends on it must fall
+        the same way the next time."""
+        config = self.run.config
+        return known_cost(self.base / "cost.json", lambda: self._network(self.folds[0]), self.device,
+                          config.data.size, config.train.batch)
 
-    def _table(self, images: Sequence[Image], values: np.ndarray) -> pd.DataFrame:
+    def _network(self, fold: Fold) -> Network:
+        if fold not in self.opened:
+            if self.runtime == "torch":
+                model = load_model(self.run.fold(fold).weights, self.device)
+                self.opened[fold] = torch_network(*model, self.device)
+            else:
+                [self.opened[fold]] = exported_networks(self.run, self.dataset, [fold], self.runtime)
+        return self.opened[fold]
+
+    def _table(self, about: dict[str, Any], values: Any) -> pd.DataFrame:
         table = pd.DataFrame(values, columns=list(self.run.classes))
-        table.insert(0, "image", [image.id for image in images])
+        for place, (column, each) in enumerate(about.items()):
+            table.insert(place, column, each)
         return table
+
+    def _save(self, file: Path, table: pd.DataFrame, made_from: dict[str, Any]) -> None:
+        write_csv(file, table)
+        remember(file, made_from)
+
+    def _read(self, file: Path) -> pd.DataFrame:
+        return read_predictions(file, self.run.classes).astype(dict.fromkeys(self.run.classes, np.float32))

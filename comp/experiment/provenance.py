@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from comp.data.cache import cache_key, square_for
 from comp.data.scan import Dataset
 from comp.runs import Run
-from comp.tables import read_json, write_json
+from comp.submit.sample import sample_file
+from comp.tables import file_sha256, read_json, write_json
 
 
 def weights_of(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
@@ -27,6 +29,17 @@ def provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str]
             "images": cache_key(images, square), **({} if runtime == "torch" else {"runtime": runtime})}
 
 
+def inputs_of(dataset: Dataset) -> dict[str, Any]:
+    """Hashes of what a submission depends on beside its members, for its note. The test images' is of their ids and
+    bytes: a note is read on other machines, where times of files mean nothing."""
+    test = hashlib.sha256()
+    for image in sorted(dataset.test, key=lambda image: image.id):
+        test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
+    sample = sample_file(dataset.root)
+    return {"train_list_sha256": dataset.fingerprint(), "test_sha256": test.hexdigest(),
+            "sample_sha256": sample and file_sha256(sample)}
+
+
 def note_beside(predictions: Path) -> Path:
     return predictions.with_name(f"{predictions.stem}.from.json")
 
@@ -38,3 +51,17 @@ def remember(predictions: Path, made_from: dict[str, Any]) -> None:
 def is_current(predictions: Path, made_from: dict[str, Any]) -> bool:
     note = note_beside(predictions)
     return predictions.is_file() and note.is_file() and read_json(note) == made_from
+
+
+def of_folds(made_from: dict[str, Any], folds: Sequence[int | str]) -> dict[str, Any]:
+    """The same of some of its folds."""
+    return {**made_from, "weights": {str(fold): made_from["weights"][str(fold)] for fold in folds}}
+
+
+def folds_still_good(predictions: Path, made_from: dict[str, Any]) -> list[int]:
+    """Of a file that has the rows of several folds: those whose weights did not change, where nothing else did."""
+    note = note_beside(predictions)
+    was = read_json(note) if predictions.is_file() and note.is_file() else {"weights": {}}
+    if {**was, "weights": None} != {**made_from, "weights": None}:
+        return []
+    return [int(fold) for fold, sha256 in was["weights"].items() if made_from["weights"].get(fold) == sha256]

@@ -26,7 +26,7 @@ from comp.engine.optim import check_optimizer
 from comp.errors import UserError, nearest
 from comp.experiment.pretrain import check_pretraining
 from comp.metrics import METRICS
-from comp.runs import RUNS, Run, find_runs, load_checkpoint, open_run, refuse_changes
+from comp.runs import APART, RUNS, Run, find_runs, load_checkpoint, open_run, refuse_changes
 from comp.schema import Config
 from comp.tables import file_sha256, read_json
 from comp.zoo.build import build_model, normalisation
@@ -96,6 +96,11 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
     return _set_up(config, device_name, opened)
 
 
+def setup_of(run: Run, device_name: str) -> Setup:
+    """For more work on a run that is there."""
+    return _set_up(run.config, device_name, lambda *_: run)
+
+
 def open_unsaved_setup(config: Config, device_name: str) -> Setup:
     """The same, precision and all, for who only measures: its run is never written, only the cache is."""
     return _set_up(config, device_name,
@@ -135,6 +140,8 @@ def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | st
 
 
 def check_names(config: Config) -> None:
+    if config.name.partition("/")[0] in set(APART) - {"debug"}:
+        raise UserError(f"{RUNS / config.name} lies where nobody looks for runs; choose another name")
     check_policy(config.augment.policy)
     check_oversample(config.augment.oversample)
     check_optimizer(config.optim.name)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from comp.data.folds import parse_folds, read_folds
 from comp.data.loader import TrainingSet
 from comp.data.scan import scan
 from comp.engine import ranks
 from comp.engine.fit import Epoch, State
-from comp.engine.predict import predict
 from comp.errors import UserError
 from comp.experiment.jobs import train_apart
+from comp.experiment.outcome import validate, write_validation, write_weights
 from comp.experiment.parts import fit_fold, new_state, parts_of
 from comp.experiment.pretrain import pretrain
 from comp.experiment.progress import Progress
 from comp.experiment.setup import Setup, open_debug_setup, open_setup
+from comp.experiment.snapshots import drop_snapshots, keep_snapshot, may_be_last, snapshot_epochs
 from comp.experiment.summary import summarise
-from comp.runs import Bystander, FoldDir, process_facts, save_checkpoint
+from comp.runs import Bystander, FoldDir, process_facts
 from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, Paused, StopRun, wandb_observers
@@ -101,7 +101,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
 
     def score(event: Epoch) -> dict[str, Any]:
         started = time.perf_counter()
-        probabilities = _validate(setup, state.evaluated, val_rows, parts.held_out(), about) if len(val_rows) else None
+        probabilities = validate(setup, state.evaluated, val_rows, parts.held_out(), about) if len(val_rows) else None
         seconds = time.perf_counter() - started
         return ranks.told(lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds))
 
@@ -117,7 +117,9 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             else:
                 for observer in watching:
                     observer.step(event, state.images)
-            if first and time.monotonic() - progress.saved > config.train.save_every:
+            if first and isinstance(event, Epoch) and may_be_last(config, len(state.history)):
+                keep_snapshot(setup, fold, place, progress, about)
+            elif first and time.monotonic() - progress.saved > config.train.save_every:
                 progress.save(place)
             if isinstance(event, Epoch) and progress.stopped_early(config):
                 break
@@ -146,36 +148,18 @@ def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSe
     return console, *wandb_observers(setup.run, "train", f"fold{fold}"), *others
 
 
-def _validate(setup: Setup, model: torch.nn.Module, rows: np.ndarray, held_out: Iterable[torch.Tensor],
-              about: dict[str, Any]) -> np.ndarray | None:
-    """Probabilities of those images. Of several processes each predicts a share, and the first gets them all."""
-    images = [setup.dataset.train[row].id for row in rows]
-    mine = images[ranks.rank()::ranks.world()]
-    probabilities = predict([model], held_out, mean=about["mean"], std=about["std"], views=["identity"],
-                            device=setup.device, precision=setup.precision)[0, 0] if mine else ()
-    by_image: dict[str, np.ndarray] = {}
-    for share in ranks.gathered((mine, probabilities)):
-        by_image |= dict(zip(*share, strict=True))
-    return np.stack([by_image[image] for image in images]) if by_image else None
-
-
 def _finish(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, val_rows: np.ndarray,
             about: dict[str, Any]) -> None:
     """Write what the fold leaves behind; `done` last, so that a kill here repeats this and nothing more."""
     state = progress.state
-    for name, snapshot in (("best", progress.best), ("last", progress.last)):
-        if snapshot:
-            table = pd.DataFrame(snapshot.probabilities.numpy(), columns=list(setup.run.classes))
-            images = [setup.dataset.train[row] for row in val_rows]
-            table.insert(0, "image", [image.id for image in images])
-            table.insert(1, "label", [image.label for image in images])
-            table.insert(2, "fold", fold)
-            write_csv(place.path / f"{name}.csv", table)
+    for name, seen in (("best", progress.best), ("last", progress.last)):
+        if seen:
+            write_validation(place.path / f"{name}.csv", setup, fold, val_rows, seen.probabilities.numpy())
     keep_best = setup.config.train.keep == "best" and progress.best is not None
     weights = progress.best.weights if keep_best else state.evaluated.state_dict()
-    save_checkpoint(place.weights, {"recipe": about, "run": setup.run.name, "fold": fold,
-                                    "epoch": progress.best.row["epoch"] if keep_best else len(state.history),
-                                    "state_dict": {key: value.detach().cpu() for key, value in weights.items()}})
+    write_weights(place.weights, setup.run, fold, progress.best.row["epoch"] if keep_best else len(state.history),
+                  about, weights)
+    drop_snapshots(place, snapshot_epochs(setup.config, len(state.history)))
     place.end("done", epochs=len(state.history), kept="best" if keep_best else "last",
               best_epoch=progress.best.row["epoch"] if progress.best else None,
               seconds=round(sum(row["seconds"] for row in state.history), 1),

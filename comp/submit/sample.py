@@ -36,11 +36,15 @@ class Sample:
         return ".csv" if self.layout == "csv" else ".json"
 
 
+def sample_file(root: Path) -> Path | None:
+    files = (root / name for name in ("sample_submission.csv", "sample_submission.json"))
+    return next((file for file in files if file.is_file()), None)
+
+
 def find_sample(dataset: Dataset) -> Sample:
     """The dataset's sample file; without one, image,label with class names, in the order of the test folder."""
-    for name in ("sample_submission.csv", "sample_submission.json"):
-        if (dataset.root / name).is_file():
-            return read_sample(dataset.root / name)
+    if file := sample_file(dataset.root):
+        return read_sample(file)
     return Sample(("image", "label"), tuple((image.id, dataset.classes[0]) for image in dataset.test))
 
 

@@ -22,7 +22,7 @@ SCHEMA = 1
 
 def write_submission(name: str, filled: Sample, note: dict[str, Any]) -> Path:
     """`note` says how it was made, its competition first of all; who it is, is filled in here."""
-    path, content = SUBMISSIONS / f"{name}{filled.suffix}", _render(filled)
+    path, content = SUBMISSIONS / f"{name}{filled.suffix}", render(filled)
     sha256, competition = hashlib.sha256(content).hexdigest(), of_note(note)
     if path.resolve() == Path(competition.ledger).resolve():
         raise UserError(f"{path} is the ledger; choose another --name")
@@ -92,7 +92,7 @@ def _written(name: str, path: Path, sha256: str, competition: Competition, note:
                         metric=oof.get("metric", ""), cv=oof.get("score"), cv_low=low, cv_high=high)
 
 
-def _render(sample: Sample) -> bytes:
+def render(sample: Sample) -> bytes:
     if sample.layout == "csv":
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator=sample.newline).writerows([sample.columns, *sample.rows])

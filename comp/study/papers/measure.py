@@ -43,7 +43,7 @@ def measure(runs: Sequence[Run], scored_on: str, device: str) -> Measured:
     """Runs of one config that differ in their seed alone, each with fold 0 done."""
     dataset = scan(runs[0].config.data.root)
     on_test = scored_on == "test" and (dataset.root / "test_labels.csv").is_file()
-    tables = [with_truth(dataset, predict_run(run, ["identity"], device=device, only=[0]).test[0]) if on_test
+    tables = [with_truth(dataset, predict_run(run, ["identity"], device=device, only=[0]).test[0][0]) if on_test
               else _validation(run) for run in runs]
     classes = runs[0].classes
     per_seed = [{name: score(name, *arrays(table, classes)) for name in METRICS} for table in tables]

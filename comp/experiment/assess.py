@@ -1,0 +1,97 @@
+"""What a blend and each of its members is worth: learnt without a fold, scored on it, held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from comp.ensemble.blend import Blend
+from comp.ensemble.calibrate import calibration_error
+from comp.ensemble.crossfit import Learning, Parted, Voices, cross_fitted, hear, learn, naive, part_by_fold
+from comp.ensemble.pool import Pool
+from comp.ensemble.report import Candidate
+from comp.metrics import interval, score
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """All of it is out of fold. Candidates are the members, their mean, and the method asked for: arrays (images,
+    classes) by name."""
+    pool: Pool
+    method: str
+    blend: Blend                               # as learnt on every image, for the test images
+    learning: Learning
+    everyone: Voices                           # likewise
+    parted: Sequence[Parted]
+    honest: dict[str, np.ndarray]              # cross-fitted
+    flattered: dict[str, np.ndarray]           # learnt on the very images it is scored on
+    untempered: dict[str, np.ndarray]          # cross-fitted, every temperature 1
+
+    @property
+    def result(self) -> str:
+        """The candidate that is written."""
+        names = [member.name for member in self.pool.members]
+        return names[0] if len(names) == 1 and self.method == "mean" else _together(self.method, names)
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        metric, truth = self.pool.metric, self.pool.truth
+        return [Candidate(name, score(metric, truth, made), interval(metric, truth, made),
+                          score(metric, truth, self.flattered[name]), score("log_loss", truth, made),
+                          calibration_error(truth, self.untempered[name]), calibration_error(truth, made))
+                for name, made in self.honest.items()]
+
+    @property
+    def written(self) -> Candidate:
+        return next(one for one in self.candidates if one.name == self.result)
+
+    def facts(self) -> dict[str, Any]:
+        """Of what is written, for its note."""
+        folds = [score(self.pool.metric, self.pool.truth[self.pool.folds == fold],
+                       self.honest[self.result][self.pool.folds == fold]) for fold in np.unique(self.pool.folds)]
+        return {"metric": self.pool.metric, "score": self.written.score, "interval": list(self.written.interval),
+                "naive": self.written.naive, "log_loss": self.written.log_loss,
+                "calibration_error": self.written.error,
+                "per_fold": folds, "images": len(self.pool.images)}
+
+    def oof(self) -> pd.DataFrame:
+        """The cross-fitted predictions of what is written, as a table of OOF predictions."""
+        table = pd.DataFrame(self.honest[self.result], columns=list(self.pool.classes))
+        table.insert(0, "image", self.pool.images)
+        table.insert(1, "label", np.array(self.pool.classes)[self.pool.truth])
+        table.insert(2, "fold", self.pool.folds)
+        return table
+
+
+def assess(pool: Pool, method: str, learning: Learning) -> Assessment:
+    whole = np.arange(len(pool.images))
+    everyone, parted = hear(pool, whole, learning), part_by_fold(pool, learning)
+    plain = part_by_fold(pool, replace(learning, temperature=False)) if learning.temperature else parted
+    honest, flattered, untempered = {}, {}, {}
+    for name, members, how in _candidates(pool, method):
+        honest[name] = cross_fitted(how, [_of(part, members) for part in parted], pool)
+        flattered[name] = naive(how, everyone.only(members), pool)
+        untempered[name] = cross_fitted(how, [_of(part, members) for part in plain], pool)
+    return Assessment(pool, method, learn(method, everyone, pool), learning, everyone, parted, honest, flattered,
+                      untempered)
+
+
+def _candidates(pool: Pool, method: str) -> list[tuple[str, list[str], str]]:
+    """(name, members, method): each alone, the mean of several, and what was asked for."""
+    everyone = [member.name for member in pool.members]
+    together = ["mean", method] if len(everyone) > 1 else [method] if method != "mean" else []
+    return [*((name, [name], "mean") for name in everyone),
+            *((_together(how, everyone), everyone, how) for how in dict.fromkeys(together))]
+
+
+def _together(method: str, members: Sequence[str]) -> str:
+    return f"{method} of {len(members)}"
+
+
+def _of(part: Parted, members: Sequence[str]) -> Parted:
+    return Parted(part.voices.only(members), part.held)

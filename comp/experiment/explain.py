@@ -1,0 +1,98 @@
+"""Why a blend is what it is: printed, drawn, and kept in runs/blends/<name>/ for the leaderboard.
+
+    blend.json         what was learnt, from whom, and its score
+    oof.csv            its cross-fitted predictions, like a run's
+    pairs.csv          every two candidates held against each other
+    members.csv        weight, gain and cost of each member, and blend.png: the same drawn, with whom it fails
+    reliability.png    how sure each is, and how sure it may be
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from comp.ensemble import blend as blends
+from comp.ensemble import explain as explaining
+from comp.ensemble.blend import UNFITTED
+from comp.ensemble.crossfit import Parted, cross_fitted
+from comp.ensemble.report import candidates_text, members_text, pairs, pairs_text
+from comp.experiment.assess import Assessment
+from comp.metrics import METRICS
+from comp.runs import BLENDS
+from comp.tables import write_csv, write_json
+
+
+def tell(found: Assessment) -> None:
+    """The tables people decide by, and what is written in one line."""
+    metric, truth = found.pool.metric, found.pool.truth
+    if len(found.honest) > 1:
+        print(candidates_text(metric, found.candidates))
+        print(f"\nheld against each other, on the same {len(truth)} images:")
+        print(pairs_text(pairs(metric, truth, found.honest)), end="\n\n")
+    one = found.written
+    print(f"OOF {metric} {one.score:.4f} [{one.interval[0]:.4f}, {one.interval[1]:.4f}] on {len(truth)} images, "
+          f"cross-fitted (naive {one.naive:.4f}); calibration error {one.error_before:.3f} -> {one.error:.3f}")
+
+
+def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
+    write_csv(folder / "oof.csv", found.oof())
+    write_csv(folder / "pairs.csv", pairs(found.pool.metric, found.pool.truth, found.honest))
+    write_json(folder / "blend.json", {
+        "name": folder.relative_to(BLENDS).as_posix(), "method": found.method, "members": note["members"],
+        "dataset": note["competition"]["name"], "folds_sha256": note["folds"]["sha256"],
+        "metric": found.pool.metric, "higher_is_better": METRICS[found.pool.metric].higher_is_better,
+        "oof": note["oof"], "parts": note["blend"]["parts"], "complete": note["complete"]})
+
+
+def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
+    """`cost` is in milliseconds per image, of each member."""
+    from comp.ensemble import figures  # matplotlib: a bundle predicts without it
+    temperature = {part.name: part.temperature for part in found.blend.parts}
+    sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name, 1.0))
+                for name, made in found.honest.items()]
+    figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
+                             found.pool.truth, sureness)
+    print(f"temperatures are learnt on single models' out-of-fold predictions; how sure the mean over folds is on the "
+          f"test images is not measured: see {folder / 'reliability.png'}")
+    if len(found.pool.members) == 1:
+        return
+    members = explaining.members(list(cost), [part.weight for part in found.blend.parts], _drawn(found),
+                                 _gains(found), cost)
+    write_csv(folder / "members.csv", members)
+    names = [part.name for part in found.everyone.parts]
+    correlation = pd.DataFrame(explaining.error_correlation(found.pool.truth, found.everyone.said), names, names)
+    figures.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric,
+                       members, correlation)
+    print(f"\n{members_text(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
+
+
+def _drawn(found: Assessment) -> np.ndarray | None:
+    """Weights learnt from images drawn anew, where weights are learnt."""
+    if found.method in (*UNFITTED, "stack"):
+        return None
+    pool, everyone = found.pool, found.everyone
+    draws = max(10, min(100, 2000 // len(pool.members)))  # of 200 members greedily a draw takes about a second
+    with tqdm(total=draws, desc="how stable the weights are", disable=None, leave=False) as bar:
+        def learnt(rows: np.ndarray) -> np.ndarray:
+            bar.update()
+            made = blends.learn(found.method, everyone.parts, everyone.said[:, rows], pool.truth[rows],
+                                pool.folds[rows], pool.metric)
+            return np.array([part.weight for part in made.parts])
+        return explaining.stability(learnt, len(pool.images), draws)
+
+
+def _gains(found: Assessment) -> dict[str, Any]:
+    """Of every member with a weight: the blend against the one that never heard it."""
+    pool, everybody = found.pool, [part.name for part in found.everyone.parts]
+    weighty = [part.name for part in found.blend.parts if part.weight != 0]
+    without = {}
+    for name in tqdm(weighty, "what each member gains", disable=None, leave=False):
+        others = [other for other in everybody if other != name]
+        without[name] = cross_fitted(found.method, [Parted(part.voices.only(others), part.held)
+                                                    for part in found.parted], pool)
+    return explaining.left_out_gains(pool.metric, pool.truth, found.honest[found.result], without)

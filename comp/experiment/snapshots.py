@@ -1,0 +1,39 @@
+"""The weights of a fold's last epochs, while it is not yet known which epoch is the last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from comp.experiment.outcome import write_weights
+from comp.experiment.progress import Progress
+from comp.experiment.setup import Setup
+from comp.runs import FoldDir
+from comp.schema import Config
+
+
+def snapshot_epochs(config: Config, last: int) -> range:
+    """The epochs that are kept of a training of so many, counted from 1."""
+    return range(max(1, last - config.train.snapshots + 1), last + 1)
+
+
+def may_be_last(config: Config, epoch: int) -> bool:
+    """Whether that epoch may turn out to be one of those: with early stopping, any may."""
+    return config.train.snapshots > 0 and (config.train.patience is not None
+                                           or epoch in snapshot_epochs(config, config.train.epochs))
+
+
+def keep_snapshot(setup: Setup, fold: int | str, place: FoldDir, progress: Progress, about: dict[str, Any]) -> None:
+    """The progress is saved before an older snapshot goes, so a killed training never goes back behind one it needs."""
+    state = progress.state
+    epoch = len(state.history)
+    write_weights(place.snapshot(epoch), setup.run, fold, epoch, about, state.evaluated.state_dict())
+    progress.save(place)
+    drop_snapshots(place, snapshot_epochs(setup.config, epoch))
+
+
+def drop_snapshots(place: FoldDir, all_but: Collection[int]) -> None:
+    wanted = {place.snapshot(epoch) for epoch in all_but}
+    for file in place.snapshot(0).parent.glob("epoch*.pt"):
+        if file not in wanted:
+            file.unlink()

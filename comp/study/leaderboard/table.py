@@ -1,0 +1,74 @@
+"""The table, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from comp.study.leaderboard.entries import Entry
+from comp.study.leaderboard.standings import Group
+
+HEADS = ("OOF", "95 %", "best-last", "weights", "trained", "against the best", "folds", "name")
+
+
+def render(groups: list[Group]) -> str:
+    return "\n\n".join(_render(group) for group in groups)
+
+
+def _render(group: Group) -> str:
+    better = "higher" if group.higher_is_better else "lower"
+    rows = [HEADS, *(_row(group, entry) for entry in group.entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS) - 1)]
+    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]])
+             for row in rows]
+    return "\n".join([f"{group.dataset}, {group.metric} ({better} is better), split {group.folds_sha256[:8]}", *lines])
+
+
+def _row(group: Group, entry: Entry) -> tuple[str, ...]:
+    remarks = [remark for remark in ("optimistic" if entry.optimistic else "", entry.remark) if remark]
+    interval = "" if entry.interval is None else "[{:.3f}, {:.3f}]".format(*entry.interval)
+    return ("-" if entry.score is None else f"{entry.score:.4f}", interval, _optimism(entry),
+            "" if entry.parameters is None else _count(entry.parameters),
+            "" if entry.seconds is None else _time(entry.seconds), _against(group, entry),
+            " ".join(f"{score:.3f}" for score in entry.per_fold),
+            entry.name + (f"  ({'; '.join(remarks)})" if remarks else ""))
+
+
+def _optimism(entry: Entry) -> str:
+    if entry.optimism is None:
+        return ""
+    return f"{entry.optimism:+.4f}" + (" naive" if entry.name.startswith("blends/") else "")
+
+
+def _against(group: Group, entry: Entry) -> str:
+    if entry is group.best:
+        return "the best"
+    found = group.against.get(entry.name)
+    if not found:
+        return ""
+    verdict = "inside the noise" if found.inside_noise else "better" if found.difference > 0 else "worse"
+    p = "p < 0.001" if found.p < 0.001 else f"p {found.p:.3f}"
+    return f"{found.difference:+.4f}  {p}  {verdict}"
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 \
+        else f"{seconds / 3600:.1f} h"
+
+
+def as_data(groups: list[Group], warnings: list[str]) -> dict[str, Any]:
+    return {"groups": [{"dataset": group.dataset, "folds_sha256": group.folds_sha256, "metric": group.metric,
+                        "higher_is_better": group.higher_is_better, "best": group.best and group.best.name,
+                        "entries": [_data(group, entry) for entry in group.entries]} for group in groups],
+            "warnings": warnings}
+
+
+def _data(group: Group, entry: Entry) -> dict[str, Any]:
+    shared = ("folds_sha256", "metric", "higher_is_better", "oof", "path")
+    against = group.against.get(entry.name)
+    return {**{key: value for key, value in asdict(entry).items() if key not in shared}, "path": str(entry.path),
+            "against_best": against and asdict(against)}

@@ -1,0 +1,252 @@
+"""A soup is the mean of a fold's last epochs: by hand, after a kill, and of no image that it is scored on."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from comp.engine.fused import fuse, kernels
+from comp.engine.soup import average, refresh
+from comp.experiment import outcome, progress
+from comp.experiment.parts import parts_of
+from comp.experiment.setup import load_model, setup_of
+from comp.runs import find_runs, load_checkpoint
+from comp.tables import read_json, read_predictions
+from tests.conftest import SMALL
+from tests.test_pretrain import interrupt
+
+CPU = torch.device("cpu")
+FIVE = [*SMALL, "train.epochs=5"]
+WITHOUT_NORM = ["data.size=32", "model.name=test_vit", "model.dropout=null", "model.drop_path=null"]
+
+
+def weights(path: str | Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def snapshots(name: str) -> dict[str, dict[str, torch.Tensor]]:
+    return {file.stem: weights(file) for file in sorted(Path(f"runs/{name}/fold0/snapshots").iterdir())}
+
+
+@pytest.fixture
+def train(workplace, run):
+    """`train(name, ...)` trains fold 0 under that name; its output, or its error."""
+    assert run("comp", "folds", *SMALL)[0] == 0
+
+    def call(name: str, *more: str, fold: str = "0", fails: bool = False) -> str:
+        status, out, err = run("train.py", "--fold", fold, "--name", name, *FIVE, *more)
+        assert status == (2 if fails else 0), err
+        return err if fails else out
+    return call
+
+
+# ---- the mean ----
+
+def small_model(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    model(torch.randn(5, 3, 6, 6))
+    return model
+
+
+def test_the_mean_of_two_is_half_of_each_and_of_equal_ones_the_same():
+    one, other = (small_model(seed).state_dict() for seed in (0, 1))
+    mean = average(small_model(2), [one, other])
+    for name, value in mean.named_parameters():
+        assert torch.allclose(value, (one[name] + other[name]) / 2, atol=1e-7)
+    other["1.num_batches_tracked"] += 6
+    assert average(small_model(2), [one, other]).state_dict()["1.num_batches_tracked"] == 7
+    assert same(average(small_model(2), [one] * 5).state_dict(), one)
+
+
+@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=pytest.mark.skipif(not kernels(), reason="no g++"))])
+def test_running_statistics_are_those_of_the_batches_whatever_they_were(fused):
+    model = small_model(0)
+    model[1].running_mean.fill_(9)
+    batches = [torch.randn(count, 3, 6, 6) for count in (8, 8, 4)]
+    maps = [model[0](batch).detach() for batch in batches]
+    model = fuse(model) if fused else model
+    refresh(model.eval(), iter(batches), CPU, "fp32")
+    norm = model[1]
+    assert torch.allclose(norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in maps]).mean(0), atol=1e-6)
+    assert torch.allclose(norm.running_var, torch.stack([x.var((0, 2, 3)) for x in maps]).mean(0), atol=1e-6)
+    assert norm.num_batches_tracked == 3 and norm.momentum == 0.1 and not model.training
+
+
+def test_a_frozen_layer_keeps_its_statistics():
+    model = small_model(0)
+    model[1].train = lambda mode=True: nn.BatchNorm2d.train(model[1], False)
+    before = copy.deepcopy(model.state_dict())
+    refresh(model.eval(), [torch.randn(8, 3, 6, 6)], CPU, "fp32")
+    assert same(model.state_dict(), before)
+
+
+# ---- snapshots ----
+
+def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
+    train("x", "train.snapshots=3", "train.ema=0.9")
+    kept, scored = snapshots("x"), weights("runs/x/fold0/weights.pt")
+    assert list(kept) == ["epoch3", "epoch4", "epoch5"]
+    assert same(kept["epoch5"], scored) and not same(kept["epoch4"], scored)
+    assert load_checkpoint(Path("runs/x/fold0/snapshots/epoch4.pt"))["epoch"] == 4
+    assert "snapshots=3, and this asks for 4" in train("x", "train.snapshots=4", "train.ema=0.9", fails=True)
+    train("y")
+    assert not Path("runs/y/fold0/snapshots").exists()
+    train("all", "train.snapshots=9")
+    assert len(snapshots("all")) == 5
+
+
+STOP = ["train.epochs=30", "train.patience=5", "train.monitor=loss", "optim.lr=0.05"]
+
+
+@pytest.mark.parametrize(("stop", "room", "after"), [([], outcome, 1), (STOP, progress, 4), (STOP, outcome, 4)])
+def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run, monkeypatch, stop, room, after):
+    keep = ["train.snapshots=2", "train.save_every=0", *stop]
+    train("whole", *keep)
+    with monkeypatch.context() as patch:
+        interrupt(patch, room, after)
+        assert run("train.py", "--fold", "0", "--name", "killed", *FIVE, *keep)[0] == 130
+    train("killed", *keep)
+    last = read_json(Path("runs/whole/fold0/fold.json"))["epochs"]
+    assert 5 < last < 30 if stop else last == 5
+    whole, killed = snapshots("whole"), snapshots("killed")
+    assert set(whole) == set(killed) == {f"epoch{last - 1}", f"epoch{last}"}
+    assert all(same(kept, killed[epoch]) for epoch, kept in whole.items())
+
+
+# ---- the run ----
+
+def soup(run, *words: str) -> str:
+    status, out, err = run("comp", "soup", *words)
+    assert (status, err) == (0, ""), err
+    return out
+
+
+def test_without_batchnorm_the_soup_of_equal_snapshots_is_the_run_itself(train, run):
+    train("x", "train.snapshots=3", *WITHOUT_NORM)
+    kept = Path("runs/x/fold0/snapshots")
+    for name in ("epoch3.pt", "epoch4.pt"):
+        shutil.copy(kept / "epoch5.pt", kept / name)
+    soup(run, "x")
+    assert same(weights("runs/x+soup/fold0/weights.pt"), weights("runs/x/fold0/weights.pt"))
+    assert Path("runs/x+soup/fold0/last.csv").read_bytes() == Path("runs/x/fold0/last.csv").read_bytes()
+
+
+def test_the_soup_is_the_mean_and_its_statistics_those_of_the_last_epochs_images(train, run):
+    train("x", "train.snapshots=2", "augment.mixup=0.3")
+    soup(run, "x")
+    one, other = (weights(f"runs/x/fold0/snapshots/epoch{epoch}.pt") for epoch in (4, 5))
+    made = weights("runs/x+soup/fold0/weights.pt")
+    learnt = [key for key in made if "running" not in key and "tracked" not in key]
+    assert learnt and all(torch.allclose(made[key], (one[key] + other[key]) / 2, atol=1e-6) for key in learnt)
+
+    torch.manual_seed(0)
+    setup = setup_of(*find_runs(["x"]), "cpu")
+    parts = parts_of(setup, 0, fresh=False)
+    model, _ = load_model(Path("runs/x+soup/fold0/weights.pt"), CPU)
+    means, each = [], parts.source.steps_per_epoch
+    for images, _ in parts.batches(range(4 * each, 5 * each)):
+        means.append(model.conv_stem(parts.prepare(images)).mean((0, 2, 3)))
+    assert int(made["bn1.num_batches_tracked"]) == each == 4
+    # mixing an image with another of its batch moves no batch's mean, as the convolution is linear
+    assert torch.allclose(made["bn1.running_mean"], torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_no_image_that_is_scored_has_a_part_in_it(train, run):
+    train("x", "train.snapshots=2", fold="0..2")
+    soup(run, "x")
+    folds = pd.read_csv("folds/tiny.csv").set_index("image")["fold"]
+    oof = read_predictions(Path("runs/x+soup/predictions/identity/oof.csv"), find_runs(["x"])[0].classes)
+    assert (oof["fold"] == folds.loc[oof.index]).all() and set(oof.index) == set(folds.index)
+    assert read_json(Path("runs/x+soup/metrics.json"))["complete"]
+    before = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}
+    asked = next(iter(folds[folds == 0].index))
+    file, = Path("input/tiny").rglob(Path(asked).name) if not Path("input/tiny/train", asked).is_file() else \
+        [Path("input/tiny/train", asked)]
+    file.write_bytes(Path("input/tiny/test/img_0.jpg").read_bytes())
+    shutil.rmtree("runs/x+soup")
+    soup(run, "x")
+    after = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}
+    assert [same(before[fold], after[fold]) for fold in (0, 1, 2)] == [True, False, False]
+
+
+def test_a_soup_is_a_run_like_any_other(train, run):
+    train("x", "train.snapshots=2", "train.keep=best", fold="0..2")
+    assert "optimistic" not in soup(run, "x")  # the epoch was chosen for the run, and not for its soup
+    metrics = read_json(Path("runs/x+soup/metrics.json"))
+    assert metrics["kept"] == "last" and metrics["best_minus_last"] == 0
+    about = read_json(Path("runs/x+soup/run.json"))
+    assert (about["soup_of"], about["snapshots"]) == ("x", 2)
+    assert run("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
+    train("y", "train.init=x+soup")
+    table = run("comp", "leaderboard")[1].splitlines()
+    assert {line.split("  ")[-2 if line.endswith(")") else -1] for line in table[2:]} == {"x", "x+soup", "y"}
+    assert sum(line.endswith("x  (optimistic)") for line in table) == 1
+
+
+def test_given_again_only_what_is_new_is_made(train, run):
+    train("x", "train.snapshots=2")
+    made = Path("runs/x+soup/fold0/weights.pt")
+    assert "fold 0  mean of epoch4, epoch5" in soup(run, "x")
+    first, when = made.read_bytes(), made.stat().st_mtime_ns
+    assert "nothing to do" in soup(run, "x") and made.stat().st_mtime_ns == when
+    train("x", "train.snapshots=2", fold="1")
+    out = soup(run, "x")
+    assert "fold 1  mean" in out and "fold 0  mean" not in out and made.stat().st_mtime_ns == when
+    assert read_json(Path("runs/x+soup/metrics.json"))["folds_done"] == [0, 1]
+
+    kept = Path("runs/x/fold0/snapshots")
+    shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
+    out = soup(run, "x")
+    assert "fold 0  mean" in out and "fold 1  mean" not in out and made.read_bytes() != first
+    shutil.rmtree(kept)  # to save room
+    assert "nothing to do" in soup(run, "x")
+
+    assert run("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0
+    Path("runs/x+soup/metrics.json").unlink()  # killed before the summary
+    assert "fold 0  mean" in soup(run, "x") and made.read_bytes() == first  # the same training, so the same bits
+    train("x", "train.snapshots=1", "--restart")
+    assert "the old run is kept" in soup(run, "x") and not Path("runs/x+soup/fold1").exists()
+
+
+def test_the_model_trained_on_everything_is_souped_too(train, run):
+    train("x", "train.snapshots=2", fold="full")
+    assert "there is no CV" in soup(run, "x")
+    assert run("infer.py", "x+soup", "--fold", "full")[0] == 0
+
+
+def test_mistakes_are_one_line(train, run):
+    def fails(expected: str, *words: str) -> None:
+        status, _, err = run(*words)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
+
+    train("plain")
+    fails("train with train.snapshots=5", "comp", "soup", "plain")
+    train("x", "train.snapshots=2")
+    fails("train with train.snapshots=5", "comp", "soup", "x", "plain")
+    assert not Path("runs/x+soup").exists()
+    train("x+soup")
+    fails("runs/x+soup is no soup", "comp", "soup", "x")
+    shutil.rmtree("runs/x+soup")
+    Path("runs/x/fold0/snapshots/epoch4.pt").rename("away.pt")
+    fails("epoch4.pt is missing", "comp", "soup", "x")
+    assert not Path("runs/x+soup").exists()
+    Path("runs/x/fold0/snapshots/epoch4.pt").write_bytes(Path("away.pt").read_bytes()[:999])
+    fails("truncated", "comp", "soup", "x")
+    shutil.copy("away.pt", "runs/x/fold0/snapshots/epoch4.pt")
+    soup(run, "x")
+    fails("is a soup already", "comp", "soup", "x+soup")
+    fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml")
+    fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml", "--restart", "--fold", "1")
+    assert "nothing to do" in soup(run, "x")
+    fails("where nobody looks for runs", "train.py", *FIVE, "--name", "blends/x")
