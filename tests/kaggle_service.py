@@ -6,7 +6,9 @@ http_proxy brings that to the port of this service, with whatever else it might 
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +33,7 @@ class Service:
         self.instead: dict[str, Callable[[Handler], None]] = {}   # question -> another answer
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"service": self}))
         self.server.daemon_threads = True
+        self.server.handle_error = self._failed
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def environment(self, home) -> dict[str, str]:
@@ -48,6 +51,11 @@ class Service:
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    def _failed(self, *_) -> None:
+        """A client that has gone is no fault of this service; all else is."""
+        if not isinstance(problem := sys.exc_info()[1], ConnectionError):
+            self.strayed.append(f"the service itself: {problem!r}")
 
     def names(self, question: str) -> int:
         return self.asked.count(question)
@@ -142,7 +150,6 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def _signed_in(self) -> bool:
-        import base64
         basic = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
         return self.headers["Authorization"] in (basic, f"Bearer {TOKEN}")
 

@@ -103,6 +103,14 @@ def test_without_the_package_it_says_how_to_install_it(service, monkeypatch, lis
     assert listed() == "the package kaggle is missing; pip install -e '.[kaggle]' installs it"
 
 
+def test_a_home_without_room_for_the_clients_settings_is_named(service, monkeypatch, tmp_path, listed):
+    for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "full").write_text("")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "full" / "kaggle"))
+    assert listed() == f"Not a directory ({tmp_path}/full/kaggle); mend that and give the same command again"
+
+
 @pytest.mark.parametrize(("answer", "line"), [
     (lambda it: it.refuse(403, "You must accept this competition's rules"), "accept the rules at https://www.kaggle.com/"
      "competitions/blood-cells-2026/rules, and see whether 'blood-cells-2026' is right"),

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from comp.cli import one_line
 from comp.errors import UserError
 
 PATIENCE = 60          # seconds for an answer
@@ -114,8 +115,11 @@ def _ask(competition: str, question: Callable[[Any], Any], seconds: float | None
         thread.join(seconds or PATIENCE)
     if not result:
         raise Busy(f"Kaggle has not answered within {seconds or PATIENCE:.3g} s; give the same command again later")
-    if "problem" in result:
-        raise _explained(result["problem"], competition) from result["problem"]
+    problem = result.get("problem")
+    if isinstance(problem, UserError):
+        raise problem
+    if problem is not None:
+        raise _explained(problem, competition) from problem
     return result["answer"]
 
 
@@ -131,8 +135,6 @@ def _client() -> Any:
 
 def _explained(problem: BaseException, competition: str) -> UserError:
     import requests  # the client has it
-    if isinstance(problem, UserError):
-        return problem
     if isinstance(problem, SystemExit):
         return UserError(_no_key())
     if isinstance(problem, requests.HTTPError) and problem.response is not None:
@@ -141,6 +143,8 @@ def _explained(problem: BaseException, competition: str) -> UserError:
         return Busy("Kaggle does not answer in time; give the same command again later")
     if isinstance(problem, requests.ConnectionError):
         return Busy(f"Kaggle cannot be reached ({_root(problem)}); check the network and give the same command again")
+    if isinstance(problem, OSError) and not isinstance(problem, requests.RequestException):
+        return UserError(one_line(problem))  # the client makes itself a folder for its settings
     words = " ".join(str(problem).split())[:120]
     return UserError(f"Kaggle's answer cannot be understood ({type(problem).__name__}: {words}); where no login page "
                      f"or proxy stands between, a newer client may help: pip install -U kaggle")
