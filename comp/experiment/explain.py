@@ -53,7 +53,7 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
     """`cost` is in milliseconds per image, of each member."""
     from comp.ensemble import figures  # matplotlib: a bundle predicts without it
     temperature = {part.name: part.temperature for part in found.blend.parts}
-    sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name, 1.0))
+    sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name))
                 for name, made in found.honest.items()]
     figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
                              found.pool.truth, sureness)
