@@ -142,7 +142,8 @@ def _panel(axis: Axes, truth: np.ndarray, member: Sureness, curves: Sequence[tup
         axis.stairs(heights + start, edges, baseline=start, fill=after, color=colour, alpha=0.25 if after else 0.8,
                     linewidth=0 if after else 0.8)
     axis.set_title(_short(member.name, 32), loc="left", fontsize=8.5)
-    axis.legend(title="ECE" if member.temperature is None else f"T = {member.temperature:.2f}, ECE", loc="upper left", fontsize=7, title_fontsize=7,
+    known = "" if member.temperature is None else f"T = {member.temperature:.2f}, "
+    axis.legend(title=f"{known}ECE", loc="upper left", fontsize=7, title_fontsize=7,
                 frameon=False, alignment="left")
     axis.set(xlim=(start, 1.01), ylim=(start, 1.01))
     axis.spines[["top", "right"]].set_visible(False)
