@@ -17,6 +17,7 @@ from comp.experiment import outcome, progress
 from comp.experiment.parts import parts_of
 from comp.experiment.setup import load_model, setup_of
 from comp.runs import find_runs, load_checkpoint
+from comp.study.leaderboard.entries import read_entries
 from comp.tables import read_json, read_predictions
 from tests.conftest import SMALL
 from tests.test_pretrain import interrupt
@@ -189,9 +190,9 @@ def test_a_soup_is_a_run_like_any_other(train, run):
     assert (about["soup_of"], about["snapshots"]) == ("x", 2)
     assert run("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
     train("y", "train.init=x+soup")
-    table = run("comp", "leaderboard")[1].splitlines()
-    assert {line.split("  ")[-2 if line.endswith(")") else -1] for line in table[2:]} == {"x", "x+soup", "y"}
-    assert sum(line.endswith("x  (optimistic)") for line in table) == 1
+    entries = {entry.name: entry for entry in read_entries()[0]}
+    assert {"x", "x+soup", "y"} <= set(entries) and all(entry.score is not None for entry in entries.values())
+    assert entries["x"].optimistic and not entries["x+soup"].optimistic and not entries["y"].complete
 
 
 def test_given_again_only_what_is_new_is_made(train, run):
