@@ -26,6 +26,7 @@ demo: .venv/.done
 	$(RUN) -m comp folds -c configs/demo.yaml
 	$(RUN) train.py -c configs/demo.yaml
 	$(RUN) infer.py demo
+	$(RUN) -m comp submit check submissions/demo.csv
 	@echo
 	@echo "That was the whole path. With your own images in input/NAME/train/<class>/ and input/NAME/test/:"
 	@echo "  $(RUN) -m comp data check data.root=input/NAME"
