@@ -33,16 +33,10 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import io
-import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +44,12 @@ from filelock import FileLock, Timeout
 
 from comp import config as configs
 from comp.errors import UserError, nearest
+from comp.facts import git_state
 from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
 
 if TYPE_CHECKING:
-    import torch  # else only where there are tensors: who reads what runs say of themselves need not wait for it
+    pass  # else only where there are tensors: who reads what runs say of themselves need not wait for it
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
@@ -260,39 +255,5 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def process_facts(device: torch.device) -> dict[str, Any]:
-    """Who trains: for fold.json."""
-    import torch
-    return {"command": command_line(), "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-            "threads": torch.get_num_threads(), "host": platform.node(), "pid": os.getpid(), "versions": versions()}
-
-
-def command_line() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "timm", "albumentations", "numpy")}}
-
-
-def _processor() -> str:
-    """What Linux calls it, else the kind of machine: `platform.processor()` is empty there."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.machine()
-
-
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def git_state() -> dict[str, Any]:
-    def git(*words: str) -> str | None:
-        try:
-            return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from comp.engine.predict import Network, probabilities
-from comp.runs import process_facts
+from comp.facts import process_facts
 from comp.tables import read_json, write_json
 
 

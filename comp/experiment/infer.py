@@ -26,8 +26,9 @@ from comp.experiment.predict import Predictor, open_predictor
 from comp.experiment.provenance import inputs_of, weights_of
 from comp.experiment.summary import arrays
 from comp.experiment.truth import with_truth
+from comp.facts import command_line, git_state, versions
 from comp.metrics import interval, score
-from comp.runs import BLENDS, Run, command_line, git_state, versions
+from comp.runs import BLENDS, Run
 from comp.submit.competition import of_config
 from comp.submit.sample import check_sample, fill, find_sample
 from comp.submit.write import write_submission

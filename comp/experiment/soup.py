@@ -23,8 +23,9 @@ from comp.experiment.parts import Parts, mix_of, parts_of
 from comp.experiment.setup import Setup, finished_folds, setup_of
 from comp.experiment.snapshots import snapshot_epochs
 from comp.experiment.summary import summarise
+from comp.facts import process_facts
 from comp.metrics import score
-from comp.runs import RUNS, FoldDir, Run, load_checkpoint, open_run, process_facts, read_run
+from comp.runs import RUNS, FoldDir, Run, load_checkpoint, open_run, read_run
 from comp.tables import file_sha256, read_json
 
 

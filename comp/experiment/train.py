@@ -24,7 +24,8 @@ from comp.experiment.progress import Progress
 from comp.experiment.setup import Setup, open_debug_setup, open_setup
 from comp.experiment.snapshots import drop_snapshots, keep_snapshot, may_be_last, snapshot_epochs
 from comp.experiment.summary import summarise
-from comp.runs import Bystander, FoldDir, process_facts
+from comp.facts import process_facts
+from comp.runs import Bystander, FoldDir
 from comp.schema import Config
 from comp.tables import HISTORY, file_sha256, write_csv
 from comp.track import Console, Observer, Paused, StopRun, wandb_observers

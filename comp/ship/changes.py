@@ -11,7 +11,8 @@ from typing import Any
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.experiment.provenance import inputs_of
-from comp.runs import FoldDir, git_state
+from comp.facts import git_state
+from comp.runs import FoldDir
 from comp.tables import file_sha256
 
 Note = dict[str, Any]

@@ -27,7 +27,7 @@ from report import render
 from comp.cli import run_guarded
 from comp.data.scan import scan
 from comp.errors import UserError
-from comp.runs import process_facts
+from comp.facts import process_facts
 from comp.tables import read_json, write_atomic, write_json
 
 KEPT = Path("runs/bench/compare.json")
