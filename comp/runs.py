@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -47,9 +47,6 @@ from comp.errors import UserError, nearest
 from comp.facts import git_state
 from comp.schema import Config
 from comp.tables import read_json, write_atomic, write_json
-
-if TYPE_CHECKING:
-    pass  # else only where there are tensors: who reads what runs say of themselves need not wait for it
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
@@ -242,7 +239,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    import torch
+    import torch  # not above: who reads what runs say of themselves need not wait for it
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
