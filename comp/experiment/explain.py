@@ -57,8 +57,8 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
                 for name, made in found.honest.items()]
     figures.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
                              found.pool.truth, sureness)
-    print(f"drawn in {folder / 'reliability.png'}; not measured is how sure the mean over folds is of the test images: "
-          f"out of fold one model speaks of each")
+    print(f"how sure, and how often right: {folder / 'reliability.png'} (out of fold; on test images the mean over "
+          f"folds speaks, and how sure that may be is not measured)")
     if len(found.pool.members) == 1:
         return
     members = explaining.members(list(cost), [part.weight for part in found.blend.parts], _drawn(found),
