@@ -29,8 +29,9 @@ def stack(said: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> Stack:
         return _complete(np.zeros((1, features.shape[1])), np.zeros(1), seen, classes)
     splits = LeaveOneGroupOut().split(features, truth, folds) if len(np.unique(folds)) > 1 \
         else KFold(3, shuffle=True, random_state=0).split(features)
-    search = GridSearchCV(LogisticRegression(max_iter=500), {"C": STRENGTHS}, scoring=_likelihood, cv=list(splits))
-    model = search.fit(features, truth).best_estimator_
+    # newton-cg: a fit of 5 members of 3,200 images takes 0.03 s, by lbfgs 0.1 to 0.7 s; of 20, 0.1 s and 0.2 to 0.5 s
+    model = GridSearchCV(LogisticRegression(solver="newton-cg"), {"C": STRENGTHS}, scoring=_likelihood,
+                         cv=list(splits)).fit(features, truth).best_estimator_
     weights, intercepts = model.coef_, model.intercept_
     if len(seen) == 2:  # scikit-learn gives one row then, of the second class against the first
         weights, intercepts = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * intercepts[0] / 2
