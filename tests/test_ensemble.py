@@ -16,6 +16,7 @@ from comp.ensemble.crossfit import Learning, cross_fitted, hear, learn, naive, p
 from comp.ensemble.greedy import greedy
 from comp.ensemble.pool import Member, Pool, distinct, join
 from comp.ensemble.simplex import simplex
+from comp.ensemble.stack import stack
 from comp.ensemble.views import choose_views
 from comp.errors import UserError
 from comp.metrics import METRICS, score
@@ -121,7 +122,7 @@ def test_what_is_scored_never_saw_its_own_labels(method):
     """Other labels in one fold change nothing that is said of that fold's images."""
     learning = Learning(most_views=2)
     pool = pool_of(anna=opinions(1, 1.5, views=3), bert=opinions(2, 1.0, views=3))
-    for fold in range(4):
+    for fold in (0, 3):
         lied = np.where(pool.folds == fold, (pool.truth + 1) % 4, pool.truth)
         held = pool.folds == fold
         before, after = (honest(each, method, learning) for each in (pool, replace(pool, truth=lied)))
@@ -247,6 +248,17 @@ def test_a_temperature_acts_before_folds_and_views_are_averaged():
     assert apply(blend, [spoken]) == pytest.approx((sharper[0] + sharper[1]) / 2)
 
 
+def test_who_has_no_weight_is_not_asked_and_not_missed():
+    parts = tuple(Part(name, ("identity",), temperature, weight)
+                  for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75)))
+    spoken = [member.oof[None] for member in three().members]
+    whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).trimmed()
+    assert [part.name for part in trimmed.parts] == ["anna", "carl"]
+    assert apply(trimmed, [spoken[0], spoken[2]]) == pytest.approx(apply(whole, spoken), abs=1e-12)
+    unweighed = Blend("stack", tuple(replace(part, weight=None) for part in parts))
+    assert unweighed.trimmed() == unweighed
+
+
 # ---- what changes nothing ----
 
 @pytest.mark.parametrize("method", METHODS)
@@ -290,6 +302,15 @@ def test_a_blend_survives_its_note_bit_by_bit(method):
 def test_every_row_is_a_distribution(method):
     rows = honest(three(), method)
     assert (rows >= 0).all() and np.allclose(rows.sum(1), 1)
+
+
+@pytest.mark.parametrize(("truth", "folds"), [
+    ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10), ([0, 1], [0, 1]), ([0, 1], [0, 0]),
+    ([0, 0, 0, 0, 1, 1] * 2, [0, 1, 2, 0, 0, 0] * 2)])
+@pytest.mark.filterwarnings("error")
+def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, folds):
+    voices = np.random.default_rng(0).dirichlet(np.ones(2), (2, len(truth)))
+    assert np.allclose(stack(voices, np.array(truth), np.array(folds))(voices).sum(1), 1)
 
 
 def test_a_class_that_was_never_seen_is_never_called():
