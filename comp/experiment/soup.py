@@ -25,6 +25,7 @@ from comp.experiment.snapshots import snapshot_epochs
 from comp.experiment.summary import summarise
 from comp.metrics import score
 from comp.runs import RUNS, FoldDir, Run, load_checkpoint, open_run, process_facts, read_run
+from comp.schema import Config
 from comp.tables import file_sha256, read_json
 
 
@@ -65,7 +66,7 @@ def _finished(run: Run) -> list[int | str]:
     return full if full and not run.folds_done() else [*finished_folds(run, full=False), *full]
 
 
-def _config(run: Run):
+def _config(run: Run) -> Config:
     train = run.config.train.model_copy(update={"keep": "last"})  # no epoch was chosen
     return run.config.model_copy(update={"name": f"{run.name}+soup", "train": train})
 
