@@ -208,6 +208,24 @@ def test_greedy_prefers_who_is_in_and_the_smallest_of_equals():
     assert greedy(voices, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
+@pytest.mark.parametrize("seed", range(5))
+def test_greedy_is_what_its_rules_say_one_by_one(seed, metric):
+    """Of 24 images many scores are equal: then who is in, then the lower log loss."""
+    voices, truth = np.stack([opinions(10 * seed + n, 0.7, images=24)[0] for n in range(6)]), truth_of(24)
+    sign, chosen, best = 1 if METRICS[metric].higher_is_better else -1, [], (-np.inf, None)
+
+    def worth(member: int) -> tuple[float, bool, float]:
+        together = voices[[*chosen, member]].mean(0, dtype=np.float64)
+        return round(sign * score(metric, truth, together), 6), member in chosen, -score("log_loss", truth, together)
+    for _ in range(12):
+        chosen.append(max(range(6), key=worth))
+        value = sign * score(metric, truth, voices[chosen].mean(0, dtype=np.float64))
+        if value > best[0] + 1e-9:
+            best = value, np.bincount(chosen, minlength=6) / len(chosen)
+    assert greedy(voices, truth, metric, rounds=12) == pytest.approx(best[1])
+
+
 def test_greedy_takes_a_member_again_where_that_is_better():
     good, other = sharpened(opinions(1, 2.0))[0], sharpened(opinions(2, 1.5))[0]
     weights = greedy(np.stack([good, other]), truth_of(), "log_loss")

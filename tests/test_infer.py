@@ -125,7 +125,7 @@ def test_what_was_asked_for_is_in_the_name_and_an_old_explanation_goes(workplace
 
 
 def test_a_member_without_weight_is_not_asked_about_the_test_images(workplace, undrawn, run, monkeypatch):
-    monkeypatch.setattr("comp.ensemble.blend.simplex", lambda said, truth: np.array([0.0, 1.0]))
+    monkeypatch.setattr("comp.ensemble.blend.simplex", lambda said, truth: np.eye(len(said))[-1])
     assert run("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "one")[0] == 0
     assert [member["run"] for member in note("one")["members"]] == ["bert"]
     looked = {name: bool(list(Path(f"runs/{name}/predictions").glob("*/test*.csv"))) for name in ("anna", "bert")}
