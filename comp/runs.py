@@ -22,6 +22,7 @@
                                        which weights made it. cost.json above: what a view takes on which machine.
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
+    runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/experiment/explain.py)
     runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
     runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)

@@ -16,6 +16,7 @@ from comp.ensemble.crossfit import Learning, cross_fitted, hear, learn, naive, p
 from comp.ensemble.greedy import greedy
 from comp.ensemble.pool import Member, Pool, distinct, join
 from comp.ensemble.simplex import simplex
+from comp.ensemble.stack import stack
 from comp.ensemble.views import choose_views
 from comp.errors import UserError
 from comp.metrics import METRICS, score
@@ -121,7 +122,7 @@ def test_what_is_scored_never_saw_its_own_labels(method):
     """Other labels in one fold change nothing that is said of that fold's images."""
     learning = Learning(most_views=2)
     pool = pool_of(anna=opinions(1, 1.5, views=3), bert=opinions(2, 1.0, views=3))
-    for fold in range(4):
+    for fold in (0, 3):
         lied = np.where(pool.folds == fold, (pool.truth + 1) % 4, pool.truth)
         held = pool.folds == fold
         before, after = (honest(each, method, learning) for each in (pool, replace(pool, truth=lied)))
@@ -207,6 +208,24 @@ def test_greedy_prefers_who_is_in_and_the_smallest_of_equals():
     assert greedy(voices, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
+@pytest.mark.parametrize("seed", range(5))
+def test_greedy_is_what_its_rules_say_one_by_one(seed, metric):
+    """Of 24 images many scores are equal: then who is in, then the lower log loss."""
+    voices, truth = np.stack([opinions(10 * seed + n, 0.7, images=24)[0] for n in range(6)]), truth_of(24)
+    sign, chosen, best = 1 if METRICS[metric].higher_is_better else -1, [], (-np.inf, None)
+
+    def worth(member: int) -> tuple[float, bool, float]:
+        together = voices[[*chosen, member]].mean(0, dtype=np.float64)
+        return round(sign * score(metric, truth, together), 6), member in chosen, -score("log_loss", truth, together)
+    for _ in range(12):
+        chosen.append(max(range(6), key=worth))
+        value = sign * score(metric, truth, voices[chosen].mean(0, dtype=np.float64))
+        if value > best[0] + 1e-9:
+            best = value, np.bincount(chosen, minlength=6) / len(chosen)
+    assert greedy(voices, truth, metric, rounds=12) == pytest.approx(best[1])
+
+
 def test_greedy_takes_a_member_again_where_that_is_better():
     good, other = sharpened(opinions(1, 2.0))[0], sharpened(opinions(2, 1.5))[0]
     weights = greedy(np.stack([good, other]), truth_of(), "log_loss")
@@ -245,6 +264,17 @@ def test_a_temperature_acts_before_folds_and_views_are_averaged():
     blend = Blend("mean", (Part("m", ("identity",), 0.5, 1.0),))
     sharper = [np.array([[0.81, 0.01]]) / 0.82, np.array([[0.16, 0.36]]) / 0.52]
     assert apply(blend, [spoken]) == pytest.approx((sharper[0] + sharper[1]) / 2)
+
+
+def test_who_has_no_weight_is_not_asked_and_not_missed():
+    parts = tuple(Part(name, ("identity",), temperature, weight)
+                  for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75)))
+    spoken = [member.oof[None] for member in three().members]
+    whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).trimmed()
+    assert [part.name for part in trimmed.parts] == ["anna", "carl"]
+    assert apply(trimmed, [spoken[0], spoken[2]]) == pytest.approx(apply(whole, spoken), abs=1e-12)
+    unweighed = Blend("stack", tuple(replace(part, weight=None) for part in parts))
+    assert unweighed.trimmed() == unweighed
 
 
 # ---- what changes nothing ----
@@ -290,6 +320,15 @@ def test_a_blend_survives_its_note_bit_by_bit(method):
 def test_every_row_is_a_distribution(method):
     rows = honest(three(), method)
     assert (rows >= 0).all() and np.allclose(rows.sum(1), 1)
+
+
+@pytest.mark.parametrize(("truth", "folds"), [
+    ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10), ([0, 1], [0, 1]), ([0, 1], [0, 0]),
+    ([0, 0, 0, 0, 1, 1] * 2, [0, 1, 2, 0, 0, 0] * 2)])
+@pytest.mark.filterwarnings("error")
+def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, folds):
+    voices = np.random.default_rng(0).dirichlet(np.ones(2), (2, len(truth)))
+    assert np.allclose(stack(voices, np.array(truth), np.array(folds))(voices).sum(1), 1)
 
 
 def test_a_class_that_was_never_seen_is_never_called():

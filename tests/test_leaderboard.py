@@ -71,6 +71,7 @@ def blended(name: str, table: pd.DataFrame, members: list[str], **more) -> Path:
     write_json(path / "blend.json", {
         "name": name, "method": "greedy", "members": [{"run": member} for member in members], "dataset": "cells",
         "folds_sha256": "s1", "metric": "accuracy", "higher_is_better": True, "parts": [], "complete": True,
+        "optimistic": False,
         "oof": {"score": value, "interval": [value - 0.05, value + 0.05], "naive": value + 0.02,
                 "per_fold": [value] * 3}, **more})
     write_csv(path / "oof.csv", table)
@@ -168,6 +169,21 @@ def test_a_blend_costs_what_its_members_cost_and_shows_its_optimism(run):
     assert lost.parameters is None and lost.seconds is None
     assert "+0.0200 naive" in run("comp", "leaderboard")[1]
     assert set(known_runs()) == {"a", "b"} and [found.name for found in find_runs(["a*"])] == ["x"]
+
+
+def test_the_optimism_of_a_blend_has_the_sign_of_a_runs():
+    naive = {"score": 0.5, "interval": [0.4, 0.6], "naive": 0.45, "per_fold": [0.5] * 3}
+    blended("lower", oof(3), [], metric="log_loss", higher_is_better=False, oof=naive)
+    blended("higher", oof(3), [], oof=naive)
+    found = {entry.name: entry.optimism for entry in read_entries()[0]}
+    assert found == {"blends/lower": pytest.approx(0.05), "blends/higher": pytest.approx(-0.05)}
+
+
+def test_a_blend_of_optimistic_members_stays_optimistic_when_they_are_gone():
+    made("honest", oof(6))
+    blended("lucky", oof(1), ["gone"], optimistic=True)
+    group, = groups()
+    assert names(group) == ["blends/lucky", "honest"] and group.best.name == "honest"
 
 
 # ---- broken files ----

@@ -1,6 +1,7 @@
 """Ensemble selection (Caruana 2004): again and again the member whose addition scores best, with replacement.
 
-By hand, for one addition of each of 200 members is tried at once: 3,200 images x 8 classes take 10 ms a round.
+By hand, for the addition of each of 200 members is tried at once: a round of 3,200 images x 8 classes takes 19 ms for
+accuracy, 4 ms for log loss.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def members_text(metric: str, members: pd.DataFrame) -> str:
               _known(row.gain, _interval(row.gain_low, row.gain_high, sign="+")), row.verdict, f"{row.ms:.2f}",
               f"{row.ms_per_thousandth:.2f}" if row.verdict == "better" else ""]
              for row in members.itertuples(index=False)]
-    return _table(["member", "weight", "95 %", "in", "gain", f"95 %, {metric}", "", "ms/image", "per 0.001"], lines,
-                  left=(0, 6))
+    return _table(["member", "weight", "95 %, redrawn", "picked", "gain", f"95 %, {metric}", "", "ms/image",
+                   "ms per 0.001"], lines, left=(0, 6))
 
 
 def _known(value: float, text: str) -> str:

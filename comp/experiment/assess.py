@@ -14,7 +14,7 @@ from comp.ensemble.blend import Blend
 from comp.ensemble.calibrate import calibration_error
 from comp.ensemble.crossfit import Learning, Parted, Voices, cross_fitted, hear, learn, naive, part_by_fold
 from comp.ensemble.pool import Pool
-from comp.ensemble.report import Candidate
+from comp.ensemble.report import Candidate, pairs
 from comp.metrics import interval, score
 
 
@@ -45,6 +45,11 @@ class Assessment:
                           score(metric, truth, self.flattered[name]), score("log_loss", truth, made),
                           calibration_error(truth, self.untempered[name]), calibration_error(truth, made))
                 for name, made in self.honest.items()]
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Every two candidates held against each other."""
+        return pairs(self.pool.metric, self.pool.truth, self.honest)
 
     @property
     def written(self) -> Candidate:

@@ -20,7 +20,7 @@ from comp.ensemble import blend as blends
 from comp.ensemble import explain as explaining
 from comp.ensemble.blend import UNFITTED
 from comp.ensemble.crossfit import Parted, cross_fitted
-from comp.ensemble.report import candidates_text, members_text, pairs, pairs_text
+from comp.ensemble.report import candidates_text, members_text, pairs_text
 from comp.experiment.assess import Assessment
 from comp.metrics import METRICS
 from comp.runs import BLENDS
@@ -33,20 +33,23 @@ def tell(found: Assessment) -> None:
     if len(found.honest) > 1:
         print(candidates_text(metric, found.candidates))
         print(f"\nheld against each other, on the same {len(truth)} images:")
-        print(pairs_text(pairs(metric, truth, found.honest)), end="\n\n")
+        print(pairs_text(found.pairs), end="\n\n")
     one = found.written
     print(f"OOF {metric} {one.score:.4f} [{one.interval[0]:.4f}, {one.interval[1]:.4f}] on {len(truth)} images, "
           f"cross-fitted (naive {one.naive:.4f}); calibration error {one.error_before:.3f} -> {one.error:.3f}")
 
 
 def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
+    for name in ("members.csv", "blend.png", "reliability.png"):  # they come last, or not at all: of one member
+        (folder / name).unlink(missing_ok=True)
     write_csv(folder / "oof.csv", found.oof())
-    write_csv(folder / "pairs.csv", pairs(found.pool.metric, found.pool.truth, found.honest))
+    write_csv(folder / "pairs.csv", found.pairs)
     write_json(folder / "blend.json", {
         "name": folder.relative_to(BLENDS).as_posix(), "method": found.method, "members": note["members"],
         "dataset": note["competition"]["name"], "folds_sha256": note["folds"]["sha256"],
         "metric": found.pool.metric, "higher_is_better": METRICS[found.pool.metric].higher_is_better,
-        "oof": note["oof"], "parts": note["blend"]["parts"], "complete": note["complete"]})
+        "oof": note["oof"], "parts": note["blend"]["parts"], "complete": note["complete"],
+        "optimistic": note["optimistic"]})
 
 
 def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:

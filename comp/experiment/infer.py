@@ -72,7 +72,8 @@ def infer(members: Sequence[Run], wish: Wish) -> Path:
     _tell_truth(dataset, test, first)
     if found:
         _warn(members, asked)
-        keep(BLENDS / wish.name, found, {**note, "complete": not any(map(_missing, members, asked.values()))})
+        keep(BLENDS / wish.name, found, {**note, "complete": not any(map(_missing, members, asked.values())),
+                                         "optimistic": bool(_optimistic(members))})
     print(f"wrote {path}: {len(filled.rows)} rows, the {wish.method} of {_said(blend)} (runtime: {wish.runtime})",
           flush=True)
     if found:  # after the file is there: it can take longer than the blend
@@ -111,7 +112,7 @@ def _name(members: Sequence[Run], wish: Wish) -> str:
     elif wish.method != "mean":
         joined += f"+{wish.method}"
     return joined + (f"+{wish.tta}" if wish.tta and any(member.config.infer.tta != wish.tta for member in members)
-                     else "") + ("+full" if wish.full else "")
+                     else "") + ("+full" if wish.full else "" if wish.temperature else "+no-temperature")
 
 
 def _unlearnt(members: Sequence[Run], wish: Wish) -> Blend:
@@ -157,8 +158,13 @@ def _warn(members: Sequence[Run], asked: dict[str, Predictor]) -> None:
     for member in members:
         if missing := _missing(member, asked[member.name]):
             print(f"warning: {member.name} lacks fold {', '.join(map(str, missing))}; made without it", file=sys.stderr)
-    if any(member.config.train.keep == "best" for member in members):
-        print("that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on")
+    if lucky := _optimistic(members):
+        print(f"that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on, in "
+              f"{', '.join(lucky)}")
+
+
+def _optimistic(members: Sequence[Run]) -> list[str]:
+    return [member.name for member in members if member.config.train.keep == "best"]
 
 
 def _missing(member: Run, asked: Predictor) -> list[int]:

@@ -26,6 +26,7 @@ from comp.experiment.summary import summarise
 from comp.facts import process_facts
 from comp.metrics import score
 from comp.runs import RUNS, FoldDir, Run, load_checkpoint, open_run, read_run
+from comp.schema import Config
 from comp.tables import file_sha256, read_json
 
 
@@ -66,7 +67,7 @@ def _finished(run: Run) -> list[int | str]:
     return full if full and not run.folds_done() else [*finished_folds(run, full=False), *full]
 
 
-def _config(run: Run):
+def _config(run: Run) -> Config:
     train = run.config.train.model_copy(update={"keep": "last"})  # no epoch was chosen
     return run.config.model_copy(update={"name": f"{run.name}+soup", "train": train})
 

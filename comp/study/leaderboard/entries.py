@@ -89,7 +89,7 @@ def _blend(name: str, path: Path, runs: dict[str, Entry]) -> Entry:
         sign = 1 if known.higher_is_better else -1
         return replace(known, score=score, interval=_interval(oof["interval"]),
                        per_fold=tuple(map(_number, oof["per_fold"])), optimism=sign * (_number(oof["naive"]) - score),
-                       optimistic=any(member is not None and member.optimistic for member in members),
+                       optimistic=bool(about["optimistic"]),
                        parameters=_total(members, "parameters"), seconds=_total(members, "seconds"),
                        complete=bool(about["complete"]), remark="" if about["complete"] else "not of every fold")
     except BROKEN:

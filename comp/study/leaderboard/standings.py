@@ -82,7 +82,7 @@ class _Oof:
 
 def _against(best: Entry, entries: list[Entry]) -> dict[str, Against]:
     """Those that share the same images with the best are tested together: they share the resampling too."""
-    reference = _read(best.oof)
+    reference = _read(best.oof, by_id=True)  # the order in which a blend's images are resampled: the same p
     if reference is None or best.metric not in METRICS:
         return {}
     alike: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)
@@ -112,10 +112,11 @@ def _test(metric: str, truth: np.ndarray, best: np.ndarray, said: dict[str, np.n
     return {name: Against(test.difference, test.p, test.inside_noise, len(truth)) for name, test in tests}
 
 
-def _read(path: Path) -> _Oof | None:
+def _read(path: Path, by_id: bool = False) -> _Oof | None:
     """None where there is no such file, or something is wrong with it."""
     try:
         table = read_csv(path, ["image", "label"])
+        table = table.sort_values("image") if by_id else table
         classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
         images, truth = pd.Index(table["image"]), pd.Index(classes).get_indexer(table["label"])
         probabilities = table[classes].to_numpy(np.float32)
