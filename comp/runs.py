@@ -269,7 +269,9 @@ def process_facts(device: torch.device) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """What to give to python again."""
+    program = Path(sys.argv[0])
+    return shlex.join([*(("-m", "comp") if program.name == "__main__.py" else (program.name,)), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

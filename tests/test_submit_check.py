@@ -279,7 +279,7 @@ def test_files_written_but_not_sent_only_warn(house, form):
     assert not examine(Path("submissions/first.csv")).findings  # itself
 
 
-@pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "submissions/first.csv is gone"),
+@pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "the file is gone"),
                                            (lambda path: path.write_text("id"), "has changed since")])
 def test_what_could_not_be_compared_is_said(house, lose, why):
     sample("names")
@@ -289,6 +289,22 @@ def test_what_could_not_be_compared_is_said(house, lose, why):
     report = examine(write("second", lines("names", moved(3))))
     assert not report.refused and "could not be compared with first" in said(report, "warning")
     assert why in said(report, "warning")
+
+
+def test_many_that_are_alike_are_one_line(house):
+    sample("names")
+    for number in range(5):
+        write(f"{number}", lines("names"))
+        sent(Path(f"submissions/{number}.csv"), number)
+    report = examine(write("new", lines("names")))
+    assert re.fullmatch(r"byte for byte it is 0 \(sent [^)]*\), 1 \([^)]*\), 2 \([^)]*\), \.\.\.", said(report, "doubtful"))
+
+
+@pytest.mark.parametrize("note", [{"competition": {**SUBMISSION, "root": 4}}, {"competition": 3}, {"oof": 3}])
+def test_a_note_that_was_spoilt_is_one_line(house, note):
+    sample("names")
+    with pytest.raises(UserError):
+        examine(write("x", lines("names"), **note))
 
 
 def test_a_name_that_was_sent_keeps_its_content(house):
@@ -328,7 +344,7 @@ def test_the_command_says_it_by_its_exit_status(house, run):
     sent(good)
     assert [run("comp", "submit", "check", "good", *yes)[0] for yes in ([], ["--yes"])] == [1, 0]
     before = sorted(Path().rglob("*"))
-    for arguments, complaint in ((["nothing"], "there is no submission nothing"),
+    for arguments, complaint in (([], "are required: FILE (see"), (["nothing"], "there is no submission nothing"),
                                  (["submissions/ledger.csv"], "has no ledger.json beside it"),
                                  (["good", "-c", "none.yaml"], "none.yaml"),
                                  (["good", "data.root=nowhere"], "")):

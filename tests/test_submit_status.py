@@ -159,7 +159,27 @@ def test_the_score_of_a_file_that_is_gone_can_be_noted(house, run):
     assert latest(read(LEDGER))["x"].public == 0.9
 
 
+def test_a_file_made_by_hand_is_noted_when_it_was_sent(house, run):
+    Path("mine.csv").write_text("id,label\n1,a\n")
+    assert run("comp", "submit", "log", "mine.csv", "--public", "0.9", *CONFIG)[0] == 0
+    (entry,) = latest(read(LEDGER)).values()
+    assert (entry.id, entry.competition, entry.file, entry.public) == ("mine", "cells", "mine.csv", 0.9)
+    assert entry.sent_sha256 == file_sha256(Path("mine.csv")) and events() == ["mine sent", "mine scored"]
+    Path("page.csv").write_text("nothing of the kind\n")
+    assert run("comp", "submit", "log", "page.csv", "--public", "0.9", *CONFIG)[0] == 2 and len(events()) == 2
+
+
+def test_a_score_is_not_given_to_another_file_of_the_same_name(house, run):
+    path = written("x", 0.9)
+    Path("x.csv").write_text("id,label\nx,b\n")
+    status, _, err = run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)
+    assert status == 2 and "x.csv is not submissions/x.csv" in err and events() == ["x written"]
+    Path("x.csv").write_bytes(path.read_bytes())  # a copy is the same submission
+    assert run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)[0] == 0
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), [
+    (["", "--public", "0.9"], "'' names no submission"),
     (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
     (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
     (["x"], "nothing to note; say --public SCORE, or --sent"),
@@ -235,6 +255,11 @@ def test_final_names_what_counts_and_its_doubts_are_told(house, run):
     assert "is not what was sent any more" in run("comp", "submit", "status", *CONFIG)[1]
     path.unlink()
     assert "x.csv is gone" in run("comp", "submit", "status", *CONFIG)[1]
+    written("foreign", competition="others")
+    final.write_text("submissions/foreign.csv\n")
+    assert "names foreign, which is of others" in run("comp", "submit", "status", *CONFIG)[1]
+    final.write_bytes(b"\xff")
+    assert "which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
     final.write_text("submissions/typo.csv\n")
     assert "names 'typo', which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
 
