@@ -178,6 +178,22 @@ def test_a_score_is_not_given_to_another_file_of_the_same_name(house, run):
     assert run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)[0] == 0
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run, suffix):
+    """By id too, and where the submission is JSON itself."""
+    path = written("x", 0.9)
+    if suffix == ".json":
+        path.with_suffix(".json").rename("submissions/x.about.json")
+        path.rename("submissions/x.json")
+    elsewhere = LEDGER.rename("elsewhere.csv")
+    note = next(Path("submissions").glob("x.*json")) if suffix == ".csv" else Path("submissions/x.about.json")
+    note.write_text(note.read_text().replace(str(LEDGER), str(elsewhere)))
+    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    path.with_suffix(suffix).unlink()
+    assert run("comp", "submit", "log", "x", "--public", "0.8")[0] == 0
+    assert [event.public for event in read(elsewhere)] == [None, None, 0.9, 0.8] and not LEDGER.exists()
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), [
     (["", "--public", "0.9"], "'' names no submission"),
     (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),

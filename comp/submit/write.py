@@ -68,7 +68,7 @@ def submission_id(path: Path) -> str:
 
 def find_submission(said: str) -> Path:
     """A submission by its path, or by its id."""
-    for path in places(said):
+    for path in _places(said):
         if path.is_file():
             return path
     known = [submission_id(path) for path in SUBMISSIONS.rglob("*.csv") if path != SUBMISSIONS / "ledger.csv"]
@@ -77,13 +77,21 @@ def find_submission(said: str) -> Path:
 
 def competition_of(said: str, config: Config | None) -> Competition:
     """What a submission, given by path or id, is for: the config that was asked for, else its note, else the default
-    config. Its file may be gone."""
-    path = next((path for path in places(said) if path.is_file()), places(said)[0])
-    return choose(config, read_note(path) if note_path(path).is_file() else None)
+    config."""
+    path = find_noted(said)
+    return choose(config, read_note(path) if path else None)
 
 
-def places(said: str) -> list[Path]:
-    """Where a submission may lie that is given by path or id."""
+def find_noted(said: str) -> Path | None:
+    """Where a submission that has a note lies, by its path or id. The file itself may be gone."""
+    for path in _places(said):
+        is_note = path.suffix == ".csv" and not path.with_suffix(".about.json").is_file()  # else x.json is no note
+        if (is_note or path.suffix == ".json") and note_path(path).is_file():
+            return path
+    return None
+
+
+def _places(said: str) -> list[Path]:
     if not Path(said).name:
         raise UserError(f"{said!r} names no submission; give its path or its id")
     return [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
