@@ -54,8 +54,7 @@ def _overview(family: str) -> str:
     width = max(map(len, shown))
     return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "",
                       *(f"  {verb:<{width}}  {about}" for verb, about in shown.items()), "",
-                      "Each says more: python -m comp <verb> --help. So do the two programs that train and predict: "
-                      "python train.py --help, python infer.py --help"])
+                      "Each teaches its use: python -m comp <verb> --help; so do train.py and infer.py, the programs."])
 
 
 if __name__ == "__main__":
