@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comp import config
 from comp.errors import UserError
 from comp.submit import prior
 from comp.submit.check import Report, examine
@@ -213,6 +214,15 @@ def test_few_rows_may_have_any_shares():
     assert [finding.level for finding in prior.findings(["a"] * 60, trained)] == ["doubtful"]
 
 
+@pytest.mark.parametrize(("beyond", "level"), [(0.01, []), (0.03, ["warning"]), (0.29, ["warning"]),
+                                                (0.31, ["doubtful"])])
+def test_a_models_own_errors_are_allowed_for_beyond_the_noise(beyond, level):
+    rows, trained = 10_000, dict.fromkeys("ab", 100)
+    moved = round((prior.noise_of(np.array([0.5, 0.5]), rows) + beyond) * rows)
+    predicted = ["a"] * (rows // 2 + moved) + ["b"] * (rows // 2 - moved)
+    assert [finding.level for finding in prior.findings(predicted, trained)] == level
+
+
 def test_honest_draws_are_hardly_ever_warned_of():
     trained, rng = {"a": 500, "b": 300, "c": 150, "d": 50}, np.random.default_rng(1)
     shares = np.array(list(trained.values())) / 1000
@@ -360,6 +370,12 @@ def test_a_config_names_the_competition_where_no_note_does(house, run):
     Path("cells.yaml").write_text("data: {root: input/cells}\n")
     assert run("comp", "submit", "check", str(path))[0] == 2
     assert run("comp", "submit", "check", str(path), "-c", "cells.yaml")[0] == 0
+
+
+def test_a_config_that_is_asked_for_counts_more_than_the_note(house):
+    sample("names")
+    Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {ledger: other.csv}\n")
+    assert examine(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b""])

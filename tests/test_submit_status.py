@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from comp import config
 from comp.submit.ledger import Entry, Event, append, latest, read
 from comp.submit.noise import interval
 from comp.submit.picks import Images, correlation, propose
-from comp.tables import file_sha256, write_json
+from comp.submit.status import status
+from comp.tables import file_sha256, read_json, write_json
 
 LEDGER = Path("submissions/ledger.csv")
 CONFIG = ["-c", "cells.yaml"]
@@ -46,6 +48,11 @@ def test_never_the_same_file_twice():
     copy = entry("copy", 0.95, 0.95, sent_sha256="content of a")
     assert [id for id, _ in picks([*entries, copy])] == ["a", "b"]
     assert [id for id, _ in picks(entries[:1])] == ["a"]
+
+
+def test_a_copy_of_the_best_is_not_another_inside_the_noise():
+    entries = [entry("a", 0.95, 0.95), entry("copy", 0.95, 0.95, sent_sha256="content of a"), entry("b", 0.5, 0.5)]
+    assert "noise" not in "".join(why for _, why in picks(entries))
 
 
 def test_far_ahead_is_not_called_luck():
@@ -234,6 +241,16 @@ def test_status_tells_all_of_it(house, run):
     assert "warning: submissions/FINAL is missing" in out
     with Picture.open("runs/submissions/cells.png") as picture:
         assert picture.width > 600 and len(set(picture.convert("RGB").get_flattened_data())) > 100
+
+
+def test_a_cv_is_of_the_images_that_the_note_of_the_same_content_says(house, run):
+    path = written("x", 0.9)
+    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    note = path.with_suffix(".json")
+    for sha256, images in ((file_sha256(path), 60), ("another", 80)):
+        write_json(note, {**read_json(note), "sha256": sha256, "oof": {"images": 60}})
+        known = status(config.load("cells.yaml")[0]).images
+        assert (known.cv, known.public) == ({"x": images}, 25)
 
 
 def test_without_two_scores_there_is_no_figure(house, run):
