@@ -39,7 +39,8 @@ def main() -> None:
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
     wish = experiment.Wish(args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name,
                            args.device, args.runtime)
-    experiment.infer(runs.find_runs(wanted), wish)
+    path = experiment.infer(runs.find_runs(wanted), wish)
+    print(f"next: python -m comp submit check {path}")
 
 
 if __name__ == "__main__":

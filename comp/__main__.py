@@ -36,7 +36,7 @@ def main() -> int | None:
     words = sys.argv[1:]
     family = any(verb.startswith(f"{words[0]} ") for verb in VERBS) if words else False
     if not words or words[0] in ("-h", "--help") or (family and (words[1:] or ["-h"])[0] in ("-h", "--help")):
-        print(_overview())
+        print(_overview(words[0] if family else ""))
         return 0
     verb = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
     if verb not in VERBS:
@@ -48,10 +48,13 @@ def main() -> int | None:
     return module.run(parser.parse_intermixed_args(words[len(verb.split()):]))
 
 
-def _overview() -> str:
-    lines = [f"  {verb:<15} {about}" for verb, (_, about) in VERBS.items()]
-    return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "", *lines, "",
-                      "Training and leaderboard files: python train.py --help, python infer.py --help"])
+def _overview(family: str) -> str:
+    """All verbs, or those of a family such as `submit`."""
+    shown = {verb: about for verb, (_, about) in VERBS.items() if not family or verb.startswith(f"{family} ")}
+    width = max(map(len, shown))
+    return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "",
+                      *(f"  {verb:<{width}}  {about}" for verb, about in shown.items()), "",
+                      "Each teaches its use: python -m comp <verb> --help; so do train.py and infer.py, the programs."])
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def add_config_arguments(parser: argparse.ArgumentParser, otherwise: str | None 
     in for one where none is given."""
     parser.add_argument("-c", "--config", default=None if otherwise else DEFAULT_CONFIG, metavar="FILE",
                         help=f"the experiment (default: {otherwise or DEFAULT_CONFIG})")
-    parser.add_argument("overrides", nargs="*", metavar="key=value",
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value",
                         help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30")
 
 

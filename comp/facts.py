@@ -27,8 +27,9 @@ def process_facts(device: torch.device) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    program = Path(sys.argv[0]).name
-    return " ".join(["python -m comp" if program == "__main__.py" else program, shlex.join(sys.argv[1:])]).strip()
+    """What to give to python again."""
+    program = Path(sys.argv[0])
+    return shlex.join([*(("-m", "comp") if program.name == "__main__.py" else (program.name,)), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

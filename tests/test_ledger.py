@@ -45,6 +45,13 @@ def test_what_was_there_is_never_touched(ledger):
         assert ledger.read_bytes().startswith(before)
 
 
+def test_an_empty_file_gets_its_header_too(ledger):
+    ledger.parent.mkdir()
+    ledger.touch()
+    append(ledger, BARE)
+    assert read(ledger) == [BARE] and ledger.read_text().startswith("id,time,")
+
+
 def test_a_ledger_that_is_not_there_is_empty(ledger):
     assert read(ledger) == [] and not ledger.parent.exists()
 
@@ -131,6 +138,15 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
             append(path, FULL)
             git("commit", "-am", "one more")
     assert FULL in read(path)
+
+
+def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_only_the_demos():
+    def git(*words: str) -> list[str]:
+        return subprocess.run(["git", *words], cwd=HOUSE, capture_output=True, text=True).stdout.splitlines()
+    kept = ["submissions/x.csv", "submissions/a/b.csv", "submissions/a/b.json", "submissions/ledger.csv"]
+    assert git("check-attr", "text", *kept) == [f"{file}: text: unset" for file in kept]
+    drawn = ["submissions/demo.csv", "submissions/demo.json", "submissions/demo+d4.csv"]
+    assert git("check-ignore", *drawn, *kept, "submissions/demography.csv") == drawn
 
 
 # ---- what is known of an id ----

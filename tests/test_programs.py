@@ -42,6 +42,7 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
     assert metrics["complete"] and metrics["oof"]["kept"]["score"] == pytest.approx(right.mean())
 
     status, out, _ = run("infer.py", "tiny", "--tta", "d4")
+    assert out.endswith("next: python -m comp submit check submissions/tiny+d4.csv\n")
     assert status == 0 and "OOF accuracy" in out and "true test accuracy" in out
     sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
     assert pd.read_csv(sent)["image"].tolist() == pd.read_csv(sample)["image"].tolist()

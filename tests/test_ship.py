@@ -18,7 +18,10 @@ import pytest
 from comp import experiment, runs
 from comp.errors import UserError
 from comp.ship import bundle
+from comp.ship.changes import perhaps
+from comp.ship.inside import find_competition
 from comp.ship.notebook import NEEDS, code_of, notebook
+from comp.ship.rebuild import folds_of
 from comp.ship.rehearse import WITHOUT, rehearse
 from comp.tables import read_json, write_json
 from tests.conftest import HOUSE
@@ -127,6 +130,17 @@ def test_what_changed_is_named_and_nothing_is_written(change, workplace, run):
     assert ("perhaps" in out) == (change in (another_picture, another_sample, another_blend))  # where it was computed
 
 
+def test_other_training_images_are_named_where_the_bytes_differ(workplace):
+    assert not any("training images" in line for line in perhaps(read_json(NOTE)))
+    shutil.copy("input/tiny/test/img_0.jpg", "input/tiny/train/platelet/one_more.jpg")
+    assert any("the list of training images changed" in line for line in perhaps(read_json(NOTE)))
+
+
+def test_folds_are_asked_in_the_order_of_the_note():
+    assert folds_of({"weights_sha256": {"2": "a", "0": "b"}}) == [2, 0]
+    assert folds_of({"weights_sha256": {"full": "a"}}) == ["full"]
+
+
 def test_an_edited_file_is_not_overwritten(workplace, run):
     SENT.write_bytes(SENT.read_bytes() + b"\n")
     status, out, _ = run("comp", "submit", "reproduce", "both")
@@ -174,6 +188,10 @@ def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workplace,
     known = pd.read_csv("submissions/shipped.csv", index_col=0).rename(lambda name: name.removesuffix(".jpg"))
     assert list(written.index) == images and len(images) > 8 and names["took"].images == len(images)
     pd.testing.assert_frame_equal(written.loc[known.index], known, atol=1e-6)
+    (there / "sample_submission.csv").unlink()  # then the bundle's own says what is asked for
+    exec(code_of(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
+    pd.testing.assert_frame_equal(pd.read_csv("submission.csv", index_col=0),
+                                  pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6)
 
 
 def test_a_bundle_that_was_not_rehearsed_is_none(workplace, run, monkeypatch):
@@ -185,6 +203,29 @@ def test_a_bundle_that_was_not_rehearsed_is_none(workplace, run, monkeypatch):
     weights_of_another()
     with pytest.raises(UserError, match=r"fold1/weights\.pt is not what the submission was made with"):
         bundle.make_bundle(SENT)
+
+
+def test_what_another_runtime_computed_is_not_bundled(workplace):
+    note = read_json(NOTE)
+    note["members"][0]["runtime"] = "onnx"
+    write_json(NOTE, note)
+    with pytest.raises(UserError, match=r"a bundle computes with torch, and .* was made with onnx"):
+        bundle.make_bundle(SENT)
+
+
+def test_the_competition_is_found_by_its_sample_or_it_is_said_why_not(tmp_path):
+    for complaint, place in (("no folder below .* has test/", "bundle"), (None, "a/test"), ("2 folders", "b/c/test")):
+        (tmp_path / place).mkdir(parents=True)
+        if complaint is None:
+            assert find_competition(tmp_path) == tmp_path / "a"
+        else:
+            with pytest.raises(UserError, match=f"{complaint}.*; set ROOT"):
+                find_competition(tmp_path)
+    (tmp_path / "b/c/sample_submission.csv").touch()
+    assert find_competition(tmp_path) == tmp_path / "b/c"
+    (tmp_path / "a/sample_submission.csv").touch()
+    with pytest.raises(UserError, match="2 folders below"):
+        find_competition(tmp_path)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_an_id_that_could_be_either_of_two_images_is_refused(sample):
 @pytest.mark.parametrize(("text", "suffix"), [
     ("", "csv"), ("id,label\n", "csv"), ("id\nimg_1\n", "csv"), ("id,label\nimg_1,0,1\n", "csv"),
     ("id,label\nimg_1\n", "csv"), ("id,label\nimg_1,0\nimg_1,0\n", "csv"),
-    ("{", "json"), ("{}", "json"), ("[]", "json"), ("3", "json"), ('["img_1"]', "json"),
+    ("[" * 100_000, "json"), ("{", "json"), ("{}", "json"), ("[]", "json"), ("3", "json"), ('["img_1"]', "json"),
     ('[{"id": "img_1", "label": 0}, {"id": "img_2"}]', "json")])
 def test_a_sample_that_is_none_is_refused_by_name(sample, text, suffix):
     path = sample(text, suffix)
@@ -191,9 +192,29 @@ def test_what_was_sent_is_not_overwritten_by_another_content(sample):
     assert write_submission("mine", fill(asked, TABLE, dataset()), NOTE) == path  # the same content is no harm
 
 
-def test_no_submission_takes_the_ledgers_name(sample):
-    with pytest.raises(UserError, match="is the ledger"):
-        write_submission("ledger", fill(read_sample(sample(NAMES)), TABLE, dataset()), NOTE)
+@pytest.mark.parametrize("ledger", [str(LEDGER), "runs/demo/ledger.csv"])
+def test_no_submission_takes_the_ledgers_place(sample, ledger):
+    note = {"competition": {**NOTE["competition"], "ledger": ledger}}
+    with pytest.raises(UserError, match="is the ledger's place"):
+        write_submission("ledger", fill(read_sample(sample(NAMES)), TABLE, dataset()), note)
+    assert not LEDGER.exists()
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_cut_short_after_any_write_a_file_has_its_note_and_the_same_again_is_whole(sample, writes, monkeypatch):
+    filled = fill(read_sample(sample(NAMES)), TABLE, dataset())
+    left, rename = iter([True] * writes), os.replace
+
+    def dying(*names):
+        if not next(left, False):
+            raise KeyboardInterrupt
+        rename(*names)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", dying)
+        write_submission("mine", filled, NOTE)
+    assert {file.name for file in Path("submissions").glob("mine*")} == set(["mine.json", "mine.csv"][:writes])
+    path = write_submission("mine", filled, NOTE)
+    assert read_note(path)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() == read(LEDGER)[0].sha256
 
 
 def test_a_broken_ledger_is_told_before_anything_is_written(sample):

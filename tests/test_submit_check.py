@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comp import config
 from comp.errors import UserError
 from comp.submit import prior
 from comp.submit.check import Report, examine
@@ -213,6 +214,15 @@ def test_few_rows_may_have_any_shares():
     assert [finding.level for finding in prior.findings(["a"] * 60, trained)] == ["doubtful"]
 
 
+@pytest.mark.parametrize(("beyond", "level"), [(0.01, []), (0.03, ["warning"]), (0.29, ["warning"]),
+                                                (0.31, ["doubtful"])])
+def test_a_models_own_errors_are_allowed_for_beyond_the_noise(beyond, level):
+    rows, trained = 10_000, dict.fromkeys("ab", 100)
+    moved = round((prior.noise_of(np.array([0.5, 0.5]), rows) + beyond) * rows)
+    predicted = ["a"] * (rows // 2 + moved) + ["b"] * (rows // 2 - moved)
+    assert [finding.level for finding in prior.findings(predicted, trained)] == level
+
+
 def test_honest_draws_are_hardly_ever_warned_of():
     trained, rng = {"a": 500, "b": 300, "c": 150, "d": 50}, np.random.default_rng(1)
     shares = np.array(list(trained.values())) / 1000
@@ -279,7 +289,7 @@ def test_files_written_but_not_sent_only_warn(house, form):
     assert not examine(Path("submissions/first.csv")).findings  # itself
 
 
-@pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "submissions/first.csv is gone"),
+@pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "the file is gone"),
                                            (lambda path: path.write_text("id"), "has changed since")])
 def test_what_could_not_be_compared_is_said(house, lose, why):
     sample("names")
@@ -289,6 +299,22 @@ def test_what_could_not_be_compared_is_said(house, lose, why):
     report = examine(write("second", lines("names", moved(3))))
     assert not report.refused and "could not be compared with first" in said(report, "warning")
     assert why in said(report, "warning")
+
+
+def test_many_that_are_alike_are_one_line(house):
+    sample("names")
+    for number in range(5):
+        write(f"{number}", lines("names"))
+        sent(Path(f"submissions/{number}.csv"), number)
+    report = examine(write("new", lines("names")))
+    assert re.fullmatch(r"byte for byte it is 0 \(.*?\), 1 \(.*?\), 2 \(.*?\), \.\.\.", said(report, "doubtful"))
+
+
+@pytest.mark.parametrize("note", [{"competition": {**SUBMISSION, "root": 4}}, {"competition": 3}, {"oof": 3}])
+def test_a_note_that_was_spoilt_is_one_line(house, note):
+    sample("names")
+    with pytest.raises(UserError):
+        examine(write("x", lines("names"), **note))
 
 
 def test_a_name_that_was_sent_keeps_its_content(house):
@@ -328,7 +354,7 @@ def test_the_command_says_it_by_its_exit_status(house, run):
     sent(good)
     assert [run("comp", "submit", "check", "good", *yes)[0] for yes in ([], ["--yes"])] == [1, 0]
     before = sorted(Path().rglob("*"))
-    for arguments, complaint in ((["nothing"], "there is no submission nothing"),
+    for arguments, complaint in (([], "are required: FILE (see"), (["nothing"], "there is no submission nothing"),
                                  (["submissions/ledger.csv"], "has no ledger.json beside it"),
                                  (["good", "-c", "none.yaml"], "none.yaml"),
                                  (["good", "data.root=nowhere"], "")):
@@ -344,6 +370,12 @@ def test_a_config_names_the_competition_where_no_note_does(house, run):
     Path("cells.yaml").write_text("data: {root: input/cells}\n")
     assert run("comp", "submit", "check", str(path))[0] == 2
     assert run("comp", "submit", "check", str(path), "-c", "cells.yaml")[0] == 0
+
+
+def test_a_config_that_is_asked_for_counts_more_than_the_note(house):
+    sample("names")
+    Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {ledger: other.csv}\n")
+    assert examine(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b""])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from comp import config
 from comp.submit.ledger import Entry, Event, append, latest, read
 from comp.submit.noise import interval
 from comp.submit.picks import Images, correlation, propose
-from comp.tables import file_sha256, write_json
+from comp.submit.status import status
+from comp.tables import file_sha256, read_json, write_json
 
 LEDGER = Path("submissions/ledger.csv")
 CONFIG = ["-c", "cells.yaml"]
@@ -46,6 +48,11 @@ def test_never_the_same_file_twice():
     copy = entry("copy", 0.95, 0.95, sent_sha256="content of a")
     assert [id for id, _ in picks([*entries, copy])] == ["a", "b"]
     assert [id for id, _ in picks(entries[:1])] == ["a"]
+
+
+def test_a_copy_of_the_best_is_not_another_inside_the_noise():
+    entries = [entry("a", 0.95, 0.95), entry("copy", 0.95, 0.95, sent_sha256="content of a"), entry("b", 0.5, 0.5)]
+    assert "noise" not in "".join(why for _, why in picks(entries))
 
 
 def test_far_ahead_is_not_called_luck():
@@ -159,7 +166,43 @@ def test_the_score_of_a_file_that_is_gone_can_be_noted(house, run):
     assert latest(read(LEDGER))["x"].public == 0.9
 
 
+def test_a_file_made_by_hand_is_noted_when_it_was_sent(house, run):
+    Path("mine.csv").write_text("id,label\n1,a\n")
+    assert run("comp", "submit", "log", "mine.csv", "--public", "0.9", *CONFIG)[0] == 0
+    (entry,) = latest(read(LEDGER)).values()
+    assert (entry.id, entry.competition, entry.file, entry.public) == ("mine", "cells", "mine.csv", 0.9)
+    assert entry.sent_sha256 == file_sha256(Path("mine.csv")) and events() == ["mine sent", "mine scored"]
+    Path("page.csv").write_text("nothing of the kind\n")
+    assert run("comp", "submit", "log", "page.csv", "--public", "0.9", *CONFIG)[0] == 2 and len(events()) == 2
+
+
+def test_a_score_is_not_given_to_another_file_of_the_same_name(house, run):
+    path = written("x", 0.9)
+    Path("x.csv").write_text("id,label\nx,b\n")
+    status, _, err = run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)
+    assert status == 2 and "x.csv is not submissions/x.csv" in err and events() == ["x written"]
+    Path("x.csv").write_bytes(path.read_bytes())  # a copy is the same submission
+    assert run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)[0] == 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run, suffix):
+    """By id too, and where the submission is JSON itself."""
+    path = written("x", 0.9)
+    if suffix == ".json":
+        path.with_suffix(".json").rename("submissions/x.about.json")
+        path.rename("submissions/x.json")
+    elsewhere = LEDGER.rename("elsewhere.csv")
+    note = next(Path("submissions").glob("x.*json")) if suffix == ".csv" else Path("submissions/x.about.json")
+    note.write_text(note.read_text().replace(str(LEDGER), str(elsewhere)))
+    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    path.with_suffix(suffix).unlink()
+    assert run("comp", "submit", "log", "x", "--public", "0.8")[0] == 0
+    assert [event.public for event in read(elsewhere)] == [None, None, 0.9, 0.8] and not LEDGER.exists()
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), [
+    (["", "--public", "0.9"], "'' names no submission"),
     (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
     (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
     (["x"], "nothing to note; say --public SCORE, or --sent"),
@@ -200,6 +243,16 @@ def test_status_tells_all_of_it(house, run):
         assert picture.width > 600 and len(set(picture.convert("RGB").get_flattened_data())) > 100
 
 
+def test_a_cv_is_of_the_images_that_the_note_of_the_same_content_says(house, run):
+    path = written("x", 0.9)
+    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    note = path.with_suffix(".json")
+    for sha256, images in ((file_sha256(path), 60), ("another", 80)):
+        write_json(note, {**read_json(note), "sha256": sha256, "oof": {"images": 60}})
+        known = status(config.load("cells.yaml")[0]).images
+        assert (known.cv, known.public) == ({"x": images}, 25)
+
+
 def test_without_two_scores_there_is_no_figure(house, run):
     assert "has no submission for cells yet" in run("comp", "submit", "status", *CONFIG)[1]
     written("x", 0.9)
@@ -235,6 +288,11 @@ def test_final_names_what_counts_and_its_doubts_are_told(house, run):
     assert "is not what was sent any more" in run("comp", "submit", "status", *CONFIG)[1]
     path.unlink()
     assert "x.csv is gone" in run("comp", "submit", "status", *CONFIG)[1]
+    written("foreign", competition="others")
+    final.write_text("submissions/foreign.csv\n")
+    assert "names foreign, which is of others" in run("comp", "submit", "status", *CONFIG)[1]
+    final.write_bytes(b"\xff")
+    assert "which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
     final.write_text("submissions/typo.csv\n")
     assert "names 'typo', which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
 

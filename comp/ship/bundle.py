@@ -79,7 +79,8 @@ def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> None:
 def _checked(run: Run, fold: str, sha256: str) -> Path:
     weights = run.fold(fold).weights
     if not weights.is_file() or file_sha256(weights) != sha256:
-        raise UserError(f"{weights} is not what the submission was made with; make it again with infer.py")
+        raise UserError(f"{weights} is not what the submission was made with, by the fold.json beside it; "
+                        f"restore it, or train that fold again")
     return weights
 
 

@@ -16,7 +16,7 @@ from comp.experiment.predict import predict_test
 from comp.runs import read_run
 from comp.ship.changes import broken, changed, perhaps
 from comp.submit.sample import fill, find_sample
-from comp.submit.write import SUBMISSIONS, note_path, read_note, render, submission_id
+from comp.submit.write import SUBMISSIONS, find_noted, note_path, read_note, render, submission_id
 from comp.tables import file_sha256, write_atomic
 
 Note = dict[str, Any]
@@ -57,10 +57,8 @@ def rebuild(said: str, device: str = "auto") -> Rebuilt:
 
 def find_note(said: str) -> tuple[Path, Note]:
     """Where the submission belongs, and its note: the file itself may be gone."""
-    choices = [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
-    for path in choices:
-        if path.suffix in (".csv", ".json") and note_path(path).is_file():
-            return path, read_note(path)
+    if path := find_noted(said):
+        return path, read_note(path)
     notes = [path for path in SUBMISSIONS.rglob("*.json") if not path.with_suffix(".about.json").is_file()]
     known = [submission_id(path).removesuffix(".about") for path in notes]
     raise UserError(f"there is no note of a submission {said}{nearest(said, known)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comp.errors import UserError
 from comp.metrics import METRICS
-from comp.submit.form import Finding, answers
+from comp.submit.form import Finding, Level, answers, few
 from comp.submit.ledger import Entry
 from comp.submit.sample import Form, read_sample
 from comp.tables import file_sha256
@@ -32,22 +32,32 @@ def findings(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[Ent
 
 def _alike(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[Entry], form: Form,
            classes: Sequence[str], metric: str) -> Iterator[Finding]:
-    """The same bytes, or the same labels. Where probabilities are scored the same labels may still be worth a shot."""
+    """The same bytes, or the same labels: a finding for each way to be alike, whatever the number of files."""
+    found: dict[tuple[Level, str, str], list[str]] = {}
     for entry in others:
-        level, own = "doubtful" if entry.sent else "warning", entry.id == id
-        if sha256 == (entry.sent_sha256 if entry.sent else entry.written_sha256):
-            if entry.sent or not own:
-                yield Finding(level, f"byte for byte it is {_called(entry)}")
-        elif entry.sent and own:
-            yield Finding("broken", f"{_called(entry)} had another content under this name; give the file a new one")
-        elif not own:
-            theirs = _labels_of(entry, form, classes)
-            if isinstance(theirs, str) and entry.sent:
-                yield Finding("warning", f"could not be compared with {_called(entry)}: {theirs}")
-            elif theirs == mine:
-                scored = form.columns and METRICS[metric].of is None
-                yield Finding("warning" if scored else level, f"every label is that of {_called(entry)}"
-                              + (f"; its probabilities differ, which {metric} sees" if scored else ""))
+        if way := _way(entry, id, sha256, mine, form, classes, metric):
+            found.setdefault(way, []).append(_called(entry))
+    for (level, before, after), entries in found.items():
+        yield Finding(level, f"{before}{few(entries)}{after}")
+
+
+def _way(entry: Entry, id: str, sha256: str, mine: Mapping[str, str], form: Form, classes: Sequence[str],
+         metric: str) -> tuple[Level, str, str] | None:
+    """How much it matters, and the words around the entry's name. Where probabilities are scored, the same labels may
+    still be worth a shot."""
+    level, own = "doubtful" if entry.sent else "warning", entry.id == id
+    if sha256 == (entry.sent_sha256 if entry.sent else entry.written_sha256):
+        return (level, "byte for byte it is ", "") if entry.sent or not own else None
+    if own:
+        return ("broken", "", " had another content under this name; give the file a new one") if entry.sent else None
+    theirs = _labels_of(entry, form, classes)
+    if isinstance(theirs, str):
+        return ("warning", "could not be compared with ", f": {theirs}") if entry.sent else None
+    if theirs != mine:
+        return None
+    if form.columns and METRICS[metric].of is None:
+        return "warning", "every label is that of ", f"; its probabilities differ, which {metric} sees"
+    return level, "every label is that of ", ""
 
 
 def best_of(entries: Sequence[Entry], metric: str) -> Entry | None:
@@ -64,13 +74,13 @@ def _labels_of(entry: Entry, form: Form, classes: Sequence[str]) -> dict[str, st
     """What the entry's file says of each image; or why that cannot be known any more."""
     path = Path(entry.file)
     if not entry.file or not path.is_file():
-        return f"{entry.file or 'its file'} is gone (its bytes were compared, by their hash)"
+        return "the file is gone (its bytes were compared, by their hash)"
     if file_sha256(path) != (entry.sent_sha256 or entry.written_sha256):
-        return f"{path} has changed since"
+        return "the file has changed since"
     try:
         return answers(read_sample(path), form, classes)
     except (UserError, LookupError, ValueError):
-        return f"{path} has another form"
+        return "the file has another form"
 
 
 def _called(entry: Entry) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from comp import config as configs
 from comp.cli import DEFAULT_CONFIG
 from comp.errors import UserError
@@ -36,8 +38,8 @@ def of_config(config: Config) -> Competition:
 
 def of_note(note: dict[str, Any]) -> Competition:
     try:
-        return Competition(**note["competition"])
-    except (KeyError, TypeError):
+        return TypeAdapter(Competition).validate_python(note["competition"])
+    except (KeyError, ValidationError):
         raise UserError(f"the note of {note.get('id', 'this submission')} does not say what competition it is for; "
                         f"name it with -c CONFIG") from None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comp.errors import UserError, nearest
+from comp.submit.competition import Competition
 from comp.submit.ledger import Entry
 from comp.submit.write import submission_id
 from comp.tables import file_sha256, write_atomic
@@ -25,18 +26,21 @@ def write_final(path: Path, entry: Entry) -> None:
 
 def named_id(path: Path) -> str | None:
     """The id of what FINAL names, if it is there. Written by hand, it may be an id."""
-    named = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    named = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
     return submission_id(Path(named)) if named and named.endswith((".csv", ".json")) else named
 
 
-def doubts(path: Path, entries: Mapping[str, Entry]) -> str | None:
+def doubts(competition: Competition, entries: Mapping[str, Entry]) -> str | None:
     """Why FINAL may not mean what its writer thinks."""
+    path = competition.final
     named = named_id(path)
     if named is None:
         return f"{path} is missing: nothing is chosen yet (python -m comp submit final FILE)"
     entry = entries.get(named)
     if entry is None:
         return f"{path} names {named!r}, which the ledger does not know"
+    if entry.competition not in ("", competition.name):
+        return f"{path} names {entry.id}, which is of {entry.competition}"
     if entry.sent is None:
         return f"{path} names {entry.id}, which was never sent"
     if not Path(entry.file).is_file():

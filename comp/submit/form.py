@@ -14,13 +14,14 @@ from comp.submit.sample import Form, Sample
 
 SUM_TOLERANCE = 1e-3  # ours are off by 1e-6 at most; four decimals of eight classes by 4e-4
 
+Level = Literal["broken", "doubtful", "warning", "note"]
 NOTHING = ("", "nan", "none", "null")
 
 
 @dataclass(frozen=True)
 class Finding:
     """`broken` is never sent, `doubtful` only on demand; the others may be."""
-    level: Literal["broken", "doubtful", "warning", "note"]
+    level: Level
     text: str
 
 
@@ -31,7 +32,7 @@ def findings(submission: Sample, sample: Sample, form: Form) -> Iterator[Finding
         return
     torn = [row for row in submission.rows if len(row) != len(submission.columns)]
     if torn:
-        yield Finding("broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])}")
+        yield Finding("broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])[:80]!r}")
         return
     if submission.columns != sample.columns:
         yield Finding("broken", f"its columns are {','.join(submission.columns)}, "
@@ -52,7 +53,7 @@ def _ids(found: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
                       ("not in the sample", [id for id in counted if id not in set(wanted)]),
                       ("there twice", [id for id, times in counted.items() if times > 1])):
         if ids:
-            yield Finding("broken", f"{len(ids):,} {'ids are' if len(ids) > 1 else 'id is'} {what}: {_few(ids)}")
+            yield Finding("broken", f"{len(ids):,} {'ids are' if len(ids) > 1 else 'id is'} {what}: {few(ids)}")
     if list(found) != list(wanted) and counted == Counter(wanted):
         yield Finding("warning", "its ids are in another order than the sample's; most services do not mind")
 
@@ -62,9 +63,9 @@ def _labels(submission: Sample, form: Form) -> Iterator[Finding]:
     empty = [id for id, label in odd if label.strip().lower() in NOTHING]
     wrong = [f"{id} {label}" for id, label in odd if label.strip().lower() not in NOTHING]
     if empty:
-        yield Finding("broken", f"{_have(empty)} no label: {_few(empty)}")
+        yield Finding("broken", f"{_have(empty)} no label: {few(empty)}")
     if wrong:
-        yield Finding("broken", f"{_have(wrong)} a label that is none of {_few(form.words, 10)}: {_few(wrong)}")
+        yield Finding("broken", f"{_have(wrong)} a label that is none of {few(form.words, 10)}: {few(wrong)}")
     if not odd and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
         yield Finding("doubtful", f"every row says {submission.rows[0][1]}")
 
@@ -75,13 +76,13 @@ def _probabilities(submission: Sample, form: Form) -> Iterator[Finding]:
     for bad, what in ((~np.isfinite(values), "a probability that is no number"),
                       ((values < 0) | (values > 1), "a probability below 0 or above 1")):
         if bad.any():
-            yield Finding("broken", f"{_have(ids[bad.any(1)])} {what}: {_few(ids[bad.any(1)])}")
+            yield Finding("broken", f"{_have(ids[bad.any(1)])} {what}: {few(ids[bad.any(1)])}")
             return
     sums = values.sum(1)
     off = np.abs(sums - 1) > SUM_TOLERANCE
     if off.any():
         named = [f"{id} {total:.4g}" for id, total in zip(ids[off], sums[off], strict=True)]
-        yield Finding("doubtful", f"{_have(named)} probabilities that do not sum to 1: {_few(named)}")
+        yield Finding("doubtful", f"{_have(named)} probabilities that do not sum to 1: {few(named)}")
     if len(values) > 1 and (values == values[0]).all():
         yield Finding("doubtful", "every row has the same probabilities")
 
@@ -106,6 +107,6 @@ def _have(rows: Sequence) -> str:
     return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"
 
 
-def _few(words: Iterable[str], most: int = 3) -> str:
+def few(words: Iterable[str], most: int = 3) -> str:
     words = list(words)
     return ", ".join(words[:most]) + (", ..." if len(words) > most else "")

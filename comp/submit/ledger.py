@@ -80,8 +80,8 @@ def append(path: Path, *events: Event) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
-            old = path.read_bytes() if path.is_file() else _row(COLUMNS).encode()
-            ended = old if old.endswith(b"\n") or not old else old + b"\n"
+            old = (path.read_bytes() if path.exists() else b"") or _row(COLUMNS).encode()
+            ended = old if old.endswith(b"\n") else old + b"\n"
             write_atomic(path, ended + "".join(lines).encode())
     except Timeout:
         raise UserError(f"another process has held {path} for {PATIENCE} s; stop it and try again") from None

@@ -67,7 +67,7 @@ def read_rows(path: Path) -> Sample:
         return _from_json(json.loads(text, object_pairs_hook=tuple)) if path.suffix == ".json" else _from_csv(text, raw)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except (ValueError, csv.Error, LookupError, TypeError, AttributeError):
+    except (ValueError, csv.Error, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is not a readable submission file") from None
 
 

@@ -6,8 +6,26 @@ from pathlib import Path
 
 from comp.errors import UserError
 from comp.metrics import METRICS
-from comp.submit.ledger import Entry, Event, now
+from comp.submit.competition import Competition
+from comp.submit.final import known_entry
+from comp.submit.ledger import Entry, Event, latest, now, read
+from comp.submit.sample import read_sample
+from comp.submit.write import submission_id
 from comp.tables import file_sha256
+
+
+def entry_of(said: str, competition: Competition) -> Entry:
+    """What the ledger knows of a submission, given by path or id; of a file that is new to it, what can be seen."""
+    path, ledger = Path(said), Path(competition.ledger)
+    entries = latest(read(ledger))
+    if path.is_file() and submission_id(path) not in entries:
+        read_sample(path)  # refused unless it is a submission
+        return Entry(submission_id(path), competition.name, path.as_posix())
+    entry = known_entry(said, entries, ledger)
+    if path.is_file() and path.resolve() != Path(entry.file).resolve() and \
+            file_sha256(path) not in (entry.sent_sha256, entry.written_sha256):
+        raise UserError(f"{path} is not {entry.file}, which {ledger} knows as {entry.id}; give it a name of its own")
+    return entry
 
 
 def events_of(entry: Entry, *, public: float | None = None, private: float | None = None, rank: int | None = None,

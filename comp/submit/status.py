@@ -32,7 +32,8 @@ class Status:
 
     def render(self) -> str:
         if not self.entries:
-            return f"{self.competition.ledger} has no submission for {self.competition.name} yet"
+            return f"{self.competition.ledger} has no submission for {self.competition.name} yet; another "\
+                   f"competition is asked for by its config: -c CONFIG"
         lines = [*table(self.entries, self.final), "", correlation(self.entries), _lb_noise(self)]
         lines += [f"pick {place}: {pick.entry.id}, {pick.reason}" for place, pick in enumerate(self.picks, 1)]
         if len(self.picks) < 2:
@@ -48,7 +49,7 @@ def status(config: Config) -> Status:
     mine.reverse()
     images = count_images(competition, mine)
     return Status(competition, metric, mine, images, propose(mine, metric, images),
-                  named_id(competition.final), doubts(competition.final, known))
+                  named_id(competition.final), doubts(competition, known))
 
 
 def count_images(competition: Competition, entries: Iterable[Entry]) -> Images:

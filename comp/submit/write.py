@@ -24,18 +24,19 @@ def write_submission(name: str, filled: Sample, note: dict[str, Any]) -> Path:
     """`note` says how it was made, its competition first of all; who it is, is filled in here."""
     path, content = SUBMISSIONS / f"{name}{filled.suffix}", render(filled)
     sha256, competition = hashlib.sha256(content).hexdigest(), of_note(note)
-    if path.resolve() == Path(competition.ledger).resolve():
-        raise UserError(f"{path} is the ledger; choose another --name")
+    if path.resolve() in (place.resolve() for place in (Path(competition.ledger), SUBMISSIONS / "ledger.csv")):
+        raise UserError(f"{path} is the ledger's place; choose another --name")
     events = ledger.read(Path(competition.ledger))
     sent = {event.sha256 for event in events if event.id == name and event.event == "sent"}
     if sent and sha256 not in sent:
         raise UserError(f"{path} was sent with another content, and what was sent stays; write this one under another "
                         f"name: --name NEW")
+    # the note first: killed between the two, no file is without one, and `submit reproduce` writes the file
+    write_json(note_path(path), {"schema": SCHEMA, "id": name, "file": path.name, "sha256": sha256,
+                                 "created": ledger.now(), **note})
     write_atomic(path, content)
     if read_sample(path) != filled:
         raise UserError(f"{path} does not read back as it was written; do not send it")
-    write_json(note_path(path), {"schema": SCHEMA, "id": name, "file": path.name, "sha256": sha256,
-                                 "created": ledger.now(), **note})
     known = ledger.latest(events).get(name)
     if known is None or known.written_sha256 != sha256:
         ledger.append(Path(competition.ledger), _written(name, path, sha256, competition, note))
@@ -51,7 +52,7 @@ def read_note(path: Path) -> dict[str, Any]:
     """What is written beside a submission about how it was made."""
     file = note_path(path)
     note = read_json(file)
-    if not isinstance(note, dict) or note.get("schema") != SCHEMA:
+    if not isinstance(note, dict) or note.get("schema") != SCHEMA or not isinstance(note.get("oof"), dict | None):
         raise UserError(f"{file} is no note of this version (schema {SCHEMA}); make it again with infer.py")
     return note
 
@@ -76,12 +77,23 @@ def find_submission(said: str) -> Path:
 
 def competition_of(said: str, config: Config | None) -> Competition:
     """What a submission, given by path or id, is for: the config that was asked for, else its note, else the default
-    config. Its file may be gone."""
-    path = next((path for path in _places(said) if path.is_file()), _places(said)[0])
-    return choose(config, read_note(path) if note_path(path).is_file() else None)
+    config."""
+    path = find_noted(said)
+    return choose(config, read_note(path) if path else None)
+
+
+def find_noted(said: str) -> Path | None:
+    """Where a submission that has a note lies, by its path or id. The file itself may be gone."""
+    for path in _places(said):
+        is_note = path.suffix == ".csv" and not path.with_suffix(".about.json").is_file()  # else x.json is no note
+        if (is_note or path.suffix == ".json") and note_path(path).is_file():
+            return path
+    return None
 
 
 def _places(said: str) -> list[Path]:
+    if not Path(said).name:
+        raise UserError(f"{said!r} names no submission; give its path or its id")
     return [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
 
 

@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> None:
     entry = known_entry(args.file, entries, path)
     write_final(competition.final, entry)
     print(f"{competition.final} names {entry.id}")
-    doubt = doubts(competition.final, entries)
+    doubt = doubts(competition, entries)
     if doubt:
         print(f"warning: {doubt}", file=sys.stderr)

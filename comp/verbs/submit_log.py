@@ -3,6 +3,7 @@
   python -m comp submit log submissions/demo.csv --public 0.984
   python -m comp submit log demo --public 0.984 --private 0.979 --rank 12 --message "longer training"
   python -m comp submit log demo --sent                         it was sent, its score is not known yet
+  python -m comp submit log by-hand.csv --public 0.98 -c configs/deep_efficientnet.yaml      made elsewhere
 
 What has a score was sent: that is noted too, where it was not. Nothing is overwritten; given again with another score,
 the later one counts. FILE is a path or an id; the ledger is that of the competition in the JSON beside it.
@@ -31,14 +32,13 @@ def run(args: argparse.Namespace) -> None:
     from comp.errors import UserError
     from comp.submit import ledger
     from comp.submit.competition import asked_config
-    from comp.submit.final import known_entry
-    from comp.submit.score import events_of
+    from comp.submit.score import entry_of, events_of
     from comp.submit.write import competition_of
 
     if (args.public, args.private, args.rank) == (None, None, None) and not args.sent:
         raise UserError("nothing to note; say --public SCORE, or --sent")
-    path = Path(competition_of(args.file, asked_config(args.config, args.overrides)).ledger)
-    entry = known_entry(args.file, ledger.latest(ledger.read(path)), path)
+    competition = competition_of(args.file, asked_config(args.config, args.overrides))
+    path, entry = Path(competition.ledger), entry_of(args.file, competition)
     events = events_of(entry, public=args.public, private=args.private, rank=args.rank, message=args.message)
     ledger.append(path, *events)
     said = {"public": args.public, "private": args.private, "rank": args.rank}
