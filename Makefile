@@ -53,5 +53,5 @@ bench: .venv/.done .venv-bench/.done
 	PYTHONPATH=. $(RUN) tests/benchmarks/compare.py
 
 clean:
-	rm -rf .venv .venv-bench input/demo folds/demo.* submissions/demo.* submissions/demo+* runs/demo runs/demo-submissions \
+	rm -rf .venv .venv-bench input/demo folds/demo.* submissions/demo.* submissions/demo[+-]* runs/demo runs/demo-submissions \
 		runs/blends/demo runs/submissions/demo.png runs/.cache

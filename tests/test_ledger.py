@@ -145,7 +145,7 @@ def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_onl
         return subprocess.run(["git", *words], cwd=HOUSE, capture_output=True, text=True).stdout.splitlines()
     kept = ["submissions/x.csv", "submissions/a/b.csv", "submissions/a/b.json", "submissions/ledger.csv"]
     assert git("check-attr", "text", *kept) == [f"{file}: text: unset" for file in kept]
-    drawn = ["submissions/demo.csv", "submissions/demo.json", "submissions/demo+d4.csv"]
+    drawn = ["submissions/demo.csv", "submissions/demo.json", "submissions/demo+d4.csv", "submissions/demo-mean.csv"]
     assert git("check-ignore", *drawn, *kept, "submissions/demography.csv") == drawn
 
 
