@@ -1,0 +1,45 @@
+"""What is said of a blend is what was measured: honest where it says cross-fitted, naive where it says naive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comp.ensemble.calibrate import calibration_error
+from comp.ensemble.crossfit import Learning, cross_fitted, hear, naive, part_by_fold
+from comp.experiment.assess import assess
+from comp.metrics import score
+from tests.test_ensemble import IMAGES, opinions, pool_of, sharpened
+
+LEARNING, PLAIN = Learning(most_views=2), Learning(temperature=False, most_views=2)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Members surer than they should be."""
+    return pool_of("log_loss", **{name: sharpened(opinions(seed, 1.0, views=3))
+                                  for seed, name in enumerate(("anna", "bert", "carl"))})
+
+
+@pytest.mark.parametrize("method", ["mean", "greedy"])
+def test_every_number_is_of_the_predictions_it_names(pool, method):
+    found = assess(pool, method, LEARNING)
+    name, everyone = f"{method} of 3", hear(pool, np.arange(IMAGES), LEARNING)
+    assert list(found.honest) == list(dict.fromkeys(["anna", "bert", "carl", "mean of 3", name]))
+    assert found.result == found.written.name == name
+    after, before = (cross_fitted(method, part_by_fold(pool, each), pool) for each in (LEARNING, PLAIN))
+    one = found.written
+    assert one.score == found.facts()["score"] == one.log_loss == score("log_loss", pool.truth, after)
+    assert one.naive == found.facts()["naive"] == score("log_loss", pool.truth, naive(method, everyone, pool))
+    assert one.error_before == calibration_error(pool.truth, before)
+    assert one.error == calibration_error(pool.truth, after) != one.error_before
+    assert np.array_equal(found.oof()[list(pool.classes)], after)
+    assert found.facts()["per_fold"] == [score("log_loss", pool.truth[rows], after[rows])
+                                         for rows in (pool.folds == fold for fold in range(4))]
+
+
+def test_a_member_is_a_candidate_as_if_it_were_alone(pool):
+    alone = assess(pool_of("log_loss", bert=pool.members[1].oof), "mean", LEARNING)
+    assert alone.result == "bert" and list(alone.honest) == ["bert"]
+    among = {one.name: one for one in assess(pool, "mean", LEARNING).candidates}
+    assert among["bert"] == alone.written
