@@ -132,6 +132,20 @@ def test_a_member_without_weight_is_not_asked_about_the_test_images(workplace, u
     assert looked == {"anna": False, "bert": True}
 
 
+def test_a_member_costs_every_fold_and_view_and_gains_what_is_lost_without_it(workplace, undrawn, run):
+    for file in Path("runs").glob("*/run.json"):  # accuracy is chance here, and always the same
+        write_json(file, {**read_json(file), "metric": "log_loss", "higher_is_better": False})
+    for name, words in (("both", ("anna", "bert")), ("anna", ("anna",)), ("bert", ("bert",))):
+        run("infer.py", *words, "--tta", "flips", "--name", name)
+    found = pd.read_csv("runs/blends/both/members.csv").set_index("name")
+    scores = {name: note(name)["oof"]["score"] for name in ("both", "anna", "bert")}
+    assert len(set(scores.values())) == 3
+    for name, other in (("anna", "bert"), ("bert", "anna")):
+        cost, = read_json(Path(f"runs/{name}/predictions/cost.json")).values()
+        assert found.loc[name, "ms"] == pytest.approx(cost * 3 * 4)
+        assert found.loc[name, "gain"] == pytest.approx(scores[other] - scores["both"])
+
+
 def test_a_copy_of_a_run_is_counted_once(workplace, undrawn, run):
     shutil.copytree("runs/anna", "runs/copy")
     settings = Path("runs/copy/config.yaml")
