@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # no test may reach a network; those of W&B itself ask for offline
 os.environ.pop("WANDB_API_KEY", None)
 HOUSE = Path(__file__).resolve().parents[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -262,3 +263,27 @@ def test_networks_may_come_and_go_and_the_process_still_takes_signals():
     """
     done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], cwd=HOUSE, capture_output=True, text=True)
     assert done.stdout.strip() == "alive", done.stderr
+
+
+def test_onnx_runtime_is_told_not_to_call_home_before_it_is_loaded():
+    code = """if True:
+        import os, sys
+        from comp.engine.runtime import onnx_network
+
+        class Loaded(BaseException):
+            pass
+
+        class Watch:
+            def find_spec(self, name, *_):
+                if name == "onnxruntime":
+                    raise Loaded(os.environ.get("ORT_DISABLE_TELEMETRY"))
+
+        sys.meta_path.insert(0, Watch())
+        try:
+            onnx_network(b"")
+        except Loaded as what:
+            print(what)
+    """
+    without = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, env=without)
+    assert done.stdout == "1\n", done.stderr

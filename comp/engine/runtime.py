@@ -7,6 +7,7 @@ How fast each is: tests/benchmarks/runtimes.py, and the README for what that gav
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -41,6 +42,7 @@ def freeze(network: nn.Module, size: int) -> Network:
 
 
 def onnx_network(graph: bytes) -> Network:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it calls home otherwise, and must be told first
     with needs_extra():
         import onnxruntime
     options = onnxruntime.SessionOptions()
