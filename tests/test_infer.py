@@ -213,6 +213,13 @@ def test_members_that_do_not_fit_are_refused(key, complaint, workplace, run):
     assert status == 2 and complaint in err and not Path("submissions").exists()
 
 
+def test_without_test_images_nothing_is_predicted_for_long(workplace, run):
+    shutil.rmtree("input/tiny/test")
+    Path("input/tiny/sample_submission.csv").unlink()
+    status, _, err = run("infer.py", "anna", "--tta", "auto", "--budget", "60s")
+    assert (status, err) == (2, "error: input/tiny/test holds no images to predict\n")
+
+
 def test_two_runs_of_one_name_are_refused(workplace, run):
     shutil.copytree("runs/anna", "runs/copy")
     status, _, err = run("infer.py", "anna", "copy")

@@ -19,8 +19,9 @@ from comp.errors import UserError
 from comp.submit.ledger import COLUMNS, Entry, Event, append, latest, read
 from tests.conftest import HOUSE
 
-FULL = Event("a/b", "2025-11-21T10:00:00+00:00", "scored", "cells", "submissions/a/b.csv", "5e", "first, \"try\" ä",
-             "accuracy", 0.9812500000000001, 0.97, 0.99, 1 / 3, 0.0, 12.0)
+FULL = Event("a/b", "2025-11-21T10:00:00+00:00", "scored", "5e", competition="cells", file="submissions/a/b.csv",
+             message="first, \"try\" ä", metric="accuracy", cv=0.9812500000000001, cv_low=0.97, cv_high=0.99,
+             public=1 / 3, private=0.0, rank=12.0)
 BARE = Event("c", "2025-11-21T11:00:00+00:00", "written")
 
 

@@ -230,9 +230,9 @@ def test_where_the_service_does_not_tell_its_list_and_the_ledger_are_counted(
     for number in range(listed):
         service.add("of today", NOON.replace(hour=1), "ERROR" if number < errors else "COMPLETE")
     for number in range(in_ledger):  # 00:30 in Berlin on the 15th is still the 14th in UTC
-        log(report, Event(f"other{number}", "2026-03-15T00:30:00+01:00", "sent", "blood-cells"))
-    log(report, Event("before", "2026-03-13T23:59:00", "sent", "blood-cells"),
-        Event("elsewhere", NOON.isoformat(), "sent", "leaves"))
+        log(report, Event(f"other{number}", "2026-03-15T00:30:00+01:00", "sent", competition="blood-cells"))
+    log(report, Event("before", "2026-03-13T23:59:00", "sent", competition="blood-cells"),
+        Event("elsewhere", NOON.isoformat(), "sent", competition="leaves"))
     assert send(report) == status
     assert ("in 8 h 13 min" in capfd.readouterr().out) == bool(status)
 

@@ -174,8 +174,9 @@ def test_what_is_written_is_in_the_ledger_once_per_content(sample):
     path = write_submission("mine", fill(asked, TABLE, dataset()), {**NOTE, "oof": oof})
     write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
     (event,) = read(LEDGER)
-    assert event == Event("mine", event.time, "written", "cells", "submissions/mine.csv",
-                          hashlib.sha256(path.read_bytes()).hexdigest(), "", "accuracy", 0.9, 0.8, 0.95)
+    assert event == Event("mine", event.time, "written", hashlib.sha256(path.read_bytes()).hexdigest(),
+                          competition="cells", file="submissions/mine.csv", metric="accuracy", cv=0.9, cv_low=0.8,
+                          cv_high=0.95)
     write_submission("mine", fill(other, TABLE, dataset()), {**NOTE, "oof": None})
     write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
     assert [event.event for event in read(LEDGER)] == ["written"] * 3
@@ -184,7 +185,7 @@ def test_what_is_written_is_in_the_ledger_once_per_content(sample):
 def test_what_was_sent_is_not_overwritten_by_another_content(sample):
     asked, other = read_sample(sample(NAMES)), read_sample(sample(NAMES.replace("img_1.jpg,mono\n", "")))
     path = write_submission("mine", fill(asked, TABLE, dataset()), NOTE)
-    append(LEDGER, Event("mine", "2025-11-21", "sent", "cells", str(path), read(LEDGER)[0].sha256))
+    append(LEDGER, Event("mine", "2025-11-21", "sent", read(LEDGER)[0].sha256, competition="cells", file=str(path)))
     before = {file: file.read_bytes() for file in Path("submissions").iterdir()}
     with pytest.raises(UserError, match=r"was sent with another content.*--name"):
         write_submission("mine", fill(other, TABLE, dataset()), NOTE)

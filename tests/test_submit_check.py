@@ -73,8 +73,8 @@ def sample(form: str) -> None:
 
 
 def sent(path: Path, hour: int = 1, event: str = "sent", **known) -> None:
-    append(LEDGER, Event(path.stem, f"2025-11-21T{hour:02}:00:00+00:00", event, "cells", str(path), file_sha256(path),
-                         **known))
+    append(LEDGER, Event(path.stem, f"2025-11-21T{hour:02}:00:00+00:00", event, file_sha256(path), file=str(path),
+                         competition="cells", **known))
 
 
 def said(report: Report, level: str) -> str:
@@ -334,7 +334,7 @@ def test_each_content_that_two_people_sent_under_one_name_counts(house):
 def test_another_competitions_files_are_not_compared(house):
     sample("names")
     path = write("first", lines("names"))
-    append(LEDGER, Event("first", "2025-11-21", "sent", "others", str(path), file_sha256(path)))
+    append(LEDGER, Event("first", "2025-11-21", "sent", file_sha256(path), competition="others", file=str(path)))
     assert not examine(write("second", lines("names"))).findings
 
 

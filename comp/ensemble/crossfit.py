@@ -44,6 +44,9 @@ class Parted:
     voices: Voices
     held: np.ndarray
 
+    def only(self, names: Sequence[str]) -> Parted:
+        return Parted(self.voices.only(names), self.held)
+
 
 def hear(pool: Pool, rows: np.ndarray, learning: Learning) -> Voices:
     parts = tuple(_learn_part(member, pool.truth, rows, learning) for member in pool.members)

@@ -25,7 +25,6 @@ class Assessment:
     pool: Pool
     method: str
     blend: Blend                               # as learnt on every image, for the test images
-    learning: Learning
     everyone: Voices                           # likewise
     parted: Sequence[Parted]
     honest: dict[str, np.ndarray]              # cross-fitted
@@ -79,10 +78,10 @@ def assess(pool: Pool, method: str, learning: Learning) -> Assessment:
     plain = part_by_fold(pool, replace(learning, temperature=False)) if learning.temperature else parted
     honest, flattered, untempered = {}, {}, {}
     for name, members, how in _candidates(pool, method):
-        honest[name] = cross_fitted(how, [_of(part, members) for part in parted], pool)
+        honest[name] = cross_fitted(how, [part.only(members) for part in parted], pool)
         flattered[name] = naive(how, everyone.only(members), pool)
-        untempered[name] = cross_fitted(how, [_of(part, members) for part in plain], pool)
-    return Assessment(pool, method, learn(method, everyone, pool), learning, everyone, parted, honest, flattered,
+        untempered[name] = cross_fitted(how, [part.only(members) for part in plain], pool)
+    return Assessment(pool, method, learn(method, everyone, pool), everyone, parted, honest, flattered,
                       untempered)
 
 
@@ -96,7 +95,3 @@ def _candidates(pool: Pool, method: str) -> list[tuple[str, list[str], str]]:
 
 def _together(method: str, members: Sequence[str]) -> str:
     return f"{method} of {len(members)}"
-
-
-def _of(part: Parted, members: Sequence[str]) -> Parted:
-    return Parted(part.voices.only(members), part.held)

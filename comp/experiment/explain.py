@@ -19,7 +19,7 @@ from tqdm import tqdm
 from comp.ensemble import blend as blends
 from comp.ensemble import explain as explaining
 from comp.ensemble.blend import UNFITTED
-from comp.ensemble.crossfit import Parted, cross_fitted
+from comp.ensemble.crossfit import cross_fitted
 from comp.ensemble.report import candidates_text, members_text, pairs_text
 from comp.experiment.assess import Assessment
 from comp.metrics import METRICS
@@ -96,6 +96,5 @@ def _gains(found: Assessment) -> dict[str, Any]:
     without = {}
     for name in tqdm(weighty, "what each member gains", disable=None, leave=False):
         others = [other for other in everybody if other != name]
-        without[name] = cross_fitted(found.method, [Parted(part.voices.only(others), part.held)
-                                                    for part in found.parted], pool)
+        without[name] = cross_fitted(found.method, [part.only(others) for part in found.parted], pool)
     return explaining.left_out_gains(pool.metric, pool.truth, found.honest[found.result], without)

@@ -53,6 +53,8 @@ def infer(members: Sequence[Run], wish: Wish) -> Path:
     wish = _checked(members, wish)
     first = members[0]
     dataset = scan(first.config.data.root)
+    if not dataset.test:
+        raise UserError(f"{dataset.root / 'test'} holds no images to predict")
     sample = find_sample(dataset)
     check_sample(sample, dataset)  # before the minutes of predicting
     asked = {run.name: open_predictor(run, device=wish.device, full=wish.full, runtime=wish.runtime)
@@ -193,7 +195,7 @@ def _tell_truth(dataset: Dataset, test: pd.DataFrame, run: Run) -> None:
 
 
 def _said(blend: Blend) -> str:
-    """`a (d4) and b (2 views) at 0.25`"""
+    """`a (8 views) x 0.75, b (1 view) x 0.25`"""
     shown = sorted(blend.parts, key=lambda part: -(part.weight or 0))[:6]
     words = [f"{part.name} ({len(part.views)} view{'s' * (len(part.views) > 1)})"
              + (f" x {part.weight:.2f}" if blend.method in ("greedy", "weights") else "") for part in shown]

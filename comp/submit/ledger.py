@@ -27,42 +27,38 @@ NUMBERS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
 PATIENCE = 60  # seconds for a lock that is held for milliseconds
 
 
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is said of a submission; what is not known stays empty."""
+    competition: str = ""
+    file: str = ""
+    message: str = ""
+    metric: str = ""
+    cv: float | None = None
+    cv_low: float | None = None
+    cv_high: float | None = None
+    public: float | None = None
+    private: float | None = None
+    rank: float | None = None
+
+
+FACTS = tuple(field.name for field in fields(Facts))
+COLUMNS = ("id", "time", "event", "competition", "file", "sha256", *FACTS[2:])
+
+
 @dataclass(frozen=True)
-class Event:
-    """One line. What an event does not know stays empty."""
+class Event(Facts):
+    """One line."""
     id: str
     time: str                      # ISO 8601; without an offset it is UTC
     event: str                     # one of KINDS
-    competition: str = ""
-    file: str = ""
     sha256: str = ""               # of the file's bytes at that moment
-    message: str = ""
-    metric: str = ""
-    cv: float | None = None
-    cv_low: float | None = None
-    cv_high: float | None = None
-    public: float | None = None
-    private: float | None = None
-    rank: float | None = None
-
-
-COLUMNS = tuple(field.name for field in fields(Event))
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Facts):
     """What is known of an id, all of one content: of the one sent last, or where none was sent, written last."""
     id: str
-    competition: str = ""
-    file: str = ""
-    message: str = ""
-    metric: str = ""
-    cv: float | None = None
-    cv_low: float | None = None
-    cv_high: float | None = None
-    public: float | None = None
-    private: float | None = None
-    rank: float | None = None
     written: str | None = None     # when last, or None: never
     sent: str | None = None
     scored: str | None = None
@@ -136,7 +132,7 @@ def _entry(id: str, events: Sequence[Event], sent: str) -> Entry:
     written = _last((event for event in events if event.event == "written"), "sha256") or ""
     content = sent or written  # a score belongs to the content that was sent
     own = [event for event in events if not content or event.sha256 in ("", content)]
-    values = {name: _last(own, name) for name in COLUMNS if name not in ("id", "time", "event", "sha256")}
+    values = {name: _last(own, name) for name in FACTS}
     times = {kind: _last((event for event in own if event.event == kind), "time") for kind in KINDS}
     texts = {name: value or "" for name, value in values.items() if name not in NUMBERS}
     return Entry(id, **values | texts, **times, written_sha256=written, sent_sha256=sent)

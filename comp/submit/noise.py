@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-SIGMAS = 1.959964
+from scipy.stats import binomtest
 
 
 def interval(accuracy: float, images: int) -> tuple[float, float]:
-    squared = SIGMAS ** 2 / images
-    centre = (accuracy + squared / 2) / (1 + squared)
-    half = SIGMAS / (1 + squared) * math.sqrt(accuracy * (1 - accuracy) / images + squared / (4 * images))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    found = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)

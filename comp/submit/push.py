@@ -18,6 +18,7 @@ from comp.submit.check import Report
 from comp.submit.competition import Competition
 from comp.submit.kaggle import Busy, Submission
 from comp.submit.ledger import Event
+from comp.submit.write import noted_score
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the service's list
 
@@ -40,11 +41,9 @@ def aim(report: Report) -> Shot:
         raise UserError("it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
                         "its address, in the config or as -c CONFIG submit.kaggle=NAME")
     note = report.note or {}
-    oof = note.get("oof") if note.get("sha256") == report.sha256 else None
-    low, high = oof["interval"] if oof else (None, None)
-    return Shot(report.file, report.competition, Event(
-        report.id, "", "", report.competition.name, report.file.as_posix(), report.sha256,
-        metric=oof["metric"] if oof else "", cv=oof["score"] if oof else None, cv_low=low, cv_high=high))
+    score = noted_score(note) if note.get("sha256") == report.sha256 else {}
+    return Shot(report.file, report.competition, Event(report.id, "", "", report.sha256, file=report.file.as_posix(),
+                                                       competition=report.competition.name, **score))
 
 
 def push(report: Report, message: str, timeout: float) -> int:

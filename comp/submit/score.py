@@ -20,7 +20,7 @@ def entry_of(said: str, competition: Competition) -> Entry:
     entries = latest(read(ledger))
     if path.is_file() and submission_id(path) not in entries:
         read_sample(path)  # refused unless it is a submission
-        return Entry(submission_id(path), competition.name, path.as_posix())
+        return Entry(submission_id(path), competition=competition.name, file=path.as_posix())
     entry = known_entry(said, entries, ledger)
     if path.is_file() and path.resolve() != Path(entry.file).resolve() and \
             file_sha256(path) not in (entry.sent_sha256, entry.written_sha256):
@@ -33,10 +33,10 @@ def events_of(entry: Entry, *, public: float | None = None, private: float | Non
     """`sent`, unless that is known: what has a score was sent. Then `scored`, where there is a score."""
     _refuse_slips(entry, public, private, rank)
     sha256 = entry.sent_sha256 or _bytes_now(entry)
-    events = [] if entry.sent else [Event(entry.id, now(), "sent", entry.competition, entry.file, sha256, message)]
+    same = {"competition": entry.competition, "file": entry.file, "message": message}
+    events = [] if entry.sent else [Event(entry.id, now(), "sent", sha256, **same)]
     if (public, private, rank) != (None, None, None):
-        events.append(Event(entry.id, now(), "scored", entry.competition, entry.file, sha256, message,
-                            public=public, private=private, rank=rank))
+        events.append(Event(entry.id, now(), "scored", sha256, public=public, private=private, rank=rank, **same))
     return events
 
 

@@ -39,7 +39,9 @@ def write_submission(name: str, filled: Sample, note: dict[str, Any]) -> Path:
         raise UserError(f"{path} does not read back as it was written; do not send it")
     known = ledger.latest(events).get(name)
     if known is None or known.written_sha256 != sha256:
-        ledger.append(Path(competition.ledger), _written(name, path, sha256, competition, note))
+        ledger.append(Path(competition.ledger), ledger.Event(
+            name, ledger.now(), "written", sha256, competition=competition.name, file=path.as_posix(),
+            **noted_score(note)))
     return path
 
 
@@ -97,11 +99,11 @@ def _places(said: str) -> list[Path]:
     return [Path(said), *(SUBMISSIONS / f"{said}{suffix}" for suffix in (".csv", ".json"))]
 
 
-def _written(name: str, path: Path, sha256: str, competition: Competition, note: dict[str, Any]) -> ledger.Event:
+def noted_score(note: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the ledger that a note knows: how good the submission is out of fold."""
     oof = note.get("oof") or {}
     low, high = oof.get("interval", (None, None))
-    return ledger.Event(name, ledger.now(), "written", competition.name, path.as_posix(), sha256,
-                        metric=oof.get("metric", ""), cv=oof.get("score"), cv_low=low, cv_high=high)
+    return {"metric": oof.get("metric", ""), "cv": oof.get("score"), "cv_low": low, "cv_high": high}
 
 
 def render(sample: Sample) -> bytes:
