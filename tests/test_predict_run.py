@@ -9,7 +9,7 @@ import pytest
 
 from comp import runs
 from comp.experiment import open_predictor, predict, predict_run
-from comp.tables import read_json, read_predictions
+from comp.tables import read_json, read_predictions, write_json
 from tests.conftest import SMALL
 
 HERE = Path("runs/x/predictions")
@@ -36,6 +36,11 @@ def test_only_what_is_missing_is_predicted(workplace, run, asked):
     # training wrote the OOF of the upright view; so the other's, a fold each, and then the test images
     assert asked == [(1, ("hflip",))] * 2 + [(2, ("identity", "hflip"))]
     assert cost > 0 and list(read_json(HERE / "cost.json").values()) == [cost]
+
+    for spoilt in ([], {machine: "fast" for machine in read_json(HERE / "cost.json")}):
+        write_json(HERE / "cost.json", spoilt)
+        assert open_predictor(x).cost() > 0
+    write_json(HERE / "cost.json", {machine: cost for machine in read_json(HERE / "cost.json")})
 
     def bits(made):
         tables = [*made.oof, *(table for each in made.test for table in each)]

@@ -19,7 +19,8 @@ def known_cost(file: Path, network: Callable[[], Network], device: torch.device,
     about = process_facts(device)
     machine = f"{about['device_name']}, {about['threads']} threads"
     known = read_json(file) if file.is_file() else {}
-    if machine not in known:
+    known = known if isinstance(known, dict) else {}
+    if not isinstance(known.get(machine), float | int):
         known[machine] = round(_measure(network(), device, size, batch), 4)
         write_json(file, known)
     return known[machine]
