@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from comp.ensemble import blend as blends
 from comp.ensemble import explain as explaining
-from comp.ensemble.blend import UNFITTED
+from comp.ensemble.blend import UNFITTED, Part
 from comp.ensemble.crossfit import cross_fitted
 from comp.ensemble.report import candidates_text, members_text, pairs_text
 from comp.experiment.assess import Assessment
@@ -52,8 +53,8 @@ def keep(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
         "optimistic": note["optimistic"]})
 
 
-def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
-    """`cost` is in milliseconds per image, of each member."""
+def explain(folder: Path, found: Assessment, cost_of: Callable[[Part], float]) -> None:
+    """`cost_of` a member, in milliseconds per image, is only asked where there are several: it may need measuring."""
     from comp.ensemble import figures  # matplotlib: a bundle predicts without it
     temperature = {part.name: part.temperature for part in found.blend.parts}
     sureness = [figures.Sureness(name, found.untempered[name], made, temperature.get(name))
@@ -64,6 +65,7 @@ def explain(folder: Path, found: Assessment, cost: dict[str, float]) -> None:
           f"folds speaks, and how sure that may be is not measured)")
     if len(found.pool.members) == 1:
         return
+    cost = {part.name: cost_of(part) for part in found.blend.parts}
     members = explaining.members(list(cost), [part.weight for part in found.blend.parts], _drawn(found),
                                  _gains(found), cost)
     write_csv(folder / "members.csv", members)

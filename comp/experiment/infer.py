@@ -79,9 +79,8 @@ def infer(members: Sequence[Run], wish: Wish) -> Path:
     print(f"wrote {path}: {len(filled.rows)} rows, the {wish.method} of {_said(blend)} (runtime: {wish.runtime})",
           flush=True)
     if found:  # after the file is there: it can take longer than the blend
-        cost = {part.name: asked[part.name].cost() * len(asked[part.name].folds) * len(part.views)
-                for part in found.blend.parts}
-        explain(BLENDS / wish.name, found, cost)
+        explain(BLENDS / wish.name, found,
+                lambda part: asked[part.name].cost() * len(asked[part.name].folds) * len(part.views))
     return path
 
 
