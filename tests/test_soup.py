@@ -16,7 +16,8 @@ from comp.engine.soup import average, refresh
 from comp.experiment import outcome, progress
 from comp.experiment.parts import parts_of
 from comp.experiment.setup import load_model, setup_of
-from comp.runs import find_runs, load_checkpoint
+from comp.experiment.snapshots import drop_snapshots
+from comp.runs import FoldDir, find_runs, load_checkpoint
 from comp.study.leaderboard.entries import read_entries
 from comp.tables import read_json, read_predictions
 from tests.conftest import SMALL
@@ -251,3 +252,12 @@ def test_mistakes_are_one_line(train, run):
     fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml", "--restart", "--fold", "1")
     assert "nothing to do" in soup(run, "x")
     fails("where nobody looks for runs", "train.py", *FIVE, "--name", "blends/x")
+
+
+def test_what_a_killed_save_left_goes_with_the_older_snapshots(tmp_path):
+    place = FoldDir(tmp_path)
+    place.snapshot(1).parent.mkdir()
+    for name in ("epoch1.pt", "epoch2.pt", "epoch3.pt", ".epoch2.pt.1194.tmp"):
+        (place.snapshot(1).parent / name).touch()
+    drop_snapshots(place, (2, 3))
+    assert {file.name for file in place.snapshot(1).parent.iterdir()} == {"epoch2.pt", "epoch3.pt"}

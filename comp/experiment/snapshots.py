@@ -33,7 +33,8 @@ def keep_snapshot(setup: Setup, fold: int | str, place: FoldDir, progress: Progr
 
 
 def drop_snapshots(place: FoldDir, all_but: Collection[int]) -> None:
+    """And whatever a process that was killed in mid-save left there."""
     wanted = {place.snapshot(epoch) for epoch in all_but}
-    for file in place.snapshot(0).parent.glob("epoch*.pt"):
+    for file in place.snapshot(0).parent.glob("*"):
         if file not in wanted:
             file.unlink()
