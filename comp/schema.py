@@ -1,6 +1,6 @@
-"""A run's every choice, typed: the whole vocabulary of a config, with its defaults.
+"""Every key of a config, with its type, range, default and meaning (docs/configuration.md is generated from it).
 
-Types and ranges are checked here. A name (model, policy, optimiser) is checked by the room that owns it.
+Types and ranges are checked here. A name (model, policy, optimiser) is checked by the package that owns it.
 """
 
 from __future__ import annotations
@@ -19,104 +19,195 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False,
+                              use_attribute_docstrings=True)
 
 
 class Data(Section):
-    root: str = "input/blood-cells"                     # its last part is the dataset's name
-    size: Annotated[int, Field(ge=8)] = 224             # side of the square the model sees
-    crop: Count | None = None                           # centre crop in source pixels, before anything else
+    """The images and how each becomes a square."""
+
+    root: str = "input/blood-cells"
+    """Directory of the dataset. Its last part is the dataset's name."""
+    size: Annotated[int, Field(ge=8)] = 224
+    """Side of the square that the model receives, in pixels."""
+    crop: Count | None = None
+    """Side of a centre crop in source pixels, taken before anything else; `null`: no crop."""
     fit: Literal["squash", "crop", "pad"] = "squash"
+    """How an image becomes a square: `squash` stretches it, `crop` keeps its centre, `pad` mirrors its border."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
 
 
 class Folds(Section):
+    """The split that the whole team shares (see [Data](data.md))."""
+
     k: Annotated[int, Field(ge=2)] = 5
+    """Number of folds."""
     seed: Annotated[int, Field(ge=0)] = 42
-    file: str | None = None                             # default: folds/<dataset>.csv
+    """Seed of the split."""
+    file: str | None = None
+    """The CSV that holds the split; `null`: `folds/<dataset>.csv`."""
 
 
 class Augment(Section):
+    """Augmentation of the training images."""
+
     policy: str = "paper"
-    device: Literal["auto", "cpu", "gpu"] = "auto"      # gpu: whole batches at once, wherever the training runs
-    oversample: str = "none"                            # fill small classes up: smote, or a policy for added copies
-    mixup: NotNegative = 0.0                            # alpha of the Beta distribution; 0 is off
+    """Name of the policy: `none`, `flips`, `rotation`, `paper`, `heavy`, `karakus` or `gupta`."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """`cpu`: one image at a time, in the loader. `gpu`: whole batches on the device that trains (a CPU too). `auto`:
+    `gpu` on CUDA, else `cpu`. A run keeps its choice."""
+    oversample: str = "none"
+    """Fill small classes up to the size of the largest: `smote` adds blends of neighbours, the name of a policy adds
+    copies that this policy augments."""
+    mixup: NotNegative = 0.0
+    """Alpha of mixup's Beta distribution; 0: off."""
     cutmix: NotNegative = 0.0
-    mix_off_epoch: Annotated[int, Field(ge=0)] = 0      # from this epoch on images stay whole; 0 is never
+    """Alpha of CutMix's Beta distribution; 0: off."""
+    mix_off_epoch: Annotated[int, Field(ge=0)] = 0
+    """Epoch from which mixup and CutMix are off; 0: never."""
 
 
 class Model(Section):
+    """The network. A config that sets `model.name` drops the `model.kwargs` of its parent."""
+
     name: str = "sharif_deep_efficientnet"
+    """A model of the papers (`python -m comp zoo` lists them) or any timm model."""
     pretrained: bool = False
-    dropout: Fraction | None = None                     # None: the model's own default
+    """Start from timm's pretrained weights. Check first whether the competition allows it."""
+    dropout: Fraction | None = None
+    """Dropout before the classifier; `null`: the model's own default."""
     drop_path: Fraction | None = None
-    init: Literal["own", "he", "glorot"] = "own"        # of convolutions and dense layers; own: as the model says
-    kwargs: dict[str, Any] = {}                         # the only free map; timm refuses what it does not know
+    """Rate of stochastic depth; `null`: the model's own default."""
+    init: Literal["own", "he", "glorot"] = "own"
+    """Initial weights of convolutions and dense layers; `own`: the model's own initialisation."""
+    kwargs: dict[str, Any] = {}
+    """More arguments of the model, passed to `timm.create_model`. An unknown one is an error."""
 
 
 class Loss(Section):
+    """The training loss."""
+
     name: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Loss function."""
     label_smoothing: Fraction = 0.0
+    """Share of the target that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: every class has the same total weight in the loss."""
     focal_gamma: NotNegative = 2.0
+    """Exponent of the focal loss; 0 is cross-entropy."""
 
 
 class Optim(Section):
-    name: str = "adamw"                                 # any timm optimiser
+    """The optimiser."""
+
+    name: str = "adamw"
+    """Any timm optimiser."""
     lr: Positive = 1e-3
+    """Peak learning rate."""
     weight_decay: NotNegative = 1e-4
-    decay_all: bool = False                             # true: biases and norms decay too
+    """Weight decay."""
+    decay_all: bool = False
+    """`true`: biases and normalisation weights decay too."""
     momentum: Fraction = 0.9
+    """Momentum, for optimisers that have one."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Factor of the learning rate from each layer to the one before it; `null`: the same rate for all layers."""
     clip: Positive | None = None
+    """Limit for gradient clipping; `null`: no clipping."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
+    """What is clipped: the norm of all gradients, each element, or each unit relative to its weights (`agc`)."""
 
 
 class Schedule(Section):
+    """The learning rate over time. It changes with every step, not only with every epoch."""
+
     name: Literal["cosine", "constant", "step", "exponential", "plateau"] = "cosine"
+    """Shape of the schedule after the warm-up."""
     warmup_epochs: NotNegative = 0.0
+    """Epochs of linear warm-up from zero; fractions are allowed."""
     min_lr: NotNegative = 1e-6
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1    # the factor of each drop; exponential: of each epoch
-    step_epochs: Count = 10                             # step: epochs between drops
-    patience: Count = 3                                 # plateau: epochs without a lower validation loss
+    """Lowest learning rate."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Factor of each drop (`step`, `plateau`) or of each epoch (`exponential`)."""
+    step_epochs: Count = 10
+    """`step`: epochs between two drops."""
+    patience: Count = 3
+    """`plateau`: the learning rate drops after more than this many epochs without a lower validation loss."""
 
 
 class Train(Section):
+    """The training of each fold."""
+
     epochs: Count = 50
-    pretrain_epochs: Annotated[int, Field(ge=0)] = 0    # of reconstruction before, for models that can
+    """Epochs of training."""
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs of reconstruction before the classification, for models that can reconstruct."""
     batch: Count = 32
+    """Batch size: images in a batch. Under torchrun it is the batch of all processes together."""
     accumulate: Count = 1
-    seed: Annotated[int, Field(ge=0)] = 42              # `0,1,2` makes sibling runs
+    """Batches that make one update together."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of everything random. A list such as `0,1,2` trains one run per seed."""
     metric: str = "accuracy"
+    """Score of the run: `accuracy`, `balanced_accuracy`, `macro_precision`, `macro_recall`, `macro_f1`,
+    `macro_specificity`, `weighted_precision`, `weighted_recall`, `weighted_f1` or `log_loss`."""
     keep: Literal["last", "best"] = "last"
-    snapshots: Annotated[int, Field(ge=0)] = 0          # of how many last epochs weights are kept, for a soup
-    patience: Count | None = None                       # stop after so many epochs without a better one
-    monitor: Literal["score", "loss"] = "score"         # what makes an epoch better, for patience and keep: best
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None   # rises to it as 1-(1+n)^-2/3: .99 after 1,000 updates
-    balanced: bool = False                              # draw every class equally often
+    """Epoch whose weights are kept. `best` is chosen on the images that score it, so its score is optimistic."""
+    snapshots: Annotated[int, Field(ge=0)] = 0
+    """Number of last epochs whose weights are stored as well, for `python -m comp soup`."""
+    patience: Count | None = None
+    """Stop after this many epochs without a better one; `null`: never."""
+    monitor: Literal["score", "loss"] = "score"
+    """Validation value by which `patience` and `keep: best` compare epochs."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the moving average of the weights. It rises to this value as 1 - (1 + n)^(-2/3): 0.99 after 1,000
+    updates. `null`: no average."""
+    balanced: bool = False
+    """Draw every class equally often."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    init: str | None = None                             # start fold k from fold k of this run
-    save_every: NotNegative = 60.0                      # seconds between saves
+    """Number format of the training. `auto`: on a GPU bf16, or fp16 where it has no bf16; on a CPU fp32 or bf16,
+    whichever is faster in a few timed steps."""
+    init: str | None = None
+    """Name of a run to start from: fold k starts from its fold k."""
+    save_every: NotNegative = 60.0
+    """Seconds between two saves during an epoch."""
 
 
 class Infer(Section):
+    """Prediction."""
+
     tta: Literal["none", "flips", "d4"] = "none"
+    """Views that `infer.py` averages by default: 1, 4 (flips) or 8 (flips and quarter turns)."""
 
 
 class Submit(Section):
-    ledger: str = "submissions/ledger.csv"              # every file written, sent and scored
-    kaggle: str | None = None                           # the competition's name in its address there
-    per_day: Count = 5                                  # files the competition takes in a day (UTC)
-    public_share: Annotated[float, Field(gt=0, le=1)] = 1.0   # of the test images that the public score is of
+    """The competition that the submissions are for."""
+
+    ledger: str = "submissions/ledger.csv"
+    """The CSV that records every submission written, sent and scored."""
+    kaggle: str | None = None
+    """Name of the competition on Kaggle: the last part of its URL."""
+    per_day: Count = 5
+    """Submissions that the competition accepts per day (UTC)."""
+    public_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the test images that the public score is computed on."""
 
 
 class Log(Section):
+    """Weights & Biases."""
+
     wandb: Literal["off", "offline", "online", "auto"] = "auto"
-    project: str | None = None                          # default: the dataset's name
+    """`auto`: online where a key is set, else off. Nothing ever prompts."""
+    project: str | None = None
+    """Name of the W&B project; `null`: the dataset's name."""
 
 
 class Config(Section):
+    """All choices of one run."""
+
     name: str
+    """Name of the run: the path of the config below `configs/` and the overrides, or `--name`."""
     data: Data = Data()
     folds: Folds = Folds()
     augment: Augment = Augment()
@@ -138,7 +229,7 @@ class Config(Section):
         return Path(self.folds.file or f"folds/{self.dataset}.csv")
 
     def identity(self) -> dict[str, Any]:
-        """What makes two runs the same run, flat: everything but how it is logged, saved, loaded, read out or sent."""
+        """Return the flat keys that identify a run: all but those of logging, saving, loading and submitting."""
         flat = flatten(self.model_dump(exclude={"name", "log", "infer", "submit"}))
         return {key: value for key, value in flat.items() if key not in ("data.workers", "train.save_every")}
 
@@ -147,7 +238,7 @@ class Config(Section):
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"optim": {"lr": 1}}` -> `{"optim.lr": 1}`."""
+    """Flatten nested maps: `{"optim": {"lr": 1}}` -> `{"optim.lr": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
