@@ -4,12 +4,13 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo test slow bench clean
+.PHONY: help demo test slow docs bench clean
 
 help:
 	@echo "make demo    draw, check, split, train, ensemble: submissions/demo.csv in a few minutes"
 	@echo "make test    lint and the default tests"
 	@echo "make slow    the tests that take minutes (kills at random moments, and the like)"
+	@echo "make docs    docs/configuration.md and the pages in site/, with MkDocs"
 	@echo "make bench   the kit against timm, fastai and Lightning on this machine: an hour"
 	@echo "make clean   remove both .venv and what the demo made"
 
@@ -41,6 +42,14 @@ test: .venv/.done
 slow: .venv/.done
 	$(RUN) -m pytest -m slow
 
+.venv/.docs-done: .venv/.done
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/.docs-done
+	$(RUN) docs/generate_configuration.py
+	$(BIN)/mkdocs build --strict
+
 # The peers live apart, and see the kit's packages behind their own: torch is not installed twice.
 .venv-bench/.done: .venv/.done tests/benchmarks/requirements.txt constraints.txt
 	$(RUN) -m venv --clear .venv-bench
@@ -53,5 +62,5 @@ bench: .venv/.done .venv-bench/.done
 	PYTHONPATH=. $(RUN) tests/benchmarks/compare.py
 
 clean:
-	rm -rf .venv .venv-bench input/demo folds/demo.* submissions/demo.* submissions/demo[+-]* runs/demo runs/demo-submissions \
-		runs/blends/demo runs/submissions/demo.png runs/.cache
+	rm -rf .venv .venv-bench site input/demo folds/demo.* submissions/demo.* submissions/demo[+-]* \
+		runs/demo runs/demo-submissions runs/blends/demo runs/submissions/demo.png runs/.cache
