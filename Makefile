@@ -37,6 +37,7 @@ demo: .venv/.done
 
 test: .venv/.done
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(RUN) -m pytest
 
 slow: .venv/.done

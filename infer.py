@@ -20,7 +20,7 @@ runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip ins
 
 from __future__ import annotations
 
-from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, run_guarded
+from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, run_main
 
 
 def parser() -> Parser:
@@ -35,13 +35,14 @@ def parser() -> Parser:
 
 def main() -> None:
     args = parser().parse_args()
-    from comp import config, experiment, runs  # after --help, which must not wait for torch
+    from comp import config, runs  # after --help, which must not wait for torch
+    from comp.blending.infer import InferOptions, infer
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
-    wish = experiment.Wish(args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name,
+    wish = InferOptions(args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name,
                            args.device, args.runtime)
-    path = experiment.infer(runs.find_runs(wanted), wish)
+    path = infer(runs.find_runs(wanted), wish)
     print(f"next: python -m comp submit check {path}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_guarded(main))
+    raise SystemExit(run_main(main))

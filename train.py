@@ -13,7 +13,7 @@ A run lives in runs/<config>+<what differs>/. Killed? Give the same command agai
 
 from __future__ import annotations
 
-from comp.cli import Parser, add_config_arguments, run_guarded
+from comp.cli import Parser, add_config_arguments, run_main
 from comp.errors import UserError
 
 
@@ -33,14 +33,16 @@ def main() -> None:
     args = parser().parse_intermixed_args()
     if args.jobs < 1:
         raise UserError("--jobs must be 1 or more")
-    from comp import config, experiment  # after --help, which must not wait for torch
-    from comp.engine import ranks
-    with ranks.joined():
+    from comp import config  # after --help, which must not wait for torch
+    from comp.engine import distributed
+    from comp.training.summary import summary_line
+    from comp.training.train import run_experiment
+    with distributed.process_group():
         for each in config.load(args.config, args.overrides, args.name):
-            metrics = experiment.run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
+            metrics = run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
                                                 debug=args.debug, jobs=args.jobs)
-            print(experiment.closing_line(metrics, full=args.fold == "full"))
+            print(summary_line(metrics, full=args.fold == "full"))
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_guarded(main))
+    raise SystemExit(run_main(main))

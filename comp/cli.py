@@ -38,14 +38,14 @@ def add_blend_arguments(parser: argparse.ArgumentParser) -> None:
                         help="how members become one (default: %(default)s)")
     parser.add_argument("--tta", choices=("none", "flips", "d4", "auto"),
                         help="views averaged; auto chooses them out of fold (default: the run's infer.tta)")
-    parser.add_argument("--budget", type=seconds, metavar="TIME",
+    parser.add_argument("--budget", type=parse_duration, metavar="TIME",
                         help="with --tta auto: what predicting the test images may take here, such as 60s or 5m")
     parser.add_argument("--no-temperature", dest="temperature", action="store_false",
                         help="leave every member as sure of itself as it is")
     parser.add_argument("--name", help="name the result; otherwise the runs do")
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """`60`, `60s`, `1.5m`, `2h`"""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
     try:
@@ -57,7 +57,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def run_guarded(main: Callable[[], int | None]) -> int:
+def run_main(main: Callable[[], int | None]) -> int:
     """Run `main`; turn what a user can mend into one line on stderr and exit status 2."""
     try:
         return main() or 0
@@ -70,11 +70,11 @@ def run_guarded(main: Callable[[], int | None]) -> int:
     except (UserError, OSError) as problem:
         if os.environ.get("COMP_TRACEBACK") == "1":
             raise
-        print(f"error: {one_line(problem)}", file=sys.stderr)
+        print(f"error: {format_error(problem)}", file=sys.stderr)
         return 2
 
 
-def one_line(problem: Exception) -> str:
+def format_error(problem: Exception) -> str:
     """What a person is told of it."""
     if isinstance(problem, OSError) and problem.strerror:
         where = f" ({problem.filename})" if problem.filename else ""

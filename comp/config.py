@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comp.errors import UserError, nearest
+from comp.errors import UserError, did_you_mean
 from comp.schema import Config, flatten
 from comp.yaml12 import parse_scalar, read_yaml
 
@@ -21,11 +21,11 @@ from comp.yaml12 import parse_scalar, read_yaml
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), name: str | None = None) -> list[Config]:
     """The configs of a file and its overrides: one, or one per seed where `train.seed` lists several."""
     written = read_tree(Path(path))
-    base = {"name": _name_of(Path(path)), **written}
+    base = {"name": _config_name(Path(path)), **written}
     changed = merge(base, parse_overrides(overrides))
-    configs = [(_validate(tree, path), seed) for tree, seed in _siblings(changed)]
-    original = _validate(next(_siblings(base))[0], path) if overrides else configs[0][0]
-    return [_named(config, original, name, seed) for config, seed in configs]
+    configs = [(_validate(tree, path), seed) for tree, seed in _expand_seeds(changed)]
+    original = _validate(next(_expand_seeds(base))[0], path) if overrides else configs[0][0]
+    return [_with_run_name(config, original, name, seed) for config, seed in configs]
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -103,10 +103,10 @@ def _nearest_key(key: str, known: list[str]) -> str:
     same_leaf = [k for k in known if k.rpartition(".")[2] == leaf]
     same_section = [k for k in known if section and k.startswith(f"{section}.")]
     sections = sorted({k.partition(".")[0] for k in known}) if not section else []
-    return nearest(key, same_leaf or same_section or [*known, *sections])
+    return did_you_mean(key, same_leaf or same_section or [*known, *sections])
 
 
-def _siblings(tree: dict[str, Any]):
+def _expand_seeds(tree: dict[str, Any]):
     """(tree, None), or one (tree, seed) per seed where `train.seed` is a list such as `0,1,2`."""
     train = tree.get("train")
     seeds = train.get("seed") if isinstance(train, dict) else None
@@ -119,7 +119,7 @@ def _siblings(tree: dict[str, Any]):
         yield {**tree, "train": {**train, "seed": seed}}, seed
 
 
-def _name_of(path: Path) -> str:
+def _config_name(path: Path) -> str:
     """The path below `configs/` (the innermost folder of that name) without its suffix; elsewhere the file's stem."""
     parts = path.with_suffix("").parts
     return "/".join(parts[-parts[::-1].index("configs"):]) if "configs" in parts else path.stem
@@ -132,7 +132,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def _named(config: Config, original: Config, name: str | None, seed: int | None) -> Config:
+def _with_run_name(config: Config, original: Config, name: str | None, seed: int | None) -> Config:
     """Name a run by what differs from its file, whatever order it was typed in; or as `--name` says."""
     check_name(config.name if name is None else name)
     if name is not None:

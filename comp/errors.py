@@ -10,7 +10,7 @@ class UserError(Exception):
     """Bad input. Programs print it as `error: ...` and exit with 2, without a traceback."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint that names the right word: `; did you mean x?`, or what there is to choose from, or nothing."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)

@@ -94,7 +94,7 @@ def score(metric: str, truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(log_losses(truth, probabilities).mean() if of is None else of(confusion(truth, probabilities)))
 
 
-def interval(metric: str, truth: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(metric: str, truth: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """The bootstrap 95 % interval over images. One seed: the same predictions always print the same interval."""
     draw = np.random.default_rng(seed)
     of = METRICS[metric].of
@@ -109,14 +109,14 @@ def interval(metric: str, truth: np.ndarray, probabilities: np.ndarray, seed: in
     return float(low), float(high)
 
 
-def report(truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict:
+def score_report(truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict:
     """Everything about one table of predictions, as plain numbers."""
     cm = confusion(truth, probabilities)
     per_class = {name: of(cm) for name, of in PER_CLASS.items()}
     return {
         "images": len(truth),
         **{name: score(name, truth, probabilities) for name in METRICS},
-        "interval": {name: interval(name, truth, probabilities) for name in ("accuracy", "macro_f1", "log_loss")},
+        "interval": {name: bootstrap_interval(name, truth, probabilities) for name in ("accuracy", "macro_f1", "log_loss")},
         "per_class": {label: {name: float(values[i]) for name, values in per_class.items()}
                       for i, label in enumerate(classes)},
         "confusion": cm.tolist(),

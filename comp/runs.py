@@ -16,13 +16,13 @@
     runs/<name>+soup/                  their mean, a run like any other (python -m comp soup): run.json says of which
                                        run, fold.json of which snapshots
     runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
-                                       and model.openvino.json likewise (comp/experiment/export.py)
+                                       and model.openvino.json likewise (comp/prediction/export.py)
     runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
     runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
                                        which weights made it. cost.json above: what a view takes on which machine.
                                        predictions/full/<view>/: by the model trained on everything;
                                        predictions/onnx/... and openvino/...: the same by that runtime
-    runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/experiment/explain.py)
+    runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/blending/explain.py)
     runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
     runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
     runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
@@ -33,10 +33,9 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import io
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,18 +43,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from comp import config as configs
-from comp.errors import UserError, nearest
-from comp.facts import git_state
+from comp.environment import git_state
+from comp.errors import UserError, did_you_mean
+from comp.files import write_atomic
+from comp.records.run import FoldRecord, ProcessInfo, RunRecord
 from comp.schema import Config
-from comp.tables import read_json, write_atomic, write_json
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
-SCHEMA = 1
-APART = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/, and no runs anybody looks for
+RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/, and no runs anybody looks for
 
 
-class Busy(UserError):
+class RunLockedError(UserError):
     """Another process works on this."""
 
 
@@ -65,34 +64,40 @@ class FoldDir:
     path: Path
 
     @property
-    def resume(self) -> Path:
+    def resume_path(self) -> Path:
         return self.path / "resume.pt"
 
     @property
-    def pretrain(self) -> Path:
+    def pretrain_path(self) -> Path:
         return self.path / "pretrain.pt"
 
     @property
-    def weights(self) -> Path:
+    def weights_path(self) -> Path:
         return self.path / "weights.pt"
 
-    def snapshot(self, epoch: int) -> Path:
+    def snapshot_path(self, epoch: int) -> Path:
         """Of an epoch counted from 1."""
         return self.path / "snapshots" / f"epoch{epoch}.pt"
 
-    def about(self) -> dict[str, Any]:
+    def read_record(self) -> FoldRecord | None:
+        """Return the content of fold.json, or None for a fold that no process has begun."""
         file = self.path / "fold.json"
-        return read_json(file) if file.is_file() else {}
+        return FoldRecord.read(file) if file.is_file() else None
 
-    def begin(self, **facts: Any) -> None:
-        write_json(self.path / "fold.json", {"status": "running", "started": _now(), **facts})
+    def mark_running(self, process: ProcessInfo, **details: Any) -> None:
+        """Write fold.json for a training that begins or resumes; `details` are further fields of it."""
+        record = FoldRecord(status="running", started=_now(), **vars(process), **details)
+        record.write(self.path / "fold.json")
 
-    def end(self, status: str, **facts: Any) -> None:
-        write_json(self.path / "fold.json", {**self.about(), "status": status, "finished": _now(), **facts})
+    def mark_ended(self, status: str, **details: Any) -> None:
+        """Update fold.json: how the training ended, and further fields of the record."""
+        record = replace(self.read_record(), status=status, finished=_now(), **details)
+        record.write(self.path / "fold.json")
 
     @property
-    def done(self) -> bool:
-        return self.about().get("status") == "done" and self.weights.is_file()
+    def is_done(self) -> bool:
+        record = self.read_record()
+        return record is not None and record.status == "done" and self.weights_path.is_file()
 
     def lock(self) -> contextlib.AbstractContextManager:
         """Held while training: a second process with the same command must not write here too."""
@@ -100,16 +105,16 @@ class FoldDir:
         try:
             return FileLock(self.path / ".lock").acquire(timeout=0)
         except Timeout:
-            raise Busy(f"{self.path} is being trained by another process; wait for it or stop it") from None
+            raise RunLockedError(f"{self.path} is being trained by another process; wait for it or stop it") from None
 
 
-class Bystander(FoldDir):
+class ReadOnlyFoldDir(FoldDir):
     """The same to a process that helps to train the fold: another one writes, and holds the lock."""
 
-    def begin(self, **facts: Any) -> None:
+    def mark_running(self, process: ProcessInfo, **details: Any) -> None:
         pass
 
-    def end(self, status: str, **facts: Any) -> None:
+    def mark_ended(self, status: str, **details: Any) -> None:
         pass
 
     def lock(self) -> contextlib.AbstractContextManager:
@@ -120,7 +125,7 @@ class Bystander(FoldDir):
 class Run:
     path: Path
     config: Config
-    about: dict[str, Any]         # run.json
+    record: RunRecord  # run.json
 
     @property
     def name(self) -> str:
@@ -128,55 +133,58 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(self.about["classes"])
+        return self.record.classes
 
-    def fold(self, fold: int | str) -> FoldDir:
+    def fold_dir(self, fold: int | str) -> FoldDir:
         return FoldDir(self.path / f"fold{fold}")
 
     def folds_done(self) -> list[int]:
-        return [fold for fold in self.about["folds"] if self.fold(fold).done]
+        return [fold for fold in self.record.folds if self.fold_dir(fold).is_done]
 
     def lock(self) -> FileLock:
         return FileLock(self.path / ".lock")
 
 
-def open_run(config: Config, facts: dict[str, Any], precision: Callable[[], str], restart: bool = False) -> Run:
-    """The run of this config: made if it is not there, refused if it was made from another config or split.
-    `precision` is asked once in a run's life: a choice made by timing could fall differently the next time."""
+def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], str], restart: bool = False) -> Run:
+    """Open the run of a config, and create it if it does not exist; refuse one made from another config or split.
+
+    `draft` is its record before the run exists. `choose_precision` is called once in a run's life, when the run is
+    created: a choice made by timing could fall differently the next time.
+    """
     path = RUNS / config.name
     for parent in path.parents:
         if (parent / "run.json").is_file():
-            raise UserError(f"{path} would lie inside the run {parent}; choose another name")
+            raise UserError(f"{path} would be inside the run {parent}; choose another name")
     path.mkdir(parents=True, exist_ok=True)
     with FileLock(path / ".lock"):
-        _refuse_soup(path, facts)
+        _check_not_soup(path, draft)
         if restart and (path / "run.json").is_file():
-            _set_aside(path)
+            _archive_run(path)
         if not (path / "run.json").is_file():
-            _write_config(path, config, facts)
-            write_json(path / "run.json", {"schema": SCHEMA, "created": _now(), "git": git_state(), **facts,
-                                           "precision": precision()})
+            _write_config(path, config, draft)
+            record = replace(draft, created=_now(), git=git_state(), precision=choose_precision())
+            record.write(path / "run.json")
         run = read_run(path)
-        refuse_changes(run, config, facts)
+        check_unchanged(run, config, draft)
         if run.config != config:  # how it is logged, saved or read out may change at any time
-            _write_config(path, config, facts)
-    return Run(path, config, run.about)
+            _write_config(path, config, draft)
+    return Run(path, config, run.record)
 
 
-def _refuse_soup(path: Path, facts: dict[str, Any]) -> None:
-    """A fold trained into a soup would not be what the directory says it is."""
-    source = read_json(path / "run.json").get("soup_of") if (path / "run.json").is_file() else None
-    if source and "soup_of" not in facts:
+def _check_not_soup(path: Path, draft: RunRecord) -> None:
+    """Refuse to train into a soup: its folds would no longer be what its record says."""
+    source = RunRecord.read(path / "run.json").soup_of if (path / "run.json").is_file() else None
+    if source and not draft.soup_of:
         raise UserError(f"{path} is a soup of {source}, which is not trained but made (python -m comp soup {source}); "
                         f"train under another name (--name NEW)")
 
 
-def _write_config(path: Path, config: Config, facts: dict[str, Any]) -> None:
-    again = f"-m comp soup {facts['soup_of']}" if "soup_of" in facts else f"train.py -c {path / 'config.yaml'}"
+def _write_config(path: Path, config: Config, record: RunRecord) -> None:
+    again = f"-m comp soup {record.soup_of}" if record.soup_of else f"train.py -c {path / 'config.yaml'}"
     write_atomic(path / "config.yaml", f"# python {again}\n{config.to_yaml()}")
 
 
-def _set_aside(path: Path) -> None:
+def _archive_run(path: Path) -> None:
     """--restart loses nothing: the old files move to runs/.replaced/. Refused while another process trains there."""
     for folder in path.glob("fold*"):
         with FoldDir(folder).lock():
@@ -189,68 +197,46 @@ def _set_aside(path: Path) -> None:
     print(f"the old run is kept as {aside}")
 
 
-def refuse_changes(run: Run, config: Config, facts: dict[str, Any]) -> None:
+def check_unchanged(run: Run, config: Config, current: RunRecord) -> None:
+    """Refuse a run whose config, split, images or classes differ from the current ones."""
     ways_out = "train it under another name (--name NEW) or afresh (--restart)"
     old, new = run.config.identity(), config.identity()
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             raise UserError(f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; "
                             f"{ways_out}")
-    for key, what in (("folds_sha256", f"split than {facts['folds_file']} holds now"),
+    for key, what in (("folds_sha256", f"split than {current.folds_file} holds now"),
                       ("image_list_sha256", "list of training images"), ("classes", "list of classes, or their order")):
-        if run.about[key] != facts[key]:
+        if getattr(run.record, key) != getattr(current, key):
             raise UserError(f"{run.path} was made with another {what}; {ways_out}")
 
 
 def read_run(path: Path) -> Run:
-    about = read_json(path / "run.json")
-    if about.get("schema") != SCHEMA:
-        raise UserError(f"{path} has schema {about.get('schema')}, and this version reads {SCHEMA}; train it again")
-    return Run(path, configs.load(path / "config.yaml")[0], about)
+    """Return the run in a directory."""
+    record = RunRecord.read(path / "run.json")
+    return Run(path, configs.load(path / "config.yaml")[0], record)
 
 
-def known_runs() -> dict[str, Path]:
+def list_runs() -> dict[str, Path]:
     """Every run anybody looks for, by name."""
     return {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
-            if path.relative_to(RUNS).parts[0] not in APART}
+            if path.relative_to(RUNS).parts[0] not in RESERVED_DIRS}
 
 
 def find_runs(wanted: Iterable[str]) -> list[Run]:
     """Runs by name, path or quoted pattern, each once, in the order asked."""
-    known = known_runs()
+    known = list_runs()
     found: dict[Path, Path] = {}  # by where it really is: a name and a path may mean the same run
     for text in wanted:
         name = text.rstrip("/").removeprefix(f"{RUNS}/")
         matches = [known[match] for match in ([name] if name in known else fnmatch.filter(known, name))]
-        if not matches and (Path(text) / "run.json").is_file() and name.partition("/")[0] not in APART:
+        if not matches and (Path(text) / "run.json").is_file() and name.partition("/")[0] not in RESERVED_DIRS:
             matches = [Path(text)]
         if not matches:
-            there = nearest(name, known) if known else "; none is trained yet: python train.py"
+            there = did_you_mean(name, known) if known else "; none is trained yet: python train.py"
             raise UserError(f"there is no run {text}{there}")
         found |= {path.resolve(): path for path in matches}
     return [read_run(path) for path in found.values()]
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
-    import torch
-    buffer = io.BytesIO()
-    torch.save({"kit": "comp", "schema": SCHEMA, **content}, buffer)
-    write_atomic(path, buffer.getvalue())
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    import torch  # not above: who reads what runs say of themselves need not wait for it
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except Exception:  # whatever pickle, zip or torch make of a broken file
-        content = None
-    if not isinstance(content, dict) or content.get("kit") != "comp" or content.get("schema") != SCHEMA:
-        raise UserError(f"{path} is truncated or not a checkpoint of this kit; "
-                        f"restore it, or delete it and train the fold again")
-    return content
 
 
 def _now() -> str:

@@ -8,50 +8,17 @@ history.csv    one row per epoch, the columns of HISTORY
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from comp.errors import UserError
+from comp.files import write_atomic
 
-FOLDS = ["image", "label", "group", "fold"]
-HISTORY = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
+FOLDS_COLUMNS = ["image", "label", "group", "fold"]
+HISTORY_COLUMNS = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
            "peak_memory_gb", "val_seconds"]
-
-
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, flush to the disk, rename: a reader sees the old file or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as problem:  # a full disk names the file that was wanted, not the temporary one
-        raise OSError(problem.errno, problem.strerror, str(path)) from problem
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: object) -> None:
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except ValueError:
-        raise UserError(f"{path} is not readable JSON; restore it or delete it") from None
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -88,6 +55,3 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     return table.set_index("image")
 
 
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,11 +18,11 @@ from comp.engine.fit import Step
 from comp.runs import Run
 
 
-class StopRun(Exception):
+class StopTraining(Exception):
     """What an observer raises to end a fold early for good; its status becomes `pruned`."""
 
 
-class Paused(KeyboardInterrupt):
+class PauseTraining(KeyboardInterrupt):
     """What an observer raises to leave a fold where it is: it is saved first, and the same command goes on."""
 
 
@@ -33,7 +33,7 @@ class Observer(Protocol):
     def close(self) -> None: ...
 
 
-def say(line: str, bar: tqdm, log: Path) -> None:
+def log_line(line: str, bar: tqdm, log: Path) -> None:
     """Above the bar, and with the time in train.log."""
     bar.write(line, file=sys.stdout)
     sys.stdout.flush()
@@ -41,7 +41,7 @@ def say(line: str, bar: tqdm, log: Path) -> None:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
 
-class Console:
+class ConsoleObserver:
     """A bar over all images of the fold, and a line per epoch, on stdout and in train.log."""
 
     def __init__(self, fold: int | str, log: Path, metric: str, epochs: int, images_per_epoch: int, done: int):
@@ -63,7 +63,7 @@ class Console:
                  f"{row['seconds']:.0f} s")
 
     def say(self, line: str) -> None:
-        say(line, self.bar, self.log)
+        log_line(line, self.bar, self.log)
 
     def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
         pass
@@ -77,7 +77,7 @@ class Console:
         self.bar.update(images - self.bar.n)
 
 
-class Wandb:
+class WandbObserver:
     """A mirror of what is on disk. When it fails, training goes on, with one warning."""
 
     def __init__(self, run: Run, mode: str, job: str, label: str):
@@ -87,7 +87,7 @@ class Wandb:
     def _start(self, run: Run, mode: str, job: str, label: str) -> None:
         import wandb
         # one id per run and fold: a resumed fold goes on in the same W&B run
-        identity = hashlib.sha256(f"{run.path.resolve()} {run.about['created']} {label}".encode()).hexdigest()[:16]
+        identity = hashlib.sha256(f"{run.path.resolve()} {run.record.created} {label}".encode()).hexdigest()[:16]
         folder = run.path / "wandb"
         folder.mkdir(exist_ok=True)
         self.run = wandb.init(project=run.config.log.project or run.config.dataset, group=run.name, job_type=job,
@@ -137,9 +137,9 @@ def wandb_mode(wanted: str) -> str:
     return "online" if os.environ.get("WANDB_API_KEY") or _key_in_netrc() else "off"
 
 
-def wandb_observers(run: Run, job: str, label: str) -> Sequence[Wandb]:
+def wandb_observers(run: Run, job: str, label: str) -> Sequence[WandbObserver]:
     mode = wandb_mode(run.config.log.wandb)
-    return () if mode == "off" else (Wandb(run, mode, job, label),)
+    return () if mode == "off" else (WandbObserver(run, mode, job, label),)
 
 
 def _key_in_netrc() -> bool:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from comp.errors import UserError, nearest
+from comp.errors import UserError, did_you_mean
 
 
 class Yaml12(yaml.SafeLoader):
@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if not Path("configs").is_dir():
             raise UserError(f"there is no config {path}, and no configs/ here; run this in the kit's folder") from None
         known = [found.as_posix() for found in Path("configs").rglob("*.yaml")]
-        raise UserError(f"there is no config {path}{nearest(path.as_posix(), known)}") from None
+        raise UserError(f"there is no config {path}{did_you_mean(path.as_posix(), known)}") from None
     except (yaml.YAMLError, ValueError) as problem:
         line = getattr(getattr(problem, "problem_mark", None), "line", None)
         where = f" in line {line + 1}" if line is not None else ""

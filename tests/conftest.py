@@ -14,8 +14,8 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # no test may reach a network; those of W&B itself ask for offline
 os.environ.pop("WANDB_API_KEY", None)
-HOUSE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(HOUSE))
+REPO_ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO_ROOT))
 
 # 24 px and timm's smallest network: every promise of a training holds there too, in seconds
 SMALL = ["data.root=input/tiny", "data.size=24", "folds.k=3", "train.batch=8", "train.precision=fp32", "log.wandb=off",
@@ -23,7 +23,7 @@ SMALL = ["data.root=input/tiny", "data.size=24", "folds.k=3", "train.batch=8", "
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Path:
+def tiny_dataset(tmp_path_factory) -> Path:
     """48 training images of 8 classes and 8 test images."""
     from comp.data.demo import draw_competition
     root = tmp_path_factory.mktemp("drawn") / "tiny"
@@ -32,52 +32,53 @@ def tiny(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def workplace(tiny: Path, tmp_path: Path, monkeypatch) -> Path:
+def workspace(tiny_dataset: Path, tmp_path: Path, monkeypatch) -> Path:
     """A copy of configs/ and of the tiny competition, as the current directory."""
-    shutil.copytree(HOUSE / "configs", tmp_path / "configs")
-    shutil.copytree(tiny, tmp_path / "input" / "tiny")
+    shutil.copytree(REPO_ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(tiny_dataset, tmp_path / "input" / "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture(scope="session")
-def trained(tiny: Path, tmp_path_factory) -> Path:
+def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
     """A workplace with the runs `anna` and `bert`, of other seeds."""
-    from comp import config, experiment
+    from comp import config
     from comp.data.duplicates import group_ids
     from comp.data.folds import make_folds, write_folds
     from comp.data.scan import scan
+    from comp.training.train import run_experiment
     place, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    shutil.copytree(HOUSE / "configs", place / "configs")
-    shutil.copytree(tiny, place / "input" / "tiny")
+    shutil.copytree(REPO_ROOT / "configs", place / "configs")
+    shutil.copytree(tiny_dataset, place / "input" / "tiny")
     os.chdir(place)
     try:
         dataset = scan("input/tiny")
         write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
         for seed, name in enumerate(("anna", "bert")):
             [settings] = config.load("configs/deep_efficientnet.yaml", [*SMALL, f"train.seed={seed}"], name=name)
-            experiment.run_experiment(settings)
+            run_experiment(settings)
     finally:
         os.chdir(before)
     return place
 
 
 @pytest.fixture
-def run(capfd, monkeypatch):
+def run_cli(capfd, monkeypatch):
     """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""
-    from comp.cli import run_guarded
+    from comp.cli import run_main
 
     def call(program: str, *arguments: str):
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", [program, *arguments])
         module = importlib.import_module({"train.py": "train", "infer.py": "infer"}.get(program, "comp.__main__"))
-        status = run_guarded(module.main)
+        status = run_main(module.main)
         return status, *capfd.readouterr()
     return call
 
 
 @pytest.fixture
-def service(tmp_path, monkeypatch):
+def kaggle_server(tmp_path, monkeypatch):
     """A small Kaggle, and the real client led to it: no test may reach further."""
     from comp.submit import kaggle
     from tests.kaggle_service import Service

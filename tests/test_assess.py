@@ -5,13 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from comp.ensemble.calibrate import calibration_error
-from comp.ensemble.crossfit import Learning, cross_fitted, hear, naive, part_by_fold
-from comp.experiment.assess import assess
+from comp.blending.assess import assess
+from comp.ensemble.calibrate import expected_calibration_error
+from comp.ensemble.crossfit import (
+    MemberFitOptions,
+    fit_each_fold,
+    fit_members,
+    predict_cross_fitted,
+    predict_in_sample,
+)
 from comp.metrics import score
 from tests.test_ensemble import IMAGES, opinions, pool_of, sharpened
 
-LEARNING, PLAIN = Learning(most_views=2), Learning(temperature=False, most_views=2)
+LEARNING, PLAIN = MemberFitOptions(most_views=2), MemberFitOptions(temperature=False, most_views=2)
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +30,15 @@ def pool():
 @pytest.mark.parametrize("method", ["mean", "greedy"])
 def test_every_number_is_of_the_predictions_it_names(pool, method):
     found = assess(pool, method, LEARNING)
-    name, everyone = f"{method} of 3", hear(pool, np.arange(IMAGES), LEARNING)
+    name, everyone = f"{method} of 3", fit_members(pool, np.arange(IMAGES), LEARNING)
     assert list(found.honest) == list(dict.fromkeys(["anna", "bert", "carl", "mean of 3", name]))
     assert found.result == found.written.name == name
-    after, before = (cross_fitted(method, part_by_fold(pool, each), pool) for each in (LEARNING, PLAIN))
+    after, before = (predict_cross_fitted(method, fit_each_fold(pool, each), pool) for each in (LEARNING, PLAIN))
     one = found.written
     assert one.score == found.facts()["score"] == one.log_loss == score("log_loss", pool.truth, after)
-    assert one.naive == found.facts()["naive"] == score("log_loss", pool.truth, naive(method, everyone, pool))
-    assert one.error_before == calibration_error(pool.truth, before)
-    assert one.error == calibration_error(pool.truth, after) != one.error_before
+    assert one.naive == found.facts()["naive"] == score("log_loss", pool.truth, predict_in_sample(method, everyone, pool))
+    assert one.error_before == expected_calibration_error(pool.truth, before)
+    assert one.error == expected_calibration_error(pool.truth, after) != one.error_before
     assert np.array_equal(found.oof()[list(pool.classes)], after)
     assert found.facts()["per_fold"] == [score("log_loss", pool.truth[rows], after[rows])
                                          for rows in (pool.folds == fold for fold in range(4))]

@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from comp.data.augment import Policy, build, strict
-from comp.data.images import Square, read_image
-from comp.data.policies import RECIPES
+from comp.batches.augment_image import ImageAugmenter, build_transforms, warnings_as_errors
+from comp.batches.policies import POLICIES
+from comp.data.images import SquareSpec, read_image
 from comp.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_is_a_pure_function_of_pixels_and_seed(name):
-    first, other = Policy(name), Policy(name)
+    first, other = ImageAugmenter(name), ImageAugmenter(name)
     before = [first(PIXELS, 32, seed) for seed in range(20)]
     random.seed(1)
     np.random.seed(1)
@@ -29,38 +29,38 @@ def test_a_policy_is_a_pure_function_of_pixels_and_seed(name):
 
 
 def test_none_changes_nothing():
-    assert np.array_equal(Policy("none")(PIXELS, 32, 3), PIXELS)
+    assert np.array_equal(ImageAugmenter("none")(PIXELS, 32, 3), PIXELS)
 
 
 def test_the_two_flips_are_independent_of_each_other():
     # with set_random_seed() of albumentations 2.0.8 only two of the four outcomes ever happen
     corners = np.zeros((2, 2, 3), np.uint8)
     corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1] = 0, 1, 2, 3
-    outcomes = Counter(int(Policy("flips")(corners, 2, seed)[0, 0, 0]) for seed in range(400))
+    outcomes = Counter(int(ImageAugmenter("flips")(corners, 2, seed)[0, 0, 0]) for seed in range(400))
     assert set(outcomes) == {0, 1, 2, 3} and min(outcomes.values()) > 60
 
 
 def test_flips_move_pixels_and_invent_none():
     for seed in range(8):
-        assert sorted(Policy("flips")(PIXELS, 32, seed).ravel()) == sorted(PIXELS.ravel())
+        assert sorted(ImageAugmenter("flips")(PIXELS, 32, seed).ravel()) == sorted(PIXELS.ravel())
 
 
 @pytest.mark.parametrize("name", ["rotation", "gupta", "karakus"])
-def test_a_warped_image_is_about_as_sharp_as_one_that_was_not(tiny, name):
+def test_a_warped_image_is_about_as_sharp_as_one_that_was_not(tiny_dataset, name):
     """Else training sees blurred images and validation sharp ones, which cost 10 points of accuracy at 64 px."""
-    square = Square(256)(read_image(next((tiny / "train" / "neutrophil").iterdir())))
+    square = SquareSpec(256)(read_image(next((tiny_dataset / "train" / "neutrophil").iterdir())))
 
     def sharpness(pixels) -> float:
         return cv2.Laplacian(pixels[16:48, 16:48], cv2.CV_64F).std()  # the cell, not the mirrored border
-    warped = np.mean([sharpness(Policy(name)(square, 64, seed)) for seed in range(20)])
-    assert 0.8 < warped / sharpness(Policy("none")(square, 64, 0)) < 1.25
+    warped = np.mean([sharpness(ImageAugmenter(name)(square, 64, seed)) for seed in range(20)])
+    assert 0.8 < warped / sharpness(ImageAugmenter("none")(square, 64, 0)) < 1.25
 
 
 def test_colour_is_left_alone_by_the_policies_without_it():
     flat = np.full((32, 32, 3), (200, 100, 50), np.uint8)
     for name in ("flips", "rotation", "karakus", "gupta"):
-        assert all(np.array_equal(Policy(name)(flat, 32, seed), flat) for seed in range(5))
-    assert not all(np.array_equal(Policy("paper")(flat, 32, seed), flat) for seed in range(5))
+        assert all(np.array_equal(ImageAugmenter(name)(flat, 32, seed), flat) for seed in range(5))
+    assert not all(np.array_equal(ImageAugmenter("paper")(flat, 32, seed), flat) for seed in range(5))
 
 
 def eight_views(pixels: np.ndarray) -> list[np.ndarray]:
@@ -70,7 +70,7 @@ def eight_views(pixels: np.ndarray) -> list[np.ndarray]:
 def test_karakus_keeps_a_square_window_of_90_to_100_percent_of_the_area_anywhere():
     place = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 256))
     square = np.dstack([place, place.T, place])  # a pixel says where it was
-    crop = A.Compose(build(RECIPES["karakus"]).warp)
+    crop = A.Compose(build_transforms(POLICIES["karakus"]).warp)
     sides, places = [], []
     for seed in range(400):
         crop.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -90,11 +90,11 @@ def test_karakus_keeps_a_square_window_of_90_to_100_percent_of_the_area_anywhere
 @pytest.mark.parametrize(("side", "size"), [(256, 100), (256, 256), (64, 64), (8, 24)])
 def test_karakus_gives_the_size_asked_for(side, size):
     square = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    assert all(Policy("karakus")(square, size, seed).shape == (size, size, 3) for seed in range(5))
+    assert all(ImageAugmenter("karakus")(square, size, seed).shape == (size, size, 3) for seed in range(5))
 
 
 def test_karakus_shows_the_eight_views_of_a_square_equally_often():
-    turn = A.Compose(build(RECIPES["karakus"]).rest)
+    turn = A.Compose(build_transforms(POLICIES["karakus"]).rest)
     views = {view.tobytes(): number for number, view in enumerate(eight_views(PIXELS))}
     seen = Counter()
     for seed in range(400):
@@ -110,7 +110,7 @@ def test_gupta_turns_zooms_and_flips_about_the_centre():
     bar[54:64, 24:64] = 255  # one corner of the bar
     angles, zooms, corners = [], [], set()
     for seed in range(150):
-        shown = Policy("gupta")(bar, 128, seed)[..., 0].astype(float)
+        shown = ImageAugmenter("gupta")(bar, 128, seed)[..., 0].astype(float)
         down, right = np.nonzero(shown > 100)
         centre = np.array([right.mean(), down.mean()])
         assert np.abs(centre - 63.5).max() < 1.5  # nothing is shifted
@@ -128,9 +128,9 @@ def test_gupta_turns_zooms_and_flips_about_the_centre():
 
 def test_a_wrong_argument_is_an_error_and_not_a_warning():
     with pytest.raises(UserWarning, match="prob"):
-        strict(lambda: [A.HorizontalFlip(prob=0.3)])
+        warnings_as_errors(lambda: [A.HorizontalFlip(prob=0.3)])
 
 
 def test_an_unknown_policy_names_the_nearest():
     with pytest.raises(UserError, match="did you mean heavy"):
-        Policy("heavvy")
+        ImageAugmenter("heavvy")

@@ -10,37 +10,37 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.augment import Policy
-from comp.data.batch_augment import augment
-from comp.data.draws import Draws, draw, uniforms
-from comp.data.images import Square, read_image, resize
-from comp.data.policies import RECIPES, Recipe
+from comp.batches.augment_batch import augment_batch
+from comp.batches.augment_image import ImageAugmenter
+from comp.batches.augment_sampling import SampledTransforms, sample_transforms, uniform_rows
+from comp.batches.policies import POLICIES, AugmentPolicy
+from comp.data.images import SquareSpec, read_image, resize
 
 SIDE = 256
 RAMP = np.dstack([*np.meshgrid(np.arange(SIDE), np.arange(SIDE)), np.full((SIDE, SIDE), 128)]).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def squares(tiny) -> np.ndarray:
+def squares(tiny_dataset) -> np.ndarray:
     """32 drawn cells of all classes, 256 px."""
-    return np.stack([Square(SIDE)(read_image(file)) for file in sorted(tiny.glob("train/*/*"))[::3] * 2])
+    return np.stack([SquareSpec(SIDE)(read_image(file)) for file in sorted(tiny_dataset.glob("train/*/*"))[::3] * 2])
 
 
-def by_batch(recipe: Recipe, squares: np.ndarray, size: int, epoch: int = 0) -> np.ndarray:
-    draws = draw(recipe, uniforms((0, 0), epoch, range(len(squares))), size)
-    return augment(torch.from_numpy(squares), draws, size).permute(0, 2, 3, 1).numpy()
+def by_batch(recipe: AugmentPolicy, squares: np.ndarray, size: int, epoch: int = 0) -> np.ndarray:
+    draws = sample_transforms(recipe, uniform_rows((0, 0), epoch, range(len(squares))), size)
+    return augment_batch(torch.from_numpy(squares), draws, size).permute(0, 2, 3, 1).numpy()
 
 
-def one_by_one(recipe: Recipe, squares: np.ndarray, size: int, epoch: int = 0) -> np.ndarray:
-    RECIPES["test"] = recipe
-    policy = Policy("test")
-    del RECIPES["test"]
+def one_by_one(recipe: AugmentPolicy, squares: np.ndarray, size: int, epoch: int = 0) -> np.ndarray:
+    POLICIES["test"] = recipe
+    policy = ImageAugmenter("test")
+    del POLICIES["test"]
     return np.stack([policy(square, size, epoch * 10_000 + place) for place, square in enumerate(squares)])
 
 
-def still(count: int, size: int, **changed) -> Draws:
+def still(count: int, size: int, **changed) -> SampledTransforms:
     """Draws that change nothing, but for what is given for the first image."""
-    draws = draw(Recipe(), uniforms((0, 0), 0, range(count)), size)
+    draws = sample_transforms(AugmentPolicy(), uniform_rows((0, 0), 0, range(count)), size)
     arrays = {name: getattr(draws, name).astype(float) for name in changed}
     for name, value in changed.items():
         arrays[name][0] = value
@@ -61,42 +61,42 @@ def differ(a, b) -> float:
 @pytest.mark.parametrize(("size", "most"), [(64, 1), (96, 10), (128, 1), (224, 1), (256, 0.01)])
 def test_without_a_policy_it_is_the_resize_of_evaluation(squares, size, most):
     expected = np.stack([resize(square, size) for square in squares]).astype(float)
-    apart = np.abs(by_batch(RECIPES["none"], squares, size) - expected)
+    apart = np.abs(by_batch(POLICIES["none"], squares, size) - expected)
     assert apart.max() <= most and apart.mean() < 0.5
 
 
 @pytest.mark.parametrize("size", [64, 224])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", POLICIES)
 def test_both_ways_give_alike_pictures(squares, name, size):
     """Mean, contrast, sharpness. The last bounds say what is known to differ: see the two files' first lines."""
     epochs = range(8 if size == 64 else 2)
-    batch, single = (np.concatenate([way(RECIPES[name], squares, size, epoch) for epoch in epochs])
+    batch, single = (np.concatenate([way(POLICIES[name], squares, size, epoch) for epoch in epochs])
                      for way in (by_batch, one_by_one))
-    plain = sharpness(one_by_one(RECIPES["none"], squares, size))
+    plain = sharpness(one_by_one(POLICIES["none"], squares, size))
     assert batch.shape == single.shape
     # a draw of colours moves a picture's mean by 25 grey levels: 64 of them leave this much to chance
-    mean, contrast = (6, 0.15) if RECIPES[name].colour else (1, 0.03)
+    mean, contrast = (6, 0.15) if POLICIES[name].colour else (1, 0.03)
     assert np.abs(batch.mean((0, 1, 2)) - single.mean((0, 1, 2))).max() < mean
     assert np.abs(batch.std((1, 2)).mean(0) / single.std((1, 2)).mean(0) - 1).max() < contrast
     assert 0.8 < sharpness(batch) / sharpness(single) < 1.25
-    assert RECIPES[name].grain or 0.8 < sharpness(batch) / plain < 1.25  # as sharp as what validation sees
+    assert POLICIES[name].grain or 0.8 < sharpness(batch) / plain < 1.25  # as sharp as what validation sees
 
 
 def test_a_sample_is_the_same_in_whatever_batch_it_comes(squares):
-    recipe, images = RECIPES["heavy"], torch.from_numpy(squares)
-    whole = augment(images, draw(recipe, uniforms((42, 1), 3, range(5, 37)), 64), 64)
+    recipe, images = POLICIES["heavy"], torch.from_numpy(squares)
+    whole = augment_batch(images, sample_transforms(recipe, uniform_rows((42, 1), 3, range(5, 37)), 64), 64)
     for places in ([5, 6, 7], [30, 9, 21], [36]):
-        part = augment(images[[place - 5 for place in places]], draw(recipe, uniforms((42, 1), 3, places), 64), 64)
+        part = augment_batch(images[[place - 5 for place in places]], sample_transforms(recipe, uniform_rows((42, 1), 3, places), 64), 64)
         assert torch.allclose(part, whole[[place - 5 for place in places]], atol=0.01)
     for stream, epoch in (((42, 1), 4), ((42, 2), 3), ((43, 1), 3)):
-        other = augment(images, draw(recipe, uniforms(stream, epoch, range(5, 37)), 64), 64)
+        other = augment_batch(images, sample_transforms(recipe, uniform_rows(stream, epoch, range(5, 37)), 64), 64)
         assert min((a - b).abs().max() for a, b in zip(whole, other, strict=True)) > 5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_the_pictures_of_a_cpu(squares):
-    draws, images = draw(RECIPES["heavy"], uniforms((42, 1), 3, range(len(squares))), 64), torch.from_numpy(squares)
-    assert (augment(images.cuda(), draws, 64).cpu() - augment(images, draws, 64)).abs().mean() < 0.05
+    draws, images = sample_transforms(POLICIES["heavy"], uniform_rows((42, 1), 3, range(len(squares))), 64), torch.from_numpy(squares)
+    assert (augment_batch(images.cuda(), draws, 64).cpu() - augment_batch(images, draws, 64)).abs().mean() < 0.05
 
 
 def moves(pictures: np.ndarray, plain: np.ndarray) -> dict[str, np.ndarray]:
@@ -113,12 +113,12 @@ def moves(pictures: np.ndarray, plain: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("recipe", [
-    Recipe(move=1, turn=30), Recipe(move=1, turn=30, shift=0.1, zoom=0.1),
-    Recipe(move=0.8, turn=45, shift=0.1, zoom=0.2, shear=8), Recipe(window=0.9)], ids=["turn", "all", "more", "window"])
+    AugmentPolicy(move=1, turn=30), AugmentPolicy(move=1, turn=30, shift=0.1, zoom=0.1),
+    AugmentPolicy(move=0.8, turn=45, shift=0.1, zoom=0.2, shear=8), AugmentPolicy(window=0.9)], ids=["turn", "all", "more", "window"])
 def test_images_move_as_often_and_as_far(recipe):
     ramps = np.stack([RAMP] * 200)
     batch, single = (moves(np.concatenate([way(recipe, ramps, 64, epoch) for epoch in range(2)]),
-                           way(Recipe(), ramps[:1], 64)[0]) for way in (by_batch, one_by_one))
+                           way(AugmentPolicy(), ramps[:1], 64)[0]) for way in (by_batch, one_by_one))
     for what in batch:
         apart = np.abs(np.quantile(batch[what], [0, 0.01, 0.99, 1]) - np.quantile(single[what], [0, 0.01, 0.99, 1]))
         width = np.ptp(single[what])
@@ -136,7 +136,7 @@ def test_a_matrix_does_what_opencv_makes_of_it(squares):
     pixels = np.hstack([back[:, :2], back[:, 2:] * SIDE / 2 + middle - back[:, :2] @ [[middle], [middle]]])
     expected = cv2.warpAffine(square, pixels, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101,
                               flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    ours = augment(torch.from_numpy(square[None]), still(1, SIDE, matrix=back), SIDE)[0].permute(1, 2, 0).numpy()
+    ours = augment_batch(torch.from_numpy(square[None]), still(1, SIDE, matrix=back), SIDE)[0].permute(1, 2, 0).numpy()
     assert np.abs(ours - expected).mean() < 0.5 and np.abs(ours - expected).max() < 5
 
 
@@ -145,14 +145,14 @@ def test_the_views_of_a_square_are_exact_and_equally_likely(squares, views, numb
     square = np.ascontiguousarray(squares[0][::8, ::8])
     known = {np.rot90(side, turns).tobytes(): 2 * turns + mirrored
              for turns in range(4) for mirrored, side in enumerate((square, square[:, ::-1]))}
-    made = by_batch(Recipe(views=views), np.stack([square] * 400), 32).round().astype(np.uint8)
+    made = by_batch(AugmentPolicy(views=views), np.stack([square] * 400), 32).round().astype(np.uint8)
     seen = Counter(known[picture.tobytes()] for picture in made)
     assert len(seen) == number and min(seen.values()) > 0.6 * 400 / number
 
 
 def test_bends_are_as_strong():
     ramps = np.stack([RAMP] * 150)
-    far = [np.abs(way(Recipe(bend=1), ramps, 128) - way(Recipe(), ramps, 128).astype(float))[:, 8:-8, 8:-8, :2]
+    far = [np.abs(way(AugmentPolicy(bend=1), ramps, 128) - way(AugmentPolicy(), ramps, 128).astype(float))[:, 8:-8, 8:-8, :2]
            .mean((1, 2, 3)) for way in (by_batch, one_by_one)]
     elastic, grid = ([moved[(moved < 1) == weak] for moved in far] for weak in (True, False))
     for kind in (elastic, grid):
@@ -163,7 +163,7 @@ def test_bends_are_as_strong():
 @pytest.mark.parametrize("flat", [(120, 120, 120), (200, 160, 180), (150, 90, 140)])
 def test_colours_spread_as_far(flat):
     """No outright equality: albumentations clips and rounds in between, and keeps another value of a turned hue."""
-    recipe = Recipe(colour=0.2)
+    recipe = AugmentPolicy(colour=0.2)
     images = np.full((400, 16, 16, 3), flat, np.uint8)
     batch, single = (way(recipe, images, 16)[:, 0, 0].astype(float) for way in (by_batch, one_by_one))
     assert np.abs(batch.mean(0) - single.mean(0)).max() < 5
@@ -180,7 +180,7 @@ def test_contrast_pulls_towards_the_mean_grey():
     for column in range(64):
         rows = np.full((1, 64), 0.5)  # the middle of every range changes nothing
         rows[0, column] = 1
-        made = augment(torch.from_numpy(image), draw(Recipe(colour=0.2), rows, 16), 16)[0, 0, 0, [0, -1]]
+        made = augment_batch(torch.from_numpy(image), sample_transforms(AugmentPolicy(colour=0.2), rows, 16), 16)[0, 0, 0, [0, -1]]
         seen.add(tuple(made.round().tolist()))
     assert seen == {(100, 140), (120, 168), (96, 144)}  # nothing; brightness 1.2; contrast 1.2
 
@@ -188,15 +188,15 @@ def test_contrast_pulls_towards_the_mean_grey():
 @pytest.mark.parametrize(("sigma", "reach"), [(0.5, 1), (0.5, 2), (3.0, 1), (3.0, 2)])
 def test_blur_is_opencvs(squares, sigma, reach):
     expected = cv2.GaussianBlur(squares[0].astype(np.float32), (2 * reach + 1,) * 2, sigma)
-    ours = augment(torch.from_numpy(squares[:3]), still(3, SIDE, sigma=sigma, reach=reach), SIDE)
+    ours = augment_batch(torch.from_numpy(squares[:3]), still(3, SIDE, sigma=sigma, reach=reach), SIDE)
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - expected).max() < 0.01
     assert np.abs(ours[1:].permute(0, 2, 3, 1).numpy() - squares[1:3]).max() < 0.01
 
 
 def test_noise_is_normal_and_everybodys_own():
     grey = torch.full((200, 32, 32, 3), 128, dtype=torch.uint8)
-    draws = draw(Recipe(grain=1), uniforms((1, 1), 0, range(200)), 32)
-    made = augment(grey, draws, 32).double() - 128
+    draws = sample_transforms(AugmentPolicy(grain=1), uniform_rows((1, 1), 0, range(200)), 32)
+    made = augment_batch(grey, draws, 32).double() - 128
     noisy = made.std((1, 2, 3)).numpy()
     assert np.allclose(noisy[draws.noise > 0], draws.noise[draws.noise > 0], rtol=0.06)
     assert noisy[draws.noise == 0].max() < 1e-4 and 70 < (draws.noise == 0).sum() < 130
@@ -208,7 +208,7 @@ def test_noise_is_normal_and_everybodys_own():
 
 def test_holes_are_as_many_and_as_large():
     white = np.full((300, 64, 64, 3), 255, np.uint8)
-    shares = [(way(Recipe(holes=0.4), white, 64)[..., 0] == 0).mean((1, 2)) for way in (by_batch, one_by_one)]
+    shares = [(way(AugmentPolicy(holes=0.4), white, 64)[..., 0] == 0).mean((1, 2)) for way in (by_batch, one_by_one)]
     whole = [(share == 0).mean() for share in shares]
     assert np.abs(np.array(whole) - 0.6).max() < 0.08
     assert differ(*(share[share > 0] for share in shares)) < 0.2
@@ -216,10 +216,10 @@ def test_holes_are_as_many_and_as_large():
 
 
 def test_copies_under_another_policy_take_their_draws_from_it(squares):
-    rows = uniforms((1, 1), 0, range(len(squares)))
-    one, other = draw(RECIPES["heavy"], rows, 64), draw(RECIPES["none"], rows, 64)
+    rows = uniform_rows((1, 1), 0, range(len(squares)))
+    one, other = sample_transforms(POLICIES["heavy"], rows, 64), sample_transforms(POLICIES["none"], rows, 64)
     where = np.arange(len(squares)) % 2 == 0
-    mixed = augment(torch.from_numpy(squares), one.replaced(where, other), 64)
+    mixed = augment_batch(torch.from_numpy(squares), one.replaced(where, other), 64)
     for chosen, draws in ((where, other), (~where, one)):
-        alone = augment(torch.from_numpy(squares), draws, 64)
+        alone = augment_batch(torch.from_numpy(squares), draws, 64)
         assert torch.allclose(mixed[torch.from_numpy(chosen)], alone[torch.from_numpy(chosen)], atol=0.01)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from comp.bench import meter
-from comp.bench.limits import cost_of
+from comp.bench.hardware_limits import count_step_cost
 from comp.bench.meter import Meter
-from comp.experiment import parts as wiring
+from comp.training import components as wiring
 from tests.conftest import SMALL
 
 RATES = ("loader_ips", "step_ips", "train_ips", "infer_ips", "infer_views_ips", "latency_ms")
@@ -23,17 +23,17 @@ RATES = ("loader_ips", "step_ips", "train_ips", "infer_ips", "infer_views_ips", 
 @pytest.fixture
 def hasty(monkeypatch):
     """Half a second for each part; nobody reads these figures."""
-    monkeypatch.setattr(meter, "PATIENCE", 0.5)
+    monkeypatch.setattr(meter, "MAX_SECONDS", 0.5)
 
 
 @pytest.fixture
-def split(workplace, run, hasty):
-    assert run("comp", "folds", *SMALL)[0] == 0
-    return workplace
+def split(workspace, run_cli, hasty):
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
+    return workspace
 
 
-def test_every_figure_in_one_object_and_no_run_left_behind(split, run):
-    status, out, err = run("comp", "bench", "--json", *SMALL)
+def test_every_figure_in_one_object_and_no_run_left_behind(split, run_cli):
+    status, out, err = run_cli("comp", "bench", "--json", *SMALL)
     assert (status, err) == (0, "")
     found = json.loads(out)
     assert all(found[key] > 0 for key in (*RATES, "peak_gb", "gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
@@ -45,29 +45,29 @@ def test_every_figure_in_one_object_and_no_run_left_behind(split, run):
     assert os.listdir("runs") == [".cache"]
 
 
-def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(split, run):
-    status, out, _ = run("comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1")
+def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(split, run_cli):
+    status, out, _ = run_cli("comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1")
     found = json.loads(out)
     assert status == 0 and found["train_ips"] > 0 and found["train_steps"] > 0
     assert (found["precision"], found["workers"]) == ("bf16", 1)
     assert {found[key] for key in RATES if key != "train_ips"} == {None}
 
 
-def test_the_table_has_a_line_for_each_part(split, run):
-    status, out, _ = run("comp", "bench", "--only", "train,loader,limits", *SMALL)
+def test_the_table_has_a_line_for_each_part(split, run_cli):
+    status, out, _ = run_cli("comp", "bench", "--only", "train,loader,limits", *SMALL)
     assert status == 0 and out.startswith("test_efficientnet, 24 px, batch 8, cpu")
     assert [line.split()[0] for line in out.splitlines()[2:]] == ["loader", "training,", "memory", "matrix", "memory"]
 
 
-def test_what_is_measured_is_what_train_py_trains_with(split, run, monkeypatch):
+def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypatch):
     seen, real = [], wiring.fit
 
     def spy(state, batches, **arguments):
         seen.append((state, next(iter(batches(range(1)))), arguments))
         yield from real(state, batches, **arguments)
     monkeypatch.setattr(wiring, "fit", spy)
-    assert run("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
-    assert run("comp", "bench", "--only", "train", *SMALL, "loss.label_smoothing=0.1")[0] == 0
+    assert run_cli("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
+    assert run_cli("comp", "bench", "--only", "train", *SMALL, "loss.label_smoothing=0.1")[0] == 0
     (trained, batch, arguments), (measured, other, others) = seen
     assert torch.equal(batch[0], other[0]) and torch.equal(batch[1], other[1])
     same = ("steps_per_epoch", "device", "precision", "stream", "accumulate", "clip", "clip_mode", "mix")
@@ -90,8 +90,8 @@ def test_what_is_measured_is_what_train_py_trains_with(split, run, monkeypatch):
     (["folds.file=folds/none.csv"], "error: folds/none.csv is missing; make it with"),
     (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
 ])
-def test_a_mistake_is_one_line_and_leaves_nothing(split, run, words, said):
-    status, out, err = run("comp", "bench", *SMALL, *words)
+def test_a_mistake_is_one_line_and_leaves_nothing(split, run_cli, words, said):
+    status, out, err = run_cli("comp", "bench", *SMALL, *words)
     assert (status, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
     assert not os.path.exists("runs") or os.listdir("runs") == [".cache"]
 
@@ -132,13 +132,13 @@ def test_a_meter_measures_ten_steps_and_long_enough_but_not_for_ever(clock):
 def test_cost_counts_grouped_convolutions_as_grouped():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
     for images in (2, 20):
-        assert cost_of(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (8 * 9 * 16 + 8 * 16 * 5)
+        assert count_step_cost(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (8 * 9 * 16 + 8 * 16 * 5)
 
 
 def test_cost_is_of_what_moves_and_a_view_moves_nothing():
     images = torch.zeros(200, 128)
-    plain = cost_of(nn.Linear(128, 5), images, "fp32").gigabytes
-    viewed = cost_of(nn.Sequential(nn.Unflatten(1, (8, 16)), nn.Flatten(), nn.Linear(128, 5)), images, "fp32").gigabytes
-    copied = cost_of(nn.Sequential(nn.Tanh(), nn.Linear(128, 5)), images, "fp32").gigabytes
+    plain = count_step_cost(nn.Linear(128, 5), images, "fp32").gigabytes
+    viewed = count_step_cost(nn.Sequential(nn.Unflatten(1, (8, 16)), nn.Flatten(), nn.Linear(128, 5)), images, "fp32").gigabytes
+    copied = count_step_cost(nn.Sequential(nn.Tanh(), nn.Linear(128, 5)), images, "fp32").gigabytes
     assert viewed == plain
     assert copied - plain == pytest.approx(2 * images.nbytes / len(images) / 1e9)  # read once, and written once

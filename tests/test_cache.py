@@ -12,12 +12,12 @@ import pytest
 from PIL import Image as Picture
 
 from comp.data import cache
-from comp.data.cache import load_cache, square_for
-from comp.data.images import Square, read_image
+from comp.data.cache import load_cache, make_square_spec
+from comp.data.images import SquareSpec, read_image
 from comp.data.scan import Image
 from comp.errors import UserError
 
-SMALL = Square(16)
+SMALL = SquareSpec(16)
 
 
 def paint(path: Path, seed: int) -> Image:
@@ -45,7 +45,7 @@ def folders() -> list[str]:
     return sorted(path.name for path in cache.CACHE.iterdir() if path.is_dir())
 
 
-@pytest.mark.parametrize("square", [SMALL, Square(16, "crop"), Square(24, "pad"), Square(16, "squash", 10)])
+@pytest.mark.parametrize("square", [SMALL, SquareSpec(16, "crop"), SquareSpec(24, "pad"), SquareSpec(16, "squash", 10)])
 def test_row_i_is_the_square_of_image_i(pictures, square):
     rows = load_cache("cells", pictures, square)
     assert len(rows) == len(pictures)
@@ -89,8 +89,8 @@ def test_a_picture_of_the_same_length_but_a_later_time_is_decoded_again(pictures
 
 def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
     ways = [(name, images, square) for name, images, square in (
-        ("cells", pictures, SMALL), ("cells", pictures, Square(17)), ("cells", pictures, Square(16, "pad")),
-        ("cells", pictures, Square(16, "squash", 8)), ("cells", pictures[::-1], SMALL), ("cells", pictures[1:], SMALL),
+        ("cells", pictures, SMALL), ("cells", pictures, SquareSpec(17)), ("cells", pictures, SquareSpec(16, "pad")),
+        ("cells", pictures, SquareSpec(16, "squash", 8)), ("cells", pictures[::-1], SMALL), ("cells", pictures[1:], SMALL),
         ("other", pictures, SMALL))]
     files = {load_cache(*way).file for way in ways}
     assert len(files) == len(ways) == len(folders())
@@ -102,7 +102,7 @@ def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
 def test_the_working_size_is_256_but_never_more_than_the_pictures_have_nor_less_than_the_model_asks(
         tmp_path, sides, crop, wanted, kept):
     Picture.new("RGB", sides).save(tmp_path / "a.png")
-    assert square_for([Image("a.png", tmp_path / "a.png")], wanted, "pad", crop) == Square(kept, "pad", crop)
+    assert make_square_spec([Image("a.png", tmp_path / "a.png")], wanted, "pad", crop) == SquareSpec(kept, "pad", crop)
 
 
 def test_a_cache_of_small_pictures_holds_their_very_pixels(tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_a_cache_of_small_pictures_holds_their_very_pixels(tmp_path, monkeypatch
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Picture.fromarray(pixels).save(tmp_path / "a.png")
     images = [Image("a.png", tmp_path / "a.png")]
-    assert np.array_equal(load_cache("cells", images, square_for(images, 64, "squash", None))[0], pixels)
+    assert np.array_equal(load_cache("cells", images, make_square_spec(images, 64, "squash", None))[0], pixels)
 
 
 BROKEN = {"truncated": lambda whole: whole[:len(whole) // 2], "text": lambda whole: b"not a picture at all",
@@ -152,14 +152,14 @@ ASK = """
 import hashlib, sys
 from pathlib import Path
 from comp.data import cache
-from comp.data.images import Square
+from comp.data.images import SquareSpec
 from comp.data.scan import Image
 decoded, read = [], cache.read_image
 cache.read_image = lambda path: decoded.append(path) or read(path)
 images = [Image(path.name, path) for path in sorted(Path("input").iterdir())]
 print("ready", flush=True)
 sys.stdin.readline()
-rows = cache.load_cache("cells", images, Square(64))
+rows = cache.load_cache("cells", images, SquareSpec(64))
 print(len(decoded), hashlib.sha256(b"".join(rows[i].tobytes() for i in range(len(rows)))).hexdigest())
 """
 

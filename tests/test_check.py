@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from comp.data import duplicates
-from comp.data.check import Report, check, render
-from comp.data.duplicates import TRANSFORMS, Pair, find_pairs, group_ids
+from comp.data.check import DatasetReport, check_dataset, format_report
+from comp.data.duplicates import TRANSFORMS, DuplicatePair, find_duplicates, group_ids
+from comp.data.image_stats import survey
 from comp.data.scan import Image, scan
-from comp.data.survey import survey
 
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
@@ -45,20 +45,20 @@ def competition(root: Path, per_class: int = 4, classes: str = "ab", test: int =
     return root
 
 
-def found(root: Path, k: int = 3) -> tuple[dict, Report]:
-    report = check(scan(root), k)
+def found(root: Path, k: int = 3) -> tuple[dict, DatasetReport]:
+    report = check_dataset(scan(root), k)
     return {finding.kind: finding for finding in report.findings}, report
 
 
-def pairs_of(*images: Image) -> list[Pair]:
-    return find_pairs(survey(images))
+def pairs_of(*images: Image) -> list[DuplicatePair]:
+    return find_duplicates(survey(images))
 
 
 def test_a_clean_set_has_no_errors_and_no_copies(tmp_path):
     findings, report = found(competition(tmp_path, per_class=8))
     assert report.exit_code == 0 and not findings
-    assert "16 training images in 2 classes, 4 test images" in render(report)
-    assert render(report).endswith("no errors, no warnings")
+    assert "16 training images in 2 classes, 4 test images" in format_report(report)
+    assert format_report(report).endswith("no errors, no warnings")
 
 
 @pytest.mark.parametrize(("content", "reason"), [
@@ -85,7 +85,7 @@ def test_the_same_pixels_in_another_format_are_an_exact_copy(tmp_path):
     findings, report = found(tmp_path)
     assert report.exit_code == 0  # inside a class copies do no harm: they share a fold
     assert set(findings["duplicates"].files[0]) == {"train/a/a0.jpg", "train/a/copy.png"}
-    assert "train/a/copy.png" in render(report)
+    assert "train/a/copy.png" in format_report(report)
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -134,7 +134,7 @@ def test_pictures_that_agree_only_at_a_glance_are_not_paired(tmp_path):
 
 
 def test_every_image_meets_every_other_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(duplicates, "ROWS", 2)
+    monkeypatch.setattr(duplicates, "BLOCK_ROWS", 2)
     images = [save(tmp_path / f"{number}.png", picture(number % 5)[:, :: 1 if number < 5 else -1])
               for number in range(10)]
     found_pairs = [(pair.a.id, pair.b.id) for pair in pairs_of(*images)]
@@ -237,7 +237,7 @@ def test_one_jpeg_quality_per_class_is_reported(tmp_path):
 def test_groups_join_chains_of_copies_under_the_smallest_id():
     a, b, c, d = (Image(name, Path(name), "x") for name in "abcd")
     test = Image("t", Path("t"))
-    pairs = [Pair(c, b, "near", 0.97), Pair(b, a, "exact", 1.0), Pair(d, test, "exact", 1.0)]
+    pairs = [DuplicatePair(c, b, "near", 0.97), DuplicatePair(b, a, "exact", 1.0), DuplicatePair(d, test, "exact", 1.0)]
     assert group_ids([d, c, b, a], pairs) == {"a": "a", "b": "a", "c": "a", "d": "d"}
 
 
@@ -246,19 +246,19 @@ def test_the_screen_shows_twenty_files_and_the_json_all(tmp_path):
     for number in range(25):
         (tmp_path / "train" / "a" / f"bad{number:02}.jpg").touch()
     report = found(tmp_path)[1]
-    text = render(report)
+    text = format_report(report)
     assert text.count("bad") == 20 and f"and 5 more, see runs/checks/{tmp_path.name}.json" in text
     assert json.dumps(report.to_json()).count("/bad") == 25
 
 
 def test_the_command_prints_writes_and_returns_the_status(tmp_path, monkeypatch, capsys):
-    from comp.verbs import check as verb
+    from comp.commands import check as verb
 
     (competition(tmp_path / "input" / "cells") / "train" / "a" / "empty.jpg").touch()
     (tmp_path / "experiment.yaml").write_text("data: {root: input/cells}\n")
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
-    verb.arguments(parser)
+    verb.add_arguments(parser)
     assert verb.run(parser.parse_args(["-c", "experiment.yaml", "folds.k=4"])) == 1
     assert "train/a/empty.jpg (empty file)" in capsys.readouterr().out
     assert json.loads(Path("runs/checks/cells.json").read_text())["exit_code"] == 1

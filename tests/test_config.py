@@ -13,8 +13,8 @@ from comp.errors import UserError
 from comp.schema import Config
 from comp.yaml12 import parse_scalar, read_yaml
 
-HOUSE = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(path.relative_to(HOUSE).as_posix() for path in (HOUSE / "configs").rglob("*.yaml"))
+REPO_ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(path.relative_to(REPO_ROOT).as_posix() for path in (REPO_ROOT / "configs").rglob("*.yaml"))
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_config_in_the_house_loads(path, monkeypatch):
-    monkeypatch.chdir(HOUSE)
+    monkeypatch.chdir(REPO_ROOT)
     if path.startswith("configs/studies/") and "extends" not in read_yaml(Path(path)):
         from comp.study.space import read_study
         assert read_study(Path(path)).space
@@ -266,7 +266,7 @@ def test_every_config_in_the_house_loads(path, monkeypatch):
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_config_in_the_house_asks_a_question_and_tells_its_command(path):
-    lines = (HOUSE / path).read_text(encoding="utf-8").splitlines()
+    lines = (REPO_ROOT / path).read_text(encoding="utf-8").splitlines()
     header = lines[:next(number for number, line in enumerate(lines) if not line.startswith("#"))]
     commands = [line.removeprefix("# ") for line in header if re.match(r"# (python|make) ", line)]
     named = "python train.py" if path == DEFAULT_CONFIG else path

@@ -19,26 +19,26 @@ def digests(root: Path) -> dict[str, str]:
             for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def test_the_same_seed_draws_the_same_competition(tiny, tmp_path):
+def test_the_same_seed_draws_the_same_competition(tiny_dataset, tmp_path):
     draw_competition(tmp_path / "again", per_class=6, test=8)
-    assert digests(tmp_path / "again") == digests(tiny)
+    assert digests(tmp_path / "again") == digests(tiny_dataset)
     draw_competition(tmp_path / "other", per_class=6, test=8, seed=1)
-    assert digests(tmp_path / "other") != digests(tiny)
+    assert digests(tmp_path / "other") != digests(tiny_dataset)
 
 
-def test_it_is_a_competition_like_the_real_one(tiny):
-    dataset = scan(tiny)
+def test_it_is_a_competition_like_the_real_one(tiny_dataset):
+    dataset = scan(tiny_dataset)
     assert Counter(image.label for image in dataset.train) == dict.fromkeys(dataset.classes, 6)
     assert {read_image(image.path).shape for image in dataset.train} == {(363, 360, 3)}
-    sample, truth = (pd.read_csv(tiny / name) for name in ("sample_submission.csv", "test_labels.csv"))
+    sample, truth = (pd.read_csv(tiny_dataset / name) for name in ("sample_submission.csv", "test_labels.csv"))
     assert list(sample.columns) == ["image", "label"] and set(sample["image"]) == {i.id for i in dataset.test}
     assert set(truth["image"]) == set(sample["image"]) and set(truth["label"]) <= set(dataset.classes)
-    assert max(Counter(digests(tiny / "train").values()).values()) == 2  # one picture is there twice, on purpose
+    assert max(Counter(digests(tiny_dataset / "train").values()).values()) == 2  # one picture is there twice, on purpose
 
 
-def test_names_do_not_tell_the_class(tiny):
-    numbers = {image.id: int(image.id[5:-4]) for image in scan(tiny).train}
-    first_half = [image.label for image in scan(tiny).train if numbers[image.id] <= 24]
+def test_names_do_not_tell_the_class(tiny_dataset):
+    numbers = {image.id: int(image.id[5:-4]) for image in scan(tiny_dataset).train}
+    first_half = [image.label for image in scan(tiny_dataset).train if numbers[image.id] <= 24]
     assert len(set(first_half)) >= 6
 
 

@@ -11,13 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp.ensemble.blend import METHODS, Blend, Part, apply, combine
-from comp.ensemble.crossfit import Learning, cross_fitted, hear, learn, naive, part_by_fold
-from comp.ensemble.greedy import greedy
-from comp.ensemble.pool import Member, Pool, distinct, join
-from comp.ensemble.simplex import simplex
-from comp.ensemble.stack import stack
-from comp.ensemble.views import choose_views
+from comp.ensemble.blend import METHODS, Blend, BlendMember, apply_blend, combine_members
+from comp.ensemble.crossfit import (
+    MemberFitOptions,
+    fit_each_fold,
+    fit_members,
+    fit_on_rows,
+    predict_cross_fitted,
+    predict_in_sample,
+)
+from comp.ensemble.greedy import fit_greedy_weights
+from comp.ensemble.pool import MemberPredictions, Pool, build_pool, drop_duplicate_members
+from comp.ensemble.simplex import fit_simplex_weights
+from comp.ensemble.stack import fit_stack
+from comp.ensemble.view_selection import choose_views
 from comp.errors import UserError
 from comp.metrics import METRICS, score
 
@@ -47,19 +54,19 @@ def pool_of(metric: str = "accuracy", images: int = IMAGES, **members: np.ndarra
     names = tuple(f"img_{number:04}" for number in range(images))
     folds = np.random.default_rng(9).permutation(images) % 4
     return Pool(CLASSES, metric, names, truth_of(images), folds, tuple(
-        Member(name, ("identity", "hflip", "vflip")[:len(said)], said) for name, said in sorted(members.items())))
+        MemberPredictions(name, ("identity", "hflip", "vflip")[:len(said)], said) for name, said in sorted(members.items())))
 
 
 def three(metric: str = "accuracy") -> Pool:
     return pool_of(metric, anna=opinions(1, 1.5), bert=opinions(2, 1.0), carl=opinions(3, 2.0))
 
 
-def honest(pool: Pool, method: str, learning: Learning = Learning()) -> np.ndarray:  # noqa: B008
-    return cross_fitted(method, part_by_fold(pool, learning), pool)
+def honest(pool: Pool, method: str, learning: MemberFitOptions = MemberFitOptions()) -> np.ndarray:  # noqa: B008
+    return predict_cross_fitted(method, fit_each_fold(pool, learning), pool)
 
 
-def everything(pool: Pool, method: str, learning: Learning = Learning()) -> Blend:  # noqa: B008
-    return learn(method, hear(pool, np.arange(len(pool.images)), learning), pool)
+def everything(pool: Pool, method: str, learning: MemberFitOptions = MemberFitOptions()) -> Blend:  # noqa: B008
+    return fit_on_rows(method, fit_members(pool, np.arange(len(pool.images)), learning), pool)
 
 
 def accuracy(pool: Pool, predictions: np.ndarray) -> float:
@@ -70,9 +77,9 @@ def accuracy(pool: Pool, predictions: np.ndarray) -> float:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_copy_of_a_member_changes_no_score(method):
-    alone, copies = distinct(three())
+    alone, copies = drop_duplicate_members(three())
     twice = replace(alone, members=(*alone.members, replace(alone.members[0], name="zoe")))
-    with_copy, copies_of = distinct(twice)
+    with_copy, copies_of = drop_duplicate_members(twice)
     assert copies == {} and copies_of == {"zoe": "anna"}
     assert np.array_equal(honest(with_copy, method), honest(alone, method))
 
@@ -110,8 +117,8 @@ def test_the_honest_score_of_noise_is_chance_and_the_naive_one_flatters(method):
     for seed in range(6):
         pool = pool_of(**{f"m{member}": opinions(1000 * seed + member, 0.0) for member in range(8)})
         scores.append(accuracy(pool, honest(pool, method)))
-        everyone = hear(pool, np.arange(IMAGES), Learning())
-        flattered.append(accuracy(pool, naive(method, everyone, pool)))
+        everyone = fit_members(pool, np.arange(IMAGES), MemberFitOptions())
+        flattered.append(accuracy(pool, predict_in_sample(method, everyone, pool)))
     assert abs(np.mean(scores) - 0.25) < 0.04
     if method in ("greedy", "stack"):
         assert np.mean(flattered) > np.mean(scores) + 0.04
@@ -120,7 +127,7 @@ def test_the_honest_score_of_noise_is_chance_and_the_naive_one_flatters(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_scored_never_saw_its_own_labels(method):
     """Other labels in one fold change nothing that is said of that fold's images."""
-    learning = Learning(most_views=2)
+    learning = MemberFitOptions(most_views=2)
     pool = pool_of(anna=opinions(1, 1.5, views=3), bert=opinions(2, 1.0, views=3))
     for fold in (0, 3):
         lied = np.where(pool.folds == fold, (pool.truth + 1) % 4, pool.truth)
@@ -132,7 +139,7 @@ def test_what_is_scored_never_saw_its_own_labels(method):
 
 def test_one_fold_alone_is_parted_into_fifths():
     pool = replace(three(), folds=np.zeros(IMAGES, int))
-    held = [part.held for part in part_by_fold(pool, Learning())]
+    held = [part.held for part in fit_each_fold(pool, MemberFitOptions())]
     assert sorted(np.concatenate(held)) == list(range(IMAGES))
     assert [len(rows) for rows in held] == [48] * 5
     assert 0.5 < accuracy(pool, honest(pool, "stack")) < 1
@@ -146,7 +153,7 @@ def said(*members: list[list[float]]) -> np.ndarray:
 
 def blended(method: str, voices: np.ndarray) -> np.ndarray:
     share = 1 / len(voices)
-    return combine(Blend(method, tuple(Part(f"m{n}", ("identity",), 1.0, share) for n in range(len(voices)))), voices)
+    return combine_members(Blend(method, tuple(BlendMember(f"m{n}", ("identity",), 1.0, share) for n in range(len(voices)))), voices)
 
 
 def test_mean_and_geometric_mean_by_hand():
@@ -176,7 +183,7 @@ def test_a_vote_tied_in_that_too_falls_to_the_first_name():
 
 def test_weights_are_those_no_others_are_better_than():
     first, second = opinions(1, 1.5)[0], opinions(2, 1.0)[0]
-    found = simplex(np.stack([first, second]), truth_of())
+    found = fit_simplex_weights(np.stack([first, second]), truth_of())
     losses = [score("log_loss", truth_of(), share * first + (1 - share) * second) for share in np.linspace(0, 1, 101)]
     assert found.sum() == pytest.approx(1) and found[0] == pytest.approx(np.argmin(losses) / 100, abs=0.011)
 
@@ -186,7 +193,7 @@ def test_weights_come_with_a_proof(members):
     """The mean ratio of a member's probability to the blend's is at most 1 at the best weights, 1 where weight is."""
     voices = np.stack([opinions(seed, 0.05 * seed)[0] for seed in range(members)])
     of_truth = voices[:, np.arange(IMAGES), truth_of()].astype(float)
-    weights = simplex(voices, truth_of())
+    weights = fit_simplex_weights(voices, truth_of())
     ratios = (of_truth / (weights @ of_truth)).mean(1)
     assert ratios.max() < 1 + 1e-3 and np.allclose(ratios[weights > 0.01], 1, atol=1e-3)
 
@@ -196,16 +203,16 @@ def test_greedy_scores_as_the_metric_does_and_never_below_the_best_member(metric
     voices = np.stack([opinions(seed, 1.0)[0] for seed in range(6)])
     sign = 1 if METRICS[metric].higher_is_better else -1
     alone = max(sign * score(metric, truth_of(), each) for each in voices)
-    first_round = greedy(voices, truth_of(), metric, rounds=1)
+    first_round = fit_greedy_weights(voices, truth_of(), metric, rounds=1)
     assert sign * score(metric, truth_of(), np.tensordot(first_round, voices, 1)) == pytest.approx(alone, abs=1e-6)
-    whole = sign * score(metric, truth_of(), np.tensordot(greedy(voices, truth_of(), metric), voices, 1))
+    whole = sign * score(metric, truth_of(), np.tensordot(fit_greedy_weights(voices, truth_of(), metric), voices, 1))
     assert whole > alone
 
 
 def test_greedy_prefers_who_is_in_and_the_smallest_of_equals():
     right = said([[0.9, 0.1], [0.1, 0.9]])[0]
     voices = np.stack([right, right[:, ::-1], right])
-    assert greedy(voices, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
+    assert fit_greedy_weights(voices, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
@@ -223,12 +230,12 @@ def test_greedy_is_what_its_rules_say_one_by_one(seed, metric):
         value = sign * score(metric, truth, voices[chosen].mean(0, dtype=np.float64))
         if value > best[0] + 1e-9:
             best = value, np.bincount(chosen, minlength=6) / len(chosen)
-    assert greedy(voices, truth, metric, rounds=12) == pytest.approx(best[1])
+    assert fit_greedy_weights(voices, truth, metric, rounds=12) == pytest.approx(best[1])
 
 
 def test_greedy_takes_a_member_again_where_that_is_better():
     good, other = sharpened(opinions(1, 2.0))[0], sharpened(opinions(2, 1.5))[0]
-    weights = greedy(np.stack([good, other]), truth_of(), "log_loss")
+    weights = fit_greedy_weights(np.stack([good, other]), truth_of(), "log_loss")
     assert 0.5 < weights[0] < 1
 
 
@@ -252,27 +259,27 @@ def test_no_more_views_are_chosen_than_may_be():
 
 def test_views_are_kept_in_the_blend_and_used_on_the_test_images():
     pool = pool_of(anna=np.concatenate([opinions(1, 2.0), opinions(50, -1.0), opinions(2, 2.0)]))
-    blend = everything(pool, "mean", Learning(temperature=False, most_views=3))
+    blend = everything(pool, "mean", MemberFitOptions(temperature=False, most_views=3))
     assert blend.parts[0].views == ("identity", "vflip") and blend.parts[0].temperature == 1
     test = pool.members[0].oof[[0, 2]][None]
-    assert apply(blend, [test]) == pytest.approx(test[0].mean(0), abs=1e-6)
+    assert apply_blend(blend, [test]) == pytest.approx(test[0].mean(0), abs=1e-6)
 
 
 def test_a_temperature_acts_before_folds_and_views_are_averaged():
     sure, unsure = said([[0.9, 0.1]])[0], said([[0.4, 0.6]])[0]
     spoken = np.stack([sure, unsure])[:, None]  # two fold models, one view
-    blend = Blend("mean", (Part("m", ("identity",), 0.5, 1.0),))
+    blend = Blend("mean", (BlendMember("m", ("identity",), 0.5, 1.0),))
     sharper = [np.array([[0.81, 0.01]]) / 0.82, np.array([[0.16, 0.36]]) / 0.52]
-    assert apply(blend, [spoken]) == pytest.approx((sharper[0] + sharper[1]) / 2)
+    assert apply_blend(blend, [spoken]) == pytest.approx((sharper[0] + sharper[1]) / 2)
 
 
 def test_who_has_no_weight_is_not_asked_and_not_missed():
-    parts = tuple(Part(name, ("identity",), temperature, weight)
+    parts = tuple(BlendMember(name, ("identity",), temperature, weight)
                   for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75)))
     spoken = [member.oof[None] for member in three().members]
     whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).trimmed()
     assert [part.name for part in trimmed.parts] == ["anna", "carl"]
-    assert apply(trimmed, [spoken[0], spoken[2]]) == pytest.approx(apply(whole, spoken), abs=1e-12)
+    assert apply_blend(trimmed, [spoken[0], spoken[2]]) == pytest.approx(apply_blend(whole, spoken), abs=1e-12)
     unweighed = Blend("stack", tuple(replace(part, weight=None) for part in parts))
     assert unweighed.trimmed() == unweighed
 
@@ -291,8 +298,8 @@ def test_neither_rows_nor_members_nor_views_have_an_order(method):
             table.insert(1, "fold", three().folds)
             made[name] = {"identity": table if order is None else table.iloc[order.permutation(IMAGES)]}
         return made
-    straight = join(CLASSES, "accuracy", tables(None, ["anna", "bert", "carl"]))
-    shuffled = join(CLASSES, "accuracy", tables(np.random.default_rng(0), ["carl", "anna", "bert"]))
+    straight = build_pool(CLASSES, "accuracy", tables(None, ["anna", "bert", "carl"]))
+    shuffled = build_pool(CLASSES, "accuracy", tables(np.random.default_rng(0), ["carl", "anna", "bert"]))
     assert np.array_equal(honest(straight, method), honest(shuffled, method))
 
 
@@ -312,7 +319,7 @@ def test_a_blend_survives_its_note_bit_by_bit(method):
     blend = everything(pool, method)
     again = Blend.from_note(json.loads(json.dumps(blend.to_note())))
     spoken = [member.oof[None] for member in pool.members]
-    assert np.array_equal(apply(again, spoken), apply(blend, spoken))
+    assert np.array_equal(apply_blend(again, spoken), apply_blend(blend, spoken))
     assert [part.name for part in again.parts] == ["anna", "bert", "carl"]
 
 
@@ -328,7 +335,7 @@ def test_every_row_is_a_distribution(method):
 @pytest.mark.filterwarnings("error")
 def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, folds):
     voices = np.random.default_rng(0).dirichlet(np.ones(2), (2, len(truth)))
-    assert np.allclose(stack(voices, np.array(truth), np.array(folds))(voices).sum(1), 1)
+    assert np.allclose(fit_stack(voices, np.array(truth), np.array(folds))(voices).sum(1), 1)
 
 
 def test_a_class_that_was_never_seen_is_never_called():
@@ -361,7 +368,7 @@ def relabelled(table: pd.DataFrame) -> pd.DataFrame:
     (relabelled, "another label of img_0000 than anna .b and a.")])
 def test_members_that_do_not_fit_are_refused_with_the_reason(other, complaint):
     with pytest.raises(UserError, match=complaint):
-        join(CLASSES, "accuracy", {"anna": {"identity": table_of()}, "bert": {"identity": other(table_of())}})
+        build_pool(CLASSES, "accuracy", {"anna": {"identity": table_of()}, "bert": {"identity": other(table_of())}})
 
 
 # ---- many ----
@@ -373,13 +380,13 @@ def test_200_members_of_3200_images_in_under_10_seconds_and_2_gb():
     for number in range(200):
         logits = draw.normal(size=(1, 3200, 8))
         logits[0, np.arange(3200), truth] += draw.uniform(1, 3)
-        members.append(Member(f"m{number:03}", ("identity",), (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+        members.append(MemberPredictions(f"m{number:03}", ("identity",), (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
                               .astype(np.float32)))
     pool = Pool(tuple("abcdefgh"), "accuracy", tuple(f"{n:04}" for n in range(3200)), truth,
                 draw.permutation(3200) % 5, tuple(members))
     tracemalloc.start()  # numpy tells it of its arrays
     started = time.process_time()
-    blend = learn("greedy", hear(pool, np.arange(3200), Learning()), pool)
+    blend = fit_on_rows("greedy", fit_members(pool, np.arange(3200), MemberFitOptions()), pool)
     seconds, memory = time.process_time() - started, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 10 and memory < 2e9

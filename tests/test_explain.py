@@ -7,10 +7,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from comp.ensemble.compare import Comparison
-from comp.ensemble.explain import error_correlation, left_out_gains, members, stability
-from comp.ensemble.figures import Sureness, draw_blend, draw_reliability
-from comp.ensemble.report import Candidate, candidates_text, members_text, pairs, pairs_text
+from comp.ensemble.diagnostics import bootstrap_weights, error_correlation, leave_one_out_gains, member_table
+from comp.ensemble.plots import CandidateConfidence, draw_blend, draw_reliability
+from comp.ensemble.text_tables import (
+    Candidate,
+    compare_all_pairs,
+    format_candidates,
+    format_members,
+    format_pairs,
+)
+from comp.stats import Comparison
 
 CLASSES = 4
 LONG = "papers/gupta/full+train.epochs=60+augment.policy=strong+optim.lr=0.0003"
@@ -55,9 +61,9 @@ def test_who_is_never_wrong_or_always_fails_with_nobody():
 # ------------------------------------------------------------------------------------------------ weights and gains
 
 def test_weights_are_as_steady_as_what_learns_them():
-    steady = stability(lambda rows: np.array([0.7, 0.3, 0.0]), images=50, draws=20)
+    steady = bootstrap_weights(lambda rows: np.array([0.7, 0.3, 0.0]), images=50, draws=20)
     assert steady.shape == (20, 3) and (steady == steady[0]).all()
-    share = stability(lambda rows: np.array([(rows < 25).mean(), (rows >= 25).mean()]), images=50, draws=200)
+    share = bootstrap_weights(lambda rows: np.array([(rows < 25).mean(), (rows >= 25).mean()]), images=50, draws=200)
     assert share.mean(0) == pytest.approx([0.5, 0.5], abs=0.02)
     assert share.std(0) == pytest.approx(np.sqrt(0.25 / 50), rel=0.2)  # what a share of 50 draws deviates by
 
@@ -66,17 +72,17 @@ def test_bootstraps_are_repeated_and_more_of_them_begin_with_the_same():
     def first(rows: np.ndarray) -> np.ndarray:
         assert len(rows) == 30 and rows.min() >= 0 and rows.max() < 30 and len(set(rows)) < 30
         return rows[:2].astype(float)
-    assert np.array_equal(stability(first, 30, draws=5), stability(first, 30, draws=9)[:5])
+    assert np.array_equal(bootstrap_weights(first, 30, draws=5), bootstrap_weights(first, 30, draws=9)[:5])
 
 
 def test_a_member_gains_what_is_lost_without_it():
     truth, _ = pool(0)
     good, poor = said(np.arange(len(truth)) % 10 > 0, truth), said(np.arange(len(truth)) % 2 > 0, truth)
-    gains = left_out_gains("accuracy", truth, good, {"needed": poor, "a copy": good.copy(), "harmful": good})
+    gains = leave_one_out_gains("accuracy", truth, good, {"needed": poor, "a copy": good.copy(), "harmful": good})
     assert gains["needed"].difference == pytest.approx(0.4) and gains["needed"].verdict == "better"
     assert gains["a copy"] == Comparison(0.0, (0.0, 0.0), 1.0)
-    assert left_out_gains("log_loss", truth, poor, {"harmful": good})["harmful"].verdict == "worse"
-    assert left_out_gains("accuracy", truth, good, {}) == {}
+    assert leave_one_out_gains("log_loss", truth, poor, {"harmful": good})["harmful"].verdict == "worse"
+    assert leave_one_out_gains("accuracy", truth, good, {}) == {}
 
 
 def table(count: int, weights: bool = True, learnt: bool = True, gains: bool = True) -> pd.DataFrame:
@@ -85,13 +91,13 @@ def table(count: int, weights: bool = True, learnt: bool = True, gains: bool = T
              for place, name in enumerate(names)} if gains else {}
     given = np.arange(count) / max(1, count * (count - 1) / 2) if weights else [None] * count
     drawn = np.abs(np.random.default_rng(0).normal(size=(50, count)) * given) if weights and learnt else None
-    return members(names, given, drawn, known, {name: 2.0 for name in names})
+    return member_table(names, given, drawn, known, {name: 2.0 for name in names})
 
 
 def test_the_table_of_members_has_the_heaviest_first_and_says_what_a_thousandth_costs():
     drawn = np.array([[0.2, 0.8, 0.0], [0.4, 0.6, 0.0], [0.5, 0.4, 0.1], [0.3, 0.7, 0.0]])
     gains = {"a": Comparison(0.002, (0.001, 0.003), 0.01), "b": Comparison(-0.001, (-0.002, 0.003), 0.4)}
-    rows = members(["a", "b", "c"], [0.3, 0.7, 0.0], drawn, gains, {"a": 5.0, "b": 3.0, "c": 1.0}).set_index("name")
+    rows = member_table(["a", "b", "c"], [0.3, 0.7, 0.0], drawn, gains, {"a": 5.0, "b": 3.0, "c": 1.0}).set_index("name")
     assert list(rows.index) == ["b", "a", "c"]
     assert list(rows["chosen"]) == [1, 1, 0.25]
     assert 0.2 <= rows.loc["a", "weight_low"] < 0.3 < rows.loc["a", "weight_high"] <= 0.5
@@ -107,10 +113,10 @@ def candidate(name: str, score: float, naive: float) -> Candidate:
 
 
 def test_candidates_are_listed_best_first_and_optimism_is_positive_where_naive_flatters():
-    lines = candidates_text("accuracy", [candidate("poor", 0.8, 0.801), candidate("good", 0.9, 0.907)]).splitlines()
+    lines = format_candidates("accuracy", [candidate("poor", 0.8, 0.801), candidate("good", 0.9, 0.907)]).splitlines()
     assert [line.split()[0] for line in lines] == ["accuracy", "good", "poor"]
     assert "+0.0070" in lines[1] and "[0.8900, 0.9100]" in lines[1] and "+0.0010" in lines[2]
-    lines = candidates_text("log_loss", [candidate("poor", 0.8, 0.8), candidate("good", 0.3, 0.29)]).splitlines()
+    lines = format_candidates("log_loss", [candidate("poor", 0.8, 0.8), candidate("good", 0.3, 0.29)]).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["good", "poor"]
     assert "+0.0100" in lines[1] and "+0.0000" in lines[2] and "0.1234" not in lines[1]  # its column would be twice
 
@@ -118,25 +124,25 @@ def test_candidates_are_listed_best_first_and_optimism_is_positive_where_naive_f
 def test_every_pair_is_in_the_file_the_better_one_first():
     truth, candidates = pool(5)
     for metric in ("accuracy", "log_loss"):
-        found = pairs(metric, truth, candidates)
+        found = compare_all_pairs(metric, truth, candidates)
         assert len(found) == 10 and (found["difference"] >= 0).all()
         assert found["verdict"].isin(["better", "inside the noise"]).all()
-        assert found.equals(pairs(metric, truth, dict(reversed(candidates.items()))))
+        assert found.equals(compare_all_pairs(metric, truth, dict(reversed(candidates.items()))))
 
 
 @pytest.mark.parametrize(("count", "lines"), [(1, 0), (2, 1), (6, 15), (7, 6), (12, 11)])
 def test_all_pairs_of_few_are_printed_and_of_many_those_with_the_best(count, lines):
     truth, candidates = pool(count, images=50)
-    found = pairs("accuracy", truth, candidates)
-    text = pairs_text(found)
+    found = compare_all_pairs("accuracy", truth, candidates)
+    text = format_pairs(found)
     assert len(text.splitlines()[1:]) == lines
     assert count < 7 or all(line.startswith(found["a"][0]) for line in text.splitlines()[1:])
     assert count == 1 or "inside the noise" in text
 
 
 def test_a_stack_has_no_weights_to_print_and_noise_no_price():
-    assert "weight" not in members_text("accuracy", table(3, weights=False))
-    text = members_text("accuracy", table(3))
+    assert "weight" not in format_members("accuracy", table(3, weights=False))
+    text = format_members("accuracy", table(3))
     assert "weight" in text and "inside the noise" in text and "per 0.001" in text
     assert next(line for line in text.splitlines() if "trial_0000" in line).endswith("0.50")
     assert all(line.endswith("2.00") for line in text.splitlines() if "noise" in line)
@@ -145,13 +151,13 @@ def test_a_stack_has_no_weights_to_print_and_noise_no_price():
 def test_no_line_is_wider_than_120_columns_or_no_table_longer_than_a_page():
     truth, candidates = pool(40, images=50)
     candidates = {LONG[number:] * 2: table for number, table in enumerate(candidates.values())}
-    texts = [members_text("balanced_accuracy", table(40)), pairs_text(pairs("accuracy", truth, candidates)),
-             candidates_text("weighted_precision", [candidate(name, 0.9, 0.91) for name in candidates])]
+    texts = [format_members("balanced_accuracy", table(40)), format_pairs(compare_all_pairs("accuracy", truth, candidates)),
+             format_candidates("weighted_precision", [candidate(name, 0.9, 0.91) for name in candidates])]
     for text in texts:
         assert max(map(len, text.splitlines())) <= 120
         assert len(text.splitlines()) == 32 and text.splitlines()[-1].startswith("and ")
-    few = pairs("accuracy", truth, dict(list(candidates.items())[:3]))
-    assert all("…" in line and len(line) <= 120 for line in pairs_text(few).splitlines()[1:])
+    few = compare_all_pairs("accuracy", truth, dict(list(candidates.items())[:3]))
+    assert all("…" in line and len(line) <= 120 for line in format_pairs(few).splitlines()[1:])
 
 
 # ------------------------------------------------------------------------------------------------ figures
@@ -170,10 +176,10 @@ def test_a_blend_is_drawn_whatever_is_known_of_it(count, known, tmp_path):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [1, 5, 9])
 def test_reliability_is_drawn_for_a_few_and_for_many(count, tmp_path, monkeypatch):
-    monkeypatch.setattr("comp.ensemble.figures.PANELS", 6)
+    monkeypatch.setattr("comp.ensemble.plots.MAX_PANELS", 6)
     truth, candidates = pool(count)
     draw_reliability(tmp_path / "reliability.png", "reliability", truth,
-                     [Sureness(name, one, one ** 0.5 / (one ** 0.5).sum(1, keepdims=True), 2.0)
+                     [CandidateConfidence(name, one, one ** 0.5 / (one ** 0.5).sum(1, keepdims=True), 2.0)
                       for name, one in candidates.items()])
     with Image.open(tmp_path / "reliability.png") as picture:
         assert min(picture.size) > 200

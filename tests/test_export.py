@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ import pytest
 import torch
 from torch import nn
 
-from comp.engine.export import TOLERANCE, Parity, compare, graph_for, network_in
-from comp.engine.predict import FromPixels, normalise, predict, probabilities
-from comp.engine.runtime import OPEN, freeze, torch_network
+from comp.engine.export import TOLERANCE, Parity, build_network, check_parity, export_graph
+from comp.engine.predict import NormalisedModel, normalise, predict_models, predict_probabilities
+from comp.engine.runtime import RUNTIME_LOADERS, freeze_network, make_torch_network
 from comp.engine.views import TTA
 from comp.errors import UserError
-from comp.experiment import export as files
+from comp.files import read_json
+from comp.prediction import export as files
+from comp.records.weights import ModelSpec
 from comp.runs import FoldDir
-from comp.tables import read_json
 from comp.zoo.build import build_model
-from tests.conftest import HOUSE, SMALL
+from tests.conftest import REPO_ROOT, SMALL
 
 CPU = torch.device("cpu")
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
@@ -45,13 +47,12 @@ def seasoned(name: str, size: int) -> nn.Module:
     return model.eval()
 
 
-def recipe(name: str, size: int) -> dict:
-    return {"name": name, "classes": list("abcdefgh"), "mean": MEAN, "std": STD, "size": size, "fit": "squash",
-            "crop": None, "precision": "fp32"}
+def model_spec(name: str, size: int) -> ModelSpec:
+    return ModelSpec(name, {}, tuple("abcdefgh"), MEAN, STD, size, "squash", None, "fp32")
 
 
 def pixels_to(model: nn.Module) -> nn.Module:
-    return FromPixels(model, MEAN, STD).eval()
+    return NormalisedModel(model, MEAN, STD).eval()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def made():
         if name not in models:
             models[name] = seasoned(name, NETWORKS[name])
         if (name, runtime) not in networks:
-            networks[name, runtime] = network_in(runtime, models[name], recipe(name, NETWORKS[name]))
+            networks[name, runtime] = build_network(runtime, models[name], model_spec(name, NETWORKS[name]))
         return models[name], networks[name, runtime]
     return get
 
@@ -72,7 +73,7 @@ def made():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_runtime_agrees_whatever_the_batch_size(name, runtime, made):
     model, network = made(name, runtime)
-    parity = compare(pixels_to(model), network, pictures(NETWORKS[name]))  # 1, 32 and 2 at a time
+    parity = check_parity(pixels_to(model), network, pictures(NETWORKS[name]))  # 1, 32 and 2 at a time
     assert parity.holds and parity.images == parity.agreeing == 35
     assert parity.difference < TOLERANCE / 4 * parity.largest  # bf16 would be above TOLERANCE
 
@@ -81,8 +82,8 @@ def test_a_runtime_agrees_whatever_the_batch_size(name, runtime, made):
 def test_every_view_is_the_same_in_every_runtime(runtime, made):
     model, network = made("test_efficientnet", runtime)
     batches = list(pictures(24, 11).split(4))
-    eager = predict([model], batches, views=TTA["d4"], mean=MEAN, std=STD, device=CPU, precision="fp32")
-    other = probabilities([network], batches, views=TTA["d4"], device=CPU)
+    eager = predict_models([model], batches, views=TTA["d4"], mean=MEAN, std=STD, device=CPU, precision="fp32")
+    other = predict_probabilities([network], batches, views=TTA["d4"], device=CPU)
     assert other.shape == (1, 8, 11, 8) and other.dtype == np.float32
     assert np.abs(eager - other).max() < 1e-6 and (eager.argmax(-1) == other.argmax(-1)).all()
     assert np.abs(eager[:, :1] - eager[:, 1:]).max() > 1e-4  # the views are not all alike
@@ -120,12 +121,12 @@ class Unknown(nn.Module):
 @pytest.mark.parametrize("model", [TurnsRound(), TakesTwo()])
 def test_a_network_that_cannot_be_frozen_is_left_as_it_is(model):
     network = pixels_to(model)
-    assert freeze(network, 8) is network
+    assert freeze_network(network, 8) is network
 
 
 def test_neither_a_gpu_nor_16_bits_are_frozen():
-    assert isinstance(torch_network(nn.Identity(), recipe("any", 8), torch.device("cuda")), FromPixels)
-    assert isinstance(torch_network(nn.Identity(), {**recipe("any", 8), "precision": "bf16"}, CPU), FromPixels)
+    assert isinstance(make_torch_network(nn.Identity(), model_spec("any", 8), torch.device("cuda")), NormalisedModel)
+    assert isinstance(make_torch_network(nn.Identity(), replace(model_spec("any", 8), precision="bf16"), CPU), NormalisedModel)
 
 
 def test_disagreement_is_noticed_in_a_value_a_class_and_a_nan():
@@ -140,7 +141,7 @@ def place(tmp_path):
     """A fold's directory with some weights."""
     fold = FoldDir(tmp_path / "fold0")
     fold.path.mkdir()
-    fold.weights.write_bytes(b"weights")
+    fold.weights_path.write_bytes(b"weights")
     return fold
 
 
@@ -148,14 +149,14 @@ def place(tmp_path):
 @pytest.mark.parametrize("model", [TurnsRound(), TakesTwo()])
 def test_a_graph_that_fixed_its_batch_is_refused_in_one_line(model, runtime, place):
     with pytest.raises(UserError, match=r"stay with --runtime torch"):
-        files.export(place, runtime, model, recipe("odd", 8), pictures(8, 34))
+        files.export_fold(place, runtime, model, model_spec("odd", 8), pictures(8, 34))
     assert [path.name for path in place.path.iterdir()] == ["weights.pt"]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_model_that_has_no_graph_is_refused_in_one_line(runtime):
     with pytest.raises(UserError, match="model odd cannot become an ONNX graph"):
-        network_in(runtime, Unknown(), recipe("odd", 8))
+        build_network(runtime, Unknown(), model_spec("odd", 8))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -164,9 +165,9 @@ def test_one_wrong_weight_is_refused_and_nothing_is_written(runtime, place, monk
     wrong = seasoned("karakus_skip_cnn", 32)
     with torch.no_grad():
         next(wrong.parameters())[0, 0, 0, 0] += 0.1
-    monkeypatch.setattr(files, "graph_for", lambda _, __, about: graph_for(runtime, wrong, about))
+    monkeypatch.setattr(files, "export_graph", lambda _, __, about: export_graph(runtime, wrong, about))
     with pytest.raises(UserError, match=r"disagree: logits differ by at most .* is allowed, so nothing was written"):
-        files.export(place, runtime, model, recipe("karakus_skip_cnn", 32), pictures(32))
+        files.export_fold(place, runtime, model, model_spec("karakus_skip_cnn", 32), pictures(32))
     assert [path.name for path in place.path.iterdir()] == ["weights.pt"]
 
 
@@ -175,24 +176,24 @@ def test_stale_files_are_noticed(runtime, place):
     model = seasoned("test_efficientnet", 24)
 
     def export():
-        files.export(place, runtime, model, recipe("test_efficientnet", 24), pictures(24))
-        assert files.why_stale(place, runtime) == ""
+        files.export_fold(place, runtime, model, model_spec("test_efficientnet", 24), pictures(24))
+        assert files.stale_reason(place, runtime) == ""
 
-    assert files.why_stale(place, runtime) == "not exported yet"
+    assert files.stale_reason(place, runtime) == "not exported yet"
     export()
     about = read_json(place.path / f"model.{runtime}.json")
     assert (about["size"], about["classes"], about["parity"]["agreeing"]) == (24, list("abcdefgh"), 35)
-    network = OPEN[runtime](*((place.path / name).read_bytes() for name in files.FILES[runtime]))
+    network = RUNTIME_LOADERS[runtime](*((place.path / name).read_bytes() for name in files.RUNTIME_FILES[runtime]))
     assert network(pictures(24, 3)).shape == (3, 8)
-    place.weights.write_bytes(b"others")
-    assert files.why_stale(place, runtime) == "exported from other weights"
+    place.weights_path.write_bytes(b"others")
+    assert files.stale_reason(place, runtime) == "exported from other weights"
     export()
-    for name in files.FILES[runtime]:
+    for name in files.RUNTIME_FILES[runtime]:
         file = place.path / name
         file.write_bytes(file.read_bytes()[:-1])
-        assert files.why_stale(place, runtime) == "not as it was written"
+        assert files.stale_reason(place, runtime) == "not as it was written"
         file.unlink()
-        assert files.why_stale(place, runtime) == "not as it was written"
+        assert files.stale_reason(place, runtime) == "not as it was written"
         export()
 
 
@@ -200,7 +201,7 @@ def test_an_onnx_file_needs_nothing_beside_it():
     """Only numpy and ONNX Runtime: bytes in, logits out, and the classes in order."""
     import onnxruntime
     model = seasoned("sharif_deep_efficientnet", 32)
-    [graph] = graph_for("onnx", model, recipe("sharif_deep_efficientnet", 32))
+    [graph] = export_graph("onnx", model, model_spec("sharif_deep_efficientnet", 32))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     [logits] = session.run(None, {"images": pictures(32, 3).numpy()})
     with torch.no_grad():
@@ -208,17 +209,17 @@ def test_an_onnx_file_needs_nothing_beside_it():
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list("abcdefgh")
 
 
-def test_infer_gives_the_same_labels_in_every_runtime(workplace, run, monkeypatch):
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "x", *SMALL)
-    assert run("infer.py", "x", "--tta", "flips")[0] == 0
+def test_infer_gives_the_same_labels_in_every_runtime(workspace, run_cli, monkeypatch):
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "x", *SMALL)
+    assert run_cli("infer.py", "x", "--tta", "flips")[0] == 0
     labels = pd.read_csv("submissions/x+flips.csv")
     predictions = Path("runs/x/predictions")
     torch_files = {file: file.stat().st_mtime_ns for file in predictions.rglob("*.csv")}
-    assert run("comp", "export", "x", "--to", "onnx")[1].count("argmax agrees on 48 of 48 images") == 3
+    assert run_cli("comp", "export", "x", "--to", "onnx")[1].count("argmax agrees on 48 of 48 images") == 3
 
     for runtime, made_before in (("onnx", True), ("openvino", False)):
-        status, out, err = run("infer.py", "x", "--tta", "flips", "--runtime", runtime)
+        status, out, err = run_cli("infer.py", "x", "--tta", "flips", "--runtime", runtime)
         assert (status, err) == (0, "") and f"runtime: {runtime}" in out
         assert out.count("not exported yet, so it is exported now") == (0 if made_before else 3)
         assert pd.read_csv("submissions/x+flips.csv").equals(labels)
@@ -230,11 +231,11 @@ def test_infer_gives_the_same_labels_in_every_runtime(workplace, run, monkeypatc
                 assert np.abs(ours - theirs.loc[ours.index]).max(axis=None) < 1e-6
             assert read_json(predictions / runtime / view / "oof.from.json")["runtime"] == runtime
     assert torch_files == {file: file.stat().st_mtime_ns for file in torch_files}  # torch's own were left alone
-    run("infer.py", "x", "--tta", "flips")
+    run_cli("infer.py", "x", "--tta", "flips")
     assert torch_files == {file: file.stat().st_mtime_ns for file in torch_files}  # and serve again
 
     def fails(expected: str, *words: str) -> None:
-        status, _, err = run(*words)
+        status, _, err = run_cli(*words)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
 
     fails("--to", "comp", "export", "x")
@@ -251,24 +252,24 @@ def test_networks_may_come_and_go_and_the_process_still_takes_signals():
     """Two cores of OpenVINO, let go of in the order they came, ended the process at the next child's end."""
     code = """if True:
         import signal, subprocess, sys
-        from comp.engine.runtime import openvino_network
-        from tests.test_export import graph_for, recipe, seasoned
+        from comp.engine.runtime import load_openvino_network
+        from tests.test_export import export_graph, model_spec, seasoned
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        graph = graph_for("openvino", seasoned("test_efficientnet", 24), recipe("test_efficientnet", 24))
-        first, second = openvino_network(*graph), openvino_network(*graph)
+        graph = export_graph("openvino", seasoned("test_efficientnet", 24), model_spec("test_efficientnet", 24))
+        first, second = load_openvino_network(*graph), load_openvino_network(*graph)
         del first
         del second
         subprocess.run([sys.executable, "-c", ""])
         print("alive")
     """
-    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], cwd=HOUSE, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], cwd=REPO_ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "alive", done.stderr
 
 
 def test_onnx_runtime_is_told_not_to_call_home_before_it_is_loaded():
     code = """if True:
         import os, sys
-        from comp.engine.runtime import onnx_network
+        from comp.engine.runtime import load_onnx_network
 
         class Loaded(BaseException):
             pass
@@ -280,10 +281,10 @@ def test_onnx_runtime_is_told_not_to_call_home_before_it_is_loaded():
 
         sys.meta_path.insert(0, Watch())
         try:
-            onnx_network(b"")
+            load_onnx_network(b"")
         except Loaded as what:
             print(what)
     """
     without = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, env=without)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, capture_output=True, text=True, env=without)
     assert done.stdout == "1\n", done.stderr

@@ -8,9 +8,9 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from comp.engine.fit import Epoch, State, Step, fit
+from comp.engine.fit import Epoch, Step, TrainState, fit
 from comp.engine.losses import make_loss
-from comp.engine.mix import Mix
+from comp.engine.mixup import Mix
 from comp.engine.optim import make_optimizer, make_schedule
 from comp.zoo.build import build_model
 
@@ -40,12 +40,12 @@ def prepare_double(images):
     return prepare(images).double()
 
 
-def start(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> State:
-    return State(model, make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
+def start(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> TrainState:
+    return TrainState(model, make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
                  torch.amp.GradScaler("cpu", enabled=False), ModelEmaV3(model, ema, use_warmup=True) if ema else None)
 
 
-def train(state: State, *, images: int = 40, batch: int = 8, epochs: int = 2, prepare=prepare_double, loss=PLAIN,
+def train(state: TrainState, *, images: int = 40, batch: int = 8, epochs: int = 2, prepare=prepare_double, loss=PLAIN,
           schedule="constant", warmup: float = 0.0, **changes):
     steps = -(-images // batch)
 
@@ -62,7 +62,7 @@ def train(state: State, *, images: int = 40, batch: int = 8, epochs: int = 2, pr
         yield event
 
 
-def weights(state: State) -> torch.Tensor:
+def weights(state: TrainState) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in state.model.state_dict().values()])
 
 

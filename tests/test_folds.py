@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp.data.folds import expand, make_folds, parse_folds, read_folds, write_folds
+from comp.data.folds import make_folds, parse_fold_range, parse_folds, read_folds, write_folds
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 
@@ -146,14 +146,14 @@ def test_a_missing_split_says_how_to_make_it(tmp_path):
     ("2", [2]), ("0,3", [0, 3]), ("0..4", [0, 1, 2, 3, 4]), ("3..3", [3]), ("4, 0..1", [4, 0, 1]), ("1,1,0..1", [1, 0]),
 ])
 def test_folds_are_a_number_a_list_or_a_range(text, folds):
-    assert expand(text) == folds
+    assert parse_fold_range(text) == folds
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,", ",1", "-1", "1-3", "3..1", "..3", "1..", "1...3", "0..1..2", "1.5",
                                   "0, full", "all"])
 def test_folds_that_cannot_be_read_are_refused(text):
     with pytest.raises(UserError, match="cannot read the folds"):
-        expand(text)
+        parse_fold_range(text)
 
 
 @pytest.mark.parametrize(("text", "folds"), [(None, [0, 1, 2]), ("full", ["full"]), ("2", [2]), ("1..2", [1, 2])])

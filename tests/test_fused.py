@@ -10,9 +10,9 @@ from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch import nn
 
-from comp.engine import fused, native
-from comp.engine.device import autocast
-from comp.engine.fused import FusedBatchNorm, choose_kernels, fuse, kernels
+from comp.engine.kernels import compile, fused
+from comp.engine.kernels.fused import FusedBatchNorm, choose_kernels, fuse, kernels
+from comp.engine.precision import autocast
 from comp.zoo.attention import SqueezeExcite
 from comp.zoo.build import build_model
 
@@ -61,7 +61,7 @@ def test_a_mean_much_larger_than_the_deviation_costs_no_accuracy():
 def test_parts_of_ours_and_of_timm(module):
     torch.manual_seed(0)
     channels = module.num_features if isinstance(module, nn.BatchNorm2d) else next(module.parameters()).shape[1]
-    assert fused._suits(torch.zeros(1)) and type(fuse(copy.deepcopy(module))) is not type(module)
+    assert fused._can_fuse(torch.zeros(1)) and type(fuse(copy.deepcopy(module))) is not type(module)
     assert_as_exact_as_torch(module, torch.randn(4, channels, 11, 6))
 
 
@@ -120,7 +120,7 @@ def test_the_same_threads_give_the_same_bits():
 
 def test_without_a_compiler_a_model_stays_as_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(fused, "kernels", lambda: native.load_native.__wrapped__(tmp_path / "fused.cpp"))
+    monkeypatch.setattr(fused, "kernels", lambda: compile.load_native.__wrapped__(tmp_path / "fused.cpp"))
     model = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
     assert not isinstance(fuse(model)[0], FusedBatchNorm) and choose_kernels(torch.device("cpu")) == "torch"
 
@@ -128,4 +128,4 @@ def test_without_a_compiler_a_model_stays_as_it_is(monkeypatch, tmp_path):
 def test_a_broken_source_leaves_nothing_behind(tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is not C++")
-    assert native.load_native(source) is None and not list((tmp_path / "__pycache__").iterdir())
+    assert compile.load_native(source) is None and not list((tmp_path / "__pycache__").iterdir())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from comp.data.images import BrokenImage, Square, read_image
+from comp.data.images import SquareSpec, UnreadableImageError, read_image
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)                # dark left, bright right
 COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)       # red grows, green falls
@@ -64,7 +64,7 @@ def half(path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp"])
 def test_half_a_picture_is_broken(tmp_path, suffix):
-    with pytest.raises(BrokenImage):
+    with pytest.raises(UnreadableImageError):
         read_image(half(saved(tmp_path / f"x.{suffix}", Picture.fromarray(COLOURED))))
 
 
@@ -72,7 +72,7 @@ def test_half_a_picture_is_broken(tmp_path, suffix):
 def test_a_file_that_is_no_picture_says_why(tmp_path, content, why):
     if content is not None:
         (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises(BrokenImage, match=f"^{why}$"):
+    with pytest.raises(UnreadableImageError, match=f"^{why}$"):
         read_image(tmp_path / "x.jpg")
 
 
@@ -99,24 +99,24 @@ def bright(pixels: np.ndarray) -> tuple[int, int]:
     ("crop", None, 120, (40, 80)),
 ])
 def test_a_square_shows_what_its_fit_says(fit, crop, size, seen):
-    square = Square(size, fit, crop)(DRAWN)
+    square = SquareSpec(size, fit, crop)(DRAWN)
     assert square.shape == (size, size, 3) and square.dtype == np.uint8
     assert bright(square) == seen
 
 
 def test_padding_keeps_all_of_the_picture_and_mirrors_it_above_and_below():
-    square = Square(120, "pad")(DRAWN)
+    square = SquareSpec(120, "pad")(DRAWN)
     assert np.array_equal(square[30:90], DRAWN)
     assert np.array_equal(square[:30], DRAWN[1:31][::-1]) and np.array_equal(square[90:], DRAWN[29:59][::-1])
 
 
 def test_a_picture_of_the_right_size_is_left_alone():
     exact = DRAWN[:, 30:90]
-    assert all(np.array_equal(Square(60, fit)(exact), exact) for fit in ("squash", "crop", "pad"))
+    assert all(np.array_equal(SquareSpec(60, fit)(exact), exact) for fit in ("squash", "crop", "pad"))
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 3), (7, 300)])
 def test_the_oddest_shape_becomes_a_square(fit, shape):
-    square = Square(32, fit)(np.full((*shape, 3), 77, np.uint8))
+    square = SquareSpec(32, fit)(np.full((*shape, 3), 77, np.uint8))
     assert square.shape == (32, 32, 3) and (square == 77).all()

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 from comp.engine.views import TTA
-from comp.ensemble.blend import METHODS, Blend, apply
+from comp.ensemble.blend import METHODS, Blend, apply_blend
+from comp.files import read_json, write_json
 from comp.metrics import score
-from comp.tables import read_json, read_predictions, write_json
+from comp.tables import read_predictions
 
 
 @pytest.fixture
-def workplace(trained, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+def workspace(trained_workspace, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -27,7 +28,7 @@ def workplace(trained, tmp_path, monkeypatch) -> Path:
 def undrawn(monkeypatch) -> None:
     """The figures of a blend take as long as all the rest."""
     for draw in ("draw_blend", "draw_reliability"):
-        monkeypatch.setattr(f"comp.ensemble.figures.{draw}", lambda *_: None)
+        monkeypatch.setattr(f"comp.ensemble.plots.{draw}", lambda *_: None)
 
 
 def note(name: str) -> dict:
@@ -39,8 +40,8 @@ def classes() -> list[str]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(method, workplace, run):
-    status, out, err = run("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
+def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(method, workspace, run_cli):
+    status, out, err = run_cli("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
     assert (status, err) == (0, "") and f"{method} of 2" in out
     about = note("both")
     blend = Blend.from_note(about["blend"])
@@ -50,7 +51,7 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
     sent = pd.read_csv("submissions/both.csv", dtype=str)
     first = blend.parts[0].name
     images = read_predictions(Path(f"runs/{first}/predictions/identity/test_fold0.csv"), about["classes"]).index
-    numbers = dict(zip(images, apply(blend, spoken).argmax(1), strict=True))
+    numbers = dict(zip(images, apply_blend(blend, spoken).argmax(1), strict=True))
     assert [int(label) for label in sent["label"]] == [numbers[image] for image in sent["image"]]
     assert about["sha256"] == hashlib.sha256(Path("submissions/both.csv").read_bytes()).hexdigest()
 
@@ -69,8 +70,8 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
         "blend.json", "oof.csv", "pairs.csv", "members.csv", "blend.png", "reliability.png"}
 
 
-def test_a_note_names_everything_the_file_came_from(workplace, undrawn, run):
-    run("infer.py", "anna", "--tta", "flips")
+def test_a_note_names_everything_the_file_came_from(workspace, undrawn, run_cli):
+    run_cli("infer.py", "anna", "--tta", "flips")
     about = note("anna+flips")
     run_json = read_json(Path("runs/anna/run.json"))
     assert about["id"] == "anna+flips" and about["command"] == "infer.py anna --tta flips"
@@ -87,16 +88,16 @@ def test_a_note_names_everything_the_file_came_from(workplace, undrawn, run):
     assert {"python", "torch", "timm", "numpy"} <= set(about["versions"]) and "commit" in about["git"]
 
 
-def test_the_order_of_runs_changes_no_byte(workplace, undrawn, run):
+def test_the_order_of_runs_changes_no_byte(workspace, undrawn, run_cli):
     for name, members in (("x", ("anna", "bert")), ("y", ("bert", "anna"))):
-        run("infer.py", *members, "--blend", "greedy", "--name", name)
+        run_cli("infer.py", *members, "--blend", "greedy", "--name", name)
     assert Path("submissions/x.csv").read_bytes() == Path("submissions/y.csv").read_bytes()
     assert Path("runs/blends/x/oof.csv").read_bytes() == Path("runs/blends/y/oof.csv").read_bytes()
     assert note("x")["blend"] == note("y")["blend"]
 
 
-def test_without_temperatures_a_mean_is_the_plain_mean(workplace, undrawn, run):
-    run("infer.py", "anna", "bert", "--no-temperature", "--name", "plain")
+def test_without_temperatures_a_mean_is_the_plain_mean(workspace, undrawn, run_cli):
+    run_cli("infer.py", "anna", "bert", "--no-temperature", "--name", "plain")
     assert [part["temperature"] for part in note("plain")["blend"]["parts"]] == [1, 1]
     tables = [read_predictions(Path(f"runs/{name}/predictions/identity/oof.csv"), classes())[classes()]
               for name in ("anna", "bert")]
@@ -105,38 +106,38 @@ def test_without_temperatures_a_mean_is_the_plain_mean(workplace, undrawn, run):
     assert np.allclose(blended, mean, atol=1e-6) and list(blended.index) == list(mean.index)
 
 
-def test_a_best_epoch_makes_every_blend_it_is_in_optimistic(workplace, undrawn, run):
+def test_a_best_epoch_makes_every_blend_it_is_in_optimistic(workspace, undrawn, run_cli):
     settings = Path("runs/bert/config.yaml")
     settings.write_text(settings.read_text().replace("keep: last", "keep: best"))
-    out = run("infer.py", "anna", "bert", "--name", "lucky")[1]
+    out = run_cli("infer.py", "anna", "bert", "--name", "lucky")[1]
     assert "that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on, in bert\n" in out
     assert read_json(Path("runs/blends/lucky/blend.json"))["optimistic"]
-    assert "optimistic" not in run("infer.py", "anna")[1]
+    assert "optimistic" not in run_cli("infer.py", "anna")[1]
     assert not read_json(Path("runs/blends/anna/blend.json"))["optimistic"]
 
 
-def test_what_was_asked_for_is_in_the_name_and_an_old_explanation_goes(workplace, undrawn, run):
-    run("infer.py", "anna", "--tta", "flips", "--no-temperature")
+def test_what_was_asked_for_is_in_the_name_and_an_old_explanation_goes(workspace, undrawn, run_cli):
+    run_cli("infer.py", "anna", "--tta", "flips", "--no-temperature")
     assert note("anna+flips+no-temperature")["blend"]["parts"][0]["temperature"] == 1
-    run("infer.py", "anna", "bert", "--name", "x")
+    run_cli("infer.py", "anna", "bert", "--name", "x")
     assert Path("runs/blends/x/members.csv").is_file()
-    run("infer.py", "anna", "--name", "x")
+    run_cli("infer.py", "anna", "--name", "x")
     assert {path.name for path in Path("runs/blends/x").iterdir()} == {"blend.json", "oof.csv", "pairs.csv"}
 
 
-def test_a_member_without_weight_is_not_asked_about_the_test_images(workplace, undrawn, run, monkeypatch):
-    monkeypatch.setattr("comp.ensemble.blend.simplex", lambda said, truth: np.eye(len(said))[-1])
-    assert run("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "one")[0] == 0
+def test_a_member_without_weight_is_not_asked_about_the_test_images(workspace, undrawn, run_cli, monkeypatch):
+    monkeypatch.setattr("comp.ensemble.blend.fit_simplex_weights", lambda said, truth: np.eye(len(said))[-1])
+    assert run_cli("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "one")[0] == 0
     assert [member["run"] for member in note("one")["members"]] == ["bert"]
     looked = {name: bool(list(Path(f"runs/{name}/predictions").glob("*/test*.csv"))) for name in ("anna", "bert")}
     assert looked == {"anna": False, "bert": True}
 
 
-def test_a_member_costs_every_fold_and_view_and_gains_what_is_lost_without_it(workplace, undrawn, run):
+def test_a_member_costs_every_fold_and_view_and_gains_what_is_lost_without_it(workspace, undrawn, run_cli):
     for file in Path("runs").glob("*/run.json"):  # accuracy is chance here, and always the same
         write_json(file, {**read_json(file), "metric": "log_loss", "higher_is_better": False})
     for name, words in (("both", ("anna", "bert")), ("anna", ("anna",)), ("bert", ("bert",))):
-        run("infer.py", *words, "--tta", "flips", "--name", name)
+        run_cli("infer.py", *words, "--tta", "flips", "--name", name)
     found = pd.read_csv("runs/blends/both/members.csv").set_index("name")
     scores = {name: note(name)["oof"]["score"] for name in ("both", "anna", "bert")}
     assert len(set(scores.values())) == 3
@@ -146,20 +147,20 @@ def test_a_member_costs_every_fold_and_view_and_gains_what_is_lost_without_it(wo
         assert found.loc[name, "gain"] == pytest.approx(scores[other] - scores["both"])
 
 
-def test_a_copy_of_a_run_is_counted_once(workplace, undrawn, run):
+def test_a_copy_of_a_run_is_counted_once(workspace, undrawn, run_cli):
     shutil.copytree("runs/anna", "runs/copy")
     settings = Path("runs/copy/config.yaml")
     settings.write_text(settings.read_text().replace("name: anna", "name: copy"))
-    run("infer.py", "anna", "bert", "--name", "two")
-    status, _, err = run("infer.py", "anna", "bert", "copy", "--name", "three")
+    run_cli("infer.py", "anna", "bert", "--name", "two")
+    status, _, err = run_cli("infer.py", "anna", "bert", "copy", "--name", "three")
     assert status == 0 and err == "warning: copy says of every image what anna says; it is counted once\n"
     assert Path("submissions/two.csv").read_bytes() == Path("submissions/three.csv").read_bytes()
 
 
-def test_views_are_chosen_within_the_budget_and_only_those_look_at_the_test_images(workplace, undrawn, run):
+def test_views_are_chosen_within_the_budget_and_only_those_look_at_the_test_images(workspace, undrawn, run_cli):
     for name in ("anna", "bert"):
         shutil.rmtree(f"runs/{name}/predictions", ignore_errors=True)
-    assert run("infer.py", "anna", "bert", "--tta", "auto", "--name", "chosen")[0] == 0
+    assert run_cli("infer.py", "anna", "bert", "--tta", "auto", "--name", "chosen")[0] == 0
     free = [set(part["views"]) for part in note("chosen")["blend"]["parts"]]
     assert all("identity" in views and views <= set(TTA["d4"]) for views in free)
     for part in note("chosen")["blend"]["parts"]:
@@ -169,16 +170,16 @@ def test_views_are_chosen_within_the_budget_and_only_those_look_at_the_test_imag
     for name in ("anna", "bert"):
         file = Path(f"runs/{name}/predictions/cost.json")
         write_json(file, dict.fromkeys(read_json(file), 2.0))
-    assert run("infer.py", "anna", "bert", "--tta", "auto", "--budget", "0.15s", "--name", "short")[0] == 0
+    assert run_cli("infer.py", "anna", "bert", "--tta", "auto", "--budget", "0.15s", "--name", "short")[0] == 0
     assert [part["views"] for part in note("short")["blend"]["parts"]] == [["identity"]] * 2
-    status, _, err = run("infer.py", "anna", "bert", "--tta", "auto", "--budget", "0.05s", "--name", "none")
+    status, _, err = run_cli("infer.py", "anna", "bert", "--tta", "auto", "--budget", "0.05s", "--name", "none")
     assert status == 2 and err.startswith("error: --budget 0.05s: one view of the test images by every fold")
 
 
-def test_a_single_fold_has_an_honest_score_too(workplace, undrawn, run):
+def test_a_single_fold_has_an_honest_score_too(workspace, undrawn, run_cli):
     for fold in (1, 2):
         shutil.rmtree(f"runs/anna/fold{fold}")
-    status, out, err = run("infer.py", "anna", "--tta", "auto")
+    status, out, err = run_cli("infer.py", "anna", "--tta", "auto")
     assert status == 0 and "on 16 images, cross-fitted" in out
     assert err == "warning: anna lacks fold 1, 2; made without it\n"
     assert not read_json(Path("runs/blends/anna+auto/blend.json"))["complete"]
@@ -193,8 +194,8 @@ def test_a_single_fold_has_an_honest_score_too(workplace, undrawn, run):
     (("anna", "--blend", "best"), "invalid choice: 'best'"),
     (("anna", "carl"), "there is no run carl"),
 ])
-def test_what_cannot_be_is_one_line_and_nothing_is_written(words, complaint, workplace, run):
-    status, _, err = run("infer.py", *words)
+def test_what_cannot_be_is_one_line_and_nothing_is_written(words, complaint, workspace, run_cli):
+    status, _, err = run_cli("infer.py", *words)
     assert status == 2 and err.startswith("error: ") and complaint in err and err.count("\n") == 1
     assert not Path("submissions").exists() and not Path("runs/blends").exists()
 
@@ -204,31 +205,31 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(words, complaint, wor
     ("image_list_sha256", "bert was trained on other images than anna"),
     ("classes", "bert was trained on other classes than anna"),
     ("metric", "bert was scored by another metric than anna")])
-def test_members_that_do_not_fit_are_refused(key, complaint, workplace, run):
+def test_members_that_do_not_fit_are_refused(key, complaint, workspace, run_cli):
     file = Path("runs/bert/run.json")
     about = read_json(file)
     other = {"classes": about["classes"][::-1], "metric": "log_loss"}.get(key, "0" * 64)
     write_json(file, {**about, key: other})
-    status, _, err = run("infer.py", "anna", "bert")
+    status, _, err = run_cli("infer.py", "anna", "bert")
     assert status == 2 and complaint in err and not Path("submissions").exists()
 
 
-def test_without_test_images_nothing_is_predicted_for_long(workplace, run):
+def test_without_test_images_nothing_is_predicted_for_long(workspace, run_cli):
     shutil.rmtree("input/tiny/test")
     Path("input/tiny/sample_submission.csv").unlink()
-    status, _, err = run("infer.py", "anna", "--tta", "auto", "--budget", "60s")
+    status, _, err = run_cli("infer.py", "anna", "--tta", "auto", "--budget", "60s")
     assert (status, err) == (2, "error: input/tiny/test holds no images to predict\n")
 
 
-def test_two_runs_of_one_name_are_refused(workplace, run):
+def test_two_runs_of_one_name_are_refused(workspace, run_cli):
     shutil.copytree("runs/anna", "runs/copy")
-    status, _, err = run("infer.py", "anna", "copy")
+    status, _, err = run_cli("infer.py", "anna", "copy")
     assert status == 2 and "runs/anna and runs/copy both call themselves anna" in err
     assert not Path("submissions").exists()
 
 
-def test_members_of_other_folds_are_refused(workplace, run):
+def test_members_of_other_folds_are_refused(workspace, run_cli):
     shutil.rmtree("runs/bert/fold2")
-    status, _, err = run("infer.py", "anna", "bert")
+    status, _, err = run_cli("infer.py", "anna", "bert")
     assert status == 2 and "members predict different images" in err and "train the same folds of each" in err
     assert not Path("submissions").exists()

@@ -18,18 +18,18 @@ import pytest
 import torch
 
 from comp.config import load
-from comp.experiment import run_experiment
-from comp.experiment.child import Child, Parent, device_of
-from comp.experiment.jobs import train_apart
-from comp.tables import read_json
-from tests.conftest import HOUSE, SMALL
+from comp.files import read_json
+from comp.training.fold_process import FoldProcess, ParentObserver, device_for_slot
+from comp.training.parallel_folds import train_parallel
+from comp.training.train import run_experiment
+from tests.conftest import REPO_ROOT, SMALL
 
 LONG = [*SMALL, "train.epochs=100000"]
 
 
 @pytest.fixture
-def split(workplace, run):
-    assert run("comp", "folds", *SMALL)[0] == 0
+def split(workspace, run_cli):
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def meanwhile(action) -> threading.Thread:
 
 
 def test_side_by_side_is_bit_for_bit_one_after_the_other_and_a_killed_fold_costs_the_other_nothing(
-        split, run, one_thread):
+        split, run_cli, one_thread):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=6", "augment.mixup=0.2"]
-    assert run(*command, "--name", "row")[0] == 0
+    assert run_cli(*command, "--name", "row")[0] == 0
     killing = meanwhile(lambda: os.kill(pid_of("apart", 0), signal.SIGKILL))
-    status, out, err = run(*command, "--name", "apart", "--jobs", "2")
+    status, out, err = run_cli(*command, "--name", "apart", "--jobs", "2")
     killing.join()
     assert status == 2 and err.splitlines() == [
         "fold 0  failed: its process was killed, perhaps for want of memory",
@@ -81,7 +81,7 @@ def test_side_by_side_is_bit_for_bit_one_after_the_other_and_a_killed_fold_costs
     assert read_json(Path("runs/apart/metrics.json"))["folds_done"] == [1]
     about = read_json(Path("runs/apart/fold1/fold.json"))
     assert about["status"] == "done" and about["threads"] == 1 and about["pid"] != os.getpid()
-    assert run(*command, "--name", "apart")[0] == 0
+    assert run_cli(*command, "--name", "apart")[0] == 0
 
     exact = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     for fold in ("fold0", "fold1"):
@@ -96,7 +96,7 @@ def test_a_fold_that_is_asked_to_stop_saves_first(split):
     ours, theirs = multiprocessing.Pipe()
     ours.send("stop")
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(load("configs/deep_efficientnet.yaml", SMALL, "x")[0], fold="0", observers=[Parent(theirs, 2)])
+        run_experiment(load("configs/deep_efficientnet.yaml", SMALL, "x")[0], fold="0", observers=[ParentObserver(theirs, 2)])
     saved = torch.load("runs/x/fold0/resume.pt", weights_only=True)["fit"]  # a minute had not passed
     assert len(saved["history"]) < 2 and saved["step"] > 0 and ours.recv()[0] == "share"
 
@@ -110,18 +110,18 @@ def test_the_first_ctrl_c_asks_every_fold_to_stop_and_starts_no_other(monkeypatc
         assert fold < 2
         if fold == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return Child(seat, fold, ours, SimpleNamespace(kill=lambda: None))
+        return FoldProcess(seat, fold, ours, SimpleNamespace(kill=lambda: None))
 
     def obey():
         for theirs in started:
             assert theirs.recv() == "stop"
             theirs.send(("end", None))
             theirs.close()
-    monkeypatch.setattr(Child, "start", start)
+    monkeypatch.setattr(FoldProcess, "start", start)
     meanwhile(lambda: (wait_until(lambda: len(started) == 2), obey()))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train_apart(None, None, range(6), 2)
+        train_parallel(None, None, range(6), 2)
     assert len(started) == 2 and capfd.readouterr().err == "every fold saves and stops; Ctrl-C again stops at once\n"
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -137,25 +137,25 @@ def test_no_more_than_n_at_a_time_and_every_seat_is_taken_again(monkeypatch):
         for each in ending:
             running[each].send(("end", "it was told to fail" if each == 1 else None))
             running.pop(each).close()
-        return Child(seat, fold, ours, SimpleNamespace(kill=lambda: None))
-    monkeypatch.setattr(Child, "start", start)
-    assert train_apart(None, None, range(6), 3) == [1]
+        return FoldProcess(seat, fold, ours, SimpleNamespace(kill=lambda: None))
+    monkeypatch.setattr(FoldProcess, "start", start)
+    assert train_parallel(None, None, range(6), 3) == [1]
     # the first three take a seat each; 1 ends, and 3 takes its seat; from then on one seat is passed on
     assert started == [(0, 0), (1, 1), (2, 2), (3, 1), (4, 1), (5, 1)]
 
 
 def test_gpus_are_dealt_out_unless_one_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert [device_of(seat, torch.device("cuda")) for seat in range(4)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
-    assert device_of(1, torch.device("cuda:0")) == "cuda:0" and device_of(1, torch.device("cpu")) == "cpu"
+    assert [device_for_slot(seat, torch.device("cuda")) for seat in range(4)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    assert device_for_slot(1, torch.device("cuda:0")) == "cuda:0" and device_for_slot(1, torch.device("cpu")) == "cpu"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_parent_that_goes_leaves_no_training_behind(number, split):
     """Killed, asked to end, or told twice by Ctrl-C."""
-    process = subprocess.Popen([sys.executable, str(HOUSE / "train.py"), "--fold", "0,1", "--jobs", "2", *LONG,
-                                "--name", "x"], env={**os.environ, "PYTHONPATH": str(HOUSE)}, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0,1", "--jobs", "2", *LONG,
+                                "--name", "x"], env={**os.environ, "PYTHONPATH": str(REPO_ROOT)}, stderr=subprocess.PIPE)
     children = [pid_of("x", fold) for fold in (0, 1)]
     process.send_signal(number)
     if number == signal.SIGINT:
@@ -168,16 +168,16 @@ def test_a_parent_that_goes_leaves_no_training_behind(number, split):
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_the_same_command_again_lose_nothing(split, run, one_thread):
+def test_ctrl_c_and_the_same_command_again_lose_nothing(split, run_cli, one_thread):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=40", "--jobs", "2", "--name"]
-    assert run(*command, "whole")[0] == 0
+    assert run_cli(*command, "whole")[0] == 0
     interrupting = meanwhile(lambda: (wait_until(Path("runs/x/fold0/history.csv").is_file),
                                       os.kill(os.getpid(), signal.SIGINT)))
-    status, _, err = run(*command, "x")
+    status, _, err = run_cli(*command, "x")
     interrupting.join()
     assert status == 130 and err == ("every fold saves and stops; Ctrl-C again stops at once\n"
                                      "interrupted: give the same command again to go on\n")
     assert Path("runs/x/fold0/resume.pt").is_file()
-    assert run(*command, "x")[0] == 0
+    assert run_cli(*command, "x")[0] == 0
     for fold in (0, 1):
         assert_same_weights(Path(f"runs/whole/fold{fold}"), Path(f"runs/x/fold{fold}"))

@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import HOUSE, SMALL
+from tests.conftest import REPO_ROOT, SMALL
 
-COMMAND = [sys.executable, str(HOUSE / "train.py"), "--fold", "0", *SMALL, "model.name=sharif_deep_efficientnet",
+COMMAND = [sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0", *SMALL, "model.name=sharif_deep_efficientnet",
            "model.dropout=0.3", "model.drop_path=0.2", "augment.policy=paper", "augment.mixup=0.2", "train.ema=0.9",
            "train.accumulate=2", "train.batch=4", "train.save_every=0", "train.snapshots=3",
            "train.patience=1000"]  # or it would know from the start which epochs are the last
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 12), pytest.param(20, 150, marks=pytest.mark.slow)])
-def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, workplace):
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, workspace):
+    environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
     subprocess.run([sys.executable, "-m", "comp", "folds", *SMALL], env=environment, check=True)
     command = [*COMMAND, f"train.epochs={epochs}"]
     subprocess.run([*command, "--name", "whole"], env=environment, check=True)

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from comp.metrics import METRICS, interval, score
-from comp.runs import find_runs, known_runs
+from comp.files import write_json
+from comp.metrics import METRICS, bootstrap_interval, score
+from comp.records.run import FoldRecord, ProcessInfo, RunRecord
+from comp.runs import find_runs, list_runs
 from comp.study.leaderboard.entries import read_entries
-from comp.study.leaderboard.standings import make_groups
-from comp.tables import write_csv, write_json
-from tests.conftest import HOUSE
+from comp.study.leaderboard.ranking import group_entries
+from comp.tables import write_csv
+from tests.conftest import REPO_ROOT
 
 CLASSES = ["a", "b"]
 IMAGES = [f"{number}.jpg" for number in range(60)]
@@ -51,10 +53,12 @@ def made(name: str, table: pd.DataFrame, *, metric: str = "accuracy", split: str
          seconds: float = 60.0) -> Path:
     """A run as train.py leaves it, less its weights."""
     path, done = Path("runs") / name, sorted(set(map(int, table["fold"])))
-    write_json(path / "run.json", {"schema": 1, "folds_sha256": split, "metric": metric, "folds": [0, 1, 2],
-                                   "higher_is_better": METRICS[metric].higher_is_better, "parameters": 1000})
+    record = RunRecord(
+        seed=42, metric=metric, higher_is_better=METRICS[metric].higher_is_better, classes=("a", "b"), folds=(0, 1, 2),
+        folds_file="folds/cells.csv", folds_sha256=split, image_list_sha256="e" * 64, parameters=1000)
+    record.write(path / "run.json")
     (path / "config.yaml").write_text("name: x\ndata: {root: input/cells}\n")
-    kept = {"score": score(metric, *values(table)), "interval": interval(metric, *values(table)),
+    kept = {"score": score(metric, *values(table)), "interval": bootstrap_interval(metric, *values(table)),
             "optimistic": optimistic}
     per_fold = [score(metric, *values(part)) for _, part in table.groupby("fold")]
     write_json(path / "metrics.json", {"run": name, "metric": metric, "kept": "last", "folds_done": done,
@@ -62,7 +66,8 @@ def made(name: str, table: pd.DataFrame, *, metric: str = "accuracy", split: str
                                        "oof": {"kept": kept}, "best_minus_last": 0.01})
     write_csv(path / "predictions" / "identity" / "oof.csv", table)
     for fold in done:
-        write_json(path / f"fold{fold}" / "fold.json", {"status": "done", "seconds": seconds})
+        process = ProcessInfo("train.py", "cpu", "a processor", 1, "here", 1, {})
+        FoldRecord(**vars(process), status="done", started="", seconds=seconds).write(path / f"fold{fold}" / "fold.json")
     return path
 
 
@@ -79,7 +84,7 @@ def blended(name: str, table: pd.DataFrame, members: list[str], **more) -> Path:
 
 
 def groups(*wanted: str):
-    return make_groups(read_entries(wanted)[0])
+    return group_entries(read_entries(wanted)[0])
 
 
 def names(group) -> list[str]:
@@ -158,7 +163,7 @@ def test_other_metrics_are_tested_too():
 
 # ---- blends ----
 
-def test_a_blend_costs_what_its_members_cost_and_shows_its_optimism(run):
+def test_a_blend_costs_what_its_members_cost_and_shows_its_optimism(run_cli):
     made("a", oof(9))
     made("b", oof(9, 20), seconds=30)
     blended("both", oof(3), ["a", "b", "a"])
@@ -167,8 +172,8 @@ def test_a_blend_costs_what_its_members_cost_and_shows_its_optimism(run):
     both, lost = entries["blends/both"], entries["blends/deep/lost"]
     assert both.parameters == 2000 and both.seconds == 270 and both.optimism == pytest.approx(0.02)
     assert lost.parameters is None and lost.seconds is None
-    assert "+0.0200 naive" in run("comp", "leaderboard")[1]
-    assert set(known_runs()) == {"a", "b"} and [found.name for found in find_runs(["a*"])] == ["x"]
+    assert "+0.0200 naive" in run_cli("comp", "leaderboard")[1]
+    assert set(list_runs()) == {"a", "b"} and [found.name for found in find_runs(["a*"])] == ["x"]
 
 
 def test_the_optimism_of_a_blend_has_the_sign_of_a_runs():
@@ -229,15 +234,15 @@ RUN_BREAKS = {
 
 @pytest.mark.parametrize("what", RUN_BREAKS)
 @pytest.mark.parametrize("best", [True, False])
-def test_a_broken_run_costs_its_own_line_only(what, best, run):
+def test_a_broken_run_costs_its_own_line_only(what, best, run_cli):
     made("sound", oof(6))
     made("other", oof(8))
     RUN_BREAKS[what](made("broken", oof(3 if best else 9)))
-    status, out, err = run("comp", "leaderboard")
+    status, out, err = run_cli("comp", "leaderboard")
     lines = out.splitlines()
     assert status == 0 and len([line for line in lines if "sound" in line and "0.9000" in line]) == 1
     assert ("broken" in out) != (err.startswith("warning: ") and err.count("\n") == 1 and "broken" in err)
-    status, out, _ = run("comp", "leaderboard", "--json")
+    status, out, _ = run_cli("comp", "leaderboard", "--json")
     assert status == 0 and "NaN" not in out
     found = {entry["name"]: entry["against_best"] for entry in json.loads(out)["groups"][0]["entries"]}
     if "predictions" in what or what == "an image twice":
@@ -248,31 +253,31 @@ def test_a_broken_run_costs_its_own_line_only(what, best, run):
                                  changed("blend.json", lambda content: content.pop("metric") and None),
                                  changed("blend.json", lambda content: content.update(members=[1])),
                                  lambda path: (path / "oof.csv").unlink()])
-def test_a_broken_blend_does_too(act, run):
+def test_a_broken_blend_does_too(act, run_cli):
     made("sound", oof(6))
     act(blended("broken", oof(3), ["sound"]))
-    status, out, err = run("comp", "leaderboard")
+    status, out, err = run_cli("comp", "leaderboard")
     assert status == 0 and "sound" in out and (("blends/broken" in out) != ("blends/broken" in err))
 
 
 # ---- the command ----
 
-def test_names_and_patterns_choose_and_programs_get_an_object(run):
+def test_names_and_patterns_choose_and_programs_get_an_object(run_cli):
     for name in ("a", "papers/b", "papers/c"):
         made(name, oof(6 + len(name)))
     blended("x", oof(3), ["a"])
-    status, out, _ = run("comp", "leaderboard", "papers/*", "runs/a/", "--json")
+    status, out, _ = run_cli("comp", "leaderboard", "papers/*", "runs/a/", "--json")
     group, = json.loads(out)["groups"]
     assert status == 0 and [entry["name"] for entry in group["entries"]] == ["a", "papers/b", "papers/c"]
     assert group["best"] == "a" and group["entries"][0]["against_best"] is None
     assert group["entries"][1]["against_best"].keys() == {"difference", "p", "inside_noise", "images"}
-    assert "blends/x" in run("comp", "leaderboard", "blends/*")[1]
-    assert run("comp", "leaderboard", "papers/d") == (2, "", "error: there is no run or blend papers/d; did you mean "
+    assert "blends/x" in run_cli("comp", "leaderboard", "blends/*")[1]
+    assert run_cli("comp", "leaderboard", "papers/d") == (2, "", "error: there is no run or blend papers/d; did you mean "
                                                              "papers/c?\n")
 
 
-def test_without_a_run_it_says_how_to_make_one(run):
-    status, _, err = run("comp", "leaderboard")
+def test_without_a_run_it_says_how_to_make_one(run_cli):
+    status, _, err = run_cli("comp", "leaderboard")
     assert status == 2 and err == "error: there is no run; train one: python train.py\n"
 
 
@@ -291,5 +296,5 @@ def test_a_hundred_runs_take_a_second_and_no_torch():
     group, = groups()
     assert time.process_time() - started < 1.5 and len(group.against) == 99
     said = subprocess.run([sys.executable, "-X", "importtime", "-m", "comp", "leaderboard", "run0"],
-                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
     assert said.returncode == 0 and "comp.study" in said.stderr and " torch" not in said.stderr

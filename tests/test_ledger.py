@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from comp.errors import UserError
-from comp.submit.ledger import COLUMNS, Entry, Event, append, latest, read
-from tests.conftest import HOUSE
+from comp.submit.ledger import COLUMNS, Event, LedgerEntry, append, latest_entries, read
+from tests.conftest import REPO_ROOT
 
 FULL = Event("a/b", "2025-11-21T10:00:00+00:00", "scored", "5e", competition="cells", file="submissions/a/b.csv",
              message="first, \"try\" ä", metric="accuracy", cv=0.9812500000000001, cv_low=0.97, cv_high=0.99,
@@ -115,7 +115,7 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], check=True, capture_output=True)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(HOUSE / ".gitattributes", ".gitattributes")
+    shutil.copy(REPO_ROOT / ".gitattributes", ".gitattributes")
     path = Path("submissions/ledger.csv")
     git("init", "-b", "main")
     git("add", ".")
@@ -143,7 +143,7 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
 
 def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_only_the_demos():
     def git(*words: str) -> list[str]:
-        return subprocess.run(["git", *words], cwd=HOUSE, capture_output=True, text=True).stdout.splitlines()
+        return subprocess.run(["git", *words], cwd=REPO_ROOT, capture_output=True, text=True).stdout.splitlines()
     kept = ["submissions/x.csv", "submissions/a/b.csv", "submissions/a/b.json", "submissions/ledger.csv"]
     assert git("check-attr", "text", *kept) == [f"{file}: text: unset" for file in kept]
     drawn = ["submissions/demo.csv", "submissions/demo.json", "submissions/demo+d4.csv", "submissions/demo-mean.csv"]
@@ -160,25 +160,25 @@ def test_the_last_known_value_of_each_column_counts():
     events = [at(1, "written", sha256="1", cv=0.9, file="submissions/x.csv"), at(2, "sent", sha256="1", message="a"),
               at(3, "scored", sha256="1", public=0.8), at(4, "scored", sha256="1", public=0.81, rank=3)]
     random.Random(0).shuffle(events)
-    assert latest(events) == {"x": Entry("x", file="submissions/x.csv", message="a", cv=0.9, public=0.81, rank=3,
+    assert latest_entries(events) == {"x": LedgerEntry("x", file="submissions/x.csv", message="a", cv=0.9, public=0.81, rank=3,
                                          written=at(1, "sent").time, sent=at(2, "sent").time,
                                          scored=at(4, "sent").time, written_sha256="1", sent_sha256="1")}
 
 
 def test_times_of_different_offsets_are_compared_as_moments():
     early, late = "2025-11-21T12:00:00+09:00", "2025-11-21T04:00:00"  # 03:00 and 04:00 UTC
-    assert latest([Event("x", late, "scored", public=2), Event("x", early, "scored", public=1)])["x"].public == 2
+    assert latest_entries([Event("x", late, "scored", public=2), Event("x", early, "scored", public=1)])["x"].public == 2
 
 
 def test_a_score_belongs_to_the_content_that_was_sent():
     events = [at(1, "written", sha256="1", cv=0.9), at(2, "written", sha256="2", cv=0.5),
               at(3, "sent", sha256="1"), at(4, "scored", sha256="1", public=0.8)]
-    entry = latest(events)["x"]
+    entry = latest_entries(events)["x"]
     assert (entry.cv, entry.public, entry.sent_sha256, entry.written_sha256) == (0.9, 0.8, "1", "2")
 
 
 def test_what_was_known_of_an_overwritten_file_is_not_said_of_the_new_one():
-    entry = latest([at(1, "written", sha256="1", cv=0.9), at(2, "written", sha256="2")])["x"]
+    entry = latest_entries([at(1, "written", sha256="1", cv=0.9), at(2, "written", sha256="2")])["x"]
     assert (entry.cv, entry.written) == (None, "2025-11-21T02:00:00+00:00")
 
 

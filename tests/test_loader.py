@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.augment import Policy
-from comp.data.cache import load_cache, square_for
-from comp.data.loader import EvaluationSet, TrainingSet, choose_workers, stream_batches
+from comp.batches.augment_image import ImageAugmenter
+from comp.batches.loader import EvaluationSet, TrainingSet, choose_workers, iterate_batches
+from comp.data.cache import load_cache, make_square_spec
 from comp.data.scan import scan
 
 
 @pytest.fixture
-def source(workplace):
+def source(workspace):
     dataset = scan("input/tiny")
-    cache = load_cache("tiny", dataset.train, square_for(dataset.train, 24, "squash", None))
+    cache = load_cache("tiny", dataset.train, make_square_spec(dataset.train, 24, "squash", None))
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
 
     def make(count: int = 48, batch: int = 8, stream=(42, 0), balanced=False, policy="heavy") -> TrainingSet:
-        return TrainingSet(cache, np.arange(count), labels[:count], 24, batch, Policy(policy), stream, balanced)
+        return TrainingSet(cache, np.arange(count), labels[:count], 24, batch, ImageAugmenter(policy), stream, balanced)
     return make
 
 
@@ -28,7 +28,7 @@ def same(a, b) -> bool:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on 2 cores, and on purpose
 def test_workers_change_nothing(source):
     steps = range(3, 12)  # from mid-epoch, across an epoch's end
-    assert same(list(stream_batches(source(), steps, workers=0)), list(stream_batches(source(), steps, workers=4)))
+    assert same(list(iterate_batches(source(), steps, workers=0)), list(iterate_batches(source(), steps, workers=4)))
 
 
 def test_no_two_epochs_folds_or_seeds_are_alike(source):
@@ -53,7 +53,7 @@ def test_an_epoch_shows_every_image_once_and_never_one_alone(source, count, batc
 
 def test_balanced_draws_make_rare_classes_common(source):
     few = source(48, 8, balanced=True)
-    skewed = TrainingSet(few.images, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, Policy("none"), (1, 0), True)
+    skewed = TrainingSet(few.images, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, ImageAugmenter("none"), (1, 0), True)
     drawn = np.concatenate([skewed[step][1].numpy() for step in range(60)])
     assert 0.4 < drawn.mean() < 0.6
 

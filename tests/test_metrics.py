@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from comp.metrics import METRICS, PER_CLASS, confusion, interval, report, score
+from comp.metrics import METRICS, PER_CLASS, bootstrap_interval, confusion, score, score_report
 
 CLASSES = 4
 # of two lists of class numbers; the classes counted are those in truth or prediction, as in the kit
@@ -97,28 +97,28 @@ def test_perfect_predictions_leave_no_doubt(metric):
     truth = np.arange(40) % CLASSES
     best = 1.0 if METRICS[metric].higher_is_better else 0.0
     perfect = np.eye(CLASSES, dtype=np.float32)[truth]
-    assert score(metric, truth, perfect) == best and interval(metric, truth, perfect) == (best, best)
+    assert score(metric, truth, perfect) == best and bootstrap_interval(metric, truth, perfect) == (best, best)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_interval_holds_its_score_and_says_the_same_twice(metric):
     truth, probabilities = predict(200)
-    low, high = interval(metric, truth, probabilities)
+    low, high = bootstrap_interval(metric, truth, probabilities)
     assert low < score(metric, truth, probabilities) < high
-    assert interval(metric, truth, probabilities) == (low, high)
+    assert bootstrap_interval(metric, truth, probabilities) == (low, high)
 
 
 def test_the_interval_of_an_accuracy_is_the_textbooks():
     truth, probabilities = predict(3000)
     accuracy = score("accuracy", truth, probabilities)
     half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 3000)
-    low, high = interval("accuracy", truth, probabilities)
+    low, high = bootstrap_interval("accuracy", truth, probabilities)
     assert (low, high) == pytest.approx((accuracy - half, accuracy + half), abs=half / 12)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
 def test_an_interval_shrinks_with_the_root_of_the_images(metric):
-    few, many = (np.ptp(interval(metric, *predict(images))) for images in (400, 6400))
+    few, many = (np.ptp(bootstrap_interval(metric, *predict(images))) for images in (400, 6400))
     assert few / many == pytest.approx(4, rel=0.2)
 
 
@@ -128,14 +128,14 @@ def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100(metric, mo
     world = score(metric, *predict(400_000, seed=10_000))
     covered = 0
     for seed in range(200):
-        low, high = interval(metric, *predict(150, seed=seed))
+        low, high = bootstrap_interval(metric, *predict(150, seed=seed))
         covered += low <= world <= high
     assert 180 <= covered <= 198
 
 
 def test_a_report_is_plain_numbers_that_agree_with_each_other():
     truth, probabilities = predict(120)
-    told = report(truth, probabilities, tuple("abcd"))
+    told = score_report(truth, probabilities, tuple("abcd"))
     assert told["images"] == np.sum(told["confusion"]) == 120
     assert told["accuracy"] == np.trace(told["confusion"]) / 120
     assert told["macro_recall"] == pytest.approx(np.mean([told["per_class"][label]["recall"] for label in "abcd"]))

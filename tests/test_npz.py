@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 
 from comp.data.folds import read_folds
-from comp.data.images import Square, read_image
-from comp.data.npz import BLOOD_CELLS
+from comp.data.images import SquareSpec, read_image
+from comp.data.medmnist import BLOOD_CELLS
 from comp.data.scan import scan
-from comp.tables import read_csv, read_json
-from tests.conftest import HOUSE
+from comp.files import read_json
+from comp.tables import read_csv
+from tests.conftest import REPO_ROOT
 
 COUNTS = {"train": 12, "val": 5, "test": 7}
 
@@ -55,12 +56,12 @@ def refused(result: tuple[int, str, str], expected: str) -> None:
 
 @pytest.mark.parametrize("shape", [(9, 8, 3), (9, 8), (1, 1, 3), (28, 28, 3)])
 @pytest.mark.parametrize("flat", [False, True])
-def test_every_pixel_and_every_label_survives(place, run, shape, flat):
+def test_every_pixel_and_every_label_survives(place, run_cli, shape, flat):
     content = arrays(shape=shape)
     if flat:
         content |= {f"{part}_labels": content[f"{part}_labels"][:, 0].astype(np.int64) for part in COUNTS}
     np.savez(place / "cells.npz", **content)
-    assert run("comp", "data", "import", "cells.npz")[0] == 0
+    assert run_cli("comp", "data", "import", "cells.npz")[0] == 0
     dataset = scan("input/cells")
     assert dataset.classes == ("class_0", "class_1", "class_2") and dataset.id_form == "name"
     assert len(dataset.train) == COUNTS["train"] + COUNTS["val"] and len(dataset.test) == COUNTS["test"]
@@ -73,9 +74,9 @@ def test_every_pixel_and_every_label_survives(place, run, shape, flat):
         assert (image.label or truth[image.id]) == f"class_{label}"
 
 
-def test_the_official_split_is_kept(place, run):
+def test_the_official_split_is_kept(place, run_cli):
     np.savez(place / "cells.npz", **arrays())
-    status, out, _ = run("comp", "data", "import", "cells.npz")
+    status, out, _ = run_cli("comp", "data", "import", "cells.npz")
     dataset = scan("input/cells")
     table = read_folds(Path("folds/cells.csv"), dataset)
     assert Counter(table["fold"]) == {-1: COUNTS["train"], 0: COUNTS["val"]}
@@ -86,10 +87,10 @@ def test_the_official_split_is_kept(place, run):
     assert status == 0 and "17 training images of 3 classes, 7 test images" in out and "train.py data.root=" in out
 
 
-def test_it_looks_like_a_drawn_competition(place, run, tiny):
+def test_it_looks_like_a_drawn_competition(place, run_cli, tiny_dataset):
     np.savez(place / "cells.npz", **arrays())
-    run("comp", "data", "import", "cells.npz", "--root", "elsewhere/mine", "--folds", "splits/official.csv")
-    mine, drawn = Path("elsewhere/mine"), tiny
+    run_cli("comp", "data", "import", "cells.npz", "--root", "elsewhere/mine", "--folds", "splits/official.csv")
+    mine, drawn = Path("elsewhere/mine"), tiny_dataset
     assert sorted(os.listdir(mine)) == sorted(os.listdir(drawn))
     for name in ("test_labels.csv", "sample_submission.csv"):
         assert list(pd.read_csv(mine / name)) == list(pd.read_csv(drawn / name))
@@ -106,9 +107,9 @@ def test_it_looks_like_a_drawn_competition(place, run, tiny):
     ("pathmnist", 12, None, tuple(f"class_{label:02d}" for label in range(12))),
     ("bloodmnist", 3, ["z", "NA", "weiße Zelle, links"], ("z", "NA", "weiße Zelle, links")),
 ])
-def test_classes_are_named(place, run, stem, classes, names, expected):
+def test_classes_are_named(place, run_cli, stem, classes, names, expected):
     np.savez(place / f"{stem}.npz", **arrays(classes=classes, class_names=names and np.array(names)))
-    assert run("comp", "data", "import", f"{stem}.npz")[0] == 0
+    assert run_cli("comp", "data", "import", f"{stem}.npz")[0] == 0
     assert scan(f"input/{stem}").classes == expected
     assert len(read_folds(Path(f"folds/{stem}.csv"), scan(f"input/{stem}"))) == 17
 
@@ -140,10 +141,10 @@ NO_FILES = {"a text": text_file, "a single array": one_array, "cut short": cut_s
 
 
 @pytest.mark.parametrize("kind", NO_FILES)
-def test_what_is_no_whole_npz_is_refused_and_leaves_nothing(place, run, kind):
+def test_what_is_no_whole_npz_is_refused_and_leaves_nothing(place, run_cli, kind):
     NO_FILES[kind](place / "cells.npz")
     before = tree(place)
-    refused(run("comp", "data", "import", "cells.npz"),
+    refused(run_cli("comp", "data", "import", "cells.npz"),
             "there is no file cells.npz" if kind in ("nothing", "a folder") else "is not a whole npz file")
     if kind == "flipped bits":
         Path("input").rmdir()  # which fails unless it is empty
@@ -179,48 +180,48 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_file_with_something_wrong_is_refused_by_name_and_leaves_nothing(place, run, kind):
+def test_a_file_with_something_wrong_is_refused_by_name_and_leaves_nothing(place, run_cli, kind):
     changes, expected = WRONG[kind]
     np.savez(place / "cells.npz", **arrays(**changes))
     before = tree(place)
-    refused(run("comp", "data", "import", "cells.npz"), expected)
+    refused(run_cli("comp", "data", "import", "cells.npz"), expected)
     assert tree(place) == before
 
 
-def test_given_twice_it_changes_nothing_and_mends_a_lost_split(place, run):
+def test_given_twice_it_changes_nothing_and_mends_a_lost_split(place, run_cli):
     np.savez(place / "cells.npz", **arrays())
-    run("comp", "data", "import", "cells.npz")
+    run_cli("comp", "data", "import", "cells.npz")
     before = tree(place)
     for lost in ([], ["cells.json"], ["cells.csv", "cells.json"]):
         for name in lost:
             Path("folds", name).unlink()
-        status, out, _ = run("comp", "data", "import", "cells.npz")
+        status, out, _ = run_cli("comp", "data", "import", "cells.npz")
         assert status == 0 and "input/cells is there" in out and tree(place) == before
 
 
-def test_nothing_that_differs_is_written_over(place, run):
+def test_nothing_that_differs_is_written_over(place, run_cli):
     np.savez(place / "cells.npz", **arrays())
-    run("comp", "data", "import", "cells.npz")
+    run_cli("comp", "data", "import", "cells.npz")
     swapped = {f"{part}_labels": np.uint8([1, 0, 2])[GOOD[f"{part}_labels"]] for part in COUNTS}
     for other in (arrays(shape=(10, 8, 3)), arrays(classes=2), arrays(class_names=np.array(["a", "b", "c"])),
                   arrays(**swapped, class_names=np.array(["class_1", "class_0", "class_2"]))):
         np.savez(place / "other.npz", **other)
         before = tree(place)
-        refused(run("comp", "data", "import", "other.npz", "--root", "input/cells", "--folds", "folds/new.csv"),
+        refused(run_cli("comp", "data", "import", "other.npz", "--root", "input/cells", "--folds", "folds/new.csv"),
                 "input/cells is there and is not what other.npz holds; remove it, or give --root DIR")
         assert tree(place) == before
     np.savez(place / "other.npz", **arrays(classes=2))
     before = tree(place)
-    refused(run("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "is there and is another split")
+    refused(run_cli("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "is there and is another split")
     assert tree(place) == before  # not even the images, although input/other is free
     Path("input/empty").mkdir()
-    refused(run("comp", "data", "import", "cells.npz", "--root", "input/empty"), "is not what cells.npz holds")
+    refused(run_cli("comp", "data", "import", "cells.npz", "--root", "input/empty"), "is not what cells.npz holds")
 
 
 # SIGKILL, which no `finally` sees, in the middle of the training part, of the test part, and of the split
 KILL = """
 import os, signal, sys
-import comp.__main__, comp.data.npz as npz
+import comp.__main__, comp.data.medmnist as npz
 module, name = (npz.cv2, "imencode") if int(sys.argv[1]) else (npz, "write_json")
 real, left = getattr(module, name), [int(sys.argv[1]) or 2]
 def dying(*words):
@@ -235,57 +236,57 @@ comp.__main__.main()
 
 
 @pytest.mark.parametrize("images", [5, 20, 0])
-def test_a_killed_import_starts_clean_when_given_again(place, run, images):
+def test_a_killed_import_starts_clean_when_given_again(place, run_cli, images):
     np.savez(place / "cells.npz", **arrays())
-    killed = subprocess.run([sys.executable, "-c", KILL, str(images)], env={**os.environ, "PYTHONPATH": str(HOUSE)})
+    killed = subprocess.run([sys.executable, "-c", KILL, str(images)], env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
     assert killed.returncode == -9 and Path("input/cells").exists() == (images == 0)
     leftover = Path("input/.cells.part/train/class_0/old.png")
     if images:
         leftover.touch(exist_ok=False)
-    assert run("comp", "data", "import", "cells.npz")[0] == 0
+    assert run_cli("comp", "data", "import", "cells.npz")[0] == 0
     assert sorted(os.listdir("input")) == ["cells"] and len(scan("input/cells").train) == 17
     assert len(read_folds(Path("folds/cells.csv"), scan("input/cells"))) == 17
 
 
-def test_a_failed_import_leaves_nothing(place, run, monkeypatch):
+def test_a_failed_import_leaves_nothing(place, run_cli, monkeypatch):
     np.savez(place / "cells.npz", **arrays())
 
     def full(*_):
         raise OSError(28, "No space left on device")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        refused(run("comp", "data", "import", "cells.npz"), "No space left on device (input/cells)")
+        refused(run_cli("comp", "data", "import", "cells.npz"), "No space left on device (input/cells)")
     assert os.listdir("input") == [] and not Path("folds").exists()
 
 
 # ---- export ----
 
 @pytest.fixture
-def letters(workplace) -> Path:
+def letters(workspace) -> Path:
     """Three classes of 20, 30 and 50 noisy pictures 40 px wide; in each class three copies, one of them turned."""
     rng = np.random.default_rng(0)
     for label, count in (("a", 20), ("b", 30), ("c", 50)):
-        folder = workplace / "input/letters/train" / label
+        folder = workspace / "input/letters/train" / label
         folder.mkdir(parents=True)
         for number in range(count):
             cv2.imwrite(str(folder / f"{label}{number}.png"), rng.integers(0, 256, (36, 40, 3), np.uint8))
         first = cv2.imread(str(folder / f"{label}0.png"))
         cv2.imwrite(str(folder / f"{label}3.png"), first)
         cv2.imwrite(str(folder / f"{label}4.png"), cv2.rotate(first, cv2.ROTATE_180))
-    (workplace / "input/letters/test").mkdir()
-    cv2.imwrite(str(workplace / "input/letters/test/secret.png"), first)
-    return workplace / "input/letters"
+    (workspace / "input/letters/test").mkdir()
+    cv2.imwrite(str(workspace / "input/letters/test/secret.png"), first)
+    return workspace / "input/letters"
 
 
 EXPORT = ["comp", "data", "export-npz", "data.root=input/letters", "--size", "16", "--crop", "24"]
 
 
-def test_the_parts_are_disjoint_stratified_and_hold_every_image_once(letters, run):
-    status, out, _ = run(*EXPORT)
+def test_the_parts_are_disjoint_stratified_and_hold_every_image_once(letters, run_cli):
+    status, out, _ = run_cli(*EXPORT)
     made = np.load("input/letters_16.npz")
     assert status == 0 and "next: python -m comp data import input/letters_16.npz" in out
     assert "3 group(s) of duplicates kept together" in out
-    square, there = Square(16, "squash", 24), {}
+    square, there = SquareSpec(16, "squash", 24), {}
     for part in COUNTS:
         images, labels = made[f"{part}_images"], made[f"{part}_labels"]
         assert images.dtype == labels.dtype == np.uint8
@@ -301,9 +302,9 @@ def test_the_parts_are_disjoint_stratified_and_hold_every_image_once(letters, ru
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_copies_stay_in_one_part(letters, run, seed):
-    run(*EXPORT, "--seed", str(seed))
-    made, square = np.load("input/letters_16.npz"), Square(16, "squash", 24)
+def test_copies_stay_in_one_part(letters, run_cli, seed):
+    run_cli(*EXPORT, "--seed", str(seed))
+    made, square = np.load("input/letters_16.npz"), SquareSpec(16, "squash", 24)
     for label in "abc":
         copies = {square(read_image(letters / "train" / label / f"{label}{number}.png")).tobytes()
                   for number in (0, 3, 4)}
@@ -311,43 +312,43 @@ def test_copies_stay_in_one_part(letters, run, seed):
         assert len(homes) == 3 and len(set(homes)) == 1
 
 
-def test_the_same_seed_makes_the_same_bytes(letters, run):
+def test_the_same_seed_makes_the_same_bytes(letters, run_cli):
     for name, seed in (("one", "7"), ("two", "7"), ("other", "8")):
-        assert run(*EXPORT, "--seed", seed, "--out", f"made/{name}.npz")[0] == 0
+        assert run_cli(*EXPORT, "--seed", seed, "--out", f"made/{name}.npz")[0] == 0
     one, two, other = (Path(f"made/{name}.npz").read_bytes() for name in ("one", "two", "other"))
     assert one == two != other and sorted(os.listdir("made")) == ["one.npz", "other.npz", "two.npz"]
 
 
-def test_parts_are_not_sorted_by_class(letters, run):
-    run(*EXPORT)
+def test_parts_are_not_sorted_by_class(letters, run_cli):
+    run_cli(*EXPORT)
     labels = np.load("input/letters_16.npz")["train_labels"][:, 0]
     assert (np.diff(labels) != 0).sum() > 20
 
 
-def test_there_and_back(letters, run):
+def test_there_and_back(letters, run_cli):
     (letters / "class_map.json").write_text('{"c": 7, "a": 9, "b": 12}')
-    run(*EXPORT)
+    run_cli(*EXPORT)
     made = np.load("input/letters_16.npz")
-    assert run("comp", "data", "import", "input/letters_16.npz")[0] == 0
+    assert run_cli("comp", "data", "import", "input/letters_16.npz")[0] == 0
     back = scan("input/letters_16")
     assert back.classes == scan(letters).classes == ("c", "a", "b")
     table = read_folds(Path("folds/letters_16.csv"), back)
     assert Counter(table["fold"]) == {-1: len(made["train_labels"]), 0: len(made["val_labels"])}
-    square = Square(16, "squash", 24)
+    square = SquareSpec(16, "squash", 24)
     source = Counter((square(read_image(i.path)).tobytes(), i.label) for i in scan(letters).train)
     truth = pd.read_csv("input/letters_16/test_labels.csv").set_index("image")["label"]
     returned = Counter((read_image(i.path).tobytes(), i.label or truth[i.id]) for i in (*back.train, *back.test))
     assert returned == source and len(back.test) == len(made["test_labels"])
 
 
-def test_an_export_that_cannot_be_is_refused_and_leaves_nothing(letters, run):
+def test_an_export_that_cannot_be_is_refused_and_leaves_nothing(letters, run_cli):
     (letters.parent / "taken.npz").write_text("mine")
     broken = letters / "train/c/c9.png"
     whole = broken.read_bytes()
 
     def fails(expected: str, *words: str) -> None:
         before = tree(letters.parent)
-        refused(run(*EXPORT, *words), expected)
+        refused(run_cli(*EXPORT, *words), expected)
         assert tree(letters.parent) == before
 
     fails("input/taken.npz is there; remove it, or give --out FILE", "--out", "input/taken.npz")
@@ -364,7 +365,7 @@ def test_an_export_that_cannot_be_is_refused_and_leaves_nothing(letters, run):
     fails("a 70/10/20 split needs 10 different images of each class; class a has 7")
 
 
-def test_pickles_are_never_written(letters, run):
-    run(*EXPORT)
+def test_pickles_are_never_written(letters, run_cli):
+    run_cli(*EXPORT)
     with np.load(io.BytesIO(Path("input/letters_16.npz").read_bytes()), allow_pickle=False) as made:
         assert all(made[key].dtype.kind in "uU" for key in made.files) and len(made.files) == 7

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from comp.engine.optim import check_optimizer, clip_gradients, make_optimizer, make_schedule, plateaus, set_lr
+from comp.engine.optim import (
+    check_optimizer,
+    clip_gradients,
+    count_plateau_drops,
+    make_optimizer,
+    make_schedule,
+    set_lr,
+)
 from comp.errors import UserError
 from comp.zoo.build import build_model
 
@@ -53,7 +60,7 @@ def test_plateau_counts_as_torch_does():
         reference = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)
         for loss in losses:
             reference.step(loss)
-        assert 0.5 ** plateaus(losses, 3) == optimizer.param_groups[0]["lr"]
+        assert 0.5 ** count_plateau_drops(losses, 3) == optimizer.param_groups[0]["lr"]
 
 
 def test_a_schedule_never_falls_below_its_floor():

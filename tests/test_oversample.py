@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from comp.data.augment import Policy
+from comp.batches.augment_image import ImageAugmenter
+from comp.batches.loader import OversampledItems, TrainingSet, iterate_batches
+from comp.batches.oversample import SEARCH_SIZE, check_oversample, oversample
 from comp.data.cache import Cache
 from comp.data.images import resize
-from comp.data.loader import Added, TrainingSet, stream_batches
-from comp.data.oversample import SEARCH_SIZE, check_oversample, oversampled
 from comp.errors import UserError
 
 COUNTS = [12, 7, 3, 1]  # of the classes among the training rows: the largest, six neighbours, two, none
@@ -26,7 +26,7 @@ def source(tmp_path) -> TrainingSet:
     np.save(tmp_path / "images.npy", pixels)
     rows = np.random.default_rng(1).permutation(60)[:sum(COUNTS)]
     labels = np.random.default_rng(2).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
-    return TrainingSet(Cache(tmp_path / "images.npy", 60, SIDE), rows, labels, SIDE, 8, Policy("none"), (42, 0))
+    return TrainingSet(Cache(tmp_path / "images.npy", 60, SIDE), rows, labels, SIDE, 8, ImageAugmenter("none"), (42, 0))
 
 
 def parts(source: TrainingSet) -> tuple[np.ndarray, ...]:
@@ -53,7 +53,7 @@ def pictures(source: TrainingSet, number: int) -> dict[int, np.ndarray]:
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_every_class_grows_to_the_largest_from_training_rows_of_its_own(source, how):
-    more = oversampled(source, how)
+    more = oversample(source, how)
     count = len(source.rows)
     assert np.bincount(more.labels).tolist() == [max(COUNTS)] * len(COUNTS)
     assert np.array_equal(more.rows[:count], source.rows) and np.array_equal(more.labels[:count], source.labels)
@@ -65,7 +65,7 @@ def test_every_class_grows_to_the_largest_from_training_rows_of_its_own(source, 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_the_images_of_a_class_take_turns(source, how):
-    more = oversampled(source, how)
+    more = oversample(source, how)
     used = Counter(more.rows[len(source.rows):].tolist())
     for label in range(1, len(COUNTS)):
         times = [used[row] for row in source.rows[source.labels == label].tolist()]
@@ -74,18 +74,18 @@ def test_the_images_of_a_class_take_turns(source, how):
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_the_plan_is_a_pure_function_of_the_stream(source, how):
-    plan = oversampled(source, how)
+    plan = oversample(source, how)
     np.random.seed(5)
-    assert same_plan(plan, oversampled(source, how))
+    assert same_plan(plan, oversample(source, how))
     for stream in [(43, 0), (42, 1)]:
-        assert not same_plan(plan, oversampled(replace(source, stream=stream), how))
+        assert not same_plan(plan, oversample(replace(source, stream=stream), how))
 
 
 def test_the_plan_shares_no_stream_with_the_order_or_the_augmentation(source, monkeypatch):
     """numpy reads a missing word of a seed as zero: [42, 0, 0], an epoch's order, is also [42, 0, 0, 0]."""
     seeds, real = [], np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda seed: seeds.append(seed) or real(seed))
-    oversampled(source, "smote")
+    oversample(source, "smote")
     monkeypatch.undo()
     [plan] = seeds
     shorter = [(*source.stream, *rest) for rest in np.ndindex(9, 9)] + [(*source.stream, epoch) for epoch in range(9)]
@@ -95,7 +95,7 @@ def test_the_plan_shares_no_stream_with_the_order_or_the_augmentation(source, mo
 
 @pytest.mark.parametrize("size", [16, SIDE])
 def test_a_partner_is_one_of_the_five_nearest_of_the_class(source, size):
-    more = oversampled(replace(source, size=size), "smote")
+    more = oversample(replace(source, size=size), "smote")
     side = min(size, SEARCH_SIZE)
     pixels = {row: resize(source.images[row], side).astype(int) for row in source.rows.tolist()}
     ranks = []
@@ -109,7 +109,7 @@ def test_a_partner_is_one_of_the_five_nearest_of_the_class(source, size):
 
 
 def test_a_blend_lies_between_its_parents_at_its_share(source):
-    more = oversampled(source, "smote")
+    more = oversample(source, "smote")
     shown = pictures(more, 0)
     assert more.added.shares.min() >= 0 and more.added.shares.max() < 1 and 0.3 < more.added.shares.mean() < 0.7
     for number, (partner, share) in enumerate(zip(more.added.partners, more.added.shares, strict=True)):
@@ -125,22 +125,22 @@ def test_every_pair_of_values_is_blended_to_the_nearest_whole_number(tmp_path):
     np.save(tmp_path / "pairs.npy", np.stack([ramp, ramp.transpose(1, 0, 2)]))
     cache = Cache(tmp_path / "pairs.npy", 2, 256)
     for share in [1e-9, 0.25, 1 / 3, 0.5, 0.999999]:
-        added = Added(0, np.array([1]), np.array([share]), Policy("none"))
-        source = TrainingSet(cache, np.array([0]), np.array([0]), 256, 1, Policy("none"), (1, 0), added=added)
+        added = OversampledItems(0, np.array([1]), np.array([share]), ImageAugmenter("none"))
+        source = TrainingSet(cache, np.array([0]), np.array([0]), 256, 1, ImageAugmenter("none"), (1, 0), added=added)
         a, b = cache[0].astype(float), cache[1].astype(float)
         assert np.abs(source[0][0][0].numpy() - (a + share * (b - a))).max() <= 0.5 + 1e-4
 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_the_images_themselves_are_left_to_the_runs_own_policy(source, how):
-    shown = pictures(oversampled(source, how), 0)
+    shown = pictures(oversample(source, how), 0)
     assert sorted(shown) == list(range(max(COUNTS) * len(COUNTS)))
     for item, row in enumerate(source.rows):
         assert np.array_equal(shown[item], source.images[row])
 
 
 def test_copies_go_through_their_policy_and_look_different_every_epoch(source):
-    more = oversampled(source, "flips")
+    more = oversample(source, "flips")
     first, second = pictures(more, 0), pictures(more, 1)
     changed = again = 0
     for item in range(more.added.first, len(more.rows)):
@@ -154,7 +154,7 @@ def test_copies_go_through_their_policy_and_look_different_every_epoch(source):
 
 
 def test_blends_go_through_the_runs_own_policy(source):
-    plain, flipped = (oversampled(replace(source, policy=Policy(name)), "smote") for name in ("none", "flips"))
+    plain, flipped = (oversample(replace(source, policy=ImageAugmenter(name)), "smote") for name in ("none", "flips"))
     assert same_plan(plain, flipped)
     before, after = pictures(plain, 0), pictures(flipped, 0)
     blends = range(plain.added.first, len(plain.rows))
@@ -164,14 +164,14 @@ def test_blends_go_through_the_runs_own_policy(source):
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_workers_change_nothing(source, how):
-    more = oversampled(replace(source, policy=Policy("flips")), how)
+    more = oversample(replace(source, policy=ImageAugmenter("flips")), how)
     steps = range(3, 9)  # from mid-epoch, across an epoch's end
-    assert same(list(stream_batches(more, steps, workers=0)), list(stream_batches(more, steps, workers=2)))
+    assert same(list(iterate_batches(more, steps, workers=0)), list(iterate_batches(more, steps, workers=2)))
 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_an_image_alone_in_its_class_is_copied(source, how):
-    more = oversampled(source, how)
+    more = oversample(source, how)
     alone = np.flatnonzero(more.labels == COUNTS.index(1))
     assert len(alone) == max(COUNTS) and len(set(more.rows[alone])) == 1
     if how == "smote":
@@ -182,20 +182,20 @@ def test_an_image_alone_in_its_class_is_copied(source, how):
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_a_balanced_set_gains_nothing(source, how):
     even = replace(source, rows=source.rows[:20], labels=np.arange(20) % 4)
-    more = oversampled(even, how)
+    more = oversample(even, how)
     assert len(more.rows) == 20 and more.labels.dtype == even.labels.dtype
     assert same(epoch(even, 0), epoch(more, 0))
 
 
 def test_none_is_the_very_same_set(source):
-    assert oversampled(source, "none") is source
+    assert oversample(source, "none") is source
 
 
 def test_scikit_learn_is_imported_for_smote_alone(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.neighbors", None)  # an import of it fails from here on
-    oversampled(source, "gupta")
+    oversample(source, "gupta")
     with pytest.raises(ImportError, match="neighbors"):
-        oversampled(source, "smote")
+        oversample(source, "smote")
 
 
 def test_an_unknown_way_names_the_nearest():

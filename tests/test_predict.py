@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from comp.engine.predict import normalise, predict
+from comp.engine.predict import normalise, predict_models
 from comp.zoo.build import build_model
 
 CPU = torch.device("cpu")
@@ -30,9 +30,9 @@ def test_pixels_are_normalised_as_everybody_does():
 
 def test_neither_batch_size_nor_order_matters():
     [model] = models()
-    whole = predict([model], [IMAGES], views=["identity"], **FEED)[0, 0]
-    parts = predict([model], IMAGES.split(3), views=["identity"], **FEED)[0, 0]
-    turned = predict([model], [IMAGES.flip(0)], views=["identity"], **FEED)[0, 0][::-1]
+    whole = predict_models([model], [IMAGES], views=["identity"], **FEED)[0, 0]
+    parts = predict_models([model], IMAGES.split(3), views=["identity"], **FEED)[0, 0]
+    turned = predict_models([model], [IMAGES.flip(0)], views=["identity"], **FEED)[0, 0][::-1]
     for other in (parts, turned):
         assert np.abs(whole - other).max() < 1e-5
         assert np.array_equal(whole.argmax(1), other.argmax(1))
@@ -41,9 +41,9 @@ def test_neither_batch_size_nor_order_matters():
 
 def test_a_view_is_the_prediction_of_the_turned_picture():
     [model] = models()
-    views = predict([model], [IMAGES], views=["identity", "hflip", "rot90"], **FEED)[0]
-    flipped = predict([model], [IMAGES.flip(2)], views=["identity"], **FEED)[0, 0]
-    turned = predict([model], [torch.rot90(IMAGES, 1, (1, 2))], views=["identity"], **FEED)[0, 0]
+    views = predict_models([model], [IMAGES], views=["identity", "hflip", "rot90"], **FEED)[0]
+    flipped = predict_models([model], [IMAGES.flip(2)], views=["identity"], **FEED)[0, 0]
+    turned = predict_models([model], [torch.rot90(IMAGES, 1, (1, 2))], views=["identity"], **FEED)[0, 0]
     assert np.allclose(views[1], flipped, atol=1e-6) and np.allclose(views[2], turned, atol=1e-6)
     assert not np.allclose(views[0], views[1], atol=1e-5)
 
@@ -56,7 +56,7 @@ def test_many_models_look_at_one_decode_and_are_left_as_they_were():
         for batch in IMAGES.split(4):
             decoded.append(len(batch))
             yield batch
-    together = predict(two, batches(), views=["identity", "vflip"], **FEED)
+    together = predict_models(two, batches(), views=["identity", "vflip"], **FEED)
     assert together.shape == (2, 2, 11, 8) and sum(decoded) == 11
-    assert np.allclose(together[1], predict(two[1:], [IMAGES], views=["identity", "vflip"], **FEED)[0], atol=1e-5)
+    assert np.allclose(together[1], predict_models(two[1:], [IMAGES], views=["identity", "vflip"], **FEED)[0], atol=1e-5)
     assert all(model.training for model in two)

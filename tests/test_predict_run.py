@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from comp import runs
-from comp.experiment import open_predictor, predict, predict_run
-from comp.tables import read_json, read_predictions, write_json
+from comp.files import read_json, write_json
+from comp.prediction import predictor
+from comp.prediction.predictor import open_predictor, predict_run
+from comp.tables import read_predictions
 from tests.conftest import SMALL
 
 HERE = Path("runs/x/predictions")
@@ -18,18 +20,18 @@ HERE = Path("runs/x/predictions")
 @pytest.fixture
 def asked(monkeypatch):
     """Every pass over images: (number of networks, views)."""
-    passes, whole = [], predict.predict_images
+    passes, whole = [], predictor.predict_images
 
     def counted(networks, pixels, rows, views, **words):
         passes.append((len(networks), tuple(views)))
         return whole(networks, pixels, rows, views, **words)
-    monkeypatch.setattr(predict, "predict_images", counted)
+    monkeypatch.setattr(predictor, "predict_images", counted)
     return passes
 
 
-def test_only_what_is_missing_is_predicted(workplace, run, asked):
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "x", "--fold", "0,1", *SMALL)
+def test_only_what_is_missing_is_predicted(workspace, run_cli, asked):
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "x", "--fold", "0,1", *SMALL)
     [x] = runs.find_runs(["x"])
     cost = open_predictor(x).cost()
     first = predict_run(x, ["identity", "hflip"])
@@ -49,7 +51,7 @@ def test_only_what_is_missing_is_predicted(workplace, run, asked):
     assert len(asked) == 3 and open_predictor(x).cost() == cost and bits(again) == bits(first)  # read is what was made
     assert first.test[0][0][x.classes[0]].dtype == np.float32
 
-    run("train.py", "--name", "x", "--fold", "2", *SMALL)
+    run_cli("train.py", "--name", "x", "--fold", "2", *SMALL)
     asked.clear()
     third = predict_run(x, ["hflip"])
     assert asked == [(1, ("hflip",))] * 2  # its own held-out images, and the test images by it alone
@@ -65,10 +67,10 @@ def test_only_what_is_missing_is_predicted(workplace, run, asked):
     assert asked == [(1, ("vflip",))] * 3 + [(2, ("vflip",)), (1, ("identity", "vflip"))]
 
 
-def test_folds_together_say_what_each_says_alone(workplace, run):
+def test_folds_together_say_what_each_says_alone(workspace, run_cli):
     """Else a prediction would depend on which folds were there when it was made."""
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "x", *SMALL)
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "x", *SMALL)
     [x] = runs.find_runs(["x"])
     together = predict_run(x, ["identity", "rot90"]).test
     for file in HERE.rglob("*.from.json"):
@@ -78,9 +80,9 @@ def test_folds_together_say_what_each_says_alone(workplace, run):
         assert alone.equals(together[fold][1])
 
 
-def test_the_model_of_all_images_has_one_file_per_view(workplace, run):
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "x", "--fold", "full", *SMALL)
+def test_the_model_of_all_images_has_one_file_per_view(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "x", "--fold", "full", *SMALL)
     [x] = runs.find_runs(["x"])
     made = predict_run(x, ["identity"], full=True)
     assert made.folds == ["full"] and made.oof == [] and len(made.test) == 1

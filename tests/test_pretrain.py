@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from comp.experiment import pretrain as module
-from comp.experiment import progress
+from comp.training import pretrain as module
+from comp.training import progress
 from tests.conftest import SMALL
 
 STAGES = [*SMALL, "model.name=gupta_autoclassifier", "model.drop_path=null", "model.init=glorot", "data.size=32",
@@ -17,10 +17,10 @@ STAGES = [*SMALL, "model.name=gupta_autoclassifier", "model.drop_path=null", "mo
 
 
 @pytest.fixture
-def fold(workplace, run):
+def fold(workspace, run_cli):
     """`fold(name)` trains fold 0 under that name; its status."""
-    assert run("comp", "folds", *SMALL)[0] == 0
-    return lambda name, *more: run("train.py", "--fold", "0", "--name", name, *STAGES, *more)
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
+    return lambda name, *more: run_cli("train.py", "--fold", "0", "--name", name, *STAGES, *more)
 
 
 def weights(name: str) -> dict[str, torch.Tensor]:

@@ -14,24 +14,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp.tables import read_json, read_predictions
-from tests.conftest import HOUSE, SMALL
+from comp.files import read_json
+from comp.tables import read_predictions
+from tests.conftest import REPO_ROOT, SMALL
 
 
 def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
 
 
-def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
-    assert run("comp", "data", "check", *SMALL)[0] == 0
-    assert run("comp", "folds", *SMALL)[0] == 0
-    assert "is there and the same" in run("comp", "folds", *SMALL)[1]
-    status, out, err = run("train.py", "--name", "tiny", *SMALL)
+def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
+    assert run_cli("comp", "data", "check", *SMALL)[0] == 0
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
+    assert "is there and the same" in run_cli("comp", "folds", *SMALL)[1]
+    status, out, err = run_cli("train.py", "--name", "tiny", *SMALL)
     assert (status, err) == (0, "")
     last = out.strip().splitlines()[-1]
     assert last.startswith("CV 0.") and "±" in last and "OOF" in last and last.endswith("next: python infer.py tiny")
-    assert run("train.py", "--name", "tiny", *SMALL)[1].count("already done") == 3
+    assert run_cli("train.py", "--name", "tiny", *SMALL)[1].count("already done") == 3
 
     oof = read_predictions(Path("runs/tiny/predictions/identity/oof.csv"), sorted(os.listdir("input/tiny/train")))
     folds = pd.read_csv("folds/tiny.csv").set_index("image")
@@ -41,7 +42,7 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
     right = oof[sorted(set(oof["label"]))].idxmax(axis=1) == oof["label"]
     assert metrics["complete"] and metrics["oof"]["kept"]["score"] == pytest.approx(right.mean())
 
-    status, out, _ = run("infer.py", "tiny", "--tta", "d4")
+    status, out, _ = run_cli("infer.py", "tiny", "--tta", "d4")
     assert out.endswith("next: python -m comp submit check submissions/tiny+d4.csv\n")
     assert status == 0 and "OOF accuracy" in out and "true test accuracy" in out
     sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
@@ -53,88 +54,88 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workplace, run):
     assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(sent).to_numpy())
 
 
-def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workplace, run):
-    run("comp", "folds", *SMALL)
-    assert "(folds 1 only)" in run("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
-    status, out, err = run("infer.py", "part")
+def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    assert "(folds 1 only)" in run_cli("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
+    status, out, err = run_cli("infer.py", "part")
     assert status == 0 and err == "warning: part lacks fold 0, 2; made without it\n"
-    assert "no CV" in run("train.py", "--name", "all", "--fold", "full", *SMALL)[1]
-    status, out, err = run("infer.py", "all", "--fold", "full")
+    assert "no CV" in run_cli("train.py", "--name", "all", "--fold", "full", *SMALL)[1]
+    status, out, err = run_cli("infer.py", "all", "--fold", "full")
     assert status == 0 and "there is no CV" in out and Path("submissions/all+full.csv").is_file()
     before = np.loadtxt("submissions/part.csv", dtype=str)
-    run("train.py", "--name", "part", "--fold", "0", *SMALL)
-    run("infer.py", "part")
+    run_cli("train.py", "--name", "part", "--fold", "0", *SMALL)
+    run_cli("infer.py", "part")
     assert read_json(Path("submissions/part.json"))["members"][0]["weights_sha256"].keys() == {"0", "1"}
     assert len(np.loadtxt("submissions/part.csv", dtype=str)) == len(before)
 
 
-def test_siblings_debug_and_init(workplace, run):
-    run("comp", "folds", *SMALL)
-    assert "runs/debug/deep_efficientnet" in run("train.py", "--debug", "--fold", "0", *SMALL)[1]
-    assert run("infer.py", "debug/*")[0] == 2
-    status, _, _ = run("train.py", "--fold", "0", "--name", "two", *SMALL, "train.seed=0,1")
+def test_siblings_debug_and_init(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    assert "runs/debug/deep_efficientnet" in run_cli("train.py", "--debug", "--fold", "0", *SMALL)[1]
+    assert run_cli("infer.py", "debug/*")[0] == 2
+    status, _, _ = run_cli("train.py", "--fold", "0", "--name", "two", *SMALL, "train.seed=0,1")
     assert status == 0 and sorted(os.listdir("runs"))[-2:] == ["two+train.seed=0", "two+train.seed=1"]
-    status, _, _ = run("train.py", "--fold", "0", "--name", "on", *SMALL, "train.init=two+train.seed=0")
+    status, _, _ = run_cli("train.py", "--fold", "0", "--name", "on", *SMALL, "train.init=two+train.seed=0")
     assert status == 0
-    run("comp", "folds", *SMALL, "folds.seed=1", "folds.file=folds/other.csv")
+    run_cli("comp", "folds", *SMALL, "folds.seed=1", "folds.file=folds/other.csv")
     other = ["folds.seed=1", "folds.file=folds/other.csv"]
-    status, _, err = run("train.py", "--fold", "0", *SMALL, "train.init=two+train.seed=0", *other)
+    status, _, err = run_cli("train.py", "--fold", "0", *SMALL, "train.init=two+train.seed=0", *other)
     assert status == 2 and "another split" in err
 
 
-def test_early_stopping_keeps_the_best_and_says_it_is_optimistic(workplace, run):
-    run("comp", "folds", *SMALL)
+def test_early_stopping_keeps_the_best_and_says_it_is_optimistic(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
     stop = [*SMALL, "train.epochs=30", "train.patience=2", "train.monitor=loss", "train.keep=best", "optim.lr=0.1"]
-    out = run("train.py", "--fold", "0", "--name", "stop", *stop)[1]
+    out = run_cli("train.py", "--fold", "0", "--name", "stop", *stop)[1]
     history = pd.read_csv("runs/stop/fold0/history.csv")
     about = read_json(Path("runs/stop/fold0/fold.json"))
     assert "optimistic" in out and len(history) < 30
     assert about["best_epoch"] == history["val_loss"].idxmin() + 1 == len(history) - 2
 
 
-RECIPES = sorted(path.stem for path in (HOUSE / "configs" / "recipes").glob("*.yaml"))
+RECIPES = sorted(path.stem for path in (REPO_ROOT / "configs" / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("init", "pretrained")])  # tested above
-def test_every_recipe_trains(recipe, workplace, run):
-    run("comp", "folds", *SMALL)
+def test_every_recipe_trains(recipe, workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
     small = [override for override in SMALL if "precision" not in override or recipe != "fp16"]
     # its own network where the recipe is about that network
     small = [override for override in small if "model.name" not in override or recipe not in ("no_se", "resnet18")]
-    status, out, err = run("train.py", "-c", f"configs/recipes/{recipe}.yaml", "--debug", "--fold", "0", *small)
+    status, out, err = run_cli("train.py", "-c", f"configs/recipes/{recipe}.yaml", "--debug", "--fold", "0", *small)
     assert (status, err) == (0, "") and out.strip().endswith("works; nothing in it counts")
 
 
-def test_data_show_draws_a_row_per_class(workplace, run):
-    status, out, _ = run("comp", "data", "show", *SMALL, "--columns", "3", "--out", "sheet.png")
+def test_data_show_draws_a_row_per_class(workspace, run_cli):
+    status, out, _ = run_cli("comp", "data", "show", *SMALL, "--columns", "3", "--out", "sheet.png")
     height, width = cv2.imread("sheet.png").shape[:2]
     assert status == 0 and "sheet.png" in out and height > 8 * 24 and width > 4 * 24
-    run("comp", "data", "show", *SMALL, "--columns", "3", "--out", "batch.png", "augment.device=gpu")
+    run_cli("comp", "data", "show", *SMALL, "--columns", "3", "--out", "batch.png", "augment.device=gpu")
     assert width - cv2.imread("batch.png").shape[1] > 3 * 24  # the same pictures made the other way too
 
 
-def test_predictions_are_made_again_when_a_picture_changes(workplace, run):
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "x", *SMALL)
-    run("infer.py", "x")
+def test_predictions_are_made_again_when_a_picture_changes(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "x", *SMALL)
+    run_cli("infer.py", "x")
     table = Path("runs/x/predictions/identity/test.csv")
     before, untouched = table.read_bytes(), table.stat().st_mtime_ns
-    run("infer.py", "x")
+    run_cli("infer.py", "x")
     assert table.stat().st_mtime_ns == untouched  # and not when none does
     first, last = (Path(f"input/tiny/test/img_{number}.jpg") for number in (0, 7))
     first.write_bytes(last.read_bytes())
-    run("infer.py", "x")
+    run_cli("infer.py", "x")
     rows = read_predictions(table, sorted(os.listdir("input/tiny/train")))
     assert table.read_bytes() != before and (rows.loc["img_0.jpg"] == rows.loc["img_7.jpg"]).all()
 
 
-def test_a_run_that_is_done_needs_nothing_it_began_from(workplace, run):
-    run("comp", "folds", *SMALL)
-    run("train.py", "--name", "old", *SMALL)
+def test_a_run_that_is_done_needs_nothing_it_began_from(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    run_cli("train.py", "--name", "old", *SMALL)
     command = ["train.py", "--name", "new", *SMALL, "train.init=old"]
-    assert run(*command)[0] == 0
+    assert run_cli(*command)[0] == 0
     shutil.rmtree("runs/old")
-    assert run(*command)[0] == 0
+    assert run_cli(*command)[0] == 0
 
 
 MISTAKES = {
@@ -176,22 +177,22 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_that_says_what_to_do(mistake, workplace, run):
+def test_a_mistake_is_one_line_that_says_what_to_do(mistake, workspace, run_cli):
     words, expected = MISTAKES[mistake]
-    run("comp", "folds", *SMALL)
-    before = sorted(path for path in workplace.rglob("*") if "runs/.cache" not in str(path))
-    status, _, err = run(*words)
+    run_cli("comp", "folds", *SMALL)
+    before = sorted(path for path in workspace.rglob("*") if "runs/.cache" not in str(path))
+    status, _, err = run_cli(*words)
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err
-    left = [path for path in sorted(workplace.rglob("*")) if "runs/.cache" not in str(path) and path not in before]
+    left = [path for path in sorted(workspace.rglob("*")) if "runs/.cache" not in str(path) and path not in before]
     assert [path for path in left if path.suffix not in (".lock", "") and "studies" not in str(path)] == []
 
 
-def test_bad_files_are_one_line_too(workplace, run):
+def test_bad_files_are_one_line_too(workspace, run_cli):
     def fails(expected: str, *words: str) -> None:
-        status, _, err = run(*words)
+        status, _, err = run_cli(*words)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
 
-    run("comp", "folds", *SMALL)
+    run_cli("comp", "folds", *SMALL)
     train = ["train.py", "--name", "x", "--fold", "0", *SMALL]
     victim = next(Path("input/tiny/train/monocyte").iterdir())
     whole = victim.read_bytes()
@@ -205,7 +206,7 @@ def test_bad_files_are_one_line_too(workplace, run):
     fails("does not match", *train)
     spare.unlink()
 
-    assert run(*train)[0] == 0
+    assert run_cli(*train)[0] == 0
     fails("train.epochs=2, and this asks for 3", *train, "train.epochs=3")
     weights = Path("runs/x/fold0/weights.pt")
     saved = weights.read_bytes()
@@ -214,33 +215,33 @@ def test_bad_files_are_one_line_too(workplace, run):
         fails("truncated or not a checkpoint", "infer.py", "x")
     assert not Path("submissions/x.csv").exists()
     weights.unlink()  # as the error advises
-    assert run(*train)[0] == 0 and weights.read_bytes() == saved
+    assert run_cli(*train)[0] == 0 and weights.read_bytes() == saved
     sample = Path("input/tiny/sample_submission.csv")
     sample.write_text(sample.read_text() + "img_99.jpg,0\n")
     fails("img_99.jpg", "infer.py", "x")
     Path("folds/tiny.csv").write_text("image,fold\n")
     fails("must begin with the columns", "train.py", "--name", "y", *SMALL)
-    assert run("train.py", "--restart", "--name", "x", *SMALL)[0] == 2  # still refused: the split comes first
+    assert run_cli("train.py", "--restart", "--name", "x", *SMALL)[0] == 2  # still refused: the split comes first
 
 
-def test_what_a_shell_sees_is_one_line_and_2(workplace):
-    done = shell(str(HOUSE / "train.py"), "train.epoch=3", cwd=workplace)
+def test_what_a_shell_sees_is_one_line_and_2(workspace):
+    done = shell(str(REPO_ROOT / "train.py"), "train.epoch=3", cwd=workspace)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_one_line_and_the_command_goes_on_after(workplace, run, monkeypatch):
-    run("comp", "folds", *SMALL)
+def test_a_full_disk_is_one_line_and_the_command_goes_on_after(workspace, run_cli, monkeypatch):
+    run_cli("comp", "folds", *SMALL)
     train = ["train.py", "--name", "full", "--fold", "0", *SMALL, "train.save_every=0", "train.epochs=40"]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for room, file in ((200_000, "runs/.cache"), (None, ""), (200_000, "runs/full/fold0/resume.pt")):
         # no file above 200 kB, as on a disk that is full: first the cache cannot be written, then a save
         resource.setrlimit(resource.RLIMIT_FSIZE, (room or soft, hard))
         try:
-            status, _, err = run(*train) if room else run("train.py", "--debug", "--fold", "0", *SMALL)
+            status, _, err = run_cli(*train) if room else run_cli("train.py", "--debug", "--fold", "0", *SMALL)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert status == (2 if room else 0)
         assert not room or (err.startswith("error: ") and err.count("\n") == 1 and file in err), err
-        assert not list(workplace.rglob("*.tmp")) and not list(workplace.rglob("*.part"))
-    assert run(*train)[0] == 0
+        assert not list(workspace.rglob("*.tmp")) and not list(workspace.rglob("*.part"))
+    assert run_cli(*train)[0] == 0

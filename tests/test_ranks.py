@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 import torch
 
-from comp.data.loader import part_of
-from comp.engine import ranks
+from comp.batches.loader import shard_indices
+from comp.engine import distributed
 from comp.engine.device import choose_device
-from comp.engine.mix import Mix
+from comp.engine.mixup import Mix
 from comp.errors import UserError
-from comp.experiment import progress
-from comp.tables import read_json
-from tests.conftest import HOUSE, SMALL
+from comp.files import read_json
+from comp.training import progress
+from tests.conftest import REPO_ROOT, SMALL
 
 # no BatchNorm, no dropout; batches of 10, 10, 10 and 2 (or 11), two to an update, so that the last has no pair of
 # images for the second process; a schedule that looks at the validation loss
@@ -33,7 +33,7 @@ PLAIN = [*SMALL, "model.name=test_vit", "model.dropout=null", "model.drop_path=n
 # the second process works where nothing but the data is, as on a machine of its own
 APART = f"""
 import os, sys
-sys.path.insert(0, {str(HOUSE)!r})
+sys.path.insert(0, {str(REPO_ROOT)!r})
 if os.environ["RANK"] == "1":
     os.chdir("elsewhere")
 from comp.cli import run_guarded
@@ -43,7 +43,7 @@ raise SystemExit(run_guarded(main))
 # the second process meets something that the first does not
 FAILING = f"""
 import os, sys
-sys.path.insert(0, {str(HOUSE)!r})
+sys.path.insert(0, {str(REPO_ROOT)!r})
 from comp.cli import run_guarded
 from comp.engine import fit, ranks
 from comp.errors import UserError
@@ -60,23 +60,23 @@ raise SystemExit(run_guarded(main))
 
 def torchrun(*command: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                             *command], env={**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1"},
+                             *command], env={**os.environ, "PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1"},
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 @pytest.fixture
-def uneven(workplace, run):
+def uneven(workspace, run_cli):
     """47 images: folds of 16, 16 and 15."""
     next(Path("input/tiny/train/platelet").iterdir()).unlink()
-    assert run("comp", "folds", *SMALL)[0] == 0
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
     sizes = pd.read_csv("folds/tiny.csv")["fold"].value_counts()
     return int(sizes.idxmin()), int(sizes.idxmax())
 
 
-def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run, monkeypatch):
+def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_cli, monkeypatch):
     smaller, larger = uneven
     command = ["train.py", "--fold", f"{smaller},{larger}", *PLAIN, "train.epochs=6"]
-    assert run(*command, "--name", "one")[0] == 0
+    assert run_cli(*command, "--name", "one")[0] == 0
     saves, save = [], progress.save_checkpoint
 
     def die_at_the_third(*arguments):
@@ -86,7 +86,7 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run,
         save(*arguments)
     with monkeypatch.context() as patch:  # the first fold is begun by one process and goes on in two
         patch.setattr(progress, "save_checkpoint", die_at_the_third)
-        assert run(*command, "--name", "two")[0] == 130
+        assert run_cli(*command, "--name", "two")[0] == 130
     for name in ("configs", "input", "folds"):
         shutil.copytree(name, f"elsewhere/{name}")
     Path("apart.py").write_text(APART)
@@ -112,7 +112,7 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run,
 
 @pytest.mark.slow
 def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
-    command = [str(HOUSE / "train.py"), "--fold", "0", *PLAIN, "model.name=sharif_deep_efficientnet",
+    command = [str(REPO_ROOT / "train.py"), "--fold", "0", *PLAIN, "model.name=sharif_deep_efficientnet",
                "model.dropout=0.3", "model.drop_path=0.2", "train.epochs=25"]
     process = torchrun(*command, "--name", "whole")
     assert process.communicate()[0] and process.returncode == 0
@@ -151,10 +151,10 @@ def test_a_process_that_fails_ends_them_all_with_its_own_words(uneven):
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 def test_the_parts_of_a_batch_are_the_batch(world):
     for count in range(1, 35):
-        parts = [part_of(count, rank, world) for rank in range(world)]
+        parts = [shard_indices(count, rank, world) for rank in range(world)]
         assert sorted(place for part in parts for place in part) == list(range(count))
         assert all(len(part) != 1 for part in parts) or count == 1
-        assert part_of(count, 0, 1) == list(range(count))
+        assert shard_indices(count, 0, 1) == list(range(count))
 
 
 @pytest.mark.parametrize("mix", [Mix(0.4, 0.0, 0, 4), Mix(0.0, 1.0, 0, 4)])
@@ -162,7 +162,7 @@ def test_the_parts_of_a_batch_are_the_batch(world):
 def test_mixing_the_parts_is_mixing_the_whole(mix, count):
     images, labels = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 4
     whole = mix(images.clone(), labels, 5)
-    for part in (part_of(count, rank, 3) for rank in range(3)):
+    for part in (shard_indices(count, rank, 3) for rank in range(3)):
         for mixed, expected in zip(mix(images[part].clone(), labels[part], 5), whole, strict=True):
             assert torch.equal(mixed, expected[part])
 
@@ -170,16 +170,16 @@ def test_mixing_the_parts_is_mixing_the_whole(mix, count):
 def test_alone_every_word_gives_back_what_it_was_given():
     model = torch.nn.BatchNorm2d(3)
     losses = [torch.tensor(1.5)]
-    assert ranks.rank() == ranks.rank_here() == 0 and ranks.world() == ranks.world_here() == 1
-    assert ranks.told(lambda: "word") == "word" and ranks.gathered("word") == ["word"]
-    assert ranks.add_up(model, losses) is losses
-    assert ranks.normalised_together(model, torch.device("cuda")) is model
-    with ranks.joined():
-        assert ranks.world() == 1
+    assert distributed.rank() == distributed.local_rank() == 0 and distributed.world_size() == distributed.local_world_size() == 1
+    assert distributed.call_on_rank_zero(lambda: "word") == "word" and distributed.gather("word") == ["word"]
+    assert distributed.all_reduce(model, losses) is losses
+    assert distributed.use_sync_batchnorm(model, torch.device("cuda")) is model
+    with distributed.process_group():
+        assert distributed.world_size() == 1
 
 
 def test_processes_of_torchrun_want_devices_of_their_own(monkeypatch):
-    monkeypatch.setattr(ranks, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("cpu") == torch.device("cpu")
     for wanted, words in (("cuda:0", "is one device"), ("mps", "is one device"), ("cuda", "cuda:1 is not there")):
@@ -187,7 +187,7 @@ def test_processes_of_torchrun_want_devices_of_their_own(monkeypatch):
             choose_device(wanted)
 
 
-def test_torchrun_and_jobs_exclude_each_other(uneven, run, monkeypatch):
-    monkeypatch.setattr(ranks, "world", lambda: 2)
-    status, _, err = run("train.py", "--jobs", "2", *SMALL)
+def test_torchrun_and_jobs_exclude_each_other(uneven, run_cli, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    status, _, err = run_cli("train.py", "--jobs", "2", *SMALL)
     assert status == 2 and "--jobs 2" in err and err.count("\n") == 1 and not Path("runs").exists()

@@ -18,25 +18,26 @@ import pytest
 import timm
 
 from comp.config import load
-from comp.data.npz import BLOOD_CELLS
+from comp.data.medmnist import BLOOD_CELLS
+from comp.files import read_json
 from comp.metrics import METRICS
-from comp.study.papers import child
-from comp.study.papers.measure import COSTS, mean_interval
-from comp.study.papers.reproduce import Reduced
-from comp.study.papers.rows import NAMES, WORDS, config_file, papers, read_rows
-from comp.tables import read_json, read_predictions
-from comp.zoo.papers import ENTRIES
-from tests.conftest import HOUSE, SMALL
+from comp.papers import worker
+from comp.papers.measure import COSTS, bootstrap_mean_interval
+from comp.papers.model_sizes import PAPER_MODELS
+from comp.papers.reported import KEY_COLUMNS, TEXT_COLUMNS, config_file, papers, read_rows
+from comp.papers.reproduce import ProtocolOverrides
+from comp.tables import read_predictions
+from tests.conftest import REPO_ROOT, SMALL
 
 PAPERS = ("gupta", "karakus", "pinto", "sharif")
-CONFIGS = sorted((HOUSE / "configs" / "papers").glob("*/*.yaml"))
+CONFIGS = sorted((REPO_ROOT / "configs" / "papers").glob("*/*.yaml"))
 FAST = ("folds.k=3", "train.precision=fp32", "log.wandb=off")
 
 
 @pytest.fixture
-def split(workplace, run):
-    assert run("comp", "folds", *SMALL)[0] == 0
-    return workplace
+def split(workspace, run_cli):
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
+    return workspace
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def here(monkeypatch):
 
     def train(config, device):
         trained.append(config.name)
-        return child.train_here(config, device)
-    monkeypatch.setattr("comp.study.papers.reproduce.child.train", train)
+        return worker.train_in_process(config, device)
+    monkeypatch.setattr("comp.papers.reproduce.worker.train", train)
     return trained
 
 
@@ -70,9 +71,9 @@ TWO = ["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Large,large,0.25,0.5
 @pytest.mark.parametrize("paper", PAPERS)
 def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
     rows = read_rows(paper)
-    with open(HOUSE / "configs" / "papers" / paper / "reported.csv", newline="") as file:
+    with open(REPO_ROOT / "configs" / "papers" / paper / "reported.csv", newline="") as file:
         columns = next(csv.reader(file))
-    assert set(columns) <= {*NAMES, *WORDS, *METRICS, *COSTS, "weights_mib", *(f"f1_{name}" for name in BLOOD_CELLS)}
+    assert set(columns) <= {*KEY_COLUMNS, *TEXT_COLUMNS, *METRICS, *COSTS, "weights_mib", *(f"f1_{name}" for name in BLOOD_CELLS)}
     for row in rows:
         assert load(config_file(paper, row.config))[0].name == f"papers/{paper}/{row.config}"
         assert row.scored_on in ("validation", "test")
@@ -82,7 +83,7 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_what_the_configs_train_is_what_the_zoo_counts(paper):
     counted = {(entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.size): entry.reported
-               for entry in ENTRIES if entry.paper == paper}
+               for entry in PAPER_MODELS if entry.paper == paper}
     for row in read_rows(paper):
         config = load(config_file(paper, row.config))[0]
         key = config.model.name, str(build_arguments(config.model.name, config.model.kwargs)), config.data.size
@@ -109,19 +110,19 @@ def test_sharifs_ablation_has_15_rows_of_12_runs():
     assert len(set(identities)) == 12
 
 
-def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, run):
+def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, run_cli):
     write_paper(*TWO)
     command = ["comp", "reproduce", "mini", "--epochs", "2", *FAST]
-    status, out, err = run(*command, "--rows", "small")
+    status, out, err = run_cli(*command, "--rows", "small")
     assert (status, err) == (0, "") and len(here) == 1 and "reported 0.9" in out
     text = Path("runs/papers/mini/table.md").read_text()
     assert text.splitlines()[0].endswith("a reduced protocol: folds.k=3, train.epochs=2, train.precision=fp32, 1 seed")
     assert text.count("not trained") == 2  # of the other row: in its scores and in its costs
-    status, out, _ = run(*command)
+    status, out, _ = run_cli(*command)
     assert status == 0 and len(here) == 2 and here[1].startswith("papers/mini/large")
     text = Path("runs/papers/mini/table.md").read_text()
     assert "not trained" not in text and "too good to be true" in text and Path("runs/papers/mini/table.png").is_file()
-    assert run(*command)[0] == 0 and len(here) == 2
+    assert run_cli(*command)[0] == 0 and len(here) == 2
 
     table = pd.read_csv("runs/papers/mini/table.csv")
     assert list(table["row"]) == ["Small", "Large", "Small again"]
@@ -134,9 +135,9 @@ def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, 
     assert table["accuracy_low"][0] <= right <= table["accuracy_high"][0] and table["epochs"][0] == 2
 
 
-def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run):
+def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run_cli):
     write_paper(*TWO)
-    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[1]
     labels = pd.read_csv("input/tiny/test_labels.csv").set_index("image")["label"]
     classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
@@ -144,46 +145,46 @@ def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run):
     assert table["scored_on"] == "test" and table["images"] == len(labels)
     assert table["accuracy"] == pytest.approx((test[classes].idxmax(axis=1) == labels[test.index]).mean())
     Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored, and the table says so
-    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     assert pd.read_csv("runs/papers/mini/table.csv")["scored_on"][1] == "validation"
 
 
-def test_a_run_of_another_config_is_refused_not_shown(split, here, run):
+def test_a_run_of_another_config_is_refused_not_shown(split, here, run_cli):
     write_paper(*TWO)
-    assert run("comp", "reproduce", "mini", "--rows", "small", *FAST)[0] == 0
+    assert run_cli("comp", "reproduce", "mini", "--rows", "small", *FAST)[0] == 0
     path = Path("configs/papers/mini/small.yaml")
     path.write_text(path.read_text().replace("1e-3", "2e-3"))
-    status, _, err = run("comp", "reproduce", "mini", "--rows", "small", *FAST)
+    status, _, err = run_cli("comp", "reproduce", "mini", "--rows", "small", *FAST)
     assert status == 2 and "another config" in err and len(here) == 1
 
 
-def test_rows_that_a_protocol_makes_equal_are_one_training_and_the_table_says_so(split, here, run):
+def test_rows_that_a_protocol_makes_equal_are_one_training_and_the_table_says_so(split, here, run_cli):
     write_paper(["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Smaller,smaller,0.8,,21k,validation,"],
                 {"small": "", "smaller": ""})
     path = Path("configs/papers/mini/smaller.yaml")
     path.write_text(path.read_text().replace("size: 24", "size: 16"))
-    assert run("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(here) == 1
+    assert run_cli("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(here) == 1
     assert "One training under this protocol: Small, Smaller" in Path("runs/papers/mini/table.md").read_text()
 
 
-def test_only_fold_0_is_scored_however_many_are_trained(split, here, run):
+def test_only_fold_0_is_scored_however_many_are_trained(split, here, run_cli):
     write_paper(*TWO)
-    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     before = pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]]
-    assert run("train.py", "-c", "configs/papers/mini/large.yaml", "train.epochs=1", *FAST)[0] == 0
-    run("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
+    assert run_cli("train.py", "-c", "configs/papers/mini/large.yaml", "train.epochs=1", *FAST)[0] == 0
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     assert before.equals(pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]])
 
 
 def test_an_interval_of_the_mean_is_that_of_resampled_images():
     values = pd.Series(np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300))
     draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)
-    assert mean_interval(values) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
+    assert bootstrap_mean_interval(values) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
 
 
-def test_seeds_are_siblings_and_their_mean_is_told(split, here, run):
+def test_seeds_are_siblings_and_their_mean_is_told(split, here, run_cli):
     write_paper(*TWO)
-    assert run("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
+    assert run_cli("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
     assert [load_seed(name) for name in here] == ["", "43"]
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[0]
     scores = [float(np.mean(hits(name))) for name in here]
@@ -200,21 +201,21 @@ def hits(name: str) -> pd.Series:
     return table.drop(columns=["label", "fold"]).idxmax(axis=1) == table["label"]
 
 
-def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run):
+def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run_cli):
     write_paper(*TWO)
     shutil.copytree("input/tiny", "input/other")
-    run("comp", "folds", *SMALL, "data.root=input/other")
-    run("comp", "reproduce", "mini", "--quick", "--rows", "small", *FAST)
+    run_cli("comp", "folds", *SMALL, "data.root=input/other")
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "small", *FAST)
     assert "Different data" not in Path("runs/papers/mini/table.md").read_text()
-    run("comp", "reproduce", "mini", "--quick", "--rows", "small", "--data", "input/other", *FAST)
+    run_cli("comp", "reproduce", "mini", "--quick", "--rows", "small", "--data", "input/other", *FAST)
     assert "reported on tiny, measured on other" in Path("runs/papers/mini/table.md").read_text()
 
 
-def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run):
+def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run_cli):
     write_paper(*TWO)
     Path("configs/papers/mini/small.yaml").write_text(
         "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n")
-    status, out, err = run("comp", "reproduce", "mini", "--quick", *FAST)
+    status, out, err = run_cli("comp", "reproduce", "mini", "--quick", *FAST)
     assert status == 2 and err.startswith("error: not trained: small") and "cannot be built" in out
     table = pd.read_csv("runs/papers/mini/table.csv")
     assert table["accuracy"].isna().tolist() == [True, False, True]
@@ -226,8 +227,8 @@ def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run):
     (["pinto", "--seeds", "0"], "1 or more"), (["pinto", "--epochs", "0"], "1 or more"),
     (["pinto", "train.seed=1"], "--seeds"), ([], "required: paper"), (["pinto", "--data", "input/tiny"], "folds.k=3"),
 ])
-def test_a_mistake_is_one_line_before_anything_is_trained(split, run, arguments, words):
-    status, _, err = run("comp", "reproduce", *arguments)
+def test_a_mistake_is_one_line_before_anything_is_trained(split, run_cli, arguments, words):
+    status, _, err = run_cli("comp", "reproduce", *arguments)
     assert status == 2 and err.startswith("error: ") and words in err and err.count("\n") == 1
     assert not list(Path("runs").rglob("run.json"))
 
@@ -235,17 +236,17 @@ def test_a_mistake_is_one_line_before_anything_is_trained(split, run, arguments,
 def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split, monkeypatch):
     write_paper(*TWO)
     path = config_file("mini", "small")
-    config = Reduced(epochs=1, overrides=FAST).configure(load(path)[0], path, 42)
-    assert child.train(config, "cpu") is None and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
-    monkeypatch.setattr(child, "_run", die)
-    assert "killed" in child.train(config, "cpu")
+    config = ProtocolOverrides(epochs=1, overrides=FAST).configure(load(path)[0], path, 42)
+    assert worker.train(config, "cpu") is None and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
+    monkeypatch.setattr(worker, "_run", die)
+    assert "killed" in worker.train(config, "cpu")
 
 
 @pytest.mark.slow
 def test_a_killed_reproduction_leaves_no_training_behind(split):
     write_paper(*TWO)
     process = subprocess.Popen([sys.executable, "-m", "comp", "reproduce", "mini", *FAST, "train.epochs=100000"],
-                               env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                               env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
     while not (notes := list(Path("runs").rglob("fold.json"))):
         assert process.poll() is None
         time.sleep(0.1)
@@ -263,8 +264,8 @@ def die(config, device, tell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paper", PAPERS)
-def test_quick_runs_every_row_of_every_paper(paper, split, here, run):
-    status, out, err = run("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", "32", *FAST)
+def test_quick_runs_every_row_of_every_paper(paper, split, here, run_cli):
+    status, out, err = run_cli("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", "32", *FAST)
     table = pd.read_csv(f"runs/papers/{paper}/table.csv").set_index("config")
     missing = set(table.index[table["accuracy"].isna()])
     # at 64 px it is trained by the test below, but the largest of its paper would take 10 GB there
@@ -275,10 +276,10 @@ def test_quick_runs_every_row_of_every_paper(paper, split, here, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_config_of_the_papers_trains_an_epoch(path, split, run):
+def test_every_config_of_the_papers_trains_an_epoch(path, split, run_cli):
     """Also of those that no row of a table names."""
     size = 64 if path.stem == "vgg18" else 32
-    status, _, err = run("train.py", "-c", str(path.relative_to(HOUSE)), "--fold", "0", "data.root=input/tiny",
+    status, _, err = run_cli("train.py", "-c", str(path.relative_to(REPO_ROOT)), "--fold", "0", "data.root=input/tiny",
                          f"data.size={size}", "train.epochs=1", *FAST,
                          *(["train.pretrain_epochs=1"] if "autoclassifier" in path.stem else []))
     assert (status, err) == (0, "")

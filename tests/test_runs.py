@@ -7,18 +7,24 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.config import load
 from comp.errors import UserError
-from comp.runs import FoldDir, Run, find_runs, load_checkpoint, open_run, read_run, save_checkpoint
+from comp.files import read_json
+from comp.records.run import ProcessInfo, RunRecord
+from comp.runs import FoldDir, Run, find_runs, open_run, read_run
 from comp.schema import Config
 
-FACTS = {"classes": ["a", "b"], "folds": [0, 1, 2], "folds_sha256": "f" * 64, "image_list_sha256": "e" * 64,
-         "folds_file": "folds/cells.csv"}
+DRAFT = RunRecord(
+    seed=42, metric="accuracy", higher_is_better=True, classes=("a", "b"), folds=(0, 1, 2),
+    folds_file="folds/cells.csv", folds_sha256="f" * 64, image_list_sha256="e" * 64, parameters=10)
+PROCESS = ProcessInfo("train.py", "cpu", "a processor", 1, "here", 1, {"python": "3.11"})
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +38,8 @@ def config(*overrides: str, name: str | None = None) -> Config:
     return load("configs/base.yaml", overrides, name)[0]
 
 
-def made(name: str = "base", *overrides: str, **facts) -> Run:
-    return open_run(config(*overrides, name=name), {**FACTS, **facts}, lambda: "fp32")
+def made(name: str = "base", *overrides: str, **changes) -> Run:
+    return open_run(config(*overrides, name=name), replace(DRAFT, **changes), lambda: "fp32")
 
 
 # ---- checkpoints ----
@@ -107,9 +113,10 @@ def test_a_full_disk_leaves_the_old_checkpoint_readable(monkeypatch, step):
 
 def test_a_new_run_holds_its_config_and_its_facts():
     run = made("mine", "optim.lr=0.5")
-    assert run.path == Path("runs/mine") and run.classes == ("a", "b") and run.about["precision"] == "fp32"
+    assert run.path == Path("runs/mine") and run.classes == ("a", "b") and run.record.precision == "fp32"
     assert load(run.path / "config.yaml") == [run.config]
-    assert read_run(run.path).about == run.about == json.loads((run.path / "run.json").read_text())
+    assert read_run(run.path).record == run.record
+    assert run.record.to_dict() == json.loads((run.path / "run.json").read_text())
 
 
 def test_opening_it_again_changes_nothing_on_disk():
@@ -120,15 +127,15 @@ def test_opening_it_again_changes_nothing_on_disk():
 
 def test_precision_is_asked_once_in_a_runs_life():
     answers = iter(["bf16"])
-    runs = [open_run(config(), FACTS, lambda: next(answers)) for _ in range(3)]
-    assert {run.about["precision"] for run in runs} == {"bf16"}
+    runs = [open_run(config(), DRAFT, lambda: next(answers)) for _ in range(3)]
+    assert {run.record.precision for run in runs} == {"bf16"}
 
 
 def test_a_creation_that_was_cut_short_is_made_anew():
     def killed():
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        open_run(config("optim.lr=0.5", name="base"), FACTS, killed)
+        open_run(config("optim.lr=0.5", name="base"), DRAFT, killed)
     assert made("base").config.optim.lr == load("runs/base/config.yaml")[0].optim.lr == 0.001
 
 
@@ -152,9 +159,9 @@ def test_a_changed_split_is_refused_naming_the_file_and_both_ways_out():
 
 def test_restart_keeps_every_old_run(capsys):
     for times in range(3):
-        run = open_run(config(f"train.epochs={times + 1}", name="a/b"), FACTS, lambda: "fp32", restart=True)
-        run.fold(0).path.mkdir()
-        run.fold(0).resume.write_text(str(times))
+        run = open_run(config(f"train.epochs={times + 1}", name="a/b"), DRAFT, lambda: "fp32", restart=True)
+        run.fold_dir(0).path.mkdir()
+        run.fold_dir(0).resume_path.write_text(str(times))
     assert run.config.train.epochs == 3
     kept = sorted(Path("runs/.replaced/a").iterdir())
     assert [load(path / "config.yaml")[0].train.epochs for path in kept] == [1, 2]
@@ -241,19 +248,21 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
 
 def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
     run = made()
-    assert run.folds_done() == [] and run.fold(1).about() == {}
-    run.fold(1).begin(device="cpu")
-    assert not run.fold(1).done
-    run.fold(1).end("done", epochs=3)
-    run.fold("full").end("done")
+    assert run.folds_done() == [] and run.fold_dir(1).read_record() is None
+    run.fold_dir(1).mark_running(PROCESS)
+    assert not run.fold_dir(1).is_done
+    run.fold_dir(1).mark_ended("done", epochs=3)
+    run.fold_dir("full").mark_running(PROCESS)
+    run.fold_dir("full").mark_ended("done")
     assert run.folds_done() == []
-    run.fold(1).weights.write_bytes(b"weights")
+    run.fold_dir(1).weights_path.write_bytes(b"weights")
     assert run.folds_done() == [1]
-    told = run.fold(1).about()
-    assert (told["status"], told["device"], told["epochs"]) == ("done", "cpu", 3)
-    assert told["started"] <= told["finished"]
-    run.fold(1).begin(device="cuda")
-    assert "finished" not in run.fold(1).about() and "epochs" not in run.fold(1).about()
+    record = run.fold_dir(1).read_record()
+    assert (record.status, record.device, record.epochs) == ("done", "cpu", 3)
+    assert record.started <= record.finished
+    run.fold_dir(1).mark_running(PROCESS)
+    written = read_json(run.fold_dir(1).path / "fold.json")
+    assert "finished" not in written and "epochs" not in written
     assert run.folds_done() == []
 
 
@@ -279,8 +288,8 @@ def test_a_dataset_that_changed_under_a_run_is_refused(fact, value, word):
 
 def test_restart_is_refused_while_another_process_trains_there():
     run = made("base")
-    with run.fold(1).lock(), pytest.raises(UserError, match="being trained by another process"):
-        open_run(config(name="base"), FACTS, lambda: "fp32", restart=True)
+    with run.fold_dir(1).lock(), pytest.raises(UserError, match="being trained by another process"):
+        open_run(config(name="base"), DRAFT, lambda: "fp32", restart=True)
     assert (run.path / "run.json").is_file()
 
 

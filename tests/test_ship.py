@@ -15,36 +15,37 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from comp import experiment, runs
+from comp import runs
+from comp.blending.infer import InferOptions, infer
 from comp.errors import UserError
+from comp.files import read_json, write_json
 from comp.ship import bundle
-from comp.ship.changes import perhaps
-from comp.ship.inside import find_competition
-from comp.ship.notebook import NEEDS, code_of, notebook
-from comp.ship.rebuild import folds_of
-from comp.ship.rehearse import WITHOUT, rehearse
-from comp.tables import read_json, write_json
-from tests.conftest import HOUSE
+from comp.ship.bundle_runtime import find_competition
+from comp.ship.changes import possible_causes
+from comp.ship.notebook import REQUIRED_PACKAGES, code_cells, notebook
+from comp.ship.reproduce import member_folds
+from comp.ship.verify_bundle import EXCLUDED_PACKAGES, verify_bundle
+from tests.conftest import REPO_ROOT
 
 
 @pytest.fixture(scope="module")
-def shipped(trained, tmp_path_factory) -> Path:
+def shipped(trained_workspace, tmp_path_factory) -> Path:
     """Two runs, and a submission of both that shows every digit: a probability per class."""
     place, before = tmp_path_factory.mktemp("shipped"), Path.cwd()
-    shutil.copytree(trained, place, dirs_exist_ok=True)
+    shutil.copytree(trained_workspace, place, dirs_exist_ok=True)
     os.chdir(place)
     try:
         classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
         rows = [f"img_{number}.jpg,{',0.125' * 8}\n".replace(",,", ",") for number in (3, 1, 0, 2, 7, 5, 4, 6)]
         Path("input/tiny/sample_submission.csv").write_text(f"image,{','.join(classes)}\n{''.join(rows)}")
-        experiment.infer(runs.find_runs(["anna", "bert"]), experiment.Wish("stack", "flips", name="both"))
+        infer(runs.find_runs(["anna", "bert"]), InferOptions("stack", "flips", name="both"))
     finally:
         os.chdir(before)
     return place
 
 
 @pytest.fixture
-def workplace(shipped, tmp_path, monkeypatch) -> Path:
+def workspace(shipped, tmp_path, monkeypatch) -> Path:
     shutil.copytree(shipped, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -56,16 +57,16 @@ NOTE = Path("submissions/both.json")
 
 # ---- made again ----
 
-def test_a_submission_that_is_gone_comes_back_from_the_weights_alone(workplace, run):
+def test_a_submission_that_is_gone_comes_back_from_the_weights_alone(workspace, run_cli):
     before = SENT.read_bytes()
-    assert run("comp", "submit", "reproduce", "both")[:2] == (
+    assert run_cli("comp", "submit", "reproduce", "both")[:2] == (
         0, f"{SENT}: the same bytes, sha256 {read_json(NOTE)['sha256'][:12]}\n")
     SENT.unlink()
     for file in Path("runs").rglob("test_fold*.csv"):  # nothing of what lies there is believed
         file.write_text("image,label\n")
-    status, out, _ = run("comp", "submit", "reproduce", "submissions/both.csv")
+    status, out, _ = run_cli("comp", "submit", "reproduce", "submissions/both.csv")
     assert status == 0 and out.endswith("written again\n") and SENT.read_bytes() == before
-    assert run("comp", "submit", "check", "both")[0] in (0, 1)
+    assert run_cli("comp", "submit", "check", "both")[0] in (0, 1)
 
 
 def weights_of_another() -> None:
@@ -122,47 +123,47 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changed_is_named_and_nothing_is_written(change, workplace, run):
+def test_what_changed_is_named_and_nothing_is_written(change, workspace, run_cli):
     change()
     SENT.unlink()
-    status, out, err = run("comp", "submit", "reproduce", "both")
+    status, out, err = run_cli("comp", "submit", "reproduce", "both")
     assert (status, err) == (1, "") and CHANGES[change] in out and not SENT.exists()
     assert ("perhaps" in out) == (change in (another_picture, another_sample, another_blend))  # where it was computed
 
 
-def test_other_training_images_are_named_where_the_bytes_differ(workplace):
-    assert not any("training images" in line for line in perhaps(read_json(NOTE)))
+def test_other_training_images_are_named_where_the_bytes_differ(workspace):
+    assert not any("training images" in line for line in possible_causes(read_json(NOTE)))
     shutil.copy("input/tiny/test/img_0.jpg", "input/tiny/train/platelet/one_more.jpg")
-    assert any("the list of training images changed" in line for line in perhaps(read_json(NOTE)))
+    assert any("the list of training images changed" in line for line in possible_causes(read_json(NOTE)))
 
 
 def test_folds_are_asked_in_the_order_of_the_note():
-    assert folds_of({"weights_sha256": {"2": "a", "0": "b"}}) == [2, 0]
-    assert folds_of({"weights_sha256": {"full": "a"}}) == ["full"]
+    assert member_folds({"weights_sha256": {"2": "a", "0": "b"}}) == [2, 0]
+    assert member_folds({"weights_sha256": {"full": "a"}}) == ["full"]
 
 
-def test_an_edited_file_is_not_overwritten(workplace, run):
+def test_an_edited_file_is_not_overwritten(workspace, run_cli):
     SENT.write_bytes(SENT.read_bytes() + b"\n")
-    status, out, _ = run("comp", "submit", "reproduce", "both")
+    status, out, _ = run_cli("comp", "submit", "reproduce", "both")
     assert status == 1 and "holds other bytes than were written" in out and SENT.read_bytes().endswith(b"\n\n")
 
 
 @pytest.mark.parametrize(("note", "complaint"), [
     (None, "there is no note of a submission both"), ("{", "is not readable JSON"), ("{}", "no note of this version"),
     ('{"schema": 1, "sha256": "x"}', "does not say how it was made")])
-def test_what_cannot_be_read_is_one_line(note, complaint, workplace, run):
+def test_what_cannot_be_read_is_one_line(note, complaint, workspace, run_cli):
     if note is None:
         NOTE.unlink()
     else:
         NOTE.write_text(note)
-    status, _, err = run("comp", "submit", "reproduce", "both")
+    status, _, err = run_cli("comp", "submit", "reproduce", "both")
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and complaint in err
 
 
 # ---- a bundle ----
 
-def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workplace, run, tmp_path, monkeypatch):
-    status, out, err = run("comp", "bundle", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name",
+def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workspace, run_cli, tmp_path, monkeypatch):
+    status, out, err = run_cli("comp", "bundle", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name",
                            "shipped")
     file = Path("runs/bundles/shipped.zip")
     assert (status, err) == (0, "") and f"wrote {file}: " in out and "the same bytes in" in out
@@ -170,7 +171,7 @@ def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workplace,
     with zipfile.ZipFile(file) as packed:
         packed.extractall("kaggle/input/some-dataset")
         contents = [packed.read(name) for name in packed.namelist()]
-    assert not any(str(path).encode() in content for path in (workplace, HOUSE) for content in contents)
+    assert not any(str(path).encode() in content for path in (workspace, REPO_ROOT) for content in contents)
 
     there = Path("kaggle/input/competitions/tiny")  # other images than here, and more: those of the real test
     shutil.copytree("input/tiny/test", there / "test")
@@ -182,30 +183,30 @@ def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workplace,
     monkeypatch.setenv("COMP_INPUT", str(tmp_path / "kaggle/input"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     names: dict = {}
-    for cell in code_of(Path("kaggle/input/some-dataset/notebook.ipynb").read_text()):
+    for cell in code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text()):
         exec(cell, names)
     written = pd.read_csv("submission.csv", index_col=0)
     known = pd.read_csv("submissions/shipped.csv", index_col=0).rename(lambda name: name.removesuffix(".jpg"))
     assert list(written.index) == images and len(images) > 8 and names["took"].images == len(images)
     pd.testing.assert_frame_equal(written.loc[known.index], known, atol=1e-6)
     (there / "sample_submission.csv").unlink()  # then the bundle's own says what is asked for
-    exec(code_of(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
+    exec(code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
     pd.testing.assert_frame_equal(pd.read_csv("submission.csv", index_col=0),
                                   pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6)
 
 
-def test_a_bundle_that_was_not_rehearsed_is_none(workplace, run, monkeypatch):
+def test_a_bundle_that_was_not_rehearsed_is_none(workspace, run_cli, monkeypatch):
     def interrupted(*_):
         assert Path("runs/bundles/.x.zip.part").is_file()
         raise KeyboardInterrupt
-    monkeypatch.setattr(bundle, "rehearse", interrupted)
-    assert run("comp", "bundle", "anna", "--name", "x")[0] == 130 and not list(Path("runs/bundles").iterdir())
+    monkeypatch.setattr(bundle, "verify_bundle", interrupted)
+    assert run_cli("comp", "bundle", "anna", "--name", "x")[0] == 130 and not list(Path("runs/bundles").iterdir())
     weights_of_another()
     with pytest.raises(UserError, match=r"fold1/weights\.pt is not what the submission was made with"):
         bundle.make_bundle(SENT)
 
 
-def test_what_another_runtime_computed_is_not_bundled(workplace):
+def test_what_another_runtime_computed_is_not_bundled(workspace):
     note = read_json(NOTE)
     note["members"][0]["runtime"] = "onnx"
     write_json(NOTE, note)
@@ -229,9 +230,9 @@ def test_the_competition_is_found_by_its_sample_or_it_is_said_why_not(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_bundle_killed_halfway_is_none_and_the_next_is_whole(workplace):
+def test_a_bundle_killed_halfway_is_none_and_the_next_is_whole(workspace):
     command = [sys.executable, "-m", "comp", "bundle", "anna", "--name", "x"]
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
     process = subprocess.Popen(command, env=environment)
     while not Path("runs/bundles/.x.zip.part").is_file():
         assert process.poll() is None
@@ -244,13 +245,13 @@ def test_a_bundle_killed_halfway_is_none_and_the_next_is_whole(workplace):
 
 
 def test_the_notebook_says_in_one_line_what_it_lacks(tmp_path, monkeypatch):
-    look = code_of(notebook("it's {odd}"))[0]
+    look = code_cells(notebook("it's {odd}"))[0]
     monkeypatch.setenv("COMP_INPUT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"the bundle it's \{odd\} is not below .*; add it"):
         exec(look, {})
     with pytest.raises(ImportError, match=r"this needs no_such_package; take the latest environment"):
         exec(look.replace("'timm'", "'no_such_package'"), {})
-    assert not set(NEEDS) & set(WITHOUT)
+    assert not set(REQUIRED_PACKAGES) & set(EXCLUDED_PACKAGES)
 
 
 # ---- the rehearsal itself, on plays of a line or two ----
@@ -263,7 +264,7 @@ BAD = {
     "import urllib.request as r\ntry:\n    r.urlopen('http://localhost:9')\nexcept OSError:\n    pass": "address of",
     "import albumentations": "albumentations",
     "open(HERE + '/runs/anna/run.json')": "run.json, which is no part of it",
-    "import sys; sys.path.insert(0, HOUSE); import comp.errors": "which is no part of it",
+    "import sys; sys.path.insert(0, REPO_ROOT); import comp.errors": "which is no part of it",
     "open(os.environ['COMP_INPUT'] + '/x', 'w')": "where nothing can be written",
     "raise ValueError('no such\\nluck')": "luck",
     "import os, signal; os.kill(os.getpid(), signal.SIGKILL)": "ended by signal 9",
@@ -275,7 +276,7 @@ BAD = {
 
 def play(cell: str) -> Path:
     Path("expected.csv").write_text("image,label\na,1\n")
-    cells = [GOOD, f"import os; HERE, HOUSE = {str(Path.cwd())!r}, {str(HOUSE)!r}", cell]
+    cells = [GOOD, f"import os; HERE, REPO_ROOT = {str(Path.cwd())!r}, {str(REPO_ROOT)!r}", cell]
     with zipfile.ZipFile("play.zip", "w") as packed:
         packed.writestr("notebook.ipynb", json.dumps({"cells": [
             {"cell_type": "code", "source": each.splitlines(keepends=True)} for each in cells]}))
@@ -283,13 +284,13 @@ def play(cell: str) -> Path:
 
 
 @pytest.mark.parametrize("cell", BAD)
-def test_a_rehearsal_that_fails_says_why_in_one_line(cell, workplace):
+def test_a_rehearsal_that_fails_says_why_in_one_line(cell, workspace):
     with pytest.raises(UserError, match="nothing was packed") as problem:
-        rehearse(play(cell), "play", Path("input/tiny"), Path("expected.csv"))
+        verify_bundle(play(cell), "play", Path("input/tiny"), Path("expected.csv"))
     assert BAD[cell] in str(problem.value) and "\n" not in str(problem.value)
 
 
-def test_a_rehearsal_sees_the_test_images_and_the_sample_and_nothing_else(workplace):
+def test_a_rehearsal_sees_the_test_images_and_the_sample_and_nothing_else(workspace):
     look = "import os\nassert sorted(os.listdir(os.environ['COMP_INPUT'] + '/competition')) == [" \
            "'sample_submission.csv', 'test'] and os.listdir('.') == ['submission.csv']"
-    assert rehearse(play(look), "play", Path("input/tiny"), Path("expected.csv")).work == 2.0
+    assert verify_bundle(play(look), "play", Path("input/tiny"), Path("expected.csv")).work == 2.0

@@ -11,15 +11,18 @@ import pytest
 import torch
 from torch import nn
 
-from comp.engine.fused import fuse, kernels
-from comp.engine.soup import average, refresh
-from comp.experiment import outcome, progress
-from comp.experiment.parts import parts_of
-from comp.experiment.setup import load_model, setup_of
-from comp.experiment.snapshots import drop_snapshots
-from comp.runs import FoldDir, find_runs, load_checkpoint
+from comp.checkpoints import load_checkpoint
+from comp.engine.kernels.fused import fuse, kernels
+from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
+from comp.files import read_json
+from comp.prediction.load import load_model
+from comp.runs import FoldDir, find_runs
 from comp.study.leaderboard.entries import read_entries
-from comp.tables import read_json, read_predictions
+from comp.tables import read_predictions
+from comp.training import outputs, progress
+from comp.training.components import build_components
+from comp.training.setup import setup_from_run
+from comp.training.snapshots import delete_snapshots
 from tests.conftest import SMALL
 from tests.test_pretrain import interrupt
 
@@ -41,12 +44,12 @@ def snapshots(name: str) -> dict[str, dict[str, torch.Tensor]]:
 
 
 @pytest.fixture
-def train(workplace, run):
+def train(workspace, run_cli):
     """`train(name, ...)` trains fold 0 under that name; its output, or its error."""
-    assert run("comp", "folds", *SMALL)[0] == 0
+    assert run_cli("comp", "folds", *SMALL)[0] == 0
 
     def call(name: str, *more: str, fold: str = "0", fails: bool = False) -> str:
-        status, out, err = run("train.py", "--fold", fold, "--name", name, *FIVE, *more)
+        status, out, err = run_cli("train.py", "--fold", fold, "--name", name, *FIVE, *more)
         assert status == (2 if fails else 0), err
         return err if fails else out
     return call
@@ -63,12 +66,12 @@ def small_model(seed: int) -> nn.Module:
 
 def test_the_mean_of_two_is_half_of_each_and_of_equal_ones_the_same():
     one, other = (small_model(seed).state_dict() for seed in (0, 1))
-    mean = average(small_model(2), [one, other])
+    mean = average_weights(small_model(2), [one, other])
     for name, value in mean.named_parameters():
         assert torch.allclose(value, (one[name] + other[name]) / 2, atol=1e-7)
     other["1.num_batches_tracked"] += 6
-    assert average(small_model(2), [one, other]).state_dict()["1.num_batches_tracked"] == 7
-    assert same(average(small_model(2), [one] * 5).state_dict(), one)
+    assert average_weights(small_model(2), [one, other]).state_dict()["1.num_batches_tracked"] == 7
+    assert same(average_weights(small_model(2), [one] * 5).state_dict(), one)
 
 
 @pytest.mark.parametrize("fused", [False, pytest.param(True, marks=pytest.mark.skipif(not kernels(), reason="no g++"))])
@@ -78,7 +81,7 @@ def test_running_statistics_are_those_of_the_batches_whatever_they_were(fused):
     batches = [torch.randn(count, 3, 6, 6) for count in (8, 8, 4)]
     maps = [model[0](batch).detach() for batch in batches]
     model = fuse(model) if fused else model
-    refresh(model.eval(), iter(batches), CPU, "fp32")
+    update_batchnorm_stats(model.eval(), iter(batches), CPU, "fp32")
     norm = model[1]
     assert torch.allclose(norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in maps]).mean(0), atol=1e-6)
     assert torch.allclose(norm.running_var, torch.stack([x.var((0, 2, 3)) for x in maps]).mean(0), atol=1e-6)
@@ -89,7 +92,7 @@ def test_a_frozen_layer_keeps_its_statistics():
     model = small_model(0)
     model[1].train = lambda mode=True: nn.BatchNorm2d.train(model[1], False)
     before = copy.deepcopy(model.state_dict())
-    refresh(model.eval(), [torch.randn(8, 3, 6, 6)], CPU, "fp32")
+    update_batchnorm_stats(model.eval(), [torch.randn(8, 3, 6, 6)], CPU, "fp32")
     assert same(model.state_dict(), before)
 
 
@@ -111,13 +114,13 @@ def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
 STOP = ["train.epochs=30", "train.patience=5", "train.monitor=loss", "optim.lr=0.05"]
 
 
-@pytest.mark.parametrize(("stop", "room", "after"), [([], outcome, 1), (STOP, progress, 4), (STOP, outcome, 4)])
-def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run, monkeypatch, stop, room, after):
+@pytest.mark.parametrize(("stop", "room", "after"), [([], outputs, 1), (STOP, progress, 4), (STOP, outputs, 4)])
+def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run_cli, monkeypatch, stop, room, after):
     keep = ["train.snapshots=2", "train.save_every=0", *stop]
     train("whole", *keep)
     with monkeypatch.context() as patch:
         interrupt(patch, room, after)
-        assert run("train.py", "--fold", "0", "--name", "killed", *FIVE, *keep)[0] == 130
+        assert run_cli("train.py", "--fold", "0", "--name", "killed", *FIVE, *keep)[0] == 130
     train("killed", *keep)
     last = read_json(Path("runs/whole/fold0/fold.json"))["epochs"]
     assert 5 < last < 30 if stop else last == 5
@@ -134,28 +137,28 @@ def soup(run, *words: str) -> str:
     return out
 
 
-def test_without_batchnorm_the_soup_of_equal_snapshots_is_the_run_itself(train, run):
+def test_without_batchnorm_the_soup_of_equal_snapshots_is_the_run_itself(train, run_cli):
     train("x", "train.snapshots=3", *WITHOUT_NORM)
     kept = Path("runs/x/fold0/snapshots")
     for name in ("epoch3.pt", "epoch4.pt"):
         shutil.copy(kept / "epoch5.pt", kept / name)
-    soup(run, "x")
+    soup(run_cli, "x")
     assert same(weights("runs/x+soup/fold0/weights.pt"), weights("runs/x/fold0/weights.pt"))
     assert Path("runs/x+soup/fold0/last.csv").read_bytes() == Path("runs/x/fold0/last.csv").read_bytes()
 
 
-def test_the_soup_is_the_mean_and_its_statistics_those_of_the_last_epochs_images(train, run):
+def test_the_soup_is_the_mean_and_its_statistics_those_of_the_last_epochs_images(train, run_cli):
     train("x", "train.snapshots=2", "augment.mixup=0.3")
-    soup(run, "x")
+    soup(run_cli, "x")
     one, other = (weights(f"runs/x/fold0/snapshots/epoch{epoch}.pt") for epoch in (4, 5))
     made = weights("runs/x+soup/fold0/weights.pt")
     learnt = [key for key in made if "running" not in key and "tracked" not in key]
     assert learnt and all(torch.allclose(made[key], (one[key] + other[key]) / 2, atol=1e-6) for key in learnt)
 
     torch.manual_seed(0)
-    setup = setup_of(*find_runs(["x"]), "cpu")
-    parts = parts_of(setup, 0, fresh=False)
-    model, _ = load_model(Path("runs/x+soup/fold0/weights.pt"), CPU)
+    setup = setup_from_run(*find_runs(["x"]), "cpu")
+    parts = build_components(setup, 0, fresh=False)
+    model = load_model(Path("runs/x+soup/fold0/weights.pt"), CPU).model
     means, each = [], parts.source.steps_per_epoch
     for images, _ in parts.batches(range(4 * each, 5 * each)):
         means.append(model.conv_stem(parts.prepare(images)).mean((0, 2, 3)))
@@ -164,9 +167,9 @@ def test_the_soup_is_the_mean_and_its_statistics_those_of_the_last_epochs_images
     assert torch.allclose(made["bn1.running_mean"], torch.stack(means).mean(0), atol=1e-5)
 
 
-def test_no_image_that_is_scored_has_a_part_in_it(train, run):
+def test_no_image_that_is_scored_has_a_part_in_it(train, run_cli):
     train("x", "train.snapshots=2", fold="0..2")
-    soup(run, "x")
+    soup(run_cli, "x")
     folds = pd.read_csv("folds/tiny.csv").set_index("image")["fold"]
     oof = read_predictions(Path("runs/x+soup/predictions/identity/oof.csv"), find_runs(["x"])[0].classes)
     assert (oof["fold"] == folds.loc[oof.index]).all() and set(oof.index) == set(folds.index)
@@ -177,59 +180,59 @@ def test_no_image_that_is_scored_has_a_part_in_it(train, run):
         [Path("input/tiny/train", asked)]
     file.write_bytes(Path("input/tiny/test/img_0.jpg").read_bytes())
     shutil.rmtree("runs/x+soup")
-    soup(run, "x")
+    soup(run_cli, "x")
     after = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}
     assert [same(before[fold], after[fold]) for fold in (0, 1, 2)] == [True, False, False]
 
 
-def test_a_soup_is_a_run_like_any_other(train, run):
+def test_a_soup_is_a_run_like_any_other(train, run_cli):
     train("x", "train.snapshots=2", "train.keep=best", fold="0..2")
-    assert "optimistic" not in soup(run, "x")  # the epoch was chosen for the run, and not for its soup
+    assert "optimistic" not in soup(run_cli, "x")  # the epoch was chosen for the run, and not for its soup
     metrics = read_json(Path("runs/x+soup/metrics.json"))
     assert metrics["kept"] == "last" and metrics["best_minus_last"] == 0
     about = read_json(Path("runs/x+soup/run.json"))
     assert (about["soup_of"], about["snapshots"]) == ("x", 2)
-    assert run("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
+    assert run_cli("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
     train("y", "train.init=x+soup")
     entries = {entry.name: entry for entry in read_entries()[0]}
     assert {"x", "x+soup", "y"} <= set(entries) and all(entry.score is not None for entry in entries.values())
     assert entries["x"].optimistic and not entries["x+soup"].optimistic and not entries["y"].complete
 
 
-def test_given_again_only_what_is_new_is_made(train, run):
+def test_given_again_only_what_is_new_is_made(train, run_cli):
     train("x", "train.snapshots=2")
     made = Path("runs/x+soup/fold0/weights.pt")
-    assert "fold 0  mean of epoch4, epoch5" in soup(run, "x")
+    assert "fold 0  mean of epoch4, epoch5" in soup(run_cli, "x")
     first, when = made.read_bytes(), made.stat().st_mtime_ns
-    assert "nothing to do" in soup(run, "x") and made.stat().st_mtime_ns == when
+    assert "nothing to do" in soup(run_cli, "x") and made.stat().st_mtime_ns == when
     train("x", "train.snapshots=2", fold="1")
-    out = soup(run, "x")
+    out = soup(run_cli, "x")
     assert "fold 1  mean" in out and "fold 0  mean" not in out and made.stat().st_mtime_ns == when
     assert read_json(Path("runs/x+soup/metrics.json"))["folds_done"] == [0, 1]
 
     kept = Path("runs/x/fold0/snapshots")
     shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
-    out = soup(run, "x")
+    out = soup(run_cli, "x")
     assert "fold 0  mean" in out and "fold 1  mean" not in out and made.read_bytes() != first
     shutil.rmtree(kept)  # to save room
-    assert "nothing to do" in soup(run, "x")
+    assert "nothing to do" in soup(run_cli, "x")
 
-    assert run("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0
+    assert run_cli("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0
     Path("runs/x+soup/metrics.json").unlink()  # killed before the summary
-    assert "fold 0  mean" in soup(run, "x") and made.read_bytes() == first  # the same training, so the same bits
+    assert "fold 0  mean" in soup(run_cli, "x") and made.read_bytes() == first  # the same training, so the same bits
     train("x", "train.snapshots=1", "--restart")
-    assert "the old run is kept" in soup(run, "x") and not Path("runs/x+soup/fold1").exists()
+    assert "the old run is kept" in soup(run_cli, "x") and not Path("runs/x+soup/fold1").exists()
 
 
-def test_the_model_trained_on_everything_is_souped_too(train, run):
+def test_the_model_trained_on_everything_is_souped_too(train, run_cli):
     train("x", "train.snapshots=2", fold="full")
-    assert "there is no CV" in soup(run, "x")
-    assert run("infer.py", "x+soup", "--fold", "full")[0] == 0
+    assert "there is no CV" in soup(run_cli, "x")
+    assert run_cli("infer.py", "x+soup", "--fold", "full")[0] == 0
 
 
-def test_mistakes_are_one_line(train, run):
+def test_mistakes_are_one_line(train, run_cli):
     def fails(expected: str, *words: str) -> None:
-        status, _, err = run(*words)
+        status, _, err = run_cli(*words)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
 
     train("plain")
@@ -246,18 +249,18 @@ def test_mistakes_are_one_line(train, run):
     Path("runs/x/fold0/snapshots/epoch4.pt").write_bytes(Path("away.pt").read_bytes()[:999])
     fails("truncated", "comp", "soup", "x")
     shutil.copy("away.pt", "runs/x/fold0/snapshots/epoch4.pt")
-    soup(run, "x")
+    soup(run_cli, "x")
     fails("is a soup already", "comp", "soup", "x+soup")
     fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml")
     fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml", "--restart", "--fold", "1")
-    assert "nothing to do" in soup(run, "x")
+    assert "nothing to do" in soup(run_cli, "x")
     fails("where nobody looks for runs", "train.py", *FIVE, "--name", "blends/x")
 
 
 def test_what_a_killed_save_left_goes_with_the_older_snapshots(tmp_path):
     place = FoldDir(tmp_path)
-    place.snapshot(1).parent.mkdir()
+    place.snapshot_path(1).parent.mkdir()
     for name in ("epoch1.pt", "epoch2.pt", "epoch3.pt", ".epoch2.pt.1194.tmp"):
-        (place.snapshot(1).parent / name).touch()
-    drop_snapshots(place, (2, 3))
-    assert {file.name for file in place.snapshot(1).parent.iterdir()} == {"epoch2.pt", "epoch3.pt"}
+        (place.snapshot_path(1).parent / name).touch()
+    delete_snapshots(place, (2, 3))
+    assert {file.name for file in place.snapshot_path(1).parent.iterdir()} == {"epoch2.pt", "epoch3.pt"}

@@ -14,13 +14,13 @@ import pytest
 
 from comp import config
 from comp.errors import UserError
-from comp.submit import prior
-from comp.submit.check import Report, examine
+from comp.files import file_sha256, write_json
+from comp.submit import class_shares
+from comp.submit.check import SubmissionReport, check_submission
 from comp.submit.competition import Competition
 from comp.submit.ledger import Event, append
-from comp.submit.sample import read_rows
-from comp.tables import file_sha256, write_json
-from tests.conftest import HOUSE
+from comp.submit.sample import read_table_unchecked
+from tests.conftest import REPO_ROOT
 
 CLASSES = ("baso", "eos", "mono", "nan")  # one that looks like nothing
 LEDGER = Path("submissions/ledger.csv")
@@ -77,17 +77,17 @@ def sent(path: Path, hour: int = 1, event: str = "sent", **known) -> None:
                          competition="cells", **known))
 
 
-def said(report: Report, level: str) -> str:
+def said(report: SubmissionReport, level: str) -> str:
     return "\n".join(finding.text for finding in report.findings if finding.level == level)
 
 
-def levels(report: Report) -> set[str]:
+def levels(report: SubmissionReport) -> set[str]:
     return {finding.level for finding in report.findings}
 
 
 def test_a_good_file_may_be_sent_and_nothing_is_said(house, form):
     sample(form)
-    report = examine(write("good", lines(form)))
+    report = check_submission(write("good", lines(form)))
     assert not report.findings and not report.refused and "it may be sent" in report.render()
     assert (report.id, report.rows, report.sha256) == ("good", 80, file_sha256(report.file))
     assert report.competition == Competition("cells", "input/cells", str(LEDGER))
@@ -152,19 +152,19 @@ def test_what_is_wrong_with_one_form_is_found(house, form, case):
 
 
 def expect(spoil, level: str, text: str, form: str) -> None:
-    report = examine(write("bad", spoil(lines(form))))
+    report = check_submission(write("bad", spoil(lines(form))))
     assert re.search(text, said(report, level)), report.render()
     assert report.refused == (level != "warning")
     assert level == "warning" or "another order" not in said(report, "warning")
     if level != "broken":
-        assert not examine(report.file, yes=True).refused and "broken" not in levels(report)
+        assert not check_submission(report.file, yes=True).refused and "broken" not in levels(report)
     else:
-        assert examine(report.file, yes=True).refused
+        assert check_submission(report.file, yes=True).refused
 
 
 def test_rounded_probabilities_still_sum_to_one(house):
     sample("probabilities")
-    assert not examine(write("good", lines("probabilities", sure=0.70004))).findings
+    assert not check_submission(write("good", lines("probabilities", sure=0.70004))).findings
 
 
 @pytest.mark.parametrize(("text", "complaint"), [
@@ -179,14 +179,14 @@ def test_json_has_its_own_ways_to_be_wrong(house, text, complaint):
     path.parent.mkdir()
     path.write_text(json.dumps(text))
     write_json(path.with_suffix(".about.json"), {"schema": 1, "id": "x", "competition": SUBMISSION})
-    report = examine(path)
+    report = check_submission(path)
     assert complaint in said(report, "broken")
 
 
 def test_a_map_that_names_an_id_twice_does_not_hide_it(house):
     path = Path("x.json")
     path.write_text('{"a": 1, "a": 2}')
-    assert read_rows(path).ids == ["a", "a"]
+    assert read_table_unchecked(path).ids == ["a", "a"]
 
 
 # ---- class shares ----
@@ -203,31 +203,31 @@ def of_shares(*counts: int) -> list[tuple[str, str]]:
 ])
 def test_class_shares_far_from_trainings_are_told_by_how_far(house, form, counts, level):
     sample(form)
-    report = examine(write("x", lines(form, of_shares(*counts))))
+    report = check_submission(write("x", lines(form, of_shares(*counts))))
     assert levels(report) == ({level} if level else set()), report.render()
     assert level is None or "baso has" in said(report, level) or "nan has 0.0% instead of 25.0%" in said(report, level)
 
 
 def test_few_rows_may_have_any_shares():
     trained = dict.fromkeys("abcd", 100)
-    assert not list(prior.findings(["a", "a", "b"], trained))
-    assert [finding.level for finding in prior.findings(["a"] * 60, trained)] == ["doubtful"]
+    assert not list(class_shares.class_share_issues(["a", "a", "b"], trained))
+    assert [finding.level for finding in class_shares.class_share_issues(["a"] * 60, trained)] == ["doubtful"]
 
 
 @pytest.mark.parametrize(("beyond", "level"), [(0.01, []), (0.03, ["warning"]), (0.29, ["warning"]),
                                                 (0.31, ["doubtful"])])
 def test_a_models_own_errors_are_allowed_for_beyond_the_noise(beyond, level):
     rows, trained = 10_000, dict.fromkeys("ab", 100)
-    moved = round((prior.noise_of(np.array([0.5, 0.5]), rows) + beyond) * rows)
+    moved = round((class_shares.sampling_noise(np.array([0.5, 0.5]), rows) + beyond) * rows)
     predicted = ["a"] * (rows // 2 + moved) + ["b"] * (rows // 2 - moved)
-    assert [finding.level for finding in prior.findings(predicted, trained)] == level
+    assert [finding.level for finding in class_shares.class_share_issues(predicted, trained)] == level
 
 
 def test_honest_draws_are_hardly_ever_warned_of():
     trained, rng = {"a": 500, "b": 300, "c": 150, "d": 50}, np.random.default_rng(1)
     shares = np.array(list(trained.values())) / 1000
     drawn = rng.multinomial(200, shares, size=200)
-    warned = sum(bool(list(prior.findings(Counter(dict(zip(trained, map(int, row), strict=True))).elements(), trained)))
+    warned = sum(bool(list(class_shares.class_share_issues(Counter(dict(zip(trained, map(int, row), strict=True))).elements(), trained)))
                  for row in drawn)
     assert warned <= 2  # one in a thousand would be 0.2, and the margin makes it less
 
@@ -244,28 +244,28 @@ def test_the_same_bytes_are_not_sent_twice(house, form):
     path = write("first", lines(form))
     sent(path, public=0.9)
     for again in (path, write("second", lines(form))):
-        report = examine(again)
+        report = check_submission(again)
         assert report.refused and "byte for byte it is first (sent on 2025-11-21T01:00:00+00:00, public 0.9)" \
             in said(report, "doubtful")
-        assert not examine(again, yes=True).refused
+        assert not check_submission(again, yes=True).refused
     path.unlink()  # the hash is enough
-    assert examine(again).refused
+    assert check_submission(again).refused
 
 
 def test_the_same_labels_are_a_wasted_shot_where_labels_are_scored(house):
     sample("probabilities")
     sent(write("first", lines("probabilities")))
     other = lines("probabilities", sure=0.9)
-    report = examine(write("second", other))
+    report = check_submission(write("second", other))
     assert report.refused and "every label is that of first" in said(report, "doubtful")
-    report = examine(write("second", other, oof={"metric": "log_loss"}))
+    report = check_submission(write("second", other, oof={"metric": "log_loss"}))
     assert not report.refused and "which log_loss sees" in said(report, "warning")
 
 
 def test_the_same_labels_in_another_order_are_the_same(house):
     sample("names")
     sent(write("first", lines("names")))
-    report = examine(write("second", lines("names", ROWS[::-1])))
+    report = check_submission(write("second", lines("names", ROWS[::-1])))
     assert report.refused and "every label is that of first" in said(report, "doubtful")
 
 
@@ -273,20 +273,20 @@ def test_it_is_said_in_which_rows_it_differs_from_the_best_one(house, form):
     sample(form)
     for name, count, public in (("low", 9, 0.8), ("best", 4, 0.95), ("middle", 6, 0.9)):
         sent(write(name, lines(form, moved(count))), public=public)
-    report = examine(write("new", lines(form, moved(0))))
+    report = check_submission(write("new", lines(form, moved(0))))
     assert levels(report) == {"note"} and not report.refused
     assert said(report, "note") == ("differs from best (sent on 2025-11-21T01:00:00+00:00, public 0.95) in 4 of 80 "
                                     "rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono, ...")
-    low = examine(write("new", lines(form, moved(0)), oof={"metric": "log_loss"}))
+    low = check_submission(write("new", lines(form, moved(0)), oof={"metric": "log_loss"}))
     assert "differs from low" in said(low, "note")
 
 
 def test_files_written_but_not_sent_only_warn(house, form):
     sample(form)
     sent(write("first", lines(form)), event="written")
-    report = examine(write("second", lines(form)))
+    report = check_submission(write("second", lines(form)))
     assert not report.refused and "byte for byte it is first (written, not sent)" in said(report, "warning")
-    assert not examine(Path("submissions/first.csv")).findings  # itself
+    assert not check_submission(Path("submissions/first.csv")).findings  # itself
 
 
 @pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "the file is gone"),
@@ -296,7 +296,7 @@ def test_what_could_not_be_compared_is_said(house, lose, why):
     path = write("first", lines("names"))
     sent(path)
     lose(path)
-    report = examine(write("second", lines("names", moved(3))))
+    report = check_submission(write("second", lines("names", moved(3))))
     assert not report.refused and "could not be compared with first" in said(report, "warning")
     assert why in said(report, "warning")
 
@@ -306,7 +306,7 @@ def test_many_that_are_alike_are_one_line(house):
     for number in range(5):
         write(f"{number}", lines("names"))
         sent(Path(f"submissions/{number}.csv"), number)
-    report = examine(write("new", lines("names")))
+    report = check_submission(write("new", lines("names")))
     assert re.fullmatch(r"byte for byte it is 0 \(.*?\), 1 \(.*?\), 2 \(.*?\), \.\.\.", said(report, "doubtful"))
 
 
@@ -314,13 +314,13 @@ def test_many_that_are_alike_are_one_line(house):
 def test_a_note_that_was_spoilt_is_one_line(house, note):
     sample("names")
     with pytest.raises(UserError):
-        examine(write("x", lines("names"), **note))
+        check_submission(write("x", lines("names"), **note))
 
 
 def test_a_name_that_was_sent_keeps_its_content(house):
     sample("names")
     sent(write("first", lines("names")))
-    report = examine(write("first", lines("names", moved(3))), yes=True)
+    report = check_submission(write("first", lines("names", moved(3))), yes=True)
     assert report.refused and "had another content under this name" in said(report, "broken")
 
 
@@ -328,54 +328,54 @@ def test_each_content_that_two_people_sent_under_one_name_counts(house):
     sample("names")
     sent(write("first", lines("names")), hour=1)
     sent(write("first", lines("names", moved(3))), hour=2)
-    assert "byte for byte it is first" in said(examine(write("second", lines("names"))), "doubtful")
+    assert "byte for byte it is first" in said(check_submission(write("second", lines("names"))), "doubtful")
 
 
 def test_another_competitions_files_are_not_compared(house):
     sample("names")
     path = write("first", lines("names"))
     append(LEDGER, Event("first", "2025-11-21", "sent", file_sha256(path), competition="others", file=str(path)))
-    assert not examine(write("second", lines("names"))).findings
+    assert not check_submission(write("second", lines("names"))).findings
 
 
 def test_bytes_that_are_not_those_of_the_note_are_told(house):
     sample("names")
-    report = examine(write("x", lines("names"), sha256="0"))
+    report = check_submission(write("x", lines("names"), sha256="0"))
     assert not report.refused and "changed after it was written" in said(report, "warning")
 
 
 # ---- the command ----
 
-def test_the_command_says_it_by_its_exit_status(house, run):
+def test_the_command_says_it_by_its_exit_status(house, run_cli):
     sample("names")
     good, bad = write("good", lines("names")), write("bad", lines("names")[:-1])
-    assert run("comp", "submit", "check", str(good))[0] == run("comp", "submit", "check", "good")[0] == 0
-    assert run("comp", "submit", "check", str(bad), "--yes")[0] == 1
+    assert run_cli("comp", "submit", "check", str(good))[0] == run_cli("comp", "submit", "check", "good")[0] == 0
+    assert run_cli("comp", "submit", "check", str(bad), "--yes")[0] == 1
     sent(good)
-    assert [run("comp", "submit", "check", "good", *yes)[0] for yes in ([], ["--yes"])] == [1, 0]
+    assert [run_cli("comp", "submit", "check", "good", *yes)[0] for yes in ([], ["--yes"])] == [1, 0]
     before = sorted(Path().rglob("*"))
     for arguments, complaint in (([], "are required: FILE (see"), (["nothing"], "there is no submission nothing"),
                                  (["submissions/ledger.csv"], "has no ledger.json beside it"),
                                  (["good", "-c", "none.yaml"], "none.yaml"),
                                  (["good", "data.root=nowhere"], "")):
-        status, out, err = run("comp", "submit", "check", *arguments)
+        status, out, err = run_cli("comp", "submit", "check", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("error: ") and complaint in err
     assert sorted(Path().rglob("*")) == before
 
 
-def test_a_config_names_the_competition_where_no_note_does(house, run):
+def test_a_config_names_the_competition_where_no_note_does(house, run_cli):
     sample("names")
     path = write("good", lines("names"))
     path.with_suffix(".json").unlink()
     Path("cells.yaml").write_text("data: {root: input/cells}\n")
-    assert run("comp", "submit", "check", str(path))[0] == 2
-    assert run("comp", "submit", "check", str(path), "-c", "cells.yaml")[0] == 0
+    assert run_cli("comp", "submit", "check", str(path))[0] == 2
+    assert run_cli("comp", "submit", "check", str(path), "-c", "cells.yaml")[0] == 0
 
 
 def test_a_config_that_is_asked_for_counts_more_than_the_note(house):
     sample("names")
     Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {ledger: other.csv}\n")
-    assert examine(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
+    assert check_submission(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b""])
@@ -384,10 +384,10 @@ def test_what_is_no_submission_is_one_line(house, content):
     path = write("x", lines("names"))
     path.write_bytes(content)
     with pytest.raises(UserError, match=str(path)):
-        examine(path)
+        check_submission(path)
 
 
 def test_a_check_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", "import sys, comp.submit.check; print('torch' in sys.modules)"],
-                          cwd=HOUSE, capture_output=True, text=True)
+                          cwd=REPO_ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -9,25 +9,25 @@ import pytest
 from PIL import Image as Picture
 
 from comp import config
-from comp.submit.ledger import Entry, Event, append, latest, read
-from comp.submit.noise import interval
-from comp.submit.picks import Images, correlation, propose
+from comp.files import file_sha256, read_json, write_json
+from comp.submit.ledger import Event, LedgerEntry, append, latest_entries, read
+from comp.submit.noise import wilson_interval
+from comp.submit.picks import ImageCounts, format_correlation, propose_picks
 from comp.submit.status import status
-from comp.tables import file_sha256, read_json, write_json
 
 LEDGER = Path("submissions/ledger.csv")
 CONFIG = ["-c", "cells.yaml"]
 
 
-def entry(id: str, cv: float | None = None, public: float | None = None, half: float = 0.01, **known) -> Entry:
+def entry(id: str, cv: float | None = None, public: float | None = None, half: float = 0.01, **known) -> LedgerEntry:
     spread = {} if cv is None else {"cv_low": cv - half, "cv_high": cv + half}
-    return Entry(id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"}
+    return LedgerEntry(id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"}
                  | spread | known)
 
 
 def picks(entries, metric: str = "accuracy", public: int | None = 1000, train: int | None = 3000):
     counted = {one.id: train for one in entries} if train else {}
-    return [(pick.entry.id, pick.reason) for pick in propose(entries, metric, Images(public, counted))]
+    return [(pick.entry.id, pick.reason) for pick in propose_picks(entries, metric, ImageCounts(public, counted))]
 
 
 # ---- the two picks ----
@@ -88,12 +88,12 @@ def test_the_interval_holds_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(0)
     for truth, images in ((0.9, 200), (0.98, 1000), (0.5, 50)):
         scores = rng.binomial(images, truth, 2000) / images
-        held = np.mean([low <= truth <= high for low, high in map(lambda score: interval(score, images), scores)])
+        held = np.mean([low <= truth <= high for low, high in map(lambda score: wilson_interval(score, images), scores)])
         assert 0.93 < held < 0.98, (truth, images, held)
 
 
 def test_a_perfect_score_is_not_certain():
-    low, high = interval(1.0, 100)
+    low, high = wilson_interval(1.0, 100)
     assert high == 1.0 and 0.95 < low < 0.97
 
 
@@ -106,7 +106,7 @@ def test_a_perfect_score_is_not_certain():
     ([(n, 1) for n in range(6)], "all have the same score"),
 ])
 def test_the_correlation_is_said_with_its_chance(scores, said):
-    assert said in correlation([entry(f"{n}", *map(float, pair)) for n, pair in enumerate(scores)])
+    assert said in format_correlation([entry(f"{n}", *map(float, pair)) for n, pair in enumerate(scores)])
 
 
 # ---- the commands ----
@@ -140,53 +140,53 @@ def events() -> list[str]:
     return [f"{event.id} {event.event}" for event in read(LEDGER)]
 
 
-def test_a_score_by_hand_says_too_that_the_file_was_sent(house, run):
+def test_a_score_by_hand_says_too_that_the_file_was_sent(house, run_cli):
     path = written("x", 0.9)
-    status, out, _ = run("comp", "submit", "log", str(path), "--public", "0.984", "--rank", "3", "-m", "a, b")
+    status, out, _ = run_cli("comp", "submit", "log", str(path), "--public", "0.984", "--rank", "3", "-m", "a, b")
     assert status == 0 and "x sent and scored: public 0.984, rank 3" in out
     assert events() == ["x written", "x sent", "x scored"]
-    assert run("comp", "submit", "log", "x", "--private", "0.97")[0] == 0  # by its id
+    assert run_cli("comp", "submit", "log", "x", "--private", "0.97")[0] == 0  # by its id
     assert events()[3:] == ["x scored"]
-    known = latest(read(LEDGER))["x"]
+    known = latest_entries(read(LEDGER))["x"]
     assert (known.public, known.private, known.rank, known.message) == (0.984, 0.97, 3, "a, b")
     assert known.sent_sha256 == known.written_sha256 == file_sha256(path)
 
 
-def test_sent_may_be_noted_without_a_score_and_only_once(house, run):
+def test_sent_may_be_noted_without_a_score_and_only_once(house, run_cli):
     written("x")
-    assert run("comp", "submit", "log", "x", "--sent")[0] == 0
-    assert "was known as sent already" in run("comp", "submit", "log", "x", "--sent")[1]
+    assert run_cli("comp", "submit", "log", "x", "--sent")[0] == 0
+    assert "was known as sent already" in run_cli("comp", "submit", "log", "x", "--sent")[1]
     assert events() == ["x written", "x sent"]
 
 
-def test_the_score_of_a_file_that_is_gone_can_be_noted(house, run):
+def test_the_score_of_a_file_that_is_gone_can_be_noted(house, run_cli):
     path = written("x")
     path.unlink()
-    assert run("comp", "submit", "log", str(path), "--public", "0.9", *CONFIG)[0] == 0
-    assert latest(read(LEDGER))["x"].public == 0.9
+    assert run_cli("comp", "submit", "log", str(path), "--public", "0.9", *CONFIG)[0] == 0
+    assert latest_entries(read(LEDGER))["x"].public == 0.9
 
 
-def test_a_file_made_by_hand_is_noted_when_it_was_sent(house, run):
+def test_a_file_made_by_hand_is_noted_when_it_was_sent(house, run_cli):
     Path("mine.csv").write_text("id,label\n1,a\n")
-    assert run("comp", "submit", "log", "mine.csv", "--public", "0.9", *CONFIG)[0] == 0
-    (entry,) = latest(read(LEDGER)).values()
+    assert run_cli("comp", "submit", "log", "mine.csv", "--public", "0.9", *CONFIG)[0] == 0
+    (entry,) = latest_entries(read(LEDGER)).values()
     assert (entry.id, entry.competition, entry.file, entry.public) == ("mine", "cells", "mine.csv", 0.9)
     assert entry.sent_sha256 == file_sha256(Path("mine.csv")) and events() == ["mine sent", "mine scored"]
     Path("page.csv").write_text("nothing of the kind\n")
-    assert run("comp", "submit", "log", "page.csv", "--public", "0.9", *CONFIG)[0] == 2 and len(events()) == 2
+    assert run_cli("comp", "submit", "log", "page.csv", "--public", "0.9", *CONFIG)[0] == 2 and len(events()) == 2
 
 
-def test_a_score_is_not_given_to_another_file_of_the_same_name(house, run):
+def test_a_score_is_not_given_to_another_file_of_the_same_name(house, run_cli):
     path = written("x", 0.9)
     Path("x.csv").write_text("id,label\nx,b\n")
-    status, _, err = run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)
+    status, _, err = run_cli("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)
     assert status == 2 and "x.csv is not submissions/x.csv" in err and events() == ["x written"]
     Path("x.csv").write_bytes(path.read_bytes())  # a copy is the same submission
-    assert run("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)[0] == 0
+    assert run_cli("comp", "submit", "log", "x.csv", "--public", "0.9", *CONFIG)[0] == 0
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
-def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run, suffix):
+def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run_cli, suffix):
     """By id too, and where the submission is JSON itself."""
     path = written("x", 0.9)
     if suffix == ".json":
@@ -195,9 +195,9 @@ def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run, suffix):
     elsewhere = LEDGER.rename("elsewhere.csv")
     note = next(Path("submissions").glob("x.*json")) if suffix == ".csv" else Path("submissions/x.about.json")
     note.write_text(note.read_text().replace(str(LEDGER), str(elsewhere)))
-    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
     path.with_suffix(suffix).unlink()
-    assert run("comp", "submit", "log", "x", "--public", "0.8")[0] == 0
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.8")[0] == 0
     assert [event.public for event in read(elsewhere)] == [None, None, 0.9, 0.8] and not LEDGER.exists()
 
 
@@ -212,26 +212,26 @@ def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run, suffix):
     (["x", "--public", "much"], "--public"),
     (["x", "--public", "1", "--rank", "0"], "ranks begin with 1"),
 ])
-def test_what_cannot_be_noted_is_one_line_and_notes_nothing(house, run, arguments, complaint):
+def test_what_cannot_be_noted_is_one_line_and_notes_nothing(house, run_cli, arguments, complaint):
     written("x", 0.9)
     before = LEDGER.read_bytes()
-    status, out, err = run("comp", "submit", "log", *arguments, *CONFIG)
+    status, out, err = run_cli("comp", "submit", "log", *arguments, *CONFIG)
     assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("error: ") and complaint in err
     assert LEDGER.read_bytes() == before
 
 
-def test_a_log_loss_may_be_above_one(house, run):
+def test_a_log_loss_may_be_above_one(house, run_cli):
     written("x", 1.5, metric="log_loss")
-    assert run("comp", "submit", "log", "x", "--public", "1.7")[0] == 0
+    assert run_cli("comp", "submit", "log", "x", "--public", "1.7")[0] == 0
 
 
-def test_status_tells_all_of_it(house, run):
+def test_status_tells_all_of_it(house, run_cli):
     for hour, (id, cv, public) in enumerate([("old", 0.90, 0.88), ("middle", 0.92, 0.92), ("new", 0.95, None)], 1):
         written(id, cv, hour)
         if public:
-            assert run("comp", "submit", "log", id, "--public", f"{public}", "-m", f"the {id} one")[0] == 0
+            assert run_cli("comp", "submit", "log", id, "--public", f"{public}", "-m", f"the {id} one")[0] == 0
     written("foreign", 0.99, 4, competition="others")
-    status, out, _ = run("comp", "submit", "status", *CONFIG)
+    status, out, _ = run_cli("comp", "submit", "status", *CONFIG)
     rows = [line.split() for line in out.splitlines()]
     assert status == 0 and [row[1] for row in rows[1:4]] == ["middle", "old", "new"]  # what happened last first
     assert "0.9200" in rows[1] and "[0.9100," in rows[1] and out.count("the old one") == 1 and "foreign" not in out
@@ -243,9 +243,9 @@ def test_status_tells_all_of_it(house, run):
         assert picture.width > 600 and len(set(picture.convert("RGB").get_flattened_data())) > 100
 
 
-def test_a_cv_is_of_the_images_that_the_note_of_the_same_content_says(house, run):
+def test_a_cv_is_of_the_images_that_the_note_of_the_same_content_says(house, run_cli):
     path = written("x", 0.9)
-    assert run("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
     note = path.with_suffix(".json")
     for sha256, images in ((file_sha256(path), 60), ("another", 80)):
         write_json(note, {**read_json(note), "sha256": sha256, "oof": {"images": 60}})
@@ -253,65 +253,65 @@ def test_a_cv_is_of_the_images_that_the_note_of_the_same_content_says(house, run
         assert (known.cv, known.public) == ({"x": images}, 25)
 
 
-def test_without_two_scores_there_is_no_figure(house, run):
-    assert "has no submission for cells yet" in run("comp", "submit", "status", *CONFIG)[1]
+def test_without_two_scores_there_is_no_figure(house, run_cli):
+    assert "has no submission for cells yet" in run_cli("comp", "submit", "status", *CONFIG)[1]
     written("x", 0.9)
-    assert run("comp", "submit", "status", *CONFIG)[0] == 0 and not Path("runs").exists()
+    assert run_cli("comp", "submit", "status", *CONFIG)[0] == 0 and not Path("runs").exists()
 
 
-def test_a_score_by_another_metric_is_not_compared(house, run):
+def test_a_score_by_another_metric_is_not_compared(house, run_cli):
     written("x", 0.9)
     written("y", 5.0, metric="log_loss")
-    assert "pick 1: x" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "pick 1: x" in run_cli("comp", "submit", "status", *CONFIG)[1]
 
 
-def test_other_metrics_and_absent_data_have_no_bar_and_it_is_said(house, run):
+def test_other_metrics_and_absent_data_have_no_bar_and_it_is_said(house, run_cli):
     written("x", 0.9)
-    run("comp", "submit", "log", "x", "--public", "0.9")
-    assert "the best" not in (out := run("comp", "submit", "status", *CONFIG, "train.metric=log_loss")[1])
+    run_cli("comp", "submit", "log", "x", "--public", "0.9")
+    assert "the best" not in (out := run_cli("comp", "submit", "status", *CONFIG, "train.metric=log_loss")[1])
     assert "no noise of LB is known: log_loss" in out
     Path("input").rename("elsewhere")
-    status, out, _ = run("comp", "submit", "status", *CONFIG)
+    status, out, _ = run_cli("comp", "submit", "status", *CONFIG)
     assert status == 0 and "no noise of LB is known: input/cells is not here" in out
     assert Path("runs/submissions/cells.png").is_file()
 
 
-def test_final_names_what_counts_and_its_doubts_are_told(house, run):
+def test_final_names_what_counts_and_its_doubts_are_told(house, run_cli):
     path = written("x", 0.9)
     final = Path("submissions/FINAL")
-    status, _, err = run("comp", "submit", "final", "x")
+    status, _, err = run_cli("comp", "submit", "final", "x")
     assert status == 0 and final.read_text() == "submissions/x.csv\n" and "which was never sent" in err
-    run("comp", "submit", "log", "x", "--sent")
-    status, _, err = run("comp", "submit", "final", str(path))
-    assert (status, err) == (0, "") and "FINAL is x" in run("comp", "submit", "status", *CONFIG)[1]
+    run_cli("comp", "submit", "log", "x", "--sent")
+    status, _, err = run_cli("comp", "submit", "final", str(path))
+    assert (status, err) == (0, "") and "FINAL is x" in run_cli("comp", "submit", "status", *CONFIG)[1]
     path.write_text("other")
-    assert "is not what was sent any more" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "is not what was sent any more" in run_cli("comp", "submit", "status", *CONFIG)[1]
     path.unlink()
-    assert "x.csv is gone" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "x.csv is gone" in run_cli("comp", "submit", "status", *CONFIG)[1]
     written("foreign", competition="others")
     final.write_text("submissions/foreign.csv\n")
-    assert "names foreign, which is of others" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "names foreign, which is of others" in run_cli("comp", "submit", "status", *CONFIG)[1]
     final.write_bytes(b"\xff")
-    assert "which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "which the ledger does not know" in run_cli("comp", "submit", "status", *CONFIG)[1]
     final.write_text("submissions/typo.csv\n")
-    assert "names 'typo', which the ledger does not know" in run("comp", "submit", "status", *CONFIG)[1]
+    assert "names 'typo', which the ledger does not know" in run_cli("comp", "submit", "status", *CONFIG)[1]
 
 
-def test_final_refuses_what_the_ledger_does_not_know(house, run):
+def test_final_refuses_what_the_ledger_does_not_know(house, run_cli):
     written("x", 0.9)
-    run("comp", "submit", "final", "x")
-    status, _, err = run("comp", "submit", "final", "y", *CONFIG)
+    run_cli("comp", "submit", "final", "x")
+    status, _, err = run_cli("comp", "submit", "final", "y", *CONFIG)
     assert status == 2 and err == "error: y is not in submissions/ledger.csv; there is: x\n"
     assert Path("submissions/FINAL").read_text() == "submissions/x.csv\n"
 
 
-def test_a_broken_ledger_is_one_line(house, run):
+def test_a_broken_ledger_is_one_line(house, run_cli):
     written("x", 0.9)
     LEDGER.write_text(LEDGER.read_text() + "=======\n")
     for verb in (["status"], ["log", "x", "--public", "0.9"], ["final", "x"]):
-        status, _, err = run("comp", "submit", *verb, *CONFIG)
+        status, _, err = run_cli("comp", "submit", *verb, *CONFIG)
         assert status == 2 and "line 3 is no event" in err and err.count("\n") == 1
 
 
 def test_an_entry_may_know_nothing_but_its_name():
-    assert propose([Entry("x")], "accuracy", Images()) == []
+    assert propose_picks([LedgerEntry("x")], "accuracy", ImageCounts()) == []

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from comp.errors import UserError
-from comp.tables import file_sha256, read_csv, read_json, read_predictions, write_atomic, write_csv, write_json
+from comp.files import file_sha256, read_json, write_atomic, write_json
+from comp.tables import read_csv, read_predictions, write_csv
 
 AWKWARD = ["NA", "null", "nan", "None", "007", "1e5", "True", "-", "a,b", 'say "hi"', "zelle_ä_细胞.png", " led", "x y"]
 

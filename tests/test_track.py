@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from comp.cli import run_guarded
-from comp.tables import HISTORY, read_json
+from comp.cli import run_main
+from comp.files import read_json
+from comp.tables import HISTORY_COLUMNS
 from comp.track import wandb_mode
 from tests.conftest import SMALL
 
@@ -40,16 +41,16 @@ def as_dict(items) -> dict:
 
 def train(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    return run_guarded(importlib.import_module("train").main)
+    return run_main(importlib.import_module("train").main)
 
 
 @pytest.fixture
-def prepared(workplace, monkeypatch):
+def prepared(workspace, monkeypatch):
     from comp.__main__ import main
     monkeypatch.setattr(sys, "argv", ["comp", "folds", *SMALL])
-    assert run_guarded(main) == 0
+    assert run_main(main) == 0
     monkeypatch.delenv("WANDB_MODE")
-    return workplace
+    return workspace
 
 
 def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared, monkeypatch):
@@ -74,7 +75,7 @@ def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared,
     epochs = [row for row in rows if "epoch" in row and "val_loss" in row]
     import pandas as pd
     for row, (_, kept) in zip(epochs, pd.read_csv("runs/mirror/fold1/history.csv").iterrows(), strict=True):
-        assert set(HISTORY) <= set(row)
+        assert set(HISTORY_COLUMNS) <= set(row)
         assert row["val_loss"] == pytest.approx(kept["val_loss"]) and row["epoch"] == kept["epoch"]
     assert any("confusion" in key for row in rows for key in row)
 

@@ -7,10 +7,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import comp.experiment
+import comp.training.train
 from comp import config
-from comp.cli import run_guarded
-from comp.tables import read_json
+from comp.cli import run_main
+from comp.files import read_json
 from tests.conftest import SMALL
 
 STUDY = """
@@ -27,7 +27,7 @@ space:
 
 
 @pytest.fixture
-def tune(workplace, monkeypatch, capfd):
+def tune(workspace, monkeypatch, capfd):
     """A workplace with a study; `tune(trials)` -> (exit status, stdout, stderr)."""
     from comp.__main__ import main
     from comp.config import parse_overrides
@@ -38,7 +38,7 @@ def tune(workplace, monkeypatch, capfd):
     def call(*words: str):
         monkeypatch.setattr(sys, "argv", ["comp", *words])
         capfd.readouterr()
-        return run_guarded(main), *capfd.readouterr()
+        return run_main(main), *capfd.readouterr()
     assert call("folds", *SMALL)[0] == 0
     return lambda trials: call("tune", "configs/studies/little.yaml", "--trials", str(trials))
 
@@ -49,7 +49,7 @@ def trials() -> list[optuna.trial.FrozenTrial]:
 
 
 def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, monkeypatch):
-    real = comp.experiment.run_experiment
+    real = comp.training.train.run_experiment
     calls = []
 
     def dies_in_the_second_trial(*arguments, **keywords):
@@ -57,12 +57,12 @@ def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, m
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments, **keywords)
-    monkeypatch.setattr(comp.experiment, "run_experiment", dies_in_the_second_trial)
+    monkeypatch.setattr(comp.training.train, "run_experiment", dies_in_the_second_trial)
     assert tune(3)[0] == 130
     assert [trial.state for trial in trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
     drawn = trials()[1].params
 
-    monkeypatch.setattr(comp.experiment, "run_experiment", real)
+    monkeypatch.setattr(comp.training.train, "run_experiment", real)
     status, out, err = tune(3)
     assert (status, err) == (0, "")
     ended = trials()
@@ -83,38 +83,38 @@ def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, m
 
 
 def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeypatch):
-    from comp.experiment.train import Diverged
-    from comp.track import StopRun
-    real, calls = comp.experiment.run_experiment, []
+    from comp.track import StopTraining
+    from comp.training.train import DivergedError
+    real, calls = comp.training.train.run_experiment, []
 
     def stumbles(*arguments, **keywords):
         calls.append(1)
         if len(calls) == 1:
-            raise Diverged("the training loss is nan")
+            raise DivergedError("the training loss is nan")
         if len(calls) == 2:
-            raise StopRun
+            raise StopTraining
         return real(*arguments, **keywords)
-    monkeypatch.setattr(comp.experiment, "run_experiment", stumbles)
+    monkeypatch.setattr(comp.training.train, "run_experiment", stumbles)
     assert tune(3)[0] == 0
     assert [trial.state for trial in trials()] == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
 
 
 def test_epochs_are_reported_fold_after_fold_and_each_fold_prunes_for_itself():
-    from comp.study.tune import FoldMedian, Reporter
-    from comp.track import StopRun
+    from comp.study.tune import FoldMedian, OptunaReporter
+    from comp.track import StopTraining
     study = optuna.create_study(direction="maximize", pruner=FoldMedian(2, True, startup=1, warmup=0))
     good = study.ask()
     for fold in (1, 3):
-        reporter = Reporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
+        reporter = OptunaReporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
         for epoch in (1, 2):
             reporter.epoch(fold, {"epoch": epoch, "val_score": 0.9})
     study.tell(good, 0.9)
     assert study.get_trials()[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9, 4: 0.9}
-    with pytest.raises(StopRun):
-        Reporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
-    late = Reporter(study.ask(), [1, 3], epochs=2)
+    with pytest.raises(StopTraining):
+        OptunaReporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
+    late = OptunaReporter(study.ask(), [1, 3], epochs=2)
     late.epoch(1, {"epoch": 1, "val_score": 0.95})
-    with pytest.raises(StopRun):  # Optuna's MedianPruner would remember the 0.95 of the first fold
+    with pytest.raises(StopTraining):  # Optuna's MedianPruner would remember the 0.95 of the first fold
         late.epoch(3, {"epoch": 1, "val_score": 0.1})
 
 

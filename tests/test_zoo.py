@@ -10,15 +10,22 @@ import timm
 import torch
 from torch import nn
 
-import comp.zoo  # noqa: F401
+from comp.commands import zoo
 from comp.errors import UserError
-from comp.verbs import zoo
-from comp.zoo import gupta
-from comp.zoo.attention import PARTS, SE_MODES, make_attention
-from comp.zoo.bricks import PoolKeepingSize
-from comp.zoo.build import build_model, normalisation
-from comp.zoo.papers import ENTRIES, Counted, Entry, build_on_meta, count, matches
+from comp.papers.model_sizes import (
+    PAPER_MODELS,
+    ModelSize,
+    PaperModel,
+    build_on_meta,
+    compare_counts,
+    count_model_size,
+)
+from comp.papers.models import gupta
+from comp.zoo.attention import ATTENTION_MODULES, SE_MODES, make_attention
+from comp.zoo.build import build_model, normalisation, register_models
+from comp.zoo.layers import SamePadMaxPool
 
+register_models()
 OURS = [name for name in timm.list_models() if timm.models.model_entrypoint(name).__module__.startswith("comp.")]
 FLAT = {name for name in OURS if name.partition("_")[0] in ("gupta", "pinto")} - {"gupta_resnet34"} | {
     "sharif_simple_cnn", "karakus_baseline_cnn", "karakus_unet_encoder"}
@@ -95,7 +102,7 @@ def changed(before: dict[str, torch.Tensor], module: nn.Module) -> set[str]:
 
 @pytest.mark.parametrize(("name", "kwargs", "size", "trainable", "total", "macs"), COUNTS)
 def test_the_papers_counts_are_met_exactly(name, kwargs, size, trainable, total, macs):
-    counted = count(Entry(name, kwargs, "", size))
+    counted = count_model_size(PaperModel(name, kwargs, "", size))
     assert counted.trainable == trainable
     assert counted.total == total or total is None
     assert macs is None or counted.macs / 1e6 == pytest.approx(macs, abs=0.051)  # the spec rounds
@@ -103,9 +110,9 @@ def test_the_papers_counts_are_met_exactly(name, kwargs, size, trainable, total,
 
 @pytest.mark.parametrize("number", range(1, 14))
 def test_guptas_experiments_count_as_in_the_paper_with_either_stride(number):
-    entry = [entry for entry in ENTRIES if entry.name == "gupta_cnn"][number - 1]
-    halving = Entry(entry.name, {**entry.kwargs, "pool_stride": 2}, entry.paper, entry.size)
-    one, two = count(entry), count(halving)
+    entry = [entry for entry in PAPER_MODELS if entry.name == "gupta_cnn"][number - 1]
+    halving = PaperModel(entry.name, {**entry.kwargs, "pool_stride": 2}, entry.paper, entry.size)
+    one, two = count_model_size(entry), count_model_size(halving)
     expected = EXPERIMENTS[number - 1]
     assert (one.total, two.total) == expected[::2]
     assert (one.macs / 1e6, two.macs / 1e6) == pytest.approx(expected[1::2], abs=0.051)
@@ -113,13 +120,13 @@ def test_guptas_experiments_count_as_in_the_paper_with_either_stride(number):
 
 
 def test_every_model_of_ours_is_in_the_papers_table():
-    assert {entry.name for entry in ENTRIES} == {*OURS, "resnet18"}
-    assert {entry.name for entry in ENTRIES} == {name for name, *_ in COUNTS}
+    assert {entry.name for entry in PAPER_MODELS} == {*OURS, "resnet18"}
+    assert {entry.name for entry in PAPER_MODELS} == {name for name, *_ in COUNTS}
 
 
 def test_no_name_of_ours_is_one_of_timms():
     # timm only warns of a collision, when the second of the two is imported
-    subprocess.run([sys.executable, "-W", "error", "-c", "import timm; import comp.zoo"], check=True)
+    subprocess.run([sys.executable, "-W", "error", "-c", "import timm; from comp.zoo.build import register_models; register_models()"], check=True)
 
 
 @pytest.mark.parametrize(("reported", "counted", "verdict"), [
@@ -133,12 +140,12 @@ def test_no_name_of_ours_is_one_of_timms():
     ("1.23M", "keras", "no: 1.24M"),
 ])
 def test_a_printed_count_is_held_against_ours_in_its_own_convention(reported, counted, verdict):
-    ours = Counted(trainable=1_234_567, frozen=1_001, statistics=5_000, macs=0)
-    assert matches(Entry("x", {}, "", 64, reported, counted), ours) == verdict
+    ours = ModelSize(trainable=1_234_567, frozen=1_001, statistics=5_000, macs=0)
+    assert compare_counts(PaperModel("x", {}, "", 64, reported, counted), ours) == verdict
 
 
 def test_the_memory_that_karakus_prints_is_all_numbers_in_32_bits():
-    sizes = [f"{count(entry).weights_mib:.2f}" for entry in ENTRIES if entry.paper == "karakus"]
+    sizes = [f"{count_model_size(entry).weights_mib:.2f}" for entry in PAPER_MODELS if entry.paper == "karakus"]
     assert sizes == ["4.36", "16.36", "8.36", "0.14", "1.17", "0.17"]  # the paper's table 4
 
 
@@ -147,7 +154,7 @@ def test_the_verb_prints_an_aligned_row_per_model(capsys):
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == ["model", "paper", "px", "trainable", "statistics", "all", "numbers", "MiB", "MMACs",
                               "reported", "match"]
-    assert [row.split()[0] for row in rows] == [entry.name for entry in ENTRIES if entry.paper == "sharif"]
+    assert [row.split()[0] for row in rows] == [entry.name for entry in PAPER_MODELS if entry.paper == "sharif"]
     assert "se=false" in rows[4] and "no: 564,664" in rows[5]
     assert {row[header.index(" px") - 1:header.index(" px") + 3] for row in rows} == {" 224"}
     with pytest.raises(UserError, match="did you mean pinto"):
@@ -229,21 +236,21 @@ def test_the_papers_dropouts_are_the_defaults():
 
 
 def test_a_pool_of_stride_1_keeps_the_map_and_takes_the_maximum_to_the_right_and_below():
-    pooled = PoolKeepingSize()(torch.tensor([[[[5.0, 1.0, 2.0], [0.0, 3.0, 4.0], [-2.0, -7.0, -9.0]]]]))
+    pooled = SamePadMaxPool()(torch.tensor([[[[5.0, 1.0, 2.0], [0.0, 3.0, 4.0], [-2.0, -7.0, -9.0]]]]))
     assert pooled.tolist() == [[[[5.0, 4.0, 4.0], [3.0, 4.0, 4.0], [-2.0, -7.0, -9.0]]]]
 
 
 def test_averages_leave_the_padding_out_as_in_keras():
     ones = torch.ones(1, 1, 8, 8)
-    assert torch.equal(gupta.halved()(ones), ones[..., :4, :4])
-    assert torch.equal(gupta.pooled(1, 1)[0](ones), ones)
+    assert torch.equal(gupta.downsample_pool()(ones), ones[..., :4, :4])
+    assert torch.equal(gupta.avg_pool_branch(1, 1)[0](ones), ones)
 
 
 @pytest.mark.parametrize(("kwargs", "side"), [
     ({}, 32), ({"final_pool": False}, 32), ({"pool_stride": 2}, 2), ({"pool_stride": 2, "final_pool": False}, 4),
     ({"pool_stride": 2, "layers": 3}, 4)])
 def test_guptas_pools_halve_the_map_only_with_stride_2(kwargs, side):
-    model = build_on_meta(Entry("gupta_cnn", kwargs, "", 32))
+    model = build_on_meta(PaperModel("gupta_cnn", kwargs, "", 32))
     assert model.forward_features(torch.zeros(1, 3, 32, 32, device="meta")).shape[2:] == (side, side)
 
 
@@ -261,7 +268,7 @@ def test_karakus_normalises_after_the_activation_and_gupta_before(name, order):
 
 @pytest.mark.parametrize("name", [name for name in OURS if name.startswith(("karakus", "gupta"))])
 def test_batch_statistics_move_as_in_keras(name):
-    norms = [layer for layer in build_on_meta(Entry(name, {}, "", 64)).modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms = [layer for layer in build_on_meta(PaperModel(name, {}, "", 64)).modules() if isinstance(layer, nn.BatchNorm2d)]
     assert norms and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
 
 
@@ -302,7 +309,7 @@ def test_spatial_gates_are_one_per_place_and_know_no_channels():
     assert torch.allclose(part(x.flip(1)), part(x).flip(1), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [None, *PARTS])
+@pytest.mark.parametrize("name", [None, *ATTENTION_MODULES])
 def test_attention_fits_both_plain_families(name):
     kwargs = {"attention": name, "se_mode": "average"} if name else {}
     for family in ("gupta_cnn", "gupta_vgg8"):
@@ -360,7 +367,7 @@ def test_the_reconstruction_error_is_a_mean_over_each_image(size):
 
 
 def test_the_autoencoder_has_the_papers_count_and_is_made_where_the_model_is():
-    stage = build_on_meta(Entry("gupta_autoclassifier", {}, "", 64)).autoencoder()
+    stage = build_on_meta(PaperModel("gupta_autoclassifier", {}, "", 64)).autoencoder()
     statistics = sum(value.numel() for key, value in stage.state_dict().items() if "running" in key)
     assert sum(weight.numel() for weight in stage.parameters() if weight.requires_grad) + statistics == 1_306_947
     assert {weight.device.type for weight in stage.parameters()} == {"meta"}
@@ -408,7 +415,7 @@ def test_pretrained_weights_are_asked_of_timm_and_their_absence_is_one_line(monk
 @pytest.mark.parametrize("name", OURS)
 def test_models_are_fed_as_in_their_paper(name):
     imagenet = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    fed = normalisation(build_on_meta(Entry(name, {}, "", 64)))
+    fed = normalisation(build_on_meta(PaperModel(name, {}, "", 64)))
     assert fed == (imagenet if name.startswith("sharif") else ([0.0] * 3, [1.0] * 3))
 
 

@@ -9,32 +9,32 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from comp.bench.inference import answering, predicting, runtimes
-from comp.bench.limits import copy_gbs, cost_of, gemm_gflops
+from comp.bench.hardware_limits import copy_gbs, count_step_cost, gemm_gflops
+from comp.bench.inference import batch_inference, build_predictors, single_image_inference
 from comp.bench.meter import Meter
-from comp.bench.training import loading, open_parts, training
+from comp.bench.training import loader_work, open_components, training_work
 from comp.engine.device import peak_memory_gb
 from comp.engine.views import TTA
-from comp.experiment.parts import Parts
-from comp.experiment.setup import Setup, open_unsaved_setup
 from comp.schema import Config
+from comp.training.components import TrainingComponents
+from comp.training.setup import Setup, open_benchmark_setup
 
-PARTS = ("train", "step", "loader", "infer", "limits")
-ENDLESS = 1_000_000  # epochs: no measuring comes to the end of a training
+SECTIONS = ("train", "step", "loader", "infer", "limits")
+MAX_EPOCHS = 1_000_000  # epochs: no measuring comes to the end of a training
 ROUNDS = 3
 
 
-def measure(config: Config, only: Sequence[str] = PARTS, device: str = "auto") -> dict[str, Any]:
+def run_benchmark(config: Config, only: Sequence[str] = SECTIONS, device: str = "auto") -> dict[str, Any]:
     """Of the first fold. What was not asked for is None."""
-    train = config.train.model_copy(update={"epochs": ENDLESS})
-    setup = open_unsaved_setup(config.model_copy(update={"train": train}), device)
-    fold = setup.run.about["folds"][0]
-    parts = open_parts(setup, fold)
+    train = config.train.model_copy(update={"epochs": MAX_EPOCHS})
+    setup = open_benchmark_setup(config.model_copy(update={"train": train}), device)
+    fold = setup.run.record.folds[0]
+    parts = open_components(setup, fold)
     trained = {name: Meter(work, seconds) for name, work, seconds in (
-        ("train", training(setup, fold), 9), ("step", training(setup, fold, fixed=True), 9),
-        ("loader", loading(setup, fold), 3)) if name in only}
+        ("train", training_work(setup, fold), 9), ("step", training_work(setup, fold, fixed=True), 9),
+        ("loader", loader_work(setup, fold), 3)) if name in only}
     asked = _inference_meters(setup, parts, setup.split(fold)[1]) if "infer" in only else {}
-    peak = _take_turns({**trained, **{f"{runtime} {what}": meter for runtime, meters in asked.items()
+    peak = _run_interleaved({**trained, **{f"{runtime} {what}": meter for runtime, meters in asked.items()
                                       for what, meter in meters.items()}}, setup.workers, setup.device)
     speeds = {name: trained[name].rate if name in trained else None for name in ("loader", "step", "train")}
     loss = 1 - speeds["train"] / speeds["step"] if speeds["train"] and speeds["step"] else None
@@ -47,15 +47,15 @@ def measure(config: Config, only: Sequence[str] = PARTS, device: str = "auto") -
             **_limits(setup, parts, speeds["train"], asked="limits" in only)}
 
 
-def _inference_meters(setup: Setup, parts: Parts, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
+def _inference_meters(setup: Setup, parts: TrainingComponents, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
     return {runtime: {
-        "one view": Meter(predicting(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
-        "eight views": Meter(predicting(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
-        "one image": Meter(answering(setup, rows[0], predict_batch), 3),
-    } for runtime, predict_batch in runtimes(setup).items()}
+        "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
+        "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
+        "one image": Meter(single_image_inference(setup, rows[0], predict_batch), 3),
+    } for runtime, predict_batch in build_predictors(setup).items()}
 
 
-def _take_turns(meters: dict[str, Meter], workers: int, device: torch.device) -> float:
+def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.device) -> float:
     """Measure them all; the peak memory of a training, if one is measured, else of all."""
     # workers would fill their queues while others have their turn, and flatter the one they work for
     rounds = 1 if workers else ROUNDS
@@ -84,11 +84,11 @@ def _inference(meters: dict[str, dict[str, Meter]]) -> dict[str, Any]:
             "runtimes": every}
 
 
-def _limits(setup: Setup, parts: Parts, train_ips: float | None, asked: bool) -> dict[str, Any]:
+def _limits(setup: Setup, parts: TrainingComponents, train_ips: float | None, asked: bool) -> dict[str, Any]:
     """What the machine does at most, and what a training makes of it."""
     if not asked:
         return dict.fromkeys(("gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
-    cost = cost_of(parts.model, parts.prepare(parts.source[0][0]), setup.precision)
+    cost = count_step_cost(parts.model, parts.prepare(parts.source[0][0]), setup.precision)
     return {"gemm_gflops": gemm_gflops(setup.device, setup.precision), "copy_gbs": copy_gbs(setup.device),
             "train_gflops": train_ips and cost.gflop * train_ips,
             "train_gbs": train_ips and cost.gigabytes * train_ips}

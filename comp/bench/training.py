@@ -6,29 +6,29 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
 
-from comp.bench.meter import Work
+from comp.bench.meter import WorkIterator
 from comp.engine.fit import Batch, Epoch
 from comp.errors import UserError
-from comp.experiment.parts import Parts, fit_fold, new_state, parts_of
-from comp.experiment.setup import Setup
+from comp.training.components import TrainingComponents, build_components, fit_fold, make_train_state
+from comp.training.setup import Setup
 
 
-def open_parts(setup: Setup, fold: int) -> Parts:
+def open_components(setup: Setup, fold: int) -> TrainingComponents:
     """Weights as they are drawn: how fast they learn does not depend on where they come from."""
-    return parts_of(setup, fold, fresh=False)
+    return build_components(setup, fold, fresh=False)
 
 
-def loading(setup: Setup, fold: int) -> Work:
+def loader_work(setup: Setup, fold: int) -> WorkIterator:
     """Batches made, and thrown away."""
-    parts = open_parts(setup, fold)
+    parts = open_components(setup, fold)
     for _, labels in parts.batches(range(setup.config.train.epochs * parts.source.steps_per_epoch)):
         yield 1, len(labels)
 
 
-def training(setup: Setup, fold: int, fixed: bool = False) -> Work:
+def training_work(setup: Setup, fold: int, fixed: bool = False) -> WorkIterator:
     """`fit()` itself, yielding when it does; `fixed`: on one batch over and over, which then lies on the device."""
-    parts = open_parts(setup, fold)
-    state = new_state(setup, parts.model)
+    parts = open_components(setup, fold)
+    state = make_train_state(setup, parts.model)
     images = 0
 
     def batches(steps: range) -> Iterator:
@@ -48,6 +48,6 @@ def training(setup: Setup, fold: int, fixed: bool = False) -> Work:
         raise UserError(f"{problem}; lower optim.lr, set optim.clip=1, or train.precision=fp32") from None
 
 
-def _first_batch(parts: Parts) -> Batch:
+def _first_batch(parts: TrainingComponents) -> Batch:
     images, labels = next(iter(parts.batches(range(1))))
     return images.to(parts.device), labels.to(parts.device)

@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from comp.data.images import BrokenImage, Square, longest_side, read_image
+from comp.data.images import SquareSpec, UnreadableImageError, longest_side, read_image
 from comp.data.scan import Image
 from comp.errors import UserError
 
@@ -23,12 +23,12 @@ CACHE = Path("runs/.cache")
 WORKING_SIZE = 256  # the side kept of larger pictures: 0.1 ms to read and resize, 3 ms to decode
 
 
-def square_for(images: Sequence[Image], size: int, fit: str, crop: int | None) -> Square:
+def make_square_spec(images: Sequence[Image], size: int, fit: str, crop: int | None) -> SquareSpec:
     """The square to keep of a dataset whose training images these are. It is never larger than the pictures are (a
     few of them are asked): 64 px blown up to 256 and shrunk again would not be the same 64 px."""
     some = images[::max(1, len(images) // 16)]
     there = max(min(longest_side(image.path), crop or WORKING_SIZE) for image in some)
-    return Square(max(min(WORKING_SIZE, there), size), fit, crop)
+    return SquareSpec(max(min(WORKING_SIZE, there), size), fit, crop)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cache:
         return np.fromfile(self.file, np.uint8, size, offset=header + int(row) * size).reshape(self.side, self.side, 3)
 
 
-def load_cache(dataset: str, images: Sequence[Image], square: Square) -> Cache:
+def load_cache(dataset: str, images: Sequence[Image], square: SquareSpec) -> Cache:
     """Row i = images[i]. Built when it is not there, under a lock, by one process."""
     folder = CACHE / f"{dataset}-{cache_key(images, square)}"
     file = folder / "images.npy"
@@ -64,13 +64,13 @@ def load_cache(dataset: str, images: Sequence[Image], square: Square) -> Cache:
     return Cache(file, len(images), square.size)
 
 
-def cache_key(images: Sequence[Image], square: Square) -> str:
+def cache_key(images: Sequence[Image], square: SquareSpec) -> str:
     """Changes when a file is added, removed, changed or touched, and with the geometry."""
     facts = [[image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns] for image in images]
     return hashlib.sha256(json.dumps([facts, vars(square)]).encode()).hexdigest()[:12]
 
 
-def _build(folder: Path, images: Sequence[Image], square: Square) -> None:
+def _build(folder: Path, images: Sequence[Image], square: SquareSpec) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -93,9 +93,9 @@ def _build(folder: Path, images: Sequence[Image], square: Square) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def decode(image: Image, square: Square) -> np.ndarray:
+def decode(image: Image, square: SquareSpec) -> np.ndarray:
     try:
         return square(read_image(image.path))
-    except BrokenImage as problem:
+    except UnreadableImageError as problem:
         raise UserError(f"cannot read the image {image.path}: {problem}; replace or remove it "
                         f"(python -m comp data check lists all such files)") from None

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from comp.data.confounds import find_confounds
-from comp.data.duplicates import Pair, components, find_pairs
+from comp.data.duplicates import DuplicatePair, connected_groups, find_duplicates
+from comp.data.image_stats import Survey, survey
 from comp.data.scan import Dataset, Image
-from comp.data.survey import Survey, survey
 
-LINES, NAMES = 20, 4        # of one finding on the screen, and files on one line; the JSON has all
+MAX_CASES, MAX_FILES = 20, 4        # of one finding on the screen, and files on one line; the JSON has all
 
 
 @dataclass(frozen=True)
-class Finding:
+class DataIssue:
     """One kind of trouble. `files` holds a tuple per case (copies together), `remarks` a text for each."""
     kind: str
     severity: Literal["error", "warning"]
@@ -30,11 +30,11 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetReport:
     dataset: str
     classes: dict[str, int]
     test: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DataIssue, ...]
 
     @property
     def exit_code(self) -> int:
@@ -44,30 +44,30 @@ class Report:
         return {**asdict(self), "exit_code": self.exit_code}
 
 
-def check(dataset: Dataset, k: int) -> Report:
+def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
     """Open every image once and report what a split into `k` folds, a training or a score would suffer by."""
     seen = survey(dataset.train + dataset.test)
-    groups = _groups_of_copies(seen, find_pairs(seen))
+    groups = _groups_of_copies(seen, find_duplicates(seen))
     train = seen.rows([image.label is not None for image in seen.images])
     findings = [*_unreadable(dataset, seen), *_not_images(dataset), *_copies(dataset, groups),
                 *_small_classes(dataset, train, groups, k), *_confounds(dataset, train)]
     findings.sort(key=lambda finding: finding.severity)  # errors first; the sort keeps the order otherwise
     counts = Counter(image.label for image in dataset.train)
     classes = {name: counts[name] for name in dataset.classes}
-    return Report(dataset.name, classes, len(dataset.test), tuple(findings))
+    return DatasetReport(dataset.name, classes, len(dataset.test), tuple(findings))
 
 
 @dataclass(frozen=True)
-class Copies:
+class DuplicateGroup:
     """Images that show one picture: which, with which pixels, and the pairs that say so."""
     images: tuple[Image, ...]
     sha256: dict[Image, str]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DuplicatePair, ...]
 
-    def among(self, images: Iterable[Image]) -> Copies:
+    def among(self, images: Iterable[Image]) -> DuplicateGroup:
         wanted = dict.fromkeys(images)
         pairs = tuple(pair for pair in self.pairs if pair.a in wanted and pair.b in wanted)
-        return Copies(tuple(wanted), self.sha256, pairs)
+        return DuplicateGroup(tuple(wanted), self.sha256, pairs)
 
     @property
     def exact(self) -> bool:
@@ -82,37 +82,37 @@ class Copies:
         return ", ".join(filter(None, [f"similarity {worst.similarity:.3f}", worst.transform]))
 
 
-def _groups_of_copies(seen: Survey, pairs: list[Pair]) -> list[Copies]:
+def _groups_of_copies(seen: Survey, pairs: list[DuplicatePair]) -> list[DuplicateGroup]:
     sha256 = dict(zip(seen.images, seen.sha256, strict=True))
     members, links = defaultdict(list), defaultdict(list)
-    number = dict(zip(seen.images, components(seen.images, pairs), strict=True))
+    number = dict(zip(seen.images, connected_groups(seen.images, pairs), strict=True))
     for image in seen.images:
         members[number[image]].append(image)
     for pair in pairs:
         links[number[pair.a]].append(pair)
-    return [Copies(tuple(members[n]), sha256, tuple(links[n])) for n in links]
+    return [DuplicateGroup(tuple(members[n]), sha256, tuple(links[n])) for n in links]
 
 
-def _unreadable(dataset: Dataset, seen: Survey) -> Iterator[Finding]:
+def _unreadable(dataset: Dataset, seen: Survey) -> Iterator[DataIssue]:
     if seen.broken:
-        yield Finding("unreadable", "error", f"{_count(len(seen.broken), 'image')} cannot be read in full",
+        yield DataIssue("unreadable", "error", f"{_count(len(seen.broken), 'image')} cannot be read in full",
                       "fetch these files again, or delete them",
                       tuple((_name(dataset, image.path),) for image, _ in seen.broken),
                       tuple(why for _, why in seen.broken))
 
 
-def _not_images(dataset: Dataset) -> Iterator[Finding]:
+def _not_images(dataset: Dataset) -> Iterator[DataIssue]:
     known = {image.path for image in dataset.train + dataset.test}
     below = [path for part in ("train", "test") for path in sorted((dataset.root / part).rglob("*"))]
     stray = [path for path in below if path.is_file() and path not in known
              and not any(part.startswith(".") for part in path.relative_to(dataset.root).parts)]
     if stray:
-        yield Finding("not_images", "warning", f"{_count(len(stray), 'file')} beside the images, not used",
+        yield DataIssue("not_images", "warning", f"{_count(len(stray), 'file')} beside the images, not used",
                       "move them away; if they are images, their suffix or their place is wrong",
                       tuple((_name(dataset, path),) for path in stray))
 
 
-def _copies(dataset: Dataset, groups: list[Copies]) -> Iterator[Finding]:
+def _copies(dataset: Dataset, groups: list[DuplicateGroup]) -> Iterator[DataIssue]:
     """Four ways in which copies do harm; a group that does several is named in each."""
     conflicts, leaks, within, tests = [], [], [], []
     for group in groups:
@@ -125,29 +125,29 @@ def _copies(dataset: Dataset, groups: list[Copies]) -> Iterator[Finding]:
         leaks += [group] * bool(train and test)
         within += [group.among(images) for images in by_label.values() if len(images) > 1]
         tests += [group.among(test)] * (len(test) > 1)
-    yield from _both_kinds(dataset, "conflicting_labels", "error", conflicts, "under two labels",
+    yield from _exact_and_near(dataset, "conflicting_labels", "error", conflicts, "under two labels",
                            "keep the copy under the right label and delete the other")
-    yield from _both_kinds(dataset, "train_in_test", "error", leaks, "both in train and in test",
+    yield from _exact_and_near(dataset, "train_in_test", "error", leaks, "both in train and in test",
                            "delete the training copy: a score on that test image would be a score of memory")
-    yield from _both_kinds(dataset, "duplicates", "warning", within, "repeated within a class",
+    yield from _exact_and_near(dataset, "duplicates", "warning", within, "repeated within a class",
                            "nothing must be done: `folds` keeps copies in one fold, and they cannot flatter a score")
-    yield from _both_kinds(dataset, "test_duplicates", "warning", tests, "repeated within test",
+    yield from _exact_and_near(dataset, "test_duplicates", "warning", tests, "repeated within test",
                            "nothing must be done: the copy just counts twice")
 
 
-def _both_kinds(dataset: Dataset, kind: str, severity: str, groups: list[Copies], where: str,
-                advice: str) -> Iterator[Finding]:
+def _exact_and_near(dataset: Dataset, kind: str, severity: str, groups: list[DuplicateGroup], where: str,
+                advice: str) -> Iterator[DataIssue]:
     """One finding for copies with the same pixels, one for those turned, mirrored, re-encoded or resized."""
     exact, near = [g for g in groups if g.exact], [g for g in groups if not g.exact]
     for prefix, how, chosen in (("", "pixel for pixel", exact), ("near_", "nearly, or turned", near)):
         if chosen:
             summary = f"{_count(len(chosen), 'picture')} {where} ({how})"
-            yield Finding(prefix + kind, severity, summary, advice,
+            yield DataIssue(prefix + kind, severity, summary, advice,
                           tuple(_names(dataset, group.images) for group in chosen),
                           tuple(group.remark for group in chosen))
 
 
-def _small_classes(dataset: Dataset, train: Survey, groups: list[Copies], k: int) -> Iterator[Finding]:
+def _small_classes(dataset: Dataset, train: Survey, groups: list[DuplicateGroup], k: int) -> Iterator[DataIssue]:
     """Copies share a fold, so a class needs `k` different readable pictures to be in every fold."""
     different = Counter(image.label for image in train.images)
     for group in groups:
@@ -155,21 +155,21 @@ def _small_classes(dataset: Dataset, train: Survey, groups: list[Copies], k: int
             different[label] -= count - 1
     small = [name for name in dataset.classes if different[name] < k]
     if small:
-        yield Finding("small_class", "error",
+        yield DataIssue("small_class", "error",
                       f"{_count(len(small), 'class', 'classes')} with fewer different images than {k} folds",
                       "add images, remove the class, or lower folds.k",
                       remarks=tuple(f"{name}: {different[name]}" for name in small))
 
 
-def _confounds(dataset: Dataset, train: Survey) -> Iterator[Finding]:
+def _confounds(dataset: Dataset, train: Survey) -> Iterator[DataIssue]:
     for found in find_confounds(train):
         kind = f"confound_{found.property.lower().replace(' ', '_')}"
-        yield Finding(kind, "warning", found.summary, found.advice,
+        yield DataIssue(kind, "warning", found.summary, found.advice,
                       tuple(_names(dataset, images) for _, images in found.batches),
                       tuple(remark for remark, _ in found.batches))
 
 
-def render(report: Report) -> str:
+def format_report(report: DatasetReport) -> str:
     """The report for a terminal: classes and counts, the findings with their files, a closing line."""
     classes = "  ".join(f"{name} {count}" for name, count in report.classes.items())
     train = sum(report.classes.values())
@@ -183,17 +183,17 @@ def render(report: Report) -> str:
     return "\n".join([*lines, "", f"{errors}, {warnings}"])
 
 
-def _cases(report: Report, finding: Finding) -> Iterator[str]:
+def _cases(report: DatasetReport, finding: DataIssue) -> Iterator[str]:
     cases = list(zip_longest(finding.files, finding.remarks, fillvalue=""))
-    for names, remark in cases[:LINES]:
-        more = [f"and {len(names) - NAMES} more"] if len(names) > NAMES else []
-        shown = ", ".join([*names[:NAMES], *more])
+    for names, remark in cases[:MAX_CASES]:
+        more = [f"and {len(names) - MAX_FILES} more"] if len(names) > MAX_FILES else []
+        shown = ", ".join([*names[:MAX_FILES], *more])
         if more:
             yield from [*_wrapped(remark), *_wrapped(shown, indent=4)]
         else:
             yield f"  {shown} ({remark})" if shown and remark else f"  {shown or remark}"
-    if len(cases) > LINES or any(len(names) > NAMES for names, _ in cases):
-        beyond = max(0, len(cases) - LINES)
+    if len(cases) > MAX_CASES or any(len(names) > MAX_FILES for names, _ in cases):
+        beyond = max(0, len(cases) - MAX_CASES)
         yield f"  {f'and {beyond} more, see' if beyond else 'all files:'} runs/checks/{report.dataset}.json"
 
 

@@ -14,8 +14,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
+from comp.data.image_stats import Survey
 from comp.data.scan import Image
-from comp.data.survey import Survey
 
 SPLITS = 5
 PERMUTATIONS = 20
@@ -23,11 +23,11 @@ PERMUTATIONS = 20
 DEVIATIONS = 4.0
 # A property that goes less than a twentieth of the way from chance to certainty is not worth a user's time.
 # Blood cells: the mean colour goes 26% of it, the edge colour 6%, the picture size 1%.
-LIFT = 0.05
-BATCH = 10          # fewer images of one size than this say nothing about their classes
+MIN_LIFT = 0.05
+MIN_GROUP_SIZE = 10          # fewer images of one size than this say nothing about their classes
 # Share of a batch that would have to change class to be spread as all are, beyond that of a random draw.
 # Blood cells: 0.56 for the batch of 360x360 pixels, 0.27 for that of 366x369.
-UNEVEN = 0.2
+MIN_UNEVENNESS = 0.2
 TINT = 10.0         # grey levels by which one channel must stand out for a batch to be called bluer
 EDGE = 2            # pixels of the 32 px thumbnail: the outermost sixteenth on each side
 
@@ -59,7 +59,7 @@ def find_confounds(survey: Survey) -> list[Confound]:
     labels = np.array([image.label for image in survey.images])
     if len(set(labels)) < 2:
         return []
-    alone = (_alone(name, values, labels) for name, values in _properties(survey))
+    alone = (_find_predictive_property(name, values, labels) for name, values in _properties(survey))
     return [confound for confound in alone if confound] + list(_uneven_sizes(survey, labels))
 
 
@@ -72,7 +72,7 @@ def _properties(survey: Survey) -> Iterator[tuple[str, np.ndarray]]:
     yield "edge colour", survey.thumbs[:, rim].mean(1)
 
 
-def _alone(name: str, values: np.ndarray, labels: np.ndarray) -> Confound | None:
+def _find_predictive_property(name: str, values: np.ndarray, labels: np.ndarray) -> Confound | None:
     """How well one property predicts the class by itself, or None where that is close to chance."""
     if (values == values[0]).all():
         return None
@@ -80,7 +80,7 @@ def _alone(name: str, values: np.ndarray, labels: np.ndarray) -> Confound | None
     rng = np.random.default_rng(0)
     shuffled = [_balanced_accuracy(values, rng.permutation(labels)) for _ in range(PERMUTATIONS)]
     chance = float(np.mean(shuffled))
-    if score - chance < DEVIATIONS * np.std(shuffled) or score - chance < LIFT * (1 - chance):
+    if score - chance < DEVIATIONS * np.std(shuffled) or score - chance < MIN_LIFT * (1 - chance):
         return None
     return Confound(name, f"the {name} alone predicts the class: {score:.0%} balanced accuracy "
                           f"where chance is {chance:.1%}", ADVICE[name])
@@ -98,7 +98,7 @@ def _balanced_accuracy(values: np.ndarray, labels: np.ndarray) -> float:
 def _uneven_sizes(survey: Survey, labels: np.ndarray) -> Iterator[Confound]:
     """Unusual sizes are often too few to lift a score, yet each may be a batch with its own classes."""
     sizes = Counter(zip(survey.width.tolist(), survey.height.tolist(), strict=True))
-    unusual = [size for size, count in sizes.most_common()[1:] if count >= BATCH]
+    unusual = [size for size, count in sizes.most_common()[1:] if count >= MIN_GROUP_SIZE]
     batches = []
     for width, height in unusual:
         inside = (survey.width == width) & (survey.height == height)
@@ -115,12 +115,12 @@ def _uneven_sizes(survey: Survey, labels: np.ndarray) -> Iterator[Confound]:
 
 def _is_uneven(inside: np.ndarray, labels: np.ndarray) -> bool:
     rng = np.random.default_rng(0)
-    shuffled = [_distance(inside, rng.permutation(labels)) for _ in range(PERMUTATIONS)]
-    excess = _distance(inside, labels) - np.mean(shuffled)
-    return bool(excess >= UNEVEN and excess >= DEVIATIONS * np.std(shuffled))
+    shuffled = [_total_variation(inside, rng.permutation(labels)) for _ in range(PERMUTATIONS)]
+    excess = _total_variation(inside, labels) - np.mean(shuffled)
+    return bool(excess >= MIN_UNEVENNESS and excess >= DEVIATIONS * np.std(shuffled))
 
 
-def _distance(inside: np.ndarray, labels: np.ndarray) -> float:
+def _total_variation(inside: np.ndarray, labels: np.ndarray) -> float:
     """Total variation between the classes of the batch and of all images: 0 the same, 1 nothing in common."""
     number = np.unique(labels, return_inverse=True)[1]
     batch, everyone = np.bincount(number[inside], minlength=number.max() + 1), np.bincount(number)

@@ -34,7 +34,7 @@ def _polar(reach: float | np.ndarray, angle: float | np.ndarray) -> np.ndarray:
     return np.stack([reach * np.cos(angle), reach * np.sin(angle)], axis=-1)
 
 
-def _sixteenths(lengths: np.ndarray) -> np.ndarray:
+def _fixed_point(lengths: np.ndarray) -> np.ndarray:
     """Lengths as cv2 wants them with shift=4, which is what lets it draw between pixels."""
     return np.int32(lengths * 16)
 
@@ -47,7 +47,7 @@ def _blob(mask: np.ndarray, centre: np.ndarray, radius: float, rng: Generator,
     for waves in (2, 3, 4, 5):
         reach += rng.normal(0, 2 * wobble / waves) * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
     outline = centre + _polar(radius * reach, angle)
-    cv2.fillPoly(mask, [_sixteenths(outline)], value, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(mask, [_fixed_point(outline)], value, cv2.LINE_AA, shift=4)
 
 
 def _round_nucleus(mask: np.ndarray, radius: float, rng: Generator, size: Range, dent: float = 0.0) -> None:
@@ -67,13 +67,13 @@ def _beaded_nucleus(mask: np.ndarray, radius: float, rng: Generator,
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(*step, count))
     spots = _polar(radius * rng.uniform(0.41, 0.51, count), angle)
     spots += _middle(mask) - spots.mean(axis=0) * 0.6
-    cv2.polylines(mask, [_sixteenths(spots)], False, 255, round(radius * 0.1), cv2.LINE_AA, shift=4)
+    cv2.polylines(mask, [_fixed_point(spots)], False, 255, round(radius * 0.1), cv2.LINE_AA, shift=4)
     for spot in spots:
         _blob(mask, spot, radius * rng.uniform(*size), rng, wobble=0.1)
 
 
 @dataclass(frozen=True)
-class Kind:
+class CellType:
     """What tells one kind of cell from another; lengths are in pixels, nucleus sizes in cell radii."""
 
     radius: Range
@@ -89,34 +89,34 @@ class Kind:
 
 
 # In the order of the labels.
-KINDS = {
-    "basophil": Kind(
+CELL_TYPES = {
+    "basophil": CellType(
         radius=(62, 84), cytoplasm=(214, 190, 214), chromatin=(118, 82, 150),
         nucleus=partial(_beaded_nucleus, beads=(2, 3), step=(1.2, 1.9), size=(0.36, 0.44)),
         granules=(110, 190), granule_colour=(62, 44, 104), granule_radius=(3.5, 6.0), veil=0.9),
-    "eosinophil": Kind(
+    "eosinophil": CellType(
         radius=(66, 90), cytoplasm=(236, 196, 190), chromatin=(104, 64, 138),
         nucleus=partial(_beaded_nucleus, beads=(2, 2), step=(1.9, 2.4), size=(0.32, 0.40)),
         granules=(300, 440), granule_colour=(212, 112, 92), granule_radius=(3.0, 4.5), veil=0.15),
-    "erythroblast": Kind(
+    "erythroblast": CellType(
         radius=(46, 66), cytoplasm=(196, 176, 196), chromatin=(74, 42, 104), lace=0.05,
         nucleus=partial(_round_nucleus, size=(0.5, 0.64))),
-    "ig": Kind(
+    "ig": CellType(
         radius=(74, 102), cytoplasm=(198, 178, 212), chromatin=(134, 86, 160), lace=0.10,
         nucleus=partial(_round_nucleus, size=(0.62, 0.74), dent=0.4),
         granules=(90, 200), granule_colour=(138, 78, 150), granule_radius=(1.2, 2.4), veil=0.5),
-    "lymphocyte": Kind(
+    "lymphocyte": CellType(
         radius=(50, 74), cytoplasm=(172, 190, 226), chromatin=(98, 58, 136),
         nucleus=partial(_round_nucleus, size=(0.80, 0.90), dent=0.2)),
-    "monocyte": Kind(
+    "monocyte": CellType(
         radius=(78, 104), cytoplasm=(184, 182, 206), chromatin=(132, 98, 164), lace=0.16,
         nucleus=partial(_beaded_nucleus, beads=(7, 10), step=(0.30, 0.42), size=(0.28, 0.36)),
         granules=(0, 9), granule_colour=(226, 220, 232), granule_radius=(2.5, 5.5)),
-    "neutrophil": Kind(
+    "neutrophil": CellType(
         radius=(64, 90), cytoplasm=(234, 206, 214),
         nucleus=partial(_beaded_nucleus, beads=(3, 5), step=(0.8, 1.35), size=(0.21, 0.28)),
         granules=(150, 300), granule_colour=(206, 156, 184), granule_radius=(1.0, 2.0)),
-    "platelet": Kind(
+    "platelet": CellType(
         radius=(13, 22), cytoplasm=(190, 162, 200), cells=(1, 3),
         granules=(12, 26), granule_colour=(132, 82, 150), granule_radius=(1.5, 3.0)),
 }
@@ -142,20 +142,20 @@ def _jittered(colour: Colour, rng: Generator, spread: float) -> np.ndarray:
     return np.float32(np.clip(colour + shift, 20, 250))
 
 
-def _granule_mask(kind: Kind, shape: tuple[int, int], radius: float, rng: Generator) -> np.ndarray:
+def _granule_mask(kind: CellType, shape: tuple[int, int], radius: float, rng: Generator) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     count = rng.integers(*kind.granules, endpoint=True)
     # The square root spreads granules evenly over the disc instead of crowding them in its middle.
     reach = radius * np.sqrt(rng.uniform(0, 0.92, count))
-    spots = _sixteenths(_middle(mask) + _polar(reach, rng.uniform(0, 2 * np.pi, count)))
-    sizes = _sixteenths(rng.uniform(*kind.granule_radius, count))
+    spots = _fixed_point(_middle(mask) + _polar(reach, rng.uniform(0, 2 * np.pi, count)))
+    sizes = _fixed_point(rng.uniform(*kind.granule_radius, count))
     strengths = rng.integers(110, 256, count)
     for spot, size, strength in zip(spots.tolist(), sizes.tolist(), strengths.tolist(), strict=True):
         cv2.circle(mask, spot, size, strength, -1, cv2.LINE_AA, shift=4)
     return mask
 
 
-def _draw_cell(canvas: np.ndarray, kind: Kind, centre: np.ndarray, rng: Generator) -> None:
+def _draw_cell(canvas: np.ndarray, kind: CellType, centre: np.ndarray, rng: Generator) -> None:
     """Paint cytoplasm, nucleus and granules, in this order; the cell has to lie wholly on the canvas."""
     radius = rng.uniform(*kind.radius)
     half = int(radius * 1.3)
@@ -217,12 +217,12 @@ def _photograph(canvas: np.ndarray, rng: Generator) -> np.ndarray:
     return cv2.LUT(np.uint8(np.clip(picture, 0, 255)), np.uint8(curve)[:, None])
 
 
-def _draw_image(kind: Kind, rng: Generator) -> np.ndarray:
+def _draw_image(kind: CellType, rng: Generator) -> np.ndarray:
     canvas = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.float32)
     centre = np.array([WIDTH, HEIGHT]) / 2 + rng.uniform(-30, 30, 2)
     _draw_red_cells(canvas, centre, clearing=np.mean(kind.radius) + 30, rng=rng)
     for _ in range(rng.integers(0, 3)):
-        _draw_cell(canvas, KINDS["platelet"], rng.uniform(30, (WIDTH - 30, HEIGHT - 30)), rng)
+        _draw_cell(canvas, CELL_TYPES["platelet"], rng.uniform(30, (WIDTH - 30, HEIGHT - 30)), rng)
     for number in range(rng.integers(*kind.cells, endpoint=True)):
         _draw_cell(canvas, kind, centre + number * rng.uniform(-55, 55, 2), rng)
     return _photograph(canvas, rng)
@@ -230,14 +230,14 @@ def _draw_image(kind: Kind, rng: Generator) -> np.ndarray:
 
 def _drawing_plan(count: int, first_index: int = 0) -> list[tuple[str, int]]:
     """The class and the seed index of each picture; taking turns keeps the classes balanced."""
-    names = list(KINDS)
+    names = list(CELL_TYPES)
     return [(names[number % len(names)], first_index + number) for number in range(count)]
 
 
 def _draw_files(paths: list[Path], plan: list[tuple[str, int]], seed: int, title: str) -> None:
     for path, (name, index) in tqdm(list(zip(paths, plan, strict=True)), desc=title, unit="img",
                                     disable=None, leave=False):
-        picture = _draw_image(KINDS[name], np.random.default_rng([seed, index]))
+        picture = _draw_image(CELL_TYPES[name], np.random.default_rng([seed, index]))
         path.parent.mkdir(parents=True, exist_ok=True)
         # not cv2.imwrite, which says nothing of a disk that is full
         path.write_bytes(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
@@ -249,9 +249,9 @@ def _write_labels(path: Path, rows: Iterable[tuple[str, str | int]]) -> None:
 
 
 def _draw_train(root: Path, per_class: int, seed: int) -> None:
-    plan = _drawing_plan(per_class * len(KINDS))
+    plan = _drawing_plan(per_class * len(CELL_TYPES))
     # The same seed twice makes two identical files, so that a search for duplicates has something to find.
-    plan[-1] = plan[-1 - len(KINDS)]
+    plan[-1] = plan[-1 - len(CELL_TYPES)]
     numbers = np.random.default_rng(seed).permutation(len(plan)) + 1
     paths = [root / "train" / name / f"cell_{number:05d}.jpg"
              for number, (name, _) in zip(numbers, plan, strict=True)]
@@ -280,6 +280,6 @@ def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: 
     part.mkdir(parents=True)
     _draw_train(part, per_class, seed)
     _draw_test(part, test, seed)
-    class_map = {name: label for label, name in enumerate(KINDS)}
+    class_map = {name: label for label, name in enumerate(CELL_TYPES)}
     (part / "class_map.json").write_text(json.dumps(class_map, indent=2) + "\n")
     part.rename(root)

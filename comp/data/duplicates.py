@@ -26,22 +26,22 @@ from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from comp.data.image_stats import Survey
 from comp.data.scan import Image
-from comp.data.survey import Survey
 
-NEAR = 0.95         # see above
+NEAR_THRESHOLD = 0.95         # see above
 # 16 px grey details are compared for every pair, to choose the few worth a closer look. There the worst of
 # the same copies is at 0.997, and the closest honest pair of blood cells at 0.795.
-CANDIDATE = 0.95
-FLAT = 1.0          # grey levels of detail (rms); rounding alone makes 0.3, the flattest blood cell has 8.5
-ROWS = 512          # images compared at once with all: 40 MB at 20,000 images
-CANDIDATES = 2048   # pairs looked at closely at once: 40 MB of details
+CANDIDATE_THRESHOLD = 0.95
+MIN_DETAIL = 1.0          # grey levels of detail (rms); rounding alone makes 0.3, the flattest blood cell has 8.5
+BLOCK_ROWS = 512          # images compared at once with all: 40 MB at 20,000 images
+BLOCK_PAIRS = 2048   # pairs looked at closely at once: 40 MB of details
 TRANSFORMS = ("", "turned 90°", "turned 180°", "turned 270°",
               "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°")
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two images that are one picture: `b` is `a` after `transform` (empty: as it is)."""
     a: Image
     b: Image
@@ -50,22 +50,22 @@ class Pair:
     transform: str = ""
 
 
-def find_pairs(survey: Survey) -> list[Pair]:
+def find_duplicates(survey: Survey) -> list[DuplicatePair]:
     """Every exact copy with the first of its kind, then the near-duplicates among those firsts."""
     _, first, of = np.unique(survey.sha256, return_index=True, return_inverse=True)
     firsts = np.sort(first)
-    exact = [Pair(survey.images[first[of[row]]], image, "exact", 1.0)
+    exact = [DuplicatePair(survey.images[first[of[row]]], image, "exact", 1.0)
              for row, image in enumerate(survey.images) if first[of[row]] != row]
     best: dict[tuple[int, int], tuple[float, int]] = {}
     for a, b, similarity, transform in _near(survey.thumbs[firsts]):
         if similarity > best.get((a, b), (0.0, 0))[0]:
             best[a, b] = (similarity, transform)
     images = [survey.images[row] for row in firsts]
-    return exact + [Pair(images[a], images[b], "near", round(similarity, 3), TRANSFORMS[transform])
+    return exact + [DuplicatePair(images[a], images[b], "near", round(similarity, 3), TRANSFORMS[transform])
                     for (a, b), (similarity, transform) in sorted(best.items())]
 
 
-def components(images: Sequence[Image], pairs: Iterable[Pair]) -> np.ndarray:
+def connected_groups(images: Sequence[Image], pairs: Iterable[DuplicatePair]) -> np.ndarray:
     """A number per image, equal where a chain of pairs joins two; pairs with other images do not count."""
     row = {image: number for number, image in enumerate(images)}
     links = [(row[pair.a], row[pair.b]) for pair in pairs if pair.a in row and pair.b in row]
@@ -74,10 +74,10 @@ def components(images: Sequence[Image], pairs: Iterable[Pair]) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def group_ids(images: Sequence[Image], pairs: Iterable[Pair]) -> dict[str, str]:
+def group_ids(images: Sequence[Image], pairs: Iterable[DuplicatePair]) -> dict[str, str]:
     """Each image id with its group: the smallest id among its copies. A split keeps a group in one fold."""
     smallest: dict[int, str] = {}
-    numbers = components(images, pairs)
+    numbers = connected_groups(images, pairs)
     for image, number in zip(images, numbers, strict=True):
         smallest[number] = min(image.id, smallest.get(number, image.id))
     return {image.id: smallest[number] for image, number in zip(images, numbers, strict=True)}
@@ -86,11 +86,11 @@ def group_ids(images: Sequence[Image], pairs: Iterable[Pair]) -> dict[str, str]:
 def _near(thumbs: np.ndarray) -> Iterator[tuple[int, int, float, int]]:
     """(a, b, similarity, transform) of every candidate pair whose colour details agree; a < b."""
     for a, b, transform in _candidates(thumbs):
-        for start in range(0, len(a), CANDIDATES):
-            left, right = a[start:start + CANDIDATES], b[start:start + CANDIDATES]
+        for start in range(0, len(a), BLOCK_PAIRS):
+            left, right = a[start:start + BLOCK_PAIRS], b[start:start + BLOCK_PAIRS]
             turned = _transformed(thumbs[left], transform)
             similarity = (_detail(turned, box=5) * _detail(thumbs[right], box=5)).sum(1)
-            for row in np.flatnonzero(similarity >= NEAR):
+            for row in np.flatnonzero(similarity >= NEAR_THRESHOLD):
                 yield int(left[row]), int(right[row]), float(similarity[row]), transform
 
 
@@ -98,10 +98,10 @@ def _candidates(thumbs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, in
     """Rows a < b that look alike in 16 px grey under a transform, by one matrix product per block of rows."""
     grey = (thumbs @ np.float32([0.299, 0.587, 0.114])).reshape(-1, 16, 2, 16, 2).mean((2, 4))
     every = _detail(grey, box=3)
-    for start in range(0, len(grey), ROWS):
-        block = grey[start:start + ROWS]
+    for start in range(0, len(grey), BLOCK_ROWS):
+        block = grey[start:start + BLOCK_ROWS]
         for transform in range(len(TRANSFORMS)):
-            alike = _detail(_transformed(block, transform), box=3) @ every[start:].T >= CANDIDATE
+            alike = _detail(_transformed(block, transform), box=3) @ every[start:].T >= CANDIDATE_THRESHOLD
             a, b = np.nonzero(alike)
             later = b > a
             yield a[later] + start, b[later] + start, transform
@@ -116,7 +116,7 @@ def _detail(pictures: np.ndarray, box: int) -> np.ndarray:
     detail = detail.reshape(len(detail), np.prod(detail.shape[1:]))
     detail -= detail.mean(1, keepdims=True)
     length = np.linalg.norm(detail, axis=1, keepdims=True)
-    flat = length < FLAT * np.sqrt(detail.shape[1])
+    flat = length < MIN_DETAIL * np.sqrt(detail.shape[1])
     return np.where(flat, 0, detail / np.where(flat, 1, length))
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from comp.data.scan import Dataset
 from comp.errors import UserError
-from comp.tables import FOLDS, read_csv, read_json, write_csv, write_json
+from comp.files import read_json, write_json
+from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
 
 def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(table, table["label"], table["group"])):
         table.loc[held_out, "fold"] = fold
-    return table[FOLDS]
+    return table[FOLDS_COLUMNS]
 
 
 def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed: int) -> None:
@@ -40,7 +41,7 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
     """The split, refused where it does not hold exactly the dataset's images under the dataset's labels."""
     if not path.is_file():
         raise UserError(f"{path} is missing; make it with `python -m comp folds` and the same -c and key=value")
-    table = read_csv(path, FOLDS, text=("image", "label", "group"))
+    table = read_csv(path, FOLDS_COLUMNS, text=("image", "label", "group"))
     about = read_json(path.with_suffix(".json"))
     listed, there = dict(zip(table["image"], table["label"], strict=True)), {i.id: i.label for i in dataset.train}
     again = "import its file again: python -m comp data import" if isinstance(about, dict) and about.get("official") \
@@ -65,14 +66,14 @@ def parse_folds(text: str | None, table: pd.DataFrame) -> list[int | str]:
     known = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
     if text is None or text == "full":
         return ["full"] if text else list(known)
-    wanted = expand(text)
+    wanted = parse_fold_range(text)
     absent = sorted(set(wanted) - set(known))
     if absent:
         raise UserError(f"there is no fold {', '.join(map(str, absent))}; the split has folds {known[0]}..{known[-1]}")
     return list(wanted)
 
 
-def expand(text: str) -> list[int]:
+def parse_fold_range(text: str) -> list[int]:
     """`0,2..4` -> [0, 2, 3, 4]."""
     wanted: list[int] = []
     for part in text.split(","):

@@ -13,12 +13,12 @@ from PIL import ImageOps, UnidentifiedImageError
 cv2.setNumThreads(0)  # one thread per image: OpenCV's pool fights with torch's on small machines
 
 
-class BrokenImage(Exception):
+class UnreadableImageError(Exception):
     """A file that is not a whole image; its text says why."""
 
 
 @dataclass(frozen=True)
-class Square:
+class SquareSpec:
     """How a picture becomes a square: an optional centre crop in pixels, then squash, crop or pad to `size`."""
     size: int
     fit: str = "squash"
@@ -45,11 +45,11 @@ def read_image(path: Path) -> np.ndarray:
             image.load()
             return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
-        raise BrokenImage("empty file" if path.stat().st_size == 0 else "not an image") from None
+        raise UnreadableImageError("empty file" if path.stat().st_size == 0 else "not an image") from None
     except FileNotFoundError:
-        raise BrokenImage("missing") from None
+        raise UnreadableImageError("missing") from None
     except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as problem:
-        raise BrokenImage(str(problem) or type(problem).__name__) from None
+        raise UnreadableImageError(str(problem) or type(problem).__name__) from None
 
 
 def longest_side(path: Path) -> int:

@@ -63,10 +63,10 @@ def scan(root: Path | str) -> Dataset:
     train_ids, id_form = _identify([path for path, _ in train], root / "train")
     return Dataset(root, classes, numbers,
                    tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
-                   test_images(root), id_form)
+                   find_test_images(root), id_form)
 
 
-def test_images(root: Path) -> tuple[Image, ...]:
+def find_test_images(root: Path) -> tuple[Image, ...]:
     paths = _images_below(root / "test") if (root / "test").is_dir() else []
     return tuple(Image(id, path) for id, path in zip(_identify(paths, root / "test")[0], paths, strict=True))
 

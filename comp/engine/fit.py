@@ -23,11 +23,11 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from comp.engine import ranks
-from comp.engine.device import autocast
+from comp.engine import distributed
 from comp.engine.losses import LossFunction
-from comp.engine.mix import Mix
-from comp.engine.optim import LearningRate, clip_gradients, set_lr
+from comp.engine.mixup import Mix
+from comp.engine.optim import LearningRateFn, clip_gradients, set_lr
+from comp.engine.precision import autocast
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -54,7 +54,7 @@ class Epoch:
 
 
 @dataclass
-class State:
+class TrainState:
     """What a training is at any moment."""
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -88,8 +88,8 @@ class State:
         self.loss_sum, self.images, self.seconds = saved["loss_sum"], saved["images"], saved["seconds"]
 
 
-def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: int, steps_per_epoch: int,
-        prepare: Callable[[torch.Tensor], torch.Tensor], loss: LossFunction, lr_at: LearningRate,
+def fit(state: TrainState, batches: Callable[[range], Iterator[Batch]], *, epochs: int, steps_per_epoch: int,
+        prepare: Callable[[torch.Tensor], torch.Tensor], loss: LossFunction, lr_at: LearningRateFn,
         device: torch.device, precision: str, stream: tuple[int, int], accumulate: int = 1,
         clip: float | None = None, clip_mode: str = "norm", mix: Mix | None = None,
         counts: Callable[[int], tuple[bool, int]] | None = None, pause: float = 0.5) -> Iterator[Step | Epoch]:
@@ -110,7 +110,7 @@ def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: in
             set_lr(state.optimizer, lr_at(state.step / steps_per_epoch, [row["val_loss"] for row in state.history]))
             sizes = [counts(state.step + index) if counts else (True, len(labels))
                      for index, (_, labels) in enumerate(group)]
-            _update(state, group, sizes, prepare, loss, device, precision, stream, clip, clip_mode,
+            _optimizer_step(state, group, sizes, prepare, loss, device, precision, stream, clip, clip_mode,
                     mix if mix and mix.active(epoch) else None)
             now = time.perf_counter()
             if now - last_yield > pause and state.step < (epoch + 1) * steps_per_epoch:
@@ -126,14 +126,14 @@ def fit(state: State, batches: Callable[[range], Iterator[Batch]], *, epochs: in
         yield _finished_epoch(state, steps_per_epoch)
 
 
-def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], prepare, loss: LossFunction,
+def _optimizer_step(state: TrainState, group: list[Batch], sizes: list[tuple[bool, int]], prepare, loss: LossFunction,
             device: torch.device, precision: str, stream: tuple[int, int], clip: float | None, clip_mode: str,
             mix: Mix | None) -> None:
     """One optimiser step on the mean loss over all images of the group, in all processes."""
     total = sum(size for _, size in sizes)
     loss_sums = []
     for batch, (counted, size) in zip(group, sizes, strict=True):
-        images, targets = as_shown(batch, state.step, prepare, device, stream, mix)
+        images, targets = prepare_batch(batch, state.step, prepare, device, stream, mix)
         with autocast(device, precision):
             logits = state.model(images)
         losses = loss(logits.float(), targets).sum() * counted
@@ -141,7 +141,7 @@ def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], pre
         loss_sums.append(losses.detach())
         state.images += size
         state.step += 1
-    for loss_sum in ranks.add_up(state.model, loss_sums):
+    for loss_sum in distributed.all_reduce(state.model, loss_sums):
         state.loss_sum = state.loss_sum + loss_sum
     if clip is not None:
         state.scaler.unscale_(state.optimizer)
@@ -154,20 +154,20 @@ def _update(state: State, group: list[Batch], sizes: list[tuple[bool, int]], pre
         state.ema.update(state.model, step=state.updates)
 
 
-def as_shown(batch: Batch, step: int, prepare: Callable[[torch.Tensor], torch.Tensor], device: torch.device,
+def prepare_batch(batch: Batch, step: int, prepare: Callable[[torch.Tensor], torch.Tensor], device: torch.device,
              stream: tuple[int, int], mix: Mix | None) -> tuple[torch.Tensor, torch.Tensor]:
     """The images and targets that the model is given at that step; what it draws itself is seeded."""
     seed = int(np.random.SeedSequence([*stream, step]).generate_state(1, np.uint64)[0] >> 1)
-    torch.manual_seed(seed + ranks.rank())  # dropout and stochastic depth
+    torch.manual_seed(seed + distributed.rank())  # dropout and stochastic depth
     images, labels = prepare(batch[0]), batch[1].to(device, non_blocking=True)
     return mix(images, labels, seed) if mix else (images, labels)
 
 
-def _finished_epoch(state: State, steps_per_epoch: int) -> Epoch:
+def _finished_epoch(state: TrainState, steps_per_epoch: int) -> Epoch:
     return Epoch(state.step // steps_per_epoch - 1, state.step, _lr(state), float(state.loss_sum) / state.images,
                  state.seconds, state.images)
 
 
-def _lr(state: State) -> float:
+def _lr(state: TrainState) -> float:
     """The rate of the layers that learn fastest: without layer-wise decay, of all."""
     return max(group["lr"] for group in state.optimizer.param_groups)

@@ -11,14 +11,14 @@ from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from timm.utils import dispatch_clip_grad
 from torch import nn
 
-from comp.errors import UserError, nearest
+from comp.errors import UserError, did_you_mean
 
-LearningRate = Callable[[float, Sequence[float]], float]  # (epochs done so far, validation losses so far) -> lr
+LearningRateFn = Callable[[float, Sequence[float]], float]  # (epochs done so far, validation losses so far) -> lr
 
 
 def check_optimizer(name: str) -> None:
     if name.lower() not in list_optimizers():
-        raise UserError(f"optim.name: timm has no optimiser {name}{nearest(name.lower(), list_optimizers())}")
+        raise UserError(f"optim.name: timm has no optimiser {name}{did_you_mean(name.lower(), list_optimizers())}")
 
 
 def make_optimizer(model: nn.Module, name: str, *, lr: float, weight_decay: float, momentum: float,
@@ -50,7 +50,7 @@ def clip_gradients(model: nn.Module, value: float, mode: str) -> None:
 
 
 def make_schedule(name: str, *, lr: float, min_lr: float, epochs: int, warmup_epochs: float, gamma: float,
-                  step_epochs: int, patience: int) -> LearningRate:
+                  step_epochs: int, patience: int) -> LearningRateFn:
     """A straight warm-up from zero, then the named curve over what is left."""
     def after_warmup(done: float, losses: Sequence[float]) -> float:
         if name == "cosine":
@@ -58,7 +58,7 @@ def make_schedule(name: str, *, lr: float, min_lr: float, epochs: int, warmup_ep
             return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
         if name == "exponential":
             return max(lr * gamma ** (done - warmup_epochs), min(min_lr, lr))
-        drops = {"constant": 0, "step": int(done // step_epochs), "plateau": plateaus(losses, patience)}[name]
+        drops = {"constant": 0, "step": int(done // step_epochs), "plateau": count_plateau_drops(losses, patience)}[name]
         return max(lr * gamma ** drops, min(min_lr, lr))
 
     def lr_at(done: float, losses: Sequence[float]) -> float:
@@ -66,7 +66,7 @@ def make_schedule(name: str, *, lr: float, min_lr: float, epochs: int, warmup_ep
     return lr_at
 
 
-def plateaus(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> int:
+def count_plateau_drops(losses: Sequence[float], patience: int, threshold: float = 1e-4) -> int:
     """How often the loss has gone more than `patience` epochs without falling, as torch's ReduceLROnPlateau counts."""
     best, waited, drops = math.inf, 0, 0
     for loss in losses:

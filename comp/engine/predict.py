@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from comp.engine.device import autocast
+from comp.engine.precision import autocast
 from comp.engine.views import VIEWS
 
 Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) to logits (N, classes); see runtime.py
@@ -32,7 +32,7 @@ def _on_device(shares: tuple[float, ...], device: torch.device) -> torch.Tensor:
     return torch.tensor(shares, device=device).view(1, 3, 1, 1) * 255
 
 
-class FromPixels(nn.Module):
+class NormalisedModel(nn.Module):
     """A model as a network that normalises by itself: nobody can feed it with the wrong figures."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "fp32"):
@@ -44,13 +44,13 @@ class FromPixels(nn.Module):
             return self.model(normalise(images, self.mean, self.std, images.device))
 
 
-def predict(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, views: Sequence[str], mean, std,
+def predict_models(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, views: Sequence[str], mean, std,
             device: torch.device, precision: str) -> np.ndarray:
     """`probabilities` of torch models, left in the mode they were in."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
-    made = probabilities([FromPixels(model, mean, std, precision) for model in models], batches, views=views,
+    made = predict_probabilities([NormalisedModel(model, mean, std, precision) for model in models], batches, views=views,
                          device=device)
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
@@ -58,7 +58,7 @@ def predict(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, vie
 
 
 @torch.no_grad()
-def probabilities(networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str],
+def predict_probabilities(networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str],
                   device: torch.device) -> np.ndarray:
     """float32 of shape (networks, views, images, classes)."""
     parts = []

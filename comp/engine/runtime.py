@@ -16,18 +16,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from comp.engine.predict import FromPixels, Network
+from comp.engine.predict import Network, NormalisedModel
 from comp.errors import UserError
+from comp.records.weights import ModelSpec
 
 
-def torch_network(model: nn.Module, recipe: dict[str, Any], device: torch.device) -> Network:
+def make_torch_network(model: nn.Module, spec: ModelSpec, device: torch.device) -> Network:
     """Frozen where that was measured to pay: on a CPU in 32 bits."""
-    network = FromPixels(model, recipe["mean"], recipe["std"], recipe["precision"]).eval()
-    return freeze(network, recipe["size"]) if device.type == "cpu" and recipe["precision"] == "fp32" else network
+    network = NormalisedModel(model, spec.mean, spec.std, spec.precision).eval()
+    return freeze_network(network, spec.size) if device.type == "cpu" and spec.precision == "fp32" else network
 
 
 @torch.no_grad()
-def freeze(network: nn.Module, size: int) -> Network:
+def freeze_network(network: nn.Module, size: int) -> Network:
     """The network traced into one graph, BatchNorm folded into its convolutions, in 0.3 s; or the network itself where
     that cannot be done or comes out different."""
     images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -41,9 +42,9 @@ def freeze(network: nn.Module, size: int) -> Network:
     return frozen if apart <= 1e-4 * network(images).abs().max() else network
 
 
-def onnx_network(graph: bytes) -> Network:
+def load_onnx_network(graph: bytes) -> Network:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it calls home otherwise, and must be told first
-    with needs_extra():
+    with require_export_extra():
         import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3  # errors, no warnings
@@ -51,7 +52,7 @@ def onnx_network(graph: bytes) -> Network:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def openvino_network(graph: bytes, weights: bytes) -> Network:
+def load_openvino_network(graph: bytes, weights: bytes) -> Network:
     """One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and a second or two later."""
     core = _openvino_core()
     compiled = core.compile_model(core.read_model(graph, weights), "CPU", {
@@ -67,16 +68,16 @@ def _openvino_core() -> Any:
     """One for the process, never let go of: each puts a signal stack in the place of the one before, and gives that
     back when it goes. Two that go in the order they came leave a stack that is no longer there, and the next signal,
     such as the end of a child, is the end of the process."""
-    with needs_extra():
+    with require_export_extra():
         import openvino
     return openvino.Core()
 
 
-OPEN: dict[str, Callable[..., Network]] = {"onnx": onnx_network, "openvino": openvino_network}
+RUNTIME_LOADERS: dict[str, Callable[..., Network]] = {"onnx": load_onnx_network, "openvino": load_openvino_network}
 
 
 @contextlib.contextmanager
-def needs_extra() -> Iterator[None]:
+def require_export_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as problem:

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from comp.ensemble.calibrate import tempered
-from comp.ensemble.greedy import greedy
-from comp.ensemble.simplex import simplex
-from comp.ensemble.stack import Stack, stack
+from comp.ensemble.calibrate import apply_temperature
+from comp.ensemble.greedy import fit_greedy_weights
+from comp.ensemble.simplex import fit_simplex_weights
+from comp.ensemble.stack import StackModel, fit_stack
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
-UNFITTED = ("mean", "geometric", "vote")  # nothing about them is learnt
+FIXED_METHODS = ("mean", "geometric", "vote")  # nothing about them is learnt
 
 
 @dataclass(frozen=True)
-class Part:
+class BlendMember:
     """A member in a blend."""
     name: str
     views: tuple[str, ...]
@@ -33,8 +33,8 @@ class Part:
 @dataclass(frozen=True)
 class Blend:
     method: str
-    parts: tuple[Part, ...]            # in the order of their names
-    stack: Stack | None = None
+    parts: tuple[BlendMember, ...]            # in the order of their names
+    stack: StackModel | None = None
 
     def trimmed(self) -> Blend:
         """Without members that have no weight: nobody need ask them."""
@@ -48,45 +48,45 @@ class Blend:
 
     @classmethod
     def from_note(cls, note: dict[str, Any]) -> Blend:
-        parts = tuple(Part(**{**part, "views": tuple(part["views"])}) for part in note["parts"])
-        learnt = note["stack"] and Stack(*(np.array(note["stack"][key]) for key in ("coefficients", "intercepts")))
+        parts = tuple(BlendMember(**{**part, "views": tuple(part["views"])}) for part in note["parts"])
+        learnt = note["stack"] and StackModel(*(np.array(note["stack"][key]) for key in ("coefficients", "intercepts")))
         return cls(note["method"], parts, learnt)
 
 
-def learn(method: str, parts: Sequence[Part], said: np.ndarray, truth: np.ndarray, folds: np.ndarray,
+def fit_blend(method: str, parts: Sequence[BlendMember], said: np.ndarray, truth: np.ndarray, folds: np.ndarray,
           metric: str) -> Blend:
     """From voices (members, images, classes) of images whose classes and folds are known."""
     if method == "stack":
-        return Blend(method, tuple(parts), stack(said, truth, folds))
+        return Blend(method, tuple(parts), fit_stack(said, truth, folds))
     if method == "greedy":
-        weights = greedy(said, truth, metric)
+        weights = fit_greedy_weights(said, truth, metric)
     elif method == "weights":
-        weights = simplex(said, truth)
+        weights = fit_simplex_weights(said, truth)
     else:
         weights = np.full(len(parts), 1 / len(parts))
-    return Blend(method, tuple(Part(part.name, part.views, part.temperature, float(weight))
+    return Blend(method, tuple(BlendMember(part.name, part.views, part.temperature, float(weight))
                                for part, weight in zip(parts, weights, strict=True)))
 
 
-def apply(blend: Blend, spoken: Sequence[np.ndarray]) -> np.ndarray:
+def apply_blend(blend: Blend, spoken: Sequence[np.ndarray]) -> np.ndarray:
     """(images, classes), of arrays (fold models, views, images, classes) in the order of the blend's parts and of
     their views. In doubles of one layout: sums of floats came out otherwise in the ninth digit where tables had been
     laid out by column, and a submission is to be made again to the byte."""
-    return combine(blend, np.stack([voice(np.ascontiguousarray(array, np.float64), part.temperature)
+    return combine_members(blend, np.stack([average_views(np.ascontiguousarray(array, np.float64), part.temperature)
                                     for part, array in zip(blend.parts, spoken, strict=True)]))
 
 
-def voice(spoken: np.ndarray, temperature: float) -> np.ndarray:
+def average_views(spoken: np.ndarray, temperature: float) -> np.ndarray:
     """(images, classes) of (fold models, views, images, classes)."""
-    return tempered(spoken, temperature).mean((0, 1), dtype=np.float64)
+    return apply_temperature(spoken, temperature).mean((0, 1), dtype=np.float64)
 
 
-def combine(blend: Blend, said: np.ndarray) -> np.ndarray:
+def combine_members(blend: Blend, said: np.ndarray) -> np.ndarray:
     """(images, classes) of voices (members, images, classes)."""
     if blend.method == "stack":
         return blend.stack(said)
     if blend.method == "vote":
-        return _vote(said)
+        return _majority_vote(said)
     weights = np.array([part.weight for part in blend.parts])
     if blend.method == "geometric":
         logs = np.tensordot(weights, np.log(np.maximum(said, np.finfo(np.float32).tiny)), 1)
@@ -95,7 +95,7 @@ def combine(blend: Blend, said: np.ndarray) -> np.ndarray:
     return blended / blended.sum(1, keepdims=True)
 
 
-def _vote(said: np.ndarray) -> np.ndarray:
+def _majority_vote(said: np.ndarray) -> np.ndarray:
     """Shares of votes. Among the classes with most, the higher mean probability wins, then the vote of the member
     whose name comes first; the winner has half a vote more than it got, so that it is the largest."""
     members, images, classes = said.shape

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-BOUNDS = (0.05, 20.0)
+TEMPERATURE_BOUNDS = (0.05, 20.0)
 BINS = 15
-ZERO = np.finfo(np.float32).smallest_subnormal  # a zero in a table is a float32 that ran out of digits
+MIN_PROBABILITY = np.finfo(np.float32).smallest_subnormal  # a zero in a table is a float32 that ran out of digits
 
 
-def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """What logits / T would have given: softmax(log p / T) over the last axis. No image changes its likeliest class."""
     if temperature == 1:
         return probabilities
@@ -40,11 +40,11 @@ def fit_temperature(spoken: np.ndarray, truth: np.ndarray) -> float:
         return float(losses.mean(dtype=np.float64)) + log_temperature ** 2 / (2 * len(truth))
 
     # T within 0.1 %
-    found = minimize_scalar(log_loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-3})
+    found = minimize_scalar(log_loss, bounds=np.log(TEMPERATURE_BOUNDS), method="bounded", options={"xatol": 1e-3})
     return float(np.exp(found.x))
 
 
-def reliability(truth: np.ndarray, probabilities: np.ndarray,
+def reliability_curve(truth: np.ndarray, probabilities: np.ndarray,
                 bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the likeliest class, bin by bin: mean confidence, share that is right, number of images.
 
@@ -61,13 +61,13 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray,
     return means[0], means[1], images[filled]
 
 
-def calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error: how far confidence and accuracy lie apart, on average over images."""
-    confidence, accuracy, images = reliability(truth, probabilities, bins)
+    confidence, accuracy, images = reliability_curve(truth, probabilities, bins)
     return float(np.average(np.abs(confidence - accuracy), weights=images))
 
 
 def _logits(probabilities: np.ndarray) -> np.ndarray:
     """log p with the largest of an image at 0, so that no exp overflows at any temperature."""
-    logs = np.log(np.maximum(probabilities, probabilities.dtype.type(ZERO)))
+    logs = np.log(np.maximum(probabilities, probabilities.dtype.type(MIN_PROBABILITY)))
     return logs - logs.max(-1, keepdims=True)

@@ -13,84 +13,84 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from comp.ensemble import blend as blends
-from comp.ensemble.blend import Blend, Part
+from comp.ensemble.blend import Blend, BlendMember
 from comp.ensemble.calibrate import fit_temperature
-from comp.ensemble.pool import Member, Pool
-from comp.ensemble.views import choose_views
+from comp.ensemble.pool import MemberPredictions, Pool
+from comp.ensemble.view_selection import choose_views
 
 
 @dataclass(frozen=True)
-class Learning:
+class MemberFitOptions:
     """What may be learnt about each member before it is blended."""
     temperature: bool = True
     most_views: int | None = None      # choose so many at most; None: all that were predicted
 
 
 @dataclass(frozen=True)
-class Voices:
+class FittedMembers:
     """All members with one voice each, as learnt on `rows`, speaking of every image."""
     rows: np.ndarray
-    parts: tuple[Part, ...]
+    parts: tuple[BlendMember, ...]
     said: np.ndarray                   # (members, images, classes)
 
-    def only(self, names: Sequence[str]) -> Voices:
+    def only(self, names: Sequence[str]) -> FittedMembers:
         keep = [index for index, part in enumerate(self.parts) if part.name in names]
-        return Voices(self.rows, tuple(self.parts[index] for index in keep), self.said[keep])
+        return FittedMembers(self.rows, tuple(self.parts[index] for index in keep), self.said[keep])
 
 
 @dataclass(frozen=True)
-class Parted:
+class FoldFit:
     """The OOF in two: learnt on the voices' rows, scored on these."""
-    voices: Voices
+    voices: FittedMembers
     held: np.ndarray
 
-    def only(self, names: Sequence[str]) -> Parted:
-        return Parted(self.voices.only(names), self.held)
+    def only(self, names: Sequence[str]) -> FoldFit:
+        return FoldFit(self.voices.only(names), self.held)
 
 
-def hear(pool: Pool, rows: np.ndarray, learning: Learning) -> Voices:
-    parts = tuple(_learn_part(member, pool.truth, rows, learning) for member in pool.members)
-    said = np.stack([blends.voice(views_of(member, part.views)[None], part.temperature).astype(np.float32)
+def fit_members(pool: Pool, rows: np.ndarray, learning: MemberFitOptions) -> FittedMembers:
+    parts = tuple(_fit_member(member, pool.truth, rows, learning) for member in pool.members)
+    said = np.stack([blends.average_views(select_views(member, part.views)[None], part.temperature).astype(np.float32)
                      for member, part in zip(pool.members, parts, strict=True)])
-    return Voices(rows, parts, said)
+    return FittedMembers(rows, parts, said)
 
 
-def _learn_part(member: Member, truth: np.ndarray, rows: np.ndarray, learning: Learning) -> Part:
+def _fit_member(member: MemberPredictions, truth: np.ndarray, rows: np.ndarray, learning: MemberFitOptions) -> BlendMember:
     views = member.views
     if learning.most_views is not None:
         views = choose_views(views, member.oof[:, rows], truth[rows], learning.most_views)
-    temperature = fit_temperature(views_of(member, views)[:, rows], truth[rows]) if learning.temperature else 1.0
-    return Part(member.name, views, temperature)
+    temperature = fit_temperature(select_views(member, views)[:, rows], truth[rows]) if learning.temperature else 1.0
+    return BlendMember(member.name, views, temperature)
 
 
-def views_of(member: Member, views: Sequence[str]) -> np.ndarray:
+def select_views(member: MemberPredictions, views: Sequence[str]) -> np.ndarray:
     """(views, images, classes)"""
     return member.oof[[member.views.index(view) for view in views]]
 
 
-def part_by_fold(pool: Pool, learning: Learning) -> list[Parted]:
+def fit_each_fold(pool: Pool, learning: MemberFitOptions) -> list[FoldFit]:
     """Each fold is held out once; of one fold alone, each fifth of its images."""
     if len(np.unique(pool.folds)) > 1:
         held = [pool.folds == fold for fold in np.unique(pool.folds)]
     else:
         split = KFold(min(5, len(pool.truth)), shuffle=True, random_state=0).split(pool.truth)
         held = [np.isin(np.arange(len(pool.truth)), rows) for _, rows in split]
-    return [Parted(hear(pool, np.flatnonzero(~mask), learning), np.flatnonzero(mask)) for mask in held]
+    return [FoldFit(fit_members(pool, np.flatnonzero(~mask), learning), np.flatnonzero(mask)) for mask in held]
 
 
-def learn(method: str, voices: Voices, pool: Pool) -> Blend:
+def fit_on_rows(method: str, voices: FittedMembers, pool: Pool) -> Blend:
     rows = voices.rows
-    return blends.learn(method, voices.parts, voices.said[:, rows], pool.truth[rows], pool.folds[rows], pool.metric)
+    return blends.fit_blend(method, voices.parts, voices.said[:, rows], pool.truth[rows], pool.folds[rows], pool.metric)
 
 
-def naive(method: str, voices: Voices, pool: Pool) -> np.ndarray:
+def predict_in_sample(method: str, voices: FittedMembers, pool: Pool) -> np.ndarray:
     """(images, classes) by what was learnt on the same images."""
-    return blends.combine(learn(method, voices, pool), voices.said)
+    return blends.combine_members(fit_on_rows(method, voices, pool), voices.said)
 
 
-def cross_fitted(method: str, parted: Sequence[Parted], pool: Pool) -> np.ndarray:
+def predict_cross_fitted(method: str, parted: Sequence[FoldFit], pool: Pool) -> np.ndarray:
     """(images, classes), each image by what was learnt without its fold."""
     result = np.empty((len(pool.images), len(pool.classes)))
     for part in parted:
-        result[part.held] = blends.combine(learn(method, part.voices, pool), part.voices.said[:, part.held])
+        result[part.held] = blends.combine_members(fit_on_rows(method, part.voices, pool), part.voices.said[:, part.held])
     return result

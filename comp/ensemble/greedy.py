@@ -13,7 +13,7 @@ from comp.metrics import METRICS
 ROUNDS = 50
 
 
-def greedy(said: np.ndarray, truth: np.ndarray, metric: str, rounds: int = ROUNDS) -> np.ndarray:
+def fit_greedy_weights(said: np.ndarray, truth: np.ndarray, metric: str, rounds: int = ROUNDS) -> np.ndarray:
     """Weights (members,) of probabilities (members, images, classes), which are in the order of the members' names.
     Of equal scores a member that is already in is taken, then the lower log loss, then the first name; of equal
     ensembles the smallest is kept."""

@@ -12,7 +12,7 @@ from comp.errors import UserError
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberPredictions:
     """Probabilities by one run, view by view. Test predictions may come later than those out of fold."""
     name: str
     views: tuple[str, ...]
@@ -28,29 +28,29 @@ class Pool:
     images: tuple[str, ...]
     truth: np.ndarray                  # class number of each image
     folds: np.ndarray                  # fold of each image
-    members: tuple[Member, ...]
+    members: tuple[MemberPredictions, ...]
 
 
-def join(classes: Sequence[str], metric: str, spoken: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
+def build_pool(classes: Sequence[str], metric: str, spoken: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
     """Of OOF tables (indexed by image, with label and fold) by member and view."""
     names = sorted(spoken)
     first = next(iter(spoken[names[0]].values())).sort_index()
     for name in names:
         for table in spoken[name].values():
-            _refuse_others(names[0], first, name, table)
+            _check_same_images(names[0], first, name, table)
     numbers = {label: number for number, label in enumerate(classes)}
-    members = tuple(Member(name, tuple(spoken[name]), stacked(spoken[name].values(), first.index, classes))
+    members = tuple(MemberPredictions(name, tuple(spoken[name]), stack_tables(spoken[name].values(), first.index, classes))
                     for name in names)
     return Pool(tuple(classes), metric, tuple(first.index), first["label"].map(numbers).to_numpy(),
                 first["fold"].to_numpy(), members)
 
 
-def stacked(tables: Sequence[pd.DataFrame], images: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def stack_tables(tables: Sequence[pd.DataFrame], images: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """(tables, images, classes)"""
     return np.stack([table.loc[list(images), list(classes)].to_numpy(np.float32) for table in tables])
 
 
-def _refuse_others(name: str, first: pd.DataFrame, other: str, table: pd.DataFrame) -> None:
+def _check_same_images(name: str, first: pd.DataFrame, other: str, table: pd.DataFrame) -> None:
     if set(first.index) != set(table.index):
         raise UserError(f"members predict different images ({name}: {len(first)} in fold {_folds(first)}; {other}: "
                         f"{len(table)} in fold {_folds(table)}); train the same folds of each")
@@ -66,7 +66,7 @@ def _folds(table: pd.DataFrame) -> str:
     return ",".join(map(str, sorted(table["fold"].unique())))
 
 
-def distinct(pool: Pool) -> tuple[Pool, dict[str, str]]:
+def drop_duplicate_members(pool: Pool) -> tuple[Pool, dict[str, str]]:
     """One opinion counts once: without members that say of every image what another says, and whose copies they are.
     Two with the same weights would otherwise have double the weight in a mean, or a vote too many."""
     seen: dict[bytes, str] = {}

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 
-def simplex(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def fit_simplex_weights(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Weights (members,) of probabilities (members, images, classes). SLSQP comes within 1e-5 nats of the best for
     200 members of 3,200 images, in 0.15 s; expectation maximisation takes 0.5 s for the same."""
     of_truth = said[:, np.arange(len(truth)), truth].astype(np.float64)

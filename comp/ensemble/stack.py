@@ -9,11 +9,11 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse, of the penalty; chosen by log loss on folds of what is learnt from
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse, of the penalty; chosen by log loss on folds of what is learnt from
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackModel:
     coefficients: np.ndarray    # (classes, members * classes)
     intercepts: np.ndarray      # (classes,)
 
@@ -21,25 +21,25 @@ class Stack:
         return softmax(_features(said) @ self.coefficients.T + self.intercepts, axis=1)
 
 
-def stack(said: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> Stack:
+def fit_stack(said: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> StackModel:
     classes = said.shape[2]
     seen = np.unique(truth)
     features = _features(said)
     if len(seen) == 1:
-        return _complete(np.zeros((1, features.shape[1])), np.zeros(1), seen, classes)
-    model = _fitted(features, truth, _splits(truth, folds))
+        return _with_unseen_classes(np.zeros((1, features.shape[1])), np.zeros(1), seen, classes)
+    model = _fit_regression(features, truth, _splits(truth, folds))
     weights, intercepts = model.coef_, model.intercept_
     if len(seen) == 2:  # scikit-learn gives one row then, of the second class against the first
         weights, intercepts = np.stack([-weights[0], weights[0]]) / 2, np.array([-1, 1]) * intercepts[0] / 2
-    return _complete(weights, intercepts, seen, classes)
+    return _with_unseen_classes(weights, intercepts, seen, classes)
 
 
-def _fitted(features: np.ndarray, truth: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> LogisticRegression:
+def _fit_regression(features: np.ndarray, truth: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> LogisticRegression:
     # newton-cg: a fit of 5 members of 3,200 images takes 0.03 s, by lbfgs 0.1 to 0.7 s; of 20, 0.1 s and 0.2 to 0.5 s
-    strongest = LogisticRegression(C=STRENGTHS[0], solver="newton-cg")
+    strongest = LogisticRegression(C=C_GRID[0], solver="newton-cg")
     if not splits:  # nothing to choose by
         return strongest.fit(features, truth)
-    search = GridSearchCV(strongest, {"C": STRENGTHS}, scoring=_likelihood, cv=splits)
+    search = GridSearchCV(strongest, {"C": C_GRID}, scoring=_log_likelihood, cv=splits)
     return search.fit(features, truth).best_estimator_
 
 
@@ -50,7 +50,7 @@ def _splits(truth: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, np.n
     return [(learnt, held) for learnt, held in splits if len(np.unique(truth[learnt])) > 1]
 
 
-def _likelihood(model: LogisticRegression, features: np.ndarray, truth: np.ndarray) -> float:
+def _log_likelihood(model: LogisticRegression, features: np.ndarray, truth: np.ndarray) -> float:
     """Of the true classes; scikit-learn's own scorer wants every class on both sides of a split."""
     logs = model.predict_log_proba(features)
     known = np.isin(truth, model.classes_)
@@ -62,8 +62,8 @@ def _features(said: np.ndarray) -> np.ndarray:
     return logs.transpose(1, 0, 2).reshape(said.shape[1], -1)
 
 
-def _complete(weights: np.ndarray, intercepts: np.ndarray, seen: np.ndarray, classes: int) -> Stack:
+def _with_unseen_classes(weights: np.ndarray, intercepts: np.ndarray, seen: np.ndarray, classes: int) -> StackModel:
     """A class nothing was learnt of is never called."""
-    whole = Stack(np.zeros((classes, weights.shape[1])), np.full(classes, -100.0))
+    whole = StackModel(np.zeros((classes, weights.shape[1])), np.full(classes, -100.0))
     whole.coefficients[seen], whole.intercepts[seen] = weights, intercepts
     return whole

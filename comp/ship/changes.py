@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from comp.data.scan import Dataset, scan
+from comp.environment import git_state
 from comp.errors import UserError
-from comp.experiment.provenance import inputs_of
-from comp.facts import git_state
+from comp.files import file_sha256
+from comp.prediction.provenance import input_hashes
 from comp.runs import FoldDir
-from comp.tables import file_sha256
 
 Note = dict[str, Any]
 
 
-def broken(note: Note) -> list[str]:
+def missing_inputs(note: Note) -> list[str]:
     """What cannot be predicted with: no hope of the same bytes then, so nothing need be computed."""
     return [*_classes(note), *(line for member in note["members"] for line in _weights(member))]
 
@@ -40,16 +40,16 @@ def _weights(member: dict[str, Any]) -> Iterator[str]:
         yield f"the run {member['run']} is not there: {path} is missing"
         return
     for fold, sha256 in member["weights_sha256"].items():
-        weights = FoldDir(path / f"fold{fold}").weights
+        weights = FoldDir(path / f"fold{fold}").weights_path
         if not weights.is_file():
             yield f"the weights of {member['run']}, fold {fold}: {weights} is missing"
         elif file_sha256(weights) != sha256:
             yield f"the weights of {member['run']}, fold {fold}: {weights} holds others"
 
 
-def changed(note: Note, dataset: Dataset) -> list[str]:
+def changed_inputs(note: Note, dataset: Dataset) -> list[str]:
     """What is looked at and filled in."""
-    now, then = inputs_of(dataset), note["images"]
+    now, then = input_hashes(dataset), note["images"]
     lines = []
     if now["test_sha256"] != then["test_sha256"]:
         lines.append(f"the test images: {dataset.root / 'test'} holds others, or other bytes ({len(dataset.test)} now)")
@@ -59,15 +59,15 @@ def changed(note: Note, dataset: Dataset) -> list[str]:
     return lines
 
 
-def perhaps(note: Note) -> list[str]:
+def possible_causes(note: Note) -> list[str]:
     """What may change the last bits, or more, and may as well change nothing."""
     lines = []
-    if inputs_of(scan(note["competition"]["root"]))["train_list_sha256"] != note["images"]["train_list_sha256"]:
+    if input_hashes(scan(note["competition"]["root"]))["train_list_sha256"] != note["images"]["train_list_sha256"]:
         lines.append("the list of training images changed, and they decide the size that pictures are kept at")
     for name, then in note["versions"].items():
         if (now := _version(name)) != then:
             lines.append(f"{name} {then} then, {now} now")
-    then, now = note["git"], git_state()
+    then, now = note["git"], git_state().to_dict()
     if then["commit"] != now["commit"]:
         lines.append(f"the code: commit {str(then['commit'])[:8]} then, {str(now['commit'])[:8]} now")
     if then["dirty"] or now["dirty"]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-# what is imported by comp/ship/inside.py; every one of them is in Kaggle's image
-NEEDS = ("torch", "timm", "torchvision", "numpy", "pandas", "cv2", "PIL", "pydantic", "yaml", "filelock", "tqdm",
+# what is imported by comp/ship/bundle_runtime.py; every one of them is in Kaggle's image
+REQUIRED_PACKAGES = ("torch", "timm", "torchvision", "numpy", "pandas", "cv2", "PIL", "pydantic", "yaml", "filelock", "tqdm",
          "scipy", "sklearn")
 
-ABOUT = """# {name}
+INTRO_CELL = """# {name}
 
 Writes `submission.csv` without internet. Add the bundle as a dataset and the competition's data as inputs; a GPU is
 used if there is one.
 """
 
-LOOK = """import importlib.util, json, os, sys
+SETUP_CELL = """import importlib.util, json, os, sys
 from pathlib import Path
 
 NAME = {name!r}
@@ -30,21 +30,21 @@ BUNDLES = [file.parent for depth in range(1, 5) for file in INPUT.glob("*/" * de
 if not BUNDLES:
     raise FileNotFoundError(f"the bundle {{NAME}} is not below {{INPUT}}; add it to the notebook's inputs")"""
 
-WRITE = """sys.path.insert(0, str(BUNDLES[0]))
-from comp.ship.inside import write_answers
+PREDICT_CELL = """sys.path.insert(0, str(BUNDLES[0]))
+from comp.ship.bundle_runtime import write_bundle_submission
 
-took = write_answers(BUNDLES[0], INPUT, ROOT)"""
+took = write_bundle_submission(BUNDLES[0], INPUT, ROOT)"""
 
 
 def notebook(name: str) -> str:
-    cells = [_cell("markdown", ABOUT.format(name=name)),
-             _cell("code", LOOK.format(name=name, needs=list(NEEDS))), _cell("code", WRITE)]
+    cells = [_cell("markdown", INTRO_CELL.format(name=name)),
+             _cell("code", SETUP_CELL.format(name=name, needs=list(REQUIRED_PACKAGES))), _cell("code", PREDICT_CELL)]
     return json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 4, "metadata": {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"}}}, indent=1)
 
 
-def code_of(notebook: str) -> list[str]:
+def code_cells(notebook: str) -> list[str]:
     return ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
 
 

@@ -30,7 +30,7 @@ class Range(Section):
     log: bool = False
 
 
-class Study(Section):
+class StudyConfig(Section):
     name: str
     base: str
     fixed: dict[str, Any] = Field(default_factory=dict)
@@ -62,9 +62,9 @@ class Study(Section):
         return {key: _suggest(trial, key, choice) for key, choice in self.space.items()}
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path) -> StudyConfig:
     try:
-        study = Study.model_validate({"name": path.stem, **read_yaml(path)})
+        study = StudyConfig.model_validate({"name": path.stem, **read_yaml(path)})
     except ValidationError as failure:
         first = failure.errors()[0]
         raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None

@@ -15,34 +15,35 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from comp import experiment
-from comp.data.folds import expand, parse_folds, read_folds
+from comp.data.folds import parse_fold_range, parse_folds, read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
-from comp.experiment.setup import check_names
+from comp.files import write_atomic
 from comp.metrics import METRICS, RESAMPLES
-from comp.runs import RUNS, Busy, read_run
-from comp.study.space import Study
-from comp.tables import read_predictions, write_atomic
-from comp.track import StopRun
+from comp.runs import RUNS, RunLockedError, read_run
+from comp.study.space import StudyConfig
+from comp.tables import read_predictions
+from comp.track import StopTraining
+from comp.training import train as training
+from comp.training.setup import check_names
 from comp.yaml12 import render_yaml
 
 
-def tune(study: Study, trials: int, device: str = "auto") -> None:
+def tune(study: StudyConfig, trials: int, device: str = "auto") -> None:
     """Bring the study to `trials` ended trials, then hold the winner against the base on folds it never saw."""
-    search = _open(study)
-    while (claim := _claim(study, search, trials)) is not None:
+    search = _open_study(study)
+    while (claim := _claim_trial(study, search, trials)) is not None:
         trial, lock = claim
         with lock:
-            _run(study, search, trial, device)
+            _run_trial(study, search, trial, device)
     running = [trial.number for trial in search.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
     if running:
         print(f"trial {', '.join(map(str, running))} is still running elsewhere; give this command again after that")
         return
-    _conclude(study, search, device)
+    _finish_study(study, search, device)
 
 
-def _open(study: Study) -> optuna.Study:
+def _open_study(study: StudyConfig) -> optuna.Study:
     """Check all that can be checked before a trial, then open the study's journal."""
     base = study.configure({}, "base")
     for each in study.corners():
@@ -89,7 +90,7 @@ class FoldMedian(optuna.pruners.BasePruner):
                    default=-np.inf)
 
 
-def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, AcquireReturnProxy] | None:
+def _claim_trial(study: StudyConfig, search: optuna.Study, trials: int) -> tuple[Trial, AcquireReturnProxy] | None:
     """A trial to run: one whose process died, else a new one, while fewer than `trials` are there."""
     with FileLock(RUNS / study.name / ".lock"):
         known = search.get_trials(deepcopy=False)
@@ -105,24 +106,24 @@ def _claim(study: Study, search: optuna.Study, trials: int) -> tuple[Trial, Acqu
         return trial, _try_lock(study, trial.number)
 
 
-def _try_lock(study: Study, number: int) -> AcquireReturnProxy | None:
+def _try_lock(study: StudyConfig, number: int) -> AcquireReturnProxy | None:
     """Held as long as a process works on the trial; the system frees it when that process dies."""
     with suppress(Timeout):
         return FileLock(RUNS / study.name / f".trial_{number:04d}.lock").acquire(timeout=0)
     return None
 
 
-def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
+def _run_trial(study: StudyConfig, search: optuna.Study, trial: Trial, device: str) -> None:
     values = study.suggest(trial)
     config = study.configure(values, f"trial_{trial.number:04d}")
     print(f"trial {trial.number}: " + " ".join(f"{key}={_short(value)}" for key, value in values.items()), flush=True)
     try:
-        metrics = experiment.run_experiment(config, fold=str(study.folds), device=device,
-                                            observers=[Reporter(trial, expand(str(study.folds)), config.train.epochs)])
-    except StopRun:
+        metrics = training.run_experiment(config, fold=str(study.folds), device=device,
+                                            observers=[OptunaReporter(trial, parse_fold_range(str(study.folds)), config.train.epochs)])
+    except StopTraining:
         search.tell(trial, state=TrialState.PRUNED)
         print(f"trial {trial.number}: pruned")
-    except Busy:
+    except RunLockedError:
         raise
     except UserError as problem:  # its loss is no number, or its values make no model: it must not block the study
         search.tell(trial, state=TrialState.FAIL)
@@ -132,7 +133,7 @@ def _run(study: Study, search: optuna.Study, trial: Trial, device: str) -> None:
         print(f"trial {trial.number}: {metrics['metric']} {metrics['oof']['kept']['score']:.4f}")
 
 
-class Reporter:
+class OptunaReporter:
     """Tells Optuna every epoch's score. Epochs count on through the study's folds, so that a trial is always compared
     with others at the same epoch of the same fold, also when a restart skipped the folds already done."""
 
@@ -147,7 +148,7 @@ class Reporter:
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
             self.trial.report(row["val_score"], self.folds.index(fold) * self.epochs + row["epoch"])
         if self.trial.should_prune():
-            raise StopRun
+            raise StopTraining
 
     def finish(self, truth, probabilities) -> None:
         pass
@@ -156,7 +157,7 @@ class Reporter:
         pass
 
 
-def _conclude(study: Study, search: optuna.Study, device: str) -> None:
+def _finish_study(study: StudyConfig, search: optuna.Study, device: str) -> None:
     complete = search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise UserError(f"no trial of {study.name} came to its end; ask for more with --trials")
@@ -189,14 +190,14 @@ def importances(search: optuna.Study) -> dict[str, float]:
         return {}
 
 
-def _confirm(study: Study, best: FrozenTrial, device: str) -> str:
+def _confirm(study: StudyConfig, best: FrozenTrial, device: str) -> str:
     """The winner against the base on folds the study did not look at, image by image."""
     tables = []
     for values, name in ((best.params, f"trial_{best.number:04d}"), ({}, "base")):
         config = study.configure(values, name)
         print(f"{config.name} on folds {study.confirm}", flush=True)
-        experiment.run_experiment(config, fold=str(study.confirm), device=device)
-        tables.append(_hits(RUNS / config.name, study.confirm))
+        training.run_experiment(config, fold=str(study.confirm), device=device)
+        tables.append(_correct_per_image(RUNS / config.name, study.confirm))
     gain = tables[0] - tables[1]
     draws = np.random.default_rng(0).choice(gain, (RESAMPLES, len(gain))).mean(1)
     low, high = np.percentile(draws, [2.5, 97.5])
@@ -205,16 +206,16 @@ def _confirm(study: Study, best: FrozenTrial, device: str) -> str:
             f"{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] in accuracy on {len(gain)} images, {word}")
 
 
-def _hits(path: Path, folds: str | int) -> np.ndarray:
+def _correct_per_image(path: Path, folds: str | int) -> np.ndarray:
     """Right or wrong per image of those folds, in the order of ids."""
     run = read_run(path)
-    parts = [read_predictions(run.fold(fold).path / f"{run.config.train.keep}.csv", run.classes)
-             for fold in expand(str(folds))]
+    parts = [read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
+             for fold in parse_fold_range(str(folds))]
     hits = [(part[list(run.classes)].idxmax(axis=1) == part["label"]).sort_index().to_numpy(float) for part in parts]
     return np.concatenate(hits)
 
 
-def _write_winner(study: Study, best: FrozenTrial, verdict: str, path: Path) -> None:
+def _write_winner(study: StudyConfig, best: FrozenTrial, verdict: str, path: Path) -> None:
     tree = {"extends": os.path.relpath(study.base, path.parent), **study.tree(best.params)}
     header = (f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
               f"(optimistic).\n# {verdict}\n# python train.py -c {path}\n")

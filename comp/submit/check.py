@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from comp.data.scan import scan
-from comp.errors import UserError, nearest
+from comp.errors import UserError, did_you_mean
+from comp.files import file_sha256
 from comp.metrics import METRICS
 from comp.schema import Config
-from comp.submit import compare, form, ledger, prior
-from comp.submit.competition import Competition, choose
-from comp.submit.form import Finding
-from comp.submit.sample import find_sample, form_of, read_rows
-from comp.submit.write import note_path, read_note, submission_id
-from comp.tables import file_sha256
+from comp.submit import class_shares, format_checks, ledger, previous
+from comp.submit.competition import Competition, resolve_competition
+from comp.submit.format_checks import SubmissionIssue
+from comp.submit.sample import detect_label_format, load_sample, read_table_unchecked
+from comp.submit.write import manifest_path, read_manifest, submission_id
 
-ORDER = ("broken", "doubtful", "warning", "note")
-SAID = {"broken": "refused", "doubtful": "doubtful", "warning": "warning", "note": ""}
+SEVERITIES = ("broken", "doubtful", "warning", "note")
+SEVERITY_LABELS = {"broken": "refused", "doubtful": "doubtful", "warning": "warning", "note": ""}
 
 
 @dataclass(frozen=True)
-class Report:
+class SubmissionReport:
     file: Path
     id: str
     sha256: str
     note: dict[str, Any] | None        # None: there is none beside the file
     competition: Competition
     rows: int
-    findings: tuple[Finding, ...]
+    findings: tuple[SubmissionIssue, ...]
     yes: bool = False                  # what is only doubtful may be sent
 
     @property
@@ -40,7 +40,7 @@ class Report:
 
     def render(self) -> str:
         lines = [f"{self.file}: {self.rows:,} rows for {self.competition.name}, sha256 {self.sha256[:12]}"]
-        lines += [f"  {SAID[finding.level]:<8} {finding.text}" for finding in self.findings]
+        lines += [f"  {SEVERITY_LABELS[finding.level]:<8} {finding.text}" for finding in self.findings]
         if not self.refused:
             return "\n".join([*lines, "it may be sent"])
         broken = any(finding.level == "broken" for finding in self.findings)
@@ -48,33 +48,33 @@ class Report:
                                                                        "same: --yes"])
 
 
-def examine(file: Path, config: Config | None = None, yes: bool = False) -> Report:
+def check_submission(file: Path, config: Config | None = None, yes: bool = False) -> SubmissionReport:
     """`config` names the competition; without one the note beside the file does."""
     sha256 = file_sha256(file)
-    note = read_note(file) if note_path(file).is_file() else None
+    note = read_manifest(file) if manifest_path(file).is_file() else None
     if note is None and config is None:
-        raise UserError(f"{file} has no {note_path(file).name} beside it; name its competition with -c CONFIG")
-    competition = choose(config, note)
-    submission, dataset = read_rows(file), scan(competition.root)
-    sample, metric = find_sample(dataset), _metric(config, note)
-    asked = form_of(sample, dataset.classes, dataset.numbers)
-    found = list(form.findings(submission, sample, asked))
+        raise UserError(f"{file} has no {manifest_path(file).name} beside it; name its competition with -c CONFIG")
+    competition = resolve_competition(config, note)
+    submission, dataset = read_table_unchecked(file), scan(competition.root)
+    sample, metric = load_sample(dataset), _metric(config, note)
+    asked = detect_label_format(sample, dataset.classes, dataset.numbers)
+    found = list(format_checks.format_issues(submission, sample, asked))
     if note is not None and note.get("sha256") != sha256:
-        found.append(Finding("warning", f"its bytes are not those that {note_path(file).name} notes: it was changed "
+        found.append(SubmissionIssue("warning", f"its bytes are not those that {manifest_path(file).name} notes: it was changed "
                                         f"after it was written"))
     if not any(finding.level == "broken" for finding in found):
-        mine = form.answers(submission, asked, dataset.classes)
-        others = [entry for entry in ledger.contents(ledger.read(Path(competition.ledger)))
+        mine = format_checks.predicted_labels(submission, asked, dataset.classes)
+        others = [entry for entry in ledger.entries_by_content(ledger.read(Path(competition.ledger)))
                   if entry.competition in ("", competition.name)]
-        found += prior.findings(mine.values(), Counter(image.label for image in dataset.train))
-        found += compare.findings(submission_id(file), sha256, mine, others, asked, dataset.classes, metric)
-    found.sort(key=lambda finding: ORDER.index(finding.level))
-    return Report(file, submission_id(file), sha256, note, competition, len(submission.rows), tuple(found), yes)
+        found += class_shares.class_share_issues(mine.values(), Counter(image.label for image in dataset.train))
+        found += previous.previous_submission_issues(submission_id(file), sha256, mine, others, asked, dataset.classes, metric)
+    found.sort(key=lambda finding: SEVERITIES.index(finding.level))
+    return SubmissionReport(file, submission_id(file), sha256, note, competition, len(submission.rows), tuple(found), yes)
 
 
 def _metric(config: Config | None, note: dict[str, Any] | None) -> str:
     """Of the note's score, else the config's: it says what is better, and whether probabilities count."""
     said = ((note or {}).get("oof") or {}).get("metric") or (config.train.metric if config else "accuracy")
     if said not in METRICS:
-        raise UserError(f"there is no metric {said!r}{nearest(said, METRICS)}")
+        raise UserError(f"there is no metric {said!r}{did_you_mean(said, METRICS)}")
     return said

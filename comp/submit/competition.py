@@ -31,12 +31,12 @@ class Competition:
         return Path(self.ledger).with_name("FINAL")
 
 
-def of_config(config: Config) -> Competition:
+def from_config(config: Config) -> Competition:
     asked = config.submit
     return Competition(config.dataset, config.data.root, asked.ledger, asked.kaggle, asked.per_day, asked.public_share)
 
 
-def of_note(note: dict[str, Any]) -> Competition:
+def from_manifest(note: dict[str, Any]) -> Competition:
     try:
         return TypeAdapter(Competition).validate_python(note["competition"])
     except (KeyError, ValidationError):
@@ -44,13 +44,13 @@ def of_note(note: dict[str, Any]) -> Competition:
                         f"name it with -c CONFIG") from None
 
 
-def asked_config(file: str | None, overrides: Sequence[str]) -> Config | None:
+def config_from_args(file: str | None, overrides: Sequence[str]) -> Config | None:
     """The config of the command line; None where nothing is said of one."""
     return configs.load(file or DEFAULT_CONFIG, overrides)[0] if file or overrides else None
 
 
-def choose(config: Config | None, note: dict[str, Any] | None) -> Competition:
+def resolve_competition(config: Config | None, note: dict[str, Any] | None) -> Competition:
     """The config that was asked for, else what the note says, else the default config's."""
     if config is None and note is not None:
-        return of_note(note)
-    return of_config(config or configs.load(DEFAULT_CONFIG)[0])
+        return from_manifest(note)
+    return from_config(config or configs.load(DEFAULT_CONFIG)[0])

@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from comp.errors import UserError, nearest
+from comp.errors import UserError, did_you_mean
+from comp.files import file_sha256, write_atomic
 from comp.submit.competition import Competition
-from comp.submit.ledger import Entry
+from comp.submit.ledger import LedgerEntry
 from comp.submit.write import submission_id
-from comp.tables import file_sha256, write_atomic
 
 
-def known_entry(said: str, entries: Mapping[str, Entry], ledger: Path) -> Entry:
+def find_entry(said: str, entries: Mapping[str, LedgerEntry], ledger: Path) -> LedgerEntry:
     """What the ledger knows under an id, or under the path of a submission, which may be gone."""
     for id in (said, submission_id(Path(said))):
         if id in entries:
             return entries[id]
-    raise UserError(f"{said} is not in {ledger}{nearest(said, entries)}")
+    raise UserError(f"{said} is not in {ledger}{did_you_mean(said, entries)}")
 
 
-def write_final(path: Path, entry: Entry) -> None:
+def write_final(path: Path, entry: LedgerEntry) -> None:
     write_atomic(path, f"{entry.file or entry.id}\n")
 
 
-def named_id(path: Path) -> str | None:
+def read_final_id(path: Path) -> str | None:
     """The id of what FINAL names, if it is there. Written by hand, it may be an id."""
     named = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
     return submission_id(Path(named)) if named and named.endswith((".csv", ".json")) else named
 
 
-def doubts(competition: Competition, entries: Mapping[str, Entry]) -> str | None:
+def final_warning(competition: Competition, entries: Mapping[str, LedgerEntry]) -> str | None:
     """Why FINAL may not mean what its writer thinks."""
     path = competition.final
-    named = named_id(path)
+    named = read_final_id(path)
     if named is None:
         return f"{path} is missing: nothing is chosen yet (python -m comp submit final FILE)"
     entry = entries.get(named)

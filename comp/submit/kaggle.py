@@ -16,23 +16,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from comp.cli import one_line
+from comp.cli import format_error
 from comp.errors import UserError
 
-PATIENCE = 60          # seconds for an answer
-SLOWEST = 50_000       # bytes a second: a line slower than that is taken for broken
-PAGE = 50              # the service has been seen to send so many, whatever it is asked for
+REQUEST_TIMEOUT = 60          # seconds for an answer
+MIN_BYTES_PER_SECOND = 50_000       # bytes a second: a line slower than that is taken for broken
+PAGE_SIZE = 50              # the service has been seen to send so many, whatever it is asked for
 WEBSITE = "https://www.kaggle.com"
-KEY_PLACE = (f"make an API token at {WEBSITE}/settings/api and put it into the environment as KAGGLE_API_TOKEN or "
+KEY_HELP = (f"make an API token at {WEBSITE}/settings/api and put it into the environment as KAGGLE_API_TOKEN or "
              f"into ~/.kaggle/access_token")
 
 
-class Busy(UserError):
+class KaggleTemporaryError(UserError):
     """Trouble that may pass by itself: the same question, asked later, may be answered."""
 
 
 @dataclass(frozen=True)
-class Submission:
+class KaggleSubmission:
     """A file as the service lists it."""
     ref: int
     file: str
@@ -45,19 +45,19 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Left:
+class Quota:
     """How many more files the team may send before midnight UTC; `for_good`: it has used up the competition's total."""
     files: int
     for_good: bool
 
 
-def submissions(competition: str) -> Iterator[Submission]:
+def list_submissions(competition: str) -> Iterator[KaggleSubmission]:
     """All files of the team, newest first; a page is asked for when the one before is used up."""
     seen: set[int] = set()
     page = 1
     while True:
-        rows = _ask(competition, lambda client, page=page: [_submission(row) for row in client.competition_submissions(
-            competition, page_number=page, page_size=PAGE) or []])
+        rows = _call_client(competition, lambda client, page=page: [_submission(row) for row in client.competition_submissions(
+            competition, page_number=page, page_size=PAGE_SIZE) or []])
         new = [row for row in rows if row.ref not in seen]
         if not new:  # nothing more, or a service that knows no pages and answers the first one again
             return
@@ -66,13 +66,13 @@ def submissions(competition: str) -> Iterator[Submission]:
         page += 1
 
 
-def left_today(competition: str) -> Left | None:
+def fetch_quota(competition: str) -> Quota | None:
     """None where it does not tell: an older service, or a team that has sent nothing yet (all its numbers are 0)."""
     try:
-        told = _ask(competition, lambda client: client.competition_get_submission_limits(competition))
+        told = _call_client(competition, lambda client: client.competition_get_submission_limits(competition))
     except UserError:
         return None
-    return Left(told.num_allowed_now, told.limited_by_total) if told.num_total or told.num_allowed_now else None
+    return Quota(told.num_allowed_now, told.limited_by_total) if told.num_total or told.num_allowed_now else None
 
 
 def upload(competition: str, path: Path, message: str) -> int:
@@ -80,16 +80,16 @@ def upload(competition: str, path: Path, message: str) -> int:
     def send(client):
         answer = client.competition_submit(str(path), message, competition, quiet=True)
         if answer.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-            raise Busy("the upload broke off before Kaggle had the whole file, and nothing is submitted; give the same "
+            raise KaggleTemporaryError("the upload broke off before Kaggle had the whole file, and nothing is submitted; give the same "
                        "command again")
         if not answer.ref:
-            raise Busy("Kaggle gave the file no number, so it may not have counted; give the same command again")
+            raise KaggleTemporaryError("Kaggle gave the file no number, so it may not have counted; give the same command again")
         return answer.ref
-    return _ask(competition, send, PATIENCE + path.stat().st_size / SLOWEST)
+    return _call_client(competition, send, REQUEST_TIMEOUT + path.stat().st_size / MIN_BYTES_PER_SECOND)
 
 
-def _submission(row: Any) -> Submission:
-    return Submission(ref=row.ref, file=row.file_name or "", message=row.description or "",
+def _submission(row: Any) -> KaggleSubmission:
+    return KaggleSubmission(ref=row.ref, file=row.file_name or "", message=row.description or "",
                       date=row.date.replace(tzinfo=UTC), status=row.status.name.lower(),
                       reason=row.error_description or "", public=_score(row.public_score),
                       private=_score(row.private_score))
@@ -99,7 +99,7 @@ def _score(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-def _ask(competition: str, question: Callable[[Any], Any], seconds: float | None = None) -> Any:
+def _call_client(competition: str, question: Callable[[Any], Any], seconds: float | None = None) -> Any:
     """What the client answers within so many seconds, or why it does not."""
     result: dict[str, Any] = {}
 
@@ -112,14 +112,14 @@ def _ask(competition: str, question: Callable[[Any], Any], seconds: float | None
     thread = threading.Thread(target=ask, daemon=True)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         thread.start()
-        thread.join(seconds or PATIENCE)
+        thread.join(seconds or REQUEST_TIMEOUT)
     if not result:
-        raise Busy(f"Kaggle has not answered within {seconds or PATIENCE:.3g} s; give the same command again later")
+        raise KaggleTemporaryError(f"Kaggle has not answered within {seconds or REQUEST_TIMEOUT:.3g} s; give the same command again later")
     problem = result.get("problem")
     if isinstance(problem, UserError):
         raise problem
     if problem is not None:
-        raise _explained(problem, competition) from problem
+        raise _to_user_error(problem, competition) from problem
     return result["answer"]
 
 
@@ -133,29 +133,29 @@ def _client() -> Any:
     return kaggle.api
 
 
-def _explained(problem: BaseException, competition: str) -> UserError:
+def _to_user_error(problem: BaseException, competition: str) -> UserError:
     import requests  # the client has it
     if isinstance(problem, SystemExit):
-        return UserError(_no_key())
+        return UserError(_missing_key_message())
     if isinstance(problem, requests.HTTPError) and problem.response is not None:
-        return _refused(problem.response, competition)
+        return _http_error(problem.response, competition)
     if isinstance(problem, requests.Timeout):
-        return Busy("Kaggle does not answer in time; give the same command again later")
+        return KaggleTemporaryError("Kaggle does not answer in time; give the same command again later")
     if isinstance(problem, requests.ConnectionError):
-        return Busy(f"Kaggle cannot be reached ({_root(problem)}); check the network and give the same command again")
+        return KaggleTemporaryError(f"Kaggle cannot be reached ({_root_cause(problem)}); check the network and give the same command again")
     if isinstance(problem, OSError) and not isinstance(problem, requests.RequestException):
-        return UserError(one_line(problem))  # the client makes itself a folder for its settings
+        return UserError(format_error(problem))  # the client makes itself a folder for its settings
     words = " ".join(str(problem).split())[:120]
     return UserError(f"Kaggle's answer cannot be understood ({type(problem).__name__}: {words}); where no login page "
                      f"or proxy stands between, a newer client may help: pip install -U kaggle")
 
 
-def _refused(response: Any, competition: str) -> UserError:
+def _http_error(response: Any, competition: str) -> UserError:
     """A line for an HTTP status, with the service's own words where it has any."""
     said = f"{response.status_code}: {_message(response)}"
     page = f"{WEBSITE}/competitions/{competition}"
     if response.status_code == 401:
-        return UserError(f"Kaggle does not accept the key ({said}); {KEY_PLACE}")
+        return UserError(f"Kaggle does not accept the key ({said}); {KEY_HELP}")
     if response.status_code == 403:  # the service answers so to a name that does not exist, too
         return UserError(f"Kaggle does not allow it ({said}); accept the rules at {page}/rules, and see whether "
                          f"{competition!r} is right: submit.kaggle is the last part of the competition's address")
@@ -164,10 +164,10 @@ def _refused(response: Any, competition: str) -> UserError:
                          f"address, {WEBSITE}/competitions/NAME")
     if response.status_code == 429:
         wait = response.headers.get("Retry-After", "")
-        return Busy(f"Kaggle has been asked too often ({said}); give the same command again in "
+        return KaggleTemporaryError(f"Kaggle has been asked too often ({said}); give the same command again in "
                     f"{f'{wait} s' if wait.isdigit() else 'some minutes'}")
     if response.status_code >= 500:
-        return Busy(f"Kaggle has trouble of its own ({said}); give the same command again later")
+        return KaggleTemporaryError(f"Kaggle has trouble of its own ({said}); give the same command again later")
     return UserError(f"Kaggle refuses ({said}); where that says too little, {page}/submissions may say more")
 
 
@@ -179,17 +179,17 @@ def _message(response: Any) -> str:
     return " ".join(words.split())[:200] or "without a reason"
 
 
-def _root(problem: BaseException) -> str:
+def _root_cause(problem: BaseException) -> str:
     """The words of the error that all the others were made of."""
     while problem.__context__ is not None:
         problem = problem.__context__
     return getattr(problem, "strerror", None) or str(problem)
 
 
-def _no_key() -> str:
+def _missing_key_message() -> str:
     """The client found none, or only one that the service does not know."""
     from kagglesdk import get_access_token_from_env
     _, place = get_access_token_from_env()
     if place:
-        return f"Kaggle does not know the API token in {place}, which may have expired; {KEY_PLACE}"
-    return f"there is no key for Kaggle; {KEY_PLACE}"
+        return f"Kaggle does not know the API token in {place}, which may have expired; {KEY_HELP}"
+    return f"there is no key for Kaggle; {KEY_HELP}"

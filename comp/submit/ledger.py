@@ -20,15 +20,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from comp.errors import UserError
-from comp.tables import write_atomic
+from comp.files import write_atomic
 
-KINDS = ("written", "sent", "scored")
-NUMBERS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
-PATIENCE = 60  # seconds for a lock that is held for milliseconds
+EVENT_KINDS = ("written", "sent", "scored")
+NUMERIC_COLUMNS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
+LOCK_TIMEOUT = 60  # seconds for a lock that is held for milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class LedgerFields:
     """What is said of a submission; what is not known stays empty."""
     competition: str = ""
     file: str = ""
@@ -42,12 +42,12 @@ class Facts:
     rank: float | None = None
 
 
-FACTS = tuple(field.name for field in fields(Facts))
-COLUMNS = ("id", "time", "event", "competition", "file", "sha256", *FACTS[2:])
+LEDGER_FIELDS = tuple(field.name for field in fields(LedgerFields))
+COLUMNS = ("id", "time", "event", "competition", "file", "sha256", *LEDGER_FIELDS[2:])
 
 
 @dataclass(frozen=True)
-class Event(Facts):
+class Event(LedgerFields):
     """One line."""
     id: str
     time: str                      # ISO 8601; without an offset it is UTC
@@ -56,7 +56,7 @@ class Event(Facts):
 
 
 @dataclass(frozen=True)
-class Entry(Facts):
+class LedgerEntry(LedgerFields):
     """What is known of an id, all of one content: of the one sent last, or where none was sent, written last."""
     id: str
     written: str | None = None     # when last, or None: never
@@ -66,7 +66,7 @@ class Entry(Facts):
     sent_sha256: str = ""          # what was sent last
 
 
-def now() -> str:
+def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -75,12 +75,12 @@ def append(path: Path, *events: Event) -> None:
     lines = [_render(event) for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT):
             old = (path.read_bytes() if path.exists() else b"") or _row(COLUMNS).encode()
             ended = old if old.endswith(b"\n") else old + b"\n"
             write_atomic(path, ended + "".join(lines).encode())
     except Timeout:
-        raise UserError(f"another process has held {path} for {PATIENCE} s; stop it and try again") from None
+        raise UserError(f"another process has held {path} for {LOCK_TIMEOUT} s; stop it and try again") from None
 
 
 def read(path: Path) -> list[Event]:
@@ -100,24 +100,24 @@ def read(path: Path) -> list[Event]:
                 found[_parse(text)] = None
             except (ValueError, csv.Error) as problem:
                 raise UserError(f"{path}, line {number} is no event ({problem}); mend or delete that line") from None
-    return sorted(found, key=lambda event: moment(event.time))
+    return sorted(found, key=lambda event: parse_time(event.time))
 
 
-def moment(time: str) -> datetime:
+def parse_time(time: str) -> datetime:
     """A time of the ledger, comparable with every other."""
     read = datetime.fromisoformat(time)
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def latest(events: Iterable[Event]) -> dict[str, Entry]:
+def latest_entries(events: Iterable[Event]) -> dict[str, LedgerEntry]:
     """The last known value of every column, by id, in the order of each id's first event."""
-    return {entry.id: entry for entry in contents(events)}
+    return {entry.id: entry for entry in entries_by_content(events)}
 
 
-def contents(events: Iterable[Event]) -> list[Entry]:
+def entries_by_content(events: Iterable[Event]) -> list[LedgerEntry]:
     """The same of every content that was sent: two people may have given one name to two. The later one comes later."""
     by_id: dict[str, list[Event]] = {}
-    for event in sorted(events, key=lambda event: moment(event.time)):
+    for event in sorted(events, key=lambda event: parse_time(event.time)):
         by_id.setdefault(event.id, []).append(event)
     return [_entry(id, known, content) for id, known in by_id.items() for content in _sent(known) or [""]]
 
@@ -128,17 +128,17 @@ def _sent(events: Sequence[Event]) -> list[str]:
     return list(dict.fromkeys(hashes))[::-1]
 
 
-def _entry(id: str, events: Sequence[Event], sent: str) -> Entry:
-    written = _last((event for event in events if event.event == "written"), "sha256") or ""
+def _entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
+    written = _last_value((event for event in events if event.event == "written"), "sha256") or ""
     content = sent or written  # a score belongs to the content that was sent
     own = [event for event in events if not content or event.sha256 in ("", content)]
-    values = {name: _last(own, name) for name in FACTS}
-    times = {kind: _last((event for event in own if event.event == kind), "time") for kind in KINDS}
-    texts = {name: value or "" for name, value in values.items() if name not in NUMBERS}
-    return Entry(id, **values | texts, **times, written_sha256=written, sent_sha256=sent)
+    values = {name: _last_value(own, name) for name in LEDGER_FIELDS}
+    times = {kind: _last_value((event for event in own if event.event == kind), "time") for kind in EVENT_KINDS}
+    texts = {name: value or "" for name, value in values.items() if name not in NUMERIC_COLUMNS}
+    return LedgerEntry(id, **values | texts, **times, written_sha256=written, sent_sha256=sent)
 
 
-def _last(events: Iterable[Event], name: str) -> str | float | None:
+def _last_value(events: Iterable[Event], name: str) -> str | float | None:
     known = [value for event in events if (value := getattr(event, name)) not in ("", None)]
     return known[-1] if known else None
 
@@ -146,7 +146,7 @@ def _last(events: Iterable[Event], name: str) -> str | float | None:
 def _render(event: Event) -> str:
     """One line, whatever a message holds: a union merge works line by line, so none may be torn in two."""
     values = [getattr(event, name) for name in COLUMNS]
-    line = _row("" if value is None else repr(float(value)).removesuffix(".0") if name in NUMBERS
+    line = _row("" if value is None else repr(float(value)).removesuffix(".0") if name in NUMERIC_COLUMNS
                 else re.sub(r"[\r\n]+", " ", value) for name, value in zip(COLUMNS, values, strict=True))
     try:
         _parse(line.rstrip("\n"))
@@ -166,10 +166,10 @@ def _parse(line: str) -> Event:
     values = dict(zip(COLUMNS, rows[0], strict=False))
     if len(rows[0]) != len(COLUMNS):
         raise ValueError(f"{len(rows[0])} columns instead of {len(COLUMNS)}")
-    if not values["id"] or values["event"] not in KINDS:
-        raise ValueError(f"an event is an id that was {', '.join(KINDS)}")
-    moment(values["time"])
-    numbers = {name: float(values[name]) if values[name] else None for name in NUMBERS}
+    if not values["id"] or values["event"] not in EVENT_KINDS:
+        raise ValueError(f"an event is an id that was {', '.join(EVENT_KINDS)}")
+    parse_time(values["time"])
+    numbers = {name: float(values[name]) if values[name] else None for name in NUMERIC_COLUMNS}
     for name, number in numbers.items():
         if number is not None and not math.isfinite(number):
             raise ValueError(f"{name} is {values[name]}")

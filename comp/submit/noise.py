@@ -5,6 +5,6 @@ from __future__ import annotations
 from scipy.stats import binomtest
 
 
-def interval(accuracy: float, images: int) -> tuple[float, float]:
+def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
     found = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
     return float(found.low), float(found.high)

@@ -14,17 +14,17 @@ from tqdm import tqdm
 
 from comp.errors import UserError
 from comp.submit import kaggle, ledger, quota
-from comp.submit.check import Report
+from comp.submit.check import SubmissionReport
 from comp.submit.competition import Competition
-from comp.submit.kaggle import Busy, Submission
+from comp.submit.kaggle import KaggleSubmission, KaggleTemporaryError
 from comp.submit.ledger import Event
-from comp.submit.write import noted_score
+from comp.submit.write import manifest_score
 
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0   # seconds between two looks at the service's list
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0   # seconds between two looks at the service's list
 
 
 @dataclass(frozen=True)
-class Shot:
+class PendingSubmission:
     """A file, and all that is noted of it wherever it is sent."""
     path: Path
     competition: Competition
@@ -35,41 +35,41 @@ class Shot:
         return self.about.sha256[:12]
 
 
-def aim(report: Report) -> Shot:
+def prepare_submission(report: SubmissionReport) -> PendingSubmission:
     """The file that was examined. The CV of the note beside it is its own while it has the bytes that are noted."""
     if not report.competition.kaggle:
         raise UserError("it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
                         "its address, in the config or as -c CONFIG submit.kaggle=NAME")
     note = report.note or {}
-    score = noted_score(note) if note.get("sha256") == report.sha256 else {}
-    return Shot(report.file, report.competition, Event(report.id, "", "", report.sha256, file=report.file.as_posix(),
+    score = manifest_score(note) if note.get("sha256") == report.sha256 else {}
+    return PendingSubmission(report.file, report.competition, Event(report.id, "", "", report.sha256, file=report.file.as_posix(),
                                                        competition=report.competition.name, **score))
 
 
-def push(report: Report, message: str, timeout: float) -> int:
+def push(report: SubmissionReport, message: str, timeout: float) -> int:
     """The exit status: 0 when the score is in the ledger, 1 when the file is not sent or not scored."""
-    shot = aim(report)
-    sent = _noted(shot, "sent")
+    shot = prepare_submission(report)
+    sent = _find_event(shot, "sent")
     if sent:  # perhaps under another name
         shot = replace(shot, about=replace(shot.about, id=sent.id, file=sent.file))
     else:
         print(report.render(), flush=True)
         if report.refused:
             return 1
-    listed = _find(shot)
+    listed = _find_on_kaggle(shot)
     failed = listed.ref if listed and listed.status == "error" else None
     if (not sent and not listed) or (failed and report.yes and not report.refused):
         return _send(shot, message, timeout, failed)
     when = listed.date.isoformat(timespec="seconds") if listed else sent.time
     print(f"{shot.path} was sent already ({when}), and is not sent again", flush=True)
     if not sent:
-        _note(shot, "sent", message=listed.message, time=when)
-    if not listed and (known := _noted(shot, "scored")):  # sent and entered by hand
-        return _tell(shot, known.public, known.private)
-    return _finish(shot, listed if listed and listed.status != "pending" else _wait(shot, timeout))
+        _append_event(shot, "sent", message=listed.message, time=when)
+    if not listed and (known := _find_event(shot, "scored")):  # sent and entered by hand
+        return _print_scores(shot, known.public, known.private)
+    return _record_score(shot, listed if listed and listed.status != "pending" else _wait(shot, timeout))
 
 
-def wording(shot: Shot, message: str) -> str:
+def format_message(shot: PendingSubmission, message: str) -> str:
     """`mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`: what the service's list shows beside the file."""
     about = shot.about
     cv = "" if about.cv is None else f"{about.metric} {about.cv:.4f}"
@@ -78,38 +78,38 @@ def wording(shot: Shot, message: str) -> str:
     return " | ".join(part for part in (" ".join(message.split()), cv, shot.mark) if part)
 
 
-def _find(shot: Shot, ignored: int | None = None) -> Submission | None:
+def _find_on_kaggle(shot: PendingSubmission, ignored: int | None = None) -> KaggleSubmission | None:
     """The newest file in the service's list with this content."""
-    rows = kaggle.submissions(shot.competition.kaggle)
+    rows = kaggle.list_submissions(shot.competition.kaggle)
     return next((row for row in rows if shot.mark in row.message and row.ref != ignored), None)
 
 
-def _send(shot: Shot, message: str, timeout: float, failed: int | None) -> int:
+def _send(shot: PendingSubmission, message: str, timeout: float, failed: int | None) -> int:
     """`failed`: the number of an earlier try with this content that could not be scored."""
-    competition, text = shot.competition, wording(shot, message)
-    left = quota.left_today(competition)
+    competition, text = shot.competition, format_message(shot, message)
+    left = quota.remaining_today(competition)
     if left.files < 1:
-        print(f"not sent: {quota.used_up(left)}")
+        print(f"not sent: {quota.quota_message(left)}")
         return 1
     try:
         kaggle.upload(competition.kaggle, shot.path, text)
-    except Busy as trouble:
+    except KaggleTemporaryError as trouble:
         raise UserError(f"{trouble} (it looks first whether the file has arrived)") from trouble
-    _note(shot, "sent", message=text)
+    _append_event(shot, "sent", message=text)
     print(f"{shot.path} is sent to {competition.kaggle}; {left.files - 1} more may follow today", flush=True)
-    return _finish(shot, _wait(shot, timeout, ignored=failed))
+    return _record_score(shot, _wait(shot, timeout, ignored=failed))
 
 
-def _wait(shot: Shot, timeout: float, ignored: int | None = None) -> Submission | None:
+def _wait(shot: PendingSubmission, timeout: float, ignored: int | None = None) -> KaggleSubmission | None:
     """Look at the list, less and less often, until the file is scored. None when the time is up."""
     print(f"waiting for its score, {timeout:.0f} s at most", flush=True)
-    ends, pause = time.monotonic() + timeout, FIRST_PAUSE
+    ends, pause = time.monotonic() + timeout, MIN_POLL_SECONDS
     with tqdm(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it", disable=None, leave=False) as line:
         while True:
             try:
-                row = _find(shot, ignored)
+                row = _find_on_kaggle(shot, ignored)
                 line.set_description_str("Kaggle is scoring it" if row else "Kaggle does not list it yet")
-            except Busy as trouble:  # the file is there; only the answer is late
+            except KaggleTemporaryError as trouble:  # the file is there; only the answer is late
                 row = None
                 line.set_description_str(str(trouble).partition(";")[0])
             if row and row.status != "pending":
@@ -117,37 +117,37 @@ def _wait(shot: Shot, timeout: float, ignored: int | None = None) -> Submission 
             if time.monotonic() + pause > ends:
                 return None
             time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+            pause = min(pause * 1.5, MAX_POLL_SECONDS)
 
 
-def _finish(shot: Shot, row: Submission | None) -> int:
+def _record_score(shot: PendingSubmission, row: KaggleSubmission | None) -> int:
     if row is None:
         print("not scored yet: the same command, given again, waits on")
         return 1
-    known = _noted(shot, "scored")
+    known = _find_event(shot, "scored")
     if row.status == "error":
         reason = f"Kaggle could not score it: {row.reason or 'it does not say why'}"
         if not known or known.message != reason:
-            _note(shot, "scored", message=reason)
+            _append_event(shot, "scored", message=reason)
         print(f"{shot.path}: {reason} (--yes sends it once more)")
         return 1
     if not known or (known.public, known.private) != (row.public, row.private):
-        _note(shot, "scored", public=row.public, private=row.private)
-    return _tell(shot, row.public, row.private)
+        _append_event(shot, "scored", public=row.public, private=row.private)
+    return _print_scores(shot, row.public, row.private)
 
 
-def _tell(shot: Shot, public: float | None, private: float | None) -> int:
+def _print_scores(shot: PendingSubmission, public: float | None, private: float | None) -> int:
     scores = {"public": public, "private": private, f"CV ({shot.about.metric})": shot.about.cv}
     told = [f"{name} {score:.5g}" for name, score in scores.items() if score is not None]
     print(f"{shot.path} is scored: {', '.join(told) or 'but Kaggle shows no score'}")
     return 0
 
 
-def _noted(shot: Shot, kind: str) -> Event | None:
+def _find_event(shot: PendingSubmission, kind: str) -> Event | None:
     """The ledger's last such event of this content."""
     return next((event for event in reversed(ledger.read(Path(shot.competition.ledger))) if event.event == kind
                  and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition), None)
 
 
-def _note(shot: Shot, kind: str, **more) -> None:
-    ledger.append(Path(shot.competition.ledger), replace(shot.about, event=kind, **{"time": ledger.now(), **more}))
+def _append_event(shot: PendingSubmission, kind: str, **more) -> None:
+    ledger.append(Path(shot.competition.ledger), replace(shot.about, event=kind, **{"time": ledger.utc_now(), **more}))

@@ -8,27 +8,27 @@ from pathlib import Path
 
 from comp.submit import kaggle, ledger
 from comp.submit.competition import Competition
-from comp.submit.kaggle import Left
+from comp.submit.kaggle import Quota
 
 
-def left_today(competition: Competition) -> Left:
+def remaining_today(competition: Competition) -> Quota:
     """What the service tells; else what the config allows, less what the service's list has of today.
 
     The ledger has its say where it knows of more. What the service could not score costs nothing.
     """
-    told = kaggle.left_today(competition.kaggle)
+    told = kaggle.fetch_quota(competition.kaggle)
     if told:
         return told
     today = _now().date()
-    recent = takewhile(lambda row: row.date.date() >= today, kaggle.submissions(competition.kaggle))
+    recent = takewhile(lambda row: row.date.date() >= today, kaggle.list_submissions(competition.kaggle))
     listed = [row.status for row in recent]
     noted = sum(event.event == "sent" and event.competition == competition.name
-                and ledger.moment(event.time).astimezone(UTC).date() == today
+                and ledger.parse_time(event.time).astimezone(UTC).date() == today
                 for event in ledger.read(Path(competition.ledger)))
-    return Left(competition.per_day - max(len(listed), noted) + listed.count("error"), for_good=False)
+    return Quota(competition.per_day - max(len(listed), noted) + listed.count("error"), for_good=False)
 
 
-def used_up(left: Left) -> str:
+def quota_message(left: Quota) -> str:
     """When the next file may be sent."""
     if left.for_good:
         return "this team has used up all the files that the competition takes"

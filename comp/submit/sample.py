@@ -18,7 +18,7 @@ from comp.errors import UserError
 
 
 @dataclass(frozen=True)
-class Sample:
+class SubmissionTable:
     """How a submission looks. `rows` are text as in the file: the id, then the label or one probability per class."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -36,21 +36,21 @@ class Sample:
         return ".csv" if self.layout == "csv" else ".json"
 
 
-def sample_file(root: Path) -> Path | None:
+def sample_path(root: Path) -> Path | None:
     files = (root / name for name in ("sample_submission.csv", "sample_submission.json"))
     return next((file for file in files if file.is_file()), None)
 
 
-def find_sample(dataset: Dataset) -> Sample:
+def load_sample(dataset: Dataset) -> SubmissionTable:
     """The dataset's sample file; without one, image,label with class names, in the order of the test folder."""
-    if file := sample_file(dataset.root):
-        return read_sample(file)
-    return Sample(("image", "label"), tuple((image.id, dataset.classes[0]) for image in dataset.test))
+    if file := sample_path(dataset.root):
+        return read_table(file)
+    return SubmissionTable(("image", "label"), tuple((image.id, dataset.classes[0]) for image in dataset.test))
 
 
-def read_sample(path: Path) -> Sample:
+def read_table(path: Path) -> SubmissionTable:
     """A file that is whole: what is read here may be filled in, or sent."""
-    sample = read_rows(path)
+    sample = read_table_unchecked(path)
     if len(sample.columns) < 2 or not sample.rows or any(len(row) != len(sample.columns) for row in sample.rows):
         raise UserError(f"{path} must have an id column, one or more label columns and rows of that length")
     if len(set(sample.ids)) != len(sample.ids):
@@ -58,7 +58,7 @@ def read_sample(path: Path) -> Sample:
     return sample
 
 
-def read_rows(path: Path) -> Sample:
+def read_table_unchecked(path: Path) -> SubmissionTable:
     """Whatever rows there are: of any length, ids twice or missing. A check wants to see them all."""
     try:
         raw = path.read_bytes()
@@ -71,13 +71,13 @@ def read_rows(path: Path) -> Sample:
         raise UserError(f"{path} is not a readable submission file") from None
 
 
-def _from_csv(text: str, raw: bytes) -> Sample:
+def _from_csv(text: str, raw: bytes) -> SubmissionTable:
     lines = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row]
     newline = "\r\n" if "\r\n" in text else "\n"
-    return Sample(lines[0], tuple(lines[1:]), "csv", newline, raw.startswith(b"\xef\xbb\xbf"))
+    return SubmissionTable(lines[0], tuple(lines[1:]), "csv", newline, raw.startswith(b"\xef\xbb\xbf"))
 
 
-def _from_json(content: Any) -> Sample:
+def _from_json(content: Any) -> SubmissionTable:
     if isinstance(content, tuple):
         layout, columns, rows = "map", ("id", "label"), list(content)
     else:
@@ -85,10 +85,10 @@ def _from_json(content: Any) -> Sample:
         layout, columns = "records", tuple(records[0])
         rows = [tuple(row[column] for column in columns) for row in records]
     numeric = tuple(all(isinstance(value, int | float) for value in column) for column in zip(*rows, strict=True))
-    return Sample(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
+    return SubmissionTable(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
 
 
-def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
+def fill_table(sample: SubmissionTable, predictions: pd.DataFrame, dataset: Dataset) -> SubmissionTable:
     """The sample with our answers in it. Ids may lack their extension; every one must have an image."""
     images = _match_ids(sample.ids, dataset)
     values = predictions.loc[images, list(dataset.classes)].to_numpy()
@@ -96,10 +96,10 @@ def fill(sample: Sample, predictions: pd.DataFrame, dataset: Dataset) -> Sample:
     return replace(sample, rows=tuple((id, *answer) for id, answer in zip(sample.ids, answers, strict=True)))
 
 
-def check_sample(sample: Sample, dataset: Dataset) -> None:
+def check_sample(sample: SubmissionTable, dataset: Dataset) -> None:
     """Every mistake `fill` would find, before there is anything to fill in."""
     nothing = pd.DataFrame(0.0, index=[image.id for image in dataset.test], columns=list(dataset.classes))
-    fill(sample, nothing, dataset)
+    fill_table(sample, nothing, dataset)
 
 
 def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
@@ -120,32 +120,32 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Form:
+class LabelFormat:
     """How a file says a class: `words`, one per class in the dataset's order, as a label or as a column's name."""
     words: tuple[str, ...]
     columns: bool                  # a column of probabilities per class, instead of one label
 
 
-def form_of(sample: Sample, classes: Sequence[str], numbers: Sequence[int]) -> Form:
+def detect_label_format(sample: SubmissionTable, classes: Sequence[str], numbers: Sequence[int]) -> LabelFormat:
     """A class name or number per row, whichever the sample shows; or a probability column per class."""
     names, digits = tuple(classes), tuple(map(str, numbers))
     if len(sample.columns) == 2:
         shown = {row[1] for row in sample.rows}
         if shown <= set(names) and not (sample.numeric and sample.numeric[1]):
-            return Form(names, columns=False)
+            return LabelFormat(names, columns=False)
         if all(label.lstrip("-").isdigit() for label in shown):
-            return Form(digits, columns=False)
+            return LabelFormat(digits, columns=False)
         raise UserError(f"the sample submission's labels ({', '.join(sorted(shown)[:3])}) are neither class names nor "
                         f"class numbers; fill in one of them so that the form is clear")
     for known in (names, digits):
         if set(sample.columns[1:]) == set(known):
-            return Form(known, columns=True)
+            return LabelFormat(known, columns=True)
     raise UserError(f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes "
                     f"({', '.join(classes)})")
 
 
-def _answers(sample: Sample, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
-    form = form_of(sample, dataset.classes, dataset.numbers)
+def _answers(sample: SubmissionTable, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
+    form = detect_label_format(sample, dataset.classes, dataset.numbers)
     if not form.columns:
         return [(form.words[best],) for best in values.argmax(1)]
     order = [form.words.index(column) for column in sample.columns[1:]]

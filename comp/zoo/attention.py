@@ -57,7 +57,7 @@ SE_MODES = {
     "average": lambda channels: SqueezeExcite(channels, 4, bias=False),
     "shared": lambda channels: MeanMaxGate(channels, 4, shared=True),
 }
-PARTS = {
+ATTENTION_MODULES = {
     "se": lambda channels, mode: SE_MODES[mode](channels),
     "sa": lambda channels, mode: SpatialGate(),
     "cbam": lambda channels, mode: nn.Sequential(SE_MODES[mode](channels), SpatialGate()),
@@ -70,6 +70,6 @@ def make_attention(name: str | None, channels: int, se_mode: str = "separate") -
         raise ValueError(f"se_mode={se_mode} is none of {', '.join(SE_MODES)}")
     if name is None:
         return nn.Identity()
-    if name not in PARTS:
-        raise ValueError(f"attention={name} is none of {', '.join(PARTS)}")
-    return PARTS[name](channels, se_mode)
+    if name not in ATTENTION_MODULES:
+        raise ValueError(f"attention={name} is none of {', '.join(ATTENTION_MODULES)}")
+    return ATTENTION_MODULES[name](channels, se_mode)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
+from functools import lru_cache
 from typing import Any
 
 import timm
@@ -10,20 +13,29 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
-import comp.zoo  # noqa: F401  registers our families
-from comp.errors import UserError, nearest
-from comp.zoo.entry import takes_size
+import comp
+from comp.errors import UserError, did_you_mean
 from comp.zoo.init import initialise
+from comp.zoo.registry import takes_img_size
+
+
+@lru_cache
+def register_models() -> None:
+    """Import every module of the model packages, so that timm knows the kit's models by name."""
+    for package in map(importlib.import_module, comp.MODEL_PACKAGES):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def build_model(name: str, classes: int, *, size: int | None = None, pretrained: bool = False,
                 dropout: float | None = None, drop_path: float | None = None, init: str = "own",
                 kwargs: dict[str, Any] | None = None) -> nn.Module:
     """What is None is the model's own default. A model that ends in dense layers is told the size of its images."""
+    register_models()
     base = name.partition(".")[0]
     if not timm.is_model(base):
-        raise UserError(f"model.name: neither the kit nor timm has {name}{nearest(base, timm.list_models())}")
-    given = {"drop_rate": dropout, "drop_path_rate": drop_path, "img_size": size if takes_size(base) else None,
+        raise UserError(f"model.name: neither the kit nor timm has {name}{did_you_mean(base, timm.list_models())}")
+    given = {"drop_rate": dropout, "drop_path_rate": drop_path, "img_size": size if takes_img_size(base) else None,
              **(kwargs or {})}
     given = {key: value for key, value in given.items() if value is not None}
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # a dozen lines of retries; ours is one

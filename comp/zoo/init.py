@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-DRAWS = {"he": nn.init.kaiming_normal_, "glorot": nn.init.xavier_uniform_}  # as PyTorch's and Keras's examples do
+INITIALISERS = {"he": nn.init.kaiming_normal_, "glorot": nn.init.xavier_uniform_}  # as PyTorch's and Keras's examples do
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
@@ -14,6 +14,6 @@ def initialise(model: nn.Module, how: str) -> None:
         return
     for layer in model.modules():
         if isinstance(layer, LAYERS):
-            DRAWS[how](layer.weight)
+            INITIALISERS[how](layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -12,8 +12,8 @@ from timm.layers import DropPath
 from torch import nn
 
 from comp.zoo.attention import SqueezeExcite
-from comp.zoo.bricks import Classifier, conv, map_side
-from comp.zoo.entry import IMAGENET, paper_model
+from comp.zoo.layers import Classifier, conv, feature_map_side
+from comp.zoo.registry import IMAGENET, register_paper_model
 
 # width, stride of the first block, expansion, blocks
 DEEP_STAGES = ((16, 1, 1, 1), (24, 2, 6, 2), (40, 2, 6, 3), (80, 2, 6, 4), (112, 1, 6, 3))
@@ -78,25 +78,25 @@ class DeepEfficientNet(nn.Module):
         return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)", "head": [(r"^head", (99998,)), (r"^fc", (99999,))]}
 
 
-@paper_model(IMAGENET)
+@register_paper_model(IMAGENET)
 def sharif_deep_efficientnet(**kwargs) -> DeepEfficientNet:
     """1,840,228 parameters with 8 classes; 810,088 with se=False."""
     return DeepEfficientNet(DEEP_STAGES, **kwargs)
 
 
-@paper_model(IMAGENET)
+@register_paper_model(IMAGENET)
 def sharif_deep_efficientnet_text(**kwargs) -> DeepEfficientNet:
     """564,664 parameters: the four stages that the text describes, and no convolution after them."""
     return DeepEfficientNet(TEXT_STAGES, head=None, **kwargs)
 
 
-@paper_model(IMAGENET)
+@register_paper_model(IMAGENET)
 def sharif_efficientnet_lite(drop_path_rate: float = 0.0, **kwargs) -> DeepEfficientNet:
     """545,000 parameters: fewer blocks and no excitation. Stochastic depth is what the paper adds to the deep one."""
     return DeepEfficientNet(LITE_STAGES, se=False, drop_path_rate=drop_path_rate, **kwargs)
 
 
-@paper_model(IMAGENET)
+@register_paper_model(IMAGENET)
 def sharif_simple_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 224,
                       drop_rate: float = 0.5) -> Classifier:
     """26,084,104 parameters: the paper's count asks for half the widths of its text and for one dense layer.
@@ -108,6 +108,6 @@ def sharif_simple_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int 
     for width in (32, 64, 128, 256):
         features += [conv(inputs, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         inputs = width
-    neck = [nn.Flatten(), nn.Linear(inputs * map_side(img_size, 4) ** 2, 512), nn.ReLU(inplace=True),
+    neck = [nn.Flatten(), nn.Linear(inputs * feature_map_side(img_size, 4) ** 2, 512), nn.ReLU(inplace=True),
             nn.Dropout(drop_rate)]
     return Classifier(features, neck, 512, num_classes)

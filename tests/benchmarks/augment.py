@@ -14,11 +14,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from comp.data.augment import Policy
-from comp.data.batch_augment import augment
-from comp.data.draws import draw, uniforms
-from comp.data.policies import RECIPES
-from comp.engine.device import keep_freed_memory
+from comp.batches.augment_batch import augment_batch
+from comp.batches.augment_image import ImageAugmenter
+from comp.batches.augment_sampling import sample_transforms, uniform_rows
+from comp.batches.policies import POLICIES
+from comp.engine.device import configure_allocator
 from comp.engine.predict import normalise
 
 SIDE, ROUNDS = 256, 15
@@ -28,7 +28,7 @@ FEED = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 @dataclass(frozen=True)
 class Ways:
     recipe: str
-    policy: Policy
+    policy: ImageAugmenter
     size: int
     squares: np.ndarray
     pool: torch.Tensor
@@ -39,8 +39,8 @@ class Ways:
 
     def in_one_batch(self, step: int) -> torch.Tensor:
         places = range(step * len(self.squares), (step + 1) * len(self.squares))
-        draws = draw(RECIPES[self.recipe], uniforms((0, 0), 0, places), self.size)
-        return normalise(augment(self.pool, draws, self.size), **FEED, device=self.pool.device)
+        draws = sample_transforms(POLICIES[self.recipe], uniform_rows((0, 0), 0, places), self.size)
+        return normalise(augment_batch(self.pool, draws, self.size), **FEED, device=self.pool.device)
 
 
 def milliseconds(way: Callable[[int], torch.Tensor], step: int) -> float:
@@ -55,11 +55,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    keep_freed_memory()
+    configure_allocator()
     squares = np.random.default_rng(0).integers(0, 256, (args.batch, SIDE, SIDE, 3), dtype=np.uint8)
     pool = torch.from_numpy(squares).to(args.device)
-    for name in RECIPES:
-        ways = Ways(name, Policy(name), args.size, squares, pool)
+    for name in POLICIES:
+        ways = Ways(name, ImageAugmenter(name), args.size, squares, pool)
         times = [(milliseconds(ways.one_by_one, step), milliseconds(ways.in_one_batch, step)) for step in range(ROUNDS)]
         single, batch = (median(column) for column in zip(*times[3:], strict=True))
         print(f"{name:9} one by one {single:6.1f} ms   in one batch {batch:6.1f} ms")

@@ -8,8 +8,14 @@ import time
 
 import numpy as np
 
-from comp.ensemble.crossfit import Learning, cross_fitted, hear, learn, part_by_fold
-from comp.ensemble.pool import Member, Pool
+from comp.ensemble.crossfit import (
+    MemberFitOptions,
+    fit_each_fold,
+    fit_members,
+    fit_on_rows,
+    predict_cross_fitted,
+)
+from comp.ensemble.pool import MemberPredictions, Pool
 
 IMAGES, CLASSES, FOLDS = 3200, 8, 5
 
@@ -22,7 +28,7 @@ def pool_of(members: int) -> Pool:
         logits = draw.normal(size=(1, IMAGES, CLASSES))
         logits[0, np.arange(IMAGES), truth] += draw.uniform(1, 3)
         shares = np.exp(logits)
-        spoken.append(Member(f"m{number:04}", ("identity",), (shares / shares.sum(-1, keepdims=True)).astype("f4")))
+        spoken.append(MemberPredictions(f"m{number:04}", ("identity",), (shares / shares.sum(-1, keepdims=True)).astype("f4")))
     return Pool(tuple("abcdefgh"), "accuracy", tuple(f"{number:05}" for number in range(IMAGES)), truth,
                 draw.permutation(IMAGES) % FOLDS, tuple(spoken))
 
@@ -31,9 +37,9 @@ def main(members: int) -> None:
     pool = pool_of(members)
     for method in ("mean", "geometric", "vote", "greedy", "weights", *(["stack"] if members <= 20 else [])):
         started = time.perf_counter()
-        learn(method, hear(pool, np.arange(IMAGES), Learning()), pool)
+        fit_on_rows(method, fit_members(pool, np.arange(IMAGES), MemberFitOptions()), pool)
         alone = time.perf_counter() - started
-        cross_fitted(method, part_by_fold(pool, Learning()), pool)
+        predict_cross_fitted(method, fit_each_fold(pool, MemberFitOptions()), pool)
         whole = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"{method:<10} {alone:6.1f} s  with cross-fit {whole:6.1f} s  {peak:.2f} GB at most so far")

@@ -24,11 +24,11 @@ import torch
 from plan import DEMO, PEERS, ROUNDS, TRAINING, WORKERS, Measurement, other_round, training_round
 from report import render
 
-from comp.cli import run_guarded
+from comp.cli import run_main
 from comp.data.scan import scan
+from comp.environment import process_info
 from comp.errors import UserError
-from comp.facts import process_facts
-from comp.tables import read_json, write_atomic, write_json
+from comp.files import read_json, write_atomic, write_json
 
 KEPT = Path("runs/bench/compare.json")
 RESULTS = Path("tests/benchmarks/results")
@@ -110,12 +110,12 @@ def take(measurement: Measurement, kept: dict) -> None:
 
 
 def machine() -> dict:
-    facts = process_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    process = process_info(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = subprocess.run([PYTHON["peer"], "-c", "import fastai, lightning; from importlib.metadata import version;"
                                "print(fastai.__version__, lightning.__version__, version('torchvision'))"],
                               capture_output=True, text=True, check=False).stdout.split()
-    return {"device_name": facts["device_name"], "cores": os.cpu_count(), "threads": facts["threads"],
-            "versions": {**facts["versions"], **dict(zip(("fastai", "lightning", "torchvision"), packages,
+    return {"device_name": process.device_name, "cores": os.cpu_count(), "threads": process.threads,
+            "versions": {**process.versions, **dict(zip(("fastai", "lightning", "torchvision"), packages,
                                                          strict=False))}}
 
 
@@ -124,4 +124,4 @@ def git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_guarded(main))
+    raise SystemExit(run_main(main))

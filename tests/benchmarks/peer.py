@@ -17,8 +17,10 @@ import timm
 import torch
 from torch import nn
 
-import comp.zoo  # noqa: F401  so that timm knows the kit's models too
-from comp.bench.meter import STEPS, WARM_UP
+from comp.bench.meter import MIN_STEPS, WARMUP_STEPS
+from comp.zoo.build import register_models
+
+register_models()  # so that timm knows the kit's models too
 
 SECONDS = 9.0      # as the kit measures its own training
 PAUSE = 0.5        # at least so long between two looks at the clock, as in the kit's loop
@@ -42,7 +44,7 @@ class Stopwatch:
 
     def step(self, images: int) -> None:
         """After each of them."""
-        if self.warm < WARM_UP:
+        if self.warm < WARMUP_STEPS:
             self.warm += 1
             self.begun = self.mark = self._now()
             return
@@ -52,7 +54,7 @@ class Stopwatch:
         now = self._now()
         self.rates.append(self.waiting[1] / (now - self.mark))
         self.steps, self.mark, self.waiting = self.steps + self.waiting[0], now, (0, 0)
-        if self.steps >= STEPS and now - self.begun > SECONDS:
+        if self.steps >= MIN_STEPS and now - self.begun > SECONDS:
             raise Enough
 
     def report(self, **facts: object) -> None:

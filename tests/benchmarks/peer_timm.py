@@ -9,14 +9,14 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 
-from comp.engine.device import keep_freed_memory
+from comp.engine.device import configure_allocator
 
 
 def main() -> None:
     args = arguments(equalised="with the kit's allocator settings and channels-last")
     layout = torch.channels_last if args.equalised else torch.contiguous_format
     if args.equalised:
-        keep_freed_memory()
+        configure_allocator()
     dataset = create_dataset("", root=args.images, split="train", is_training=True, batch_size=args.batch)
     model = new_model(args.model, len(dataset.reader.class_to_idx)).to(DEVICE, memory_format=layout)
     about = resolve_data_config({"input_size": (3, args.size, args.size)}, model=model)

@@ -11,15 +11,15 @@ import sys
 
 from comp import config
 from comp.bench.meter import Meter
-from comp.bench.training import training
+from comp.bench.training import training_work
 from comp.cli import DEFAULT_CONFIG
-from comp.experiment.setup import Setup, open_unsaved_setup
+from comp.training.setup import Setup, open_benchmark_setup
 
 TURNS = 4
 
 
 def opened(*overrides: str) -> Setup:
-    return open_unsaved_setup(config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0],
+    return open_benchmark_setup(config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0],
                               "auto")
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     chosen = setups[0].precision
     ratio = 1.0
     if chosen != "fp32":
-        meters = [Meter(training(setup, 0, fixed=True), 12) for setup in setups]
+        meters = [Meter(training_work(setup, 0, fixed=True), 12) for setup in setups]
         for _ in range(TURNS):
             for meter in meters:
                 meter.run(1 / TURNS)

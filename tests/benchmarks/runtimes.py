@@ -56,17 +56,17 @@ def cell(rounds: list[dict], way: str, key: str) -> str:
 def measure(way: str, name: str, size: int) -> dict[str, float]:
     import torch
 
-    from comp.engine.device import keep_freed_memory
-    from comp.engine.export import network_in
+    from comp.engine.device import configure_allocator
+    from comp.engine.export import build_network
     from comp.engine.predict import normalise
     from comp.zoo.build import build_model, normalisation
     model = build_model(name, 8, size=size).eval()
     mean, std = normalisation(model)
     pictures = torch.randint(0, 256, (32, size, size, 3), dtype=torch.uint8)
     if way != "eager":
-        keep_freed_memory()
+        configure_allocator()
     if way in RUNTIMES:
-        network = network_in(way, model, {"name": name, "classes": list("abcdefgh"), "mean": mean, "std": std,
+        network = build_network(way, model, {"name": name, "classes": list("abcdefgh"), "mean": mean, "std": std,
                                           "size": size, "precision": "fp32"})
     else:
         layout = torch.contiguous_format if way == "eager" else torch.channels_last
@@ -91,18 +91,18 @@ def views_over_one(network, size: int) -> float:
     import numpy as np
     import torch
 
-    from comp.data.cache import load_cache, square_for
-    from comp.data.loader import EvaluationSet, stream_batches
+    from comp.batches.loader import EvaluationSet, iterate_batches
+    from comp.data.cache import load_cache, make_square_spec
     from comp.data.scan import scan
-    from comp.engine.predict import probabilities
+    from comp.engine.predict import predict_probabilities
     from comp.engine.views import TTA
     dataset = scan("input/blood-cells")
-    cache = load_cache(dataset.name, dataset.train, square_for(dataset.train, size, "squash", None))
+    cache = load_cache(dataset.name, dataset.train, make_square_spec(dataset.train, size, "squash", None))
     batches = EvaluationSet(cache, np.arange(32), size, 32)
 
     def once(views: str) -> float:
         start = time.perf_counter()
-        probabilities([network], stream_batches(batches, range(len(batches)), 0), views=TTA[views],
+        predict_probabilities([network], iterate_batches(batches, range(len(batches)), 0), views=TTA[views],
                       device=torch.device("cpu"))
         return time.perf_counter() - start
     one, eight, again = once("none"), once("d4"), once("none")

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from comp.errors import UserError, nearest
-from comp.runs import RUNS, known_runs
-from comp.tables import read_json
+from comp.errors import UserError, did_you_mean
+from comp.files import read_json
+from comp.runs import RUNS, list_runs
 
-BROKEN = (UserError, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError)
+READ_ERRORS = (UserError, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """A line of the table. What is not known is None."""
     name: str                         # a blend's begins with blends/
     path: Path
@@ -36,32 +36,32 @@ class Entry:
     remark: str = ""                  # what is missing
 
 
-def read_entries(wanted: Iterable[str] = ()) -> tuple[list[Entry], list[str]]:
+def read_entries(wanted: Iterable[str] = ()) -> tuple[list[LeaderboardEntry], list[str]]:
     """Those of the names or patterns asked for, or all; and a warning for each that says nothing of itself."""
     entries, warnings = {}, []
-    paths = {**known_runs(), **{file.parent.relative_to(RUNS).as_posix(): file.parent
+    paths = {**list_runs(), **{file.parent.relative_to(RUNS).as_posix(): file.parent
                                 for file in sorted((RUNS / "blends").rglob("blend.json"))}}
     for name, path in paths.items():
         try:
-            entries[name] = _blend(name, path, entries) if name.startswith("blends/") else _run(name, path)
-        except BROKEN as problem:
+            entries[name] = _blend_entry(name, path, entries) if name.startswith("blends/") else _run_entry(name, path)
+        except READ_ERRORS as problem:
             said = problem if isinstance(problem, (UserError, OSError)) else f"{path} does not say what it is"
             warnings.append(f"{said}; left out")
     asked = dict.fromkeys(match for text in wanted for match in _matches(text, entries))
     return [entries[name] for name in asked or entries], warnings
 
 
-def _matches(text: str, entries: dict[str, Entry]) -> list[str]:
+def _matches(text: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
     name = text.rstrip("/").removeprefix(f"{RUNS}/")
     found = [name] if name in entries else fnmatch.filter(entries, name)
     if not found:
-        raise UserError(f"there is no run or blend {text}{nearest(name, entries)}")
+        raise UserError(f"there is no run or blend {text}{did_you_mean(name, entries)}")
     return found
 
 
-def _run(name: str, path: Path) -> Entry:
+def _run_entry(name: str, path: Path) -> LeaderboardEntry:
     about = read_json(path / "run.json")
-    known = Entry(name, path, path / "predictions" / "identity" / "oof.csv", str(about["folds_sha256"]),
+    known = LeaderboardEntry(name, path, path / "predictions" / "identity" / "oof.csv", str(about["folds_sha256"]),
                   str(about["metric"]), bool(about["higher_is_better"]), parameters=int(_number(about["parameters"])))
     folds = len(about["folds"])
     try:
@@ -75,13 +75,13 @@ def _run(name: str, path: Path) -> Entry:
                        optimism=_number(metrics["best_minus_last"]), optimistic=bool(kept["optimistic"]),
                        seconds=_seconds(path, done), complete=bool(metrics["complete"]),
                        remark="" if metrics["complete"] else f"{len(done)} of {folds} folds")
-    except BROKEN:
+    except READ_ERRORS:
         return replace(known, remark="metrics.json cannot be read: give its train.py again")
 
 
-def _blend(name: str, path: Path, runs: dict[str, Entry]) -> Entry:
+def _blend_entry(name: str, path: Path, runs: dict[str, LeaderboardEntry]) -> LeaderboardEntry:
     about = read_json(path / "blend.json")
-    known = Entry(name, path, path / "oof.csv", str(about["folds_sha256"]), str(about["metric"]),
+    known = LeaderboardEntry(name, path, path / "oof.csv", str(about["folds_sha256"]), str(about["metric"]),
                   bool(about["higher_is_better"]))
     try:
         oof, members = about["oof"], [runs.get(run) for run in {member["run"] for member in about["members"]}]
@@ -90,13 +90,13 @@ def _blend(name: str, path: Path, runs: dict[str, Entry]) -> Entry:
         return replace(known, score=score, interval=_interval(oof["interval"]),
                        per_fold=tuple(map(_number, oof["per_fold"])), optimism=sign * (_number(oof["naive"]) - score),
                        optimistic=bool(about["optimistic"]),
-                       parameters=_total(members, "parameters"), seconds=_total(members, "seconds"),
+                       parameters=_sum_members(members, "parameters"), seconds=_sum_members(members, "seconds"),
                        complete=bool(about["complete"]), remark="" if about["complete"] else "not of every fold")
-    except BROKEN:
+    except READ_ERRORS:
         return replace(known, remark="blend.json lacks its scores: give its infer.py again")
 
 
-def _total(members: list[Entry | None], key: str) -> Any:
+def _sum_members(members: list[LeaderboardEntry | None], key: str) -> Any:
     values = [member and getattr(member, key) for member in members]
     return None if None in values or not values else sum(values)
 
@@ -104,7 +104,7 @@ def _total(members: list[Entry | None], key: str) -> Any:
 def _seconds(path: Path, folds: list[int]) -> float | None:
     try:
         return sum(_number(read_json(path / f"fold{fold}" / "fold.json")["seconds"]) for fold in folds)
-    except BROKEN:
+    except READ_ERRORS:
         return None
 
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from comp.study.leaderboard.entries import Entry
-from comp.study.leaderboard.standings import Group
+from comp.study.leaderboard.entries import LeaderboardEntry
+from comp.study.leaderboard.ranking import LeaderboardGroup
 
-HEADS = ("OOF", "95 %", "best-last", "weights", "trained", "against the best", "folds", "name")
+COLUMNS = ("OOF", "95 %", "best-last", "weights", "trained", "against the best", "folds", "name")
 
 
-def render(groups: list[Group]) -> str:
+def render(groups: list[LeaderboardGroup]) -> str:
     return "\n\n".join(_render(group) for group in groups)
 
 
-def _render(group: Group) -> str:
+def _render(group: LeaderboardGroup) -> str:
     better = "higher" if group.higher_is_better else "lower"
-    rows = [HEADS, *(_row(group, entry) for entry in group.entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS) - 1)]
+    rows = [COLUMNS, *(_row(group, entry) for entry in group.entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]])
              for row in rows]
     return "\n".join([f"{group.dataset}, {group.metric} ({better} is better), split {group.folds_sha256[:8]}", *lines])
 
 
-def _row(group: Group, entry: Entry) -> tuple[str, ...]:
+def _row(group: LeaderboardGroup, entry: LeaderboardEntry) -> tuple[str, ...]:
     remarks = [remark for remark in ("optimistic" if entry.optimistic else "", entry.remark) if remark]
     interval = "" if entry.interval is None else "[{:.3f}, {:.3f}]".format(*entry.interval)
     return ("-" if entry.score is None else f"{entry.score:.4f}", interval, _optimism(entry),
@@ -34,13 +34,13 @@ def _row(group: Group, entry: Entry) -> tuple[str, ...]:
             entry.name + (f"  ({'; '.join(remarks)})" if remarks else ""))
 
 
-def _optimism(entry: Entry) -> str:
+def _optimism(entry: LeaderboardEntry) -> str:
     if entry.optimism is None:
         return ""
     return f"{entry.optimism:+.4f}" + (" naive" if entry.name.startswith("blends/") else "")
 
 
-def _against(group: Group, entry: Entry) -> str:
+def _against(group: LeaderboardGroup, entry: LeaderboardEntry) -> str:
     if entry is group.best:
         return "the best"
     found = group.against.get(entry.name)
@@ -60,14 +60,14 @@ def _time(seconds: float) -> str:
         else f"{seconds / 3600:.1f} h"
 
 
-def as_data(groups: list[Group], warnings: list[str]) -> dict[str, Any]:
+def to_json(groups: list[LeaderboardGroup], warnings: list[str]) -> dict[str, Any]:
     return {"groups": [{"dataset": group.dataset, "folds_sha256": group.folds_sha256, "metric": group.metric,
                         "higher_is_better": group.higher_is_better, "best": group.best and group.best.name,
                         "entries": [_data(group, entry) for entry in group.entries]} for group in groups],
             "warnings": warnings}
 
 
-def _data(group: Group, entry: Entry) -> dict[str, Any]:
+def _data(group: LeaderboardGroup, entry: LeaderboardEntry) -> dict[str, Any]:
     shared = ("folds_sha256", "metric", "higher_is_better", "oof", "path")
     against = group.against.get(entry.name)
     return {**{key: value for key, value in asdict(entry).items() if key not in shared}, "path": str(entry.path),

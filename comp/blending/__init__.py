@@ -1,0 +1,1 @@
+"""From finished runs to a submission: fit the blend, score it cross-fitted, apply it, explain it."""

@@ -1,0 +1,35 @@
+"""Checkpoints: tensors and plain Python in one file, written atomically and read with weights_only."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from comp.errors import UserError
+from comp.files import write_atomic
+
+CHECKPOINT_SCHEMA = 1
+
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
+    import torch
+    buffer = io.BytesIO()
+    torch.save({"kit": "comp", "schema": CHECKPOINT_SCHEMA, **content}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    import torch  # not above: who reads what runs say of themselves need not wait for it
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except Exception:  # whatever pickle, zip or torch make of a broken file
+        content = None
+    if not isinstance(content, dict) or content.get("kit") != "comp" or content.get("schema") != CHECKPOINT_SCHEMA:
+        raise UserError(f"{path} is truncated or not a checkpoint of this kit; "
+                        f"restore it, or delete it and train the fold again")
+    return content

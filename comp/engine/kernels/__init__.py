@@ -1,0 +1,1 @@
+"""CPU operations of our own, compiled where they run."""

@@ -1,0 +1,1 @@
+"""The papers' models, one file per family, registered with timm."""

@@ -1,0 +1,91 @@
+"""Records of a run directory: run.json and fold.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from comp.records.base import Record
+
+
+@dataclass(frozen=True)
+class GitState(Record):
+    """The commit of the code, and whether tracked files differed from it; no commit outside a repository."""
+
+    commit: str | None
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """run.json: what every fold of a run shares. Written once, when the run is created.
+
+    `created`, `git` and `precision` are filled in by `open_run`, which creates the run.
+    """
+
+    ADVICE: ClassVar[str] = "restore it, or train the run again"
+
+    seed: int
+    metric: str
+    higher_is_better: bool
+    classes: tuple[str, ...]  # in the order of the model's outputs
+    folds: tuple[int, ...]
+    folds_file: str
+    folds_sha256: str
+    image_list_sha256: str
+    parameters: int  # trainable
+    kernels: str = "torch"  # or "fused": operations of our own on a CPU
+    augment_device: str = "cpu"
+    precision: str = ""
+    created: str = ""
+    git: GitState = GitState(None, False)
+    soup_of: str | None = None  # the run whose snapshots were averaged
+    snapshots: int | None = None  # how many of them per fold
+    schema: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        if self.soup_of is None:
+            del content["soup_of"], content["snapshots"]
+        first = {key: content.pop(key) for key in ("schema", "created", "git")}
+        return {**first, **content}
+
+
+@dataclass(frozen=True)
+class ProcessInfo(Record):
+    """Who computed something: command, machine and library versions."""
+
+    command: str
+    device: str
+    device_name: str
+    threads: int
+    host: str
+    pid: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FoldRecord(ProcessInfo):
+    """fold.json: the state of one fold's training, and the process that trains it. What is not known yet is None."""
+
+    ADVICE: ClassVar[str] = "restore it, or delete it and train the fold again"
+
+    status: Literal["running", "done", "failed", "pruned"]
+    started: str
+    processes: int = 1
+    workers: int = 0
+    memory_kept: bool | None = None  # whether the allocator keeps freed blocks
+    finished: str | None = None
+    reason: str | None = None  # of a failure
+    epochs: int | None = None
+    kept: Literal["best", "last", "soup"] | None = None  # which weights
+    best_epoch: int | None = None
+    seconds: float | None = None
+    snapshots: dict[str, str] | None = None  # of a soup: the hash of each file that was averaged
+    weights_sha256: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        content = {key: value for key, value in super().to_dict().items() if value is not None}
+        if self.status == "done":
+            content["best_epoch"] = self.best_epoch  # null where no epoch was validated
+        return {"status": content.pop("status"), "started": content.pop("started"), **content}

@@ -1,0 +1,1 @@
+"""Train: a config becomes components, components become a run directory."""
