@@ -28,8 +28,9 @@ def parser() -> Parser:
     add_blend_arguments(parser)
     parser.add_argument("--fold", choices=("full",), help="use the model trained on all images, not the folds'")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    parser.add_argument("--runtime", choices=("torch", "onnx", "openvino"), default="torch",
-                        help="what computes (default: %(default)s)")
+    parser.add_argument(
+        "--runtime", choices=("torch", "onnx", "openvino"), default="torch", help="what computes (default: %(default)s)"
+    )
     return parser
 
 
@@ -37,9 +38,11 @@ def main() -> None:
     args = parser().parse_args()
     from comp import config, runs  # after --help, which must not wait for torch
     from comp.blending.infer import InferOptions, infer
+
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
-    wish = InferOptions(args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name,
-                           args.device, args.runtime)
+    wish = InferOptions(
+        args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name, args.device, args.runtime
+    )
     path = infer(runs.find_runs(wanted), wish)
     print(f"next: python -m comp submit check {path}")
 

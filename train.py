@@ -37,10 +37,12 @@ def main() -> None:
     from comp.engine import distributed
     from comp.training.summary import summary_line
     from comp.training.train import run_experiment
+
     with distributed.process_group():
         for each in config.load(args.config, args.overrides, args.name):
-            metrics = run_experiment(each, fold=args.fold, device=args.device, restart=args.restart,
-                                                debug=args.debug, jobs=args.jobs)
+            metrics = run_experiment(
+                each, fold=args.fold, device=args.device, restart=args.restart, debug=args.debug, jobs=args.jobs
+            )
             print(summary_line(metrics, full=args.fold == "full"))
 
 

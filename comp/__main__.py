@@ -45,16 +45,22 @@ def main() -> int | None:
     module = importlib.import_module(VERBS[verb][0])
     parser = Parser(prog=f"python -m comp {verb}", description=module.__doc__)
     module.add_arguments(parser)
-    return module.run(parser.parse_intermixed_args(words[len(verb.split()):]))
+    return module.run(parser.parse_intermixed_args(words[len(verb.split()) :]))
 
 
 def _overview(family: str) -> str:
     """All verbs, or those of a family such as `submit`."""
     shown = {verb: about for verb, (_, about) in VERBS.items() if not family or verb.startswith(f"{family} ")}
     width = max(map(len, shown))
-    return "\n".join(["usage: python -m comp <verb> [-c CONFIG] [key=value ...]", "",
-                      *(f"  {verb:<{width}}  {about}" for verb, about in shown.items()), "",
-                      "Each teaches its use: python -m comp <verb> --help; so do train.py and infer.py, the programs."])
+    return "\n".join(
+        [
+            "usage: python -m comp <verb> [-c CONFIG] [key=value ...]",
+            "",
+            *(f"  {verb:<{width}}  {about}" for verb, about in shown.items()),
+            "",
+            "Each teaches its use: python -m comp <verb> --help; so do train.py and infer.py, the programs.",
+        ]
+    )
 
 
 if __name__ == "__main__":

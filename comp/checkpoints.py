@@ -12,10 +12,10 @@ from comp.files import write_atomic
 CHECKPOINT_SCHEMA = 1
 
 
-
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
     import torch
+
     buffer = io.BytesIO()
     torch.save({"kit": "comp", "schema": CHECKPOINT_SCHEMA, **content}, buffer)
     write_atomic(path, buffer.getvalue())
@@ -23,6 +23,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     import torch  # not above: who reads what runs say of themselves need not wait for it
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -30,6 +31,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception:  # whatever pickle, zip or torch make of a broken file
         content = None
     if not isinstance(content, dict) or content.get("kit") != "comp" or content.get("schema") != CHECKPOINT_SCHEMA:
-        raise UserError(f"{path} is truncated or not a checkpoint of this kit; "
-                        f"restore it, or delete it and train the fold again")
+        raise UserError(
+            f"{path} is truncated or not a checkpoint of this kit; restore it, or delete it and train the fold again"
+        )
     return content

@@ -25,23 +25,48 @@ class Parser(argparse.ArgumentParser):
 def add_config_arguments(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
     """`-c FILE key=value ...`, the same for every command that reads a config. `otherwise` says in words what stands
     in for one where none is given."""
-    parser.add_argument("-c", "--config", default=None if otherwise else DEFAULT_CONFIG, metavar="FILE",
-                        help=f"the experiment (default: {otherwise or DEFAULT_CONFIG})")
-    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value",
-                        help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30")
+    parser.add_argument(
+        "-c",
+        "--config",
+        default=None if otherwise else DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"the experiment (default: {otherwise or DEFAULT_CONFIG})",
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30",
+    )
 
 
 def add_blend_arguments(parser: argparse.ArgumentParser) -> None:
     """Which runs, and how they become one: the same for every command that makes a submission."""
     parser.add_argument("runs", nargs="*", metavar="RUN", help="names, paths or quoted patterns below runs/")
-    parser.add_argument("--blend", choices=("mean", "geometric", "vote", "greedy", "weights", "stack"), default="mean",
-                        help="how members become one (default: %(default)s)")
-    parser.add_argument("--tta", choices=("none", "flips", "d4", "auto"),
-                        help="views averaged; auto chooses them out of fold (default: the run's infer.tta)")
-    parser.add_argument("--budget", type=parse_duration, metavar="TIME",
-                        help="with --tta auto: what predicting the test images may take here, such as 60s or 5m")
-    parser.add_argument("--no-temperature", dest="temperature", action="store_false",
-                        help="leave every member as sure of itself as it is")
+    parser.add_argument(
+        "--blend",
+        choices=("mean", "geometric", "vote", "greedy", "weights", "stack"),
+        default="mean",
+        help="how members become one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=("none", "flips", "d4", "auto"),
+        help="views averaged; auto chooses them out of fold (default: the run's infer.tta)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=parse_duration,
+        metavar="TIME",
+        help="with --tta auto: what predicting the test images may take here, such as 60s or 5m",
+    )
+    parser.add_argument(
+        "--no-temperature",
+        dest="temperature",
+        action="store_false",
+        help="leave every member as sure of itself as it is",
+    )
     parser.add_argument("--name", help="name the result; otherwise the runs do")
 
 

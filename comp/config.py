@@ -1,6 +1,6 @@
 """From a file, its parents and the command line to the configs of runs, each with a name that says what differs.
 
-    load("configs/deep_efficientnet.yaml", ["optim.lr=3e-4"])  ->  [Config]      one per value of train.seed
+load("configs/deep_efficientnet.yaml", ["optim.lr=3e-4"])  ->  [Config]      one per value of train.seed
 """
 
 from __future__ import annotations
@@ -87,8 +87,11 @@ def _validate(tree: dict[str, Any], source: str | Path) -> Config:
         # pydantic adds the names of a union's members to the place; only the key is ours
         words = {word for key in known for word in key.split(".")}
         key = ".".join(str(part) for part in first["loc"] if part in words)
-        reason = "must be a map of keys" if "dict" in first["type"] or "model" in first["type"] \
+        reason = (
+            "must be a map of keys"
+            if "dict" in first["type"] or "model" in first["type"]
             else first["msg"].lower().replace("input should", "must")
+        )
         raise UserError(f"{source}: {key} {reason}, and is {first['input']!r}") from None
 
 
@@ -122,7 +125,7 @@ def _expand_seeds(tree: dict[str, Any]):
 def _config_name(path: Path) -> str:
     """The path below `configs/` (the innermost folder of that name) without its suffix; elsewhere the file's stem."""
     parts = path.with_suffix("").parts
-    return "/".join(parts[-parts[::-1].index("configs"):]) if "configs" in parts else path.stem
+    return "/".join(parts[-parts[::-1].index("configs") :]) if "configs" in parts else path.stem
 
 
 def check_name(name: str) -> str:
@@ -141,9 +144,10 @@ def _with_run_name(config: Config, original: Config, name: str | None, seed: int
     differs = {key: value for key, value in new.items() if value != old.get(key)}
     if seed is not None:
         differs["train.seed"] = seed
-    suffix = "".join(f"+{key}={value if isinstance(value, str) else json.dumps(value)}"
-                     for key, value in sorted(differs.items()))
+    suffix = "".join(
+        f"+{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in sorted(differs.items())
+    )
     suffix = re.sub(r"[^\w.+=@,-]", "-", suffix)
     if len(config.name + suffix) > 80 and suffix:
-        suffix = f"{suffix[:max(0, 71 - len(config.name))]}-{hashlib.sha256(suffix.encode()).hexdigest()[:8]}"
+        suffix = f"{suffix[: max(0, 71 - len(config.name))]}-{hashlib.sha256(suffix.encode()).hexdigest()[:8]}"
     return config.model_copy(update={"name": config.name + suffix})

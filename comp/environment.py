@@ -57,6 +57,7 @@ def git_state() -> GitState:
             return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
+
     return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no")))
 
 

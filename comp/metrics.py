@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Metric:
-    of: Callable[[np.ndarray], np.ndarray] | None   # of a stack of confusion matrices; None: of the probabilities
+    of: Callable[[np.ndarray], np.ndarray] | None  # of a stack of confusion matrices; None: of the probabilities
     higher_is_better: bool = True
 
 
@@ -50,9 +50,11 @@ def _weighted(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.nda
 
 def _macro(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """Mean over the classes that occur, in truth or in prediction, as scikit-learn does."""
+
     def mean(cm: np.ndarray) -> np.ndarray:
         occurs = (cm.sum(-1) + cm.sum(-2)) > 0
         return _divide((per_class(cm) * occurs).sum(-1), occurs.sum(-1))
+
     return mean
 
 
@@ -116,8 +118,11 @@ def score_report(truth: np.ndarray, probabilities: np.ndarray, classes: tuple[st
     return {
         "images": len(truth),
         **{name: score(name, truth, probabilities) for name in METRICS},
-        "interval": {name: bootstrap_interval(name, truth, probabilities) for name in ("accuracy", "macro_f1", "log_loss")},
-        "per_class": {label: {name: float(values[i]) for name, values in per_class.items()}
-                      for i, label in enumerate(classes)},
+        "interval": {
+            name: bootstrap_interval(name, truth, probabilities) for name in ("accuracy", "macro_f1", "log_loss")
+        },
+        "per_class": {
+            label: {name: float(values[i]) for name, values in per_class.items()} for i, label in enumerate(classes)
+        },
         "confusion": cm.tolist(),
     }

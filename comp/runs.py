@@ -1,32 +1,32 @@
 """The run directory, a contract between the programs here and whatever reads runs after them.
 
-    runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
-    runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
-                                       git state, seed, precision, where it augments, classes in order, hashes of
-                                       split and image list
-    runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, processes, threads,
-                                       versions, times
-    runs/<name>/fold<k>/history.csv    one row per epoch
-    runs/<name>/fold<k>/train.log      the same as people read it
-    runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
-                                       pretrain.csv: the same, and the history, of a reconstruction stage before
-    runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
-    runs/<name>/fold<k>/snapshots/epoch<e>.pt    the same of each of the last `train.snapshots` epochs, counted from 1;
-                                       while it trains, perhaps of some before
-    runs/<name>+soup/                  their mean, a run like any other (python -m comp soup): run.json says of which
-                                       run, fold.json of which snapshots
-    runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
-                                       and model.openvino.json likewise (comp/prediction/export.py)
-    runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
-    runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
-                                       which weights made it. cost.json above: what a view takes on which machine.
-                                       predictions/full/<view>/: by the model trained on everything;
-                                       predictions/onnx/... and openvino/...: the same by that runtime
-    runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/blending/explain.py)
-    runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
-    runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
-    runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
-    runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
+runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
+runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
+                                   git state, seed, precision, where it augments, classes in order, hashes of
+                                   split and image list
+runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, processes, threads,
+                                   versions, times
+runs/<name>/fold<k>/history.csv    one row per epoch
+runs/<name>/fold<k>/train.log      the same as people read it
+runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
+                                   pretrain.csv: the same, and the history, of a reconstruction stage before
+runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
+runs/<name>/fold<k>/snapshots/epoch<e>.pt    the same of each of the last `train.snapshots` epochs, counted from 1;
+                                   while it trains, perhaps of some before
+runs/<name>+soup/                  their mean, a run like any other (python -m comp soup): run.json says of which
+                                   run, fold.json of which snapshots
+runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
+                                   and model.openvino.json likewise (comp/prediction/export.py)
+runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
+runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
+                                   which weights made it. cost.json above: what a view takes on which machine.
+                                   predictions/full/<view>/: by the model trained on everything;
+                                   predictions/onnx/... and openvino/...: the same by that runtime
+runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/blending/explain.py)
+runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
+runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
+runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
+runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class RunLockedError(UserError):
 @dataclass(frozen=True)
 class FoldDir:
     """One trained fold of a run, or one being trained."""
+
     path: Path
 
     @property
@@ -175,8 +176,10 @@ def _check_not_soup(path: Path, draft: RunRecord) -> None:
     """Refuse to train into a soup: its folds would no longer be what its record says."""
     source = RunRecord.read(path / "run.json").soup_of if (path / "run.json").is_file() else None
     if source and not draft.soup_of:
-        raise UserError(f"{path} is a soup of {source}, which is not trained but made (python -m comp soup {source}); "
-                        f"train under another name (--name NEW)")
+        raise UserError(
+            f"{path} is a soup of {source}, which is not trained but made (python -m comp soup {source}); "
+            f"train under another name (--name NEW)"
+        )
 
 
 def _write_config(path: Path, config: Config, record: RunRecord) -> None:
@@ -203,10 +206,14 @@ def check_unchanged(run: Run, config: Config, current: RunRecord) -> None:
     old, new = run.config.identity(), config.identity()
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
-            raise UserError(f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; "
-                            f"{ways_out}")
-    for key, what in (("folds_sha256", f"split than {current.folds_file} holds now"),
-                      ("image_list_sha256", "list of training images"), ("classes", "list of classes, or their order")):
+            raise UserError(
+                f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; {ways_out}"
+            )
+    for key, what in (
+        ("folds_sha256", f"split than {current.folds_file} holds now"),
+        ("image_list_sha256", "list of training images"),
+        ("classes", "list of classes, or their order"),
+    ):
         if getattr(run.record, key) != getattr(current, key):
             raise UserError(f"{run.path} was made with another {what}; {ways_out}")
 
@@ -219,8 +226,11 @@ def read_run(path: Path) -> Run:
 
 def list_runs() -> dict[str, Path]:
     """Every run anybody looks for, by name."""
-    return {path.parent.relative_to(RUNS).as_posix(): path.parent for path in sorted(RUNS.rglob("run.json"))
-            if path.relative_to(RUNS).parts[0] not in RESERVED_DIRS}
+    return {
+        path.parent.relative_to(RUNS).as_posix(): path.parent
+        for path in sorted(RUNS.rglob("run.json"))
+        if path.relative_to(RUNS).parts[0] not in RESERVED_DIRS
+    }
 
 
 def find_runs(wanted: Iterable[str]) -> list[Run]:

@@ -19,16 +19,17 @@ from scipy.special import bdtr
 
 from comp.metrics import METRICS, RESAMPLES, log_losses, score
 
-SIGNIFICANCE_LEVEL = 0.05          # the p from which on a difference is called noise
-MAX_BLOCK_SIZE = 2 ** 23       # numbers held at once: 64 MiB, whatever the number of images and classes
+SIGNIFICANCE_LEVEL = 0.05  # the p from which on a difference is called noise
+MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
 
 
 @dataclass(frozen=True)
 class Comparison:
     """`difference` is positive where the first is the better one, also where less is better (log loss)."""
+
     difference: float
-    interval: tuple[float, float]   # 95 %, by paired bootstrap
-    p: float                        # two-sided: McNemar's exact test for accuracy, else of the bootstrap
+    interval: tuple[float, float]  # 95 %, by paired bootstrap
+    p: float  # two-sided: McNemar's exact test for accuracy, else of the bootstrap
 
     @property
     def inside_noise(self) -> bool:
@@ -47,10 +48,11 @@ class Comparison:
 @dataclass(frozen=True, eq=False)
 class ResampledScore:
     """A candidate as `compare` needs it."""
+
     metric: str
     score: float
-    resampled: np.ndarray           # the score on each resample
-    right: np.ndarray               # per image
+    resampled: np.ndarray  # the score on each resample
+    right: np.ndarray  # per image
 
 
 def compare_predictions(metric: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
@@ -62,8 +64,10 @@ def resample_scores(metric: str, truth: np.ndarray, candidates: Sequence[np.ndar
     """Every candidate on the same resamples; `compare` then takes any two of them at no cost."""
     evaluate = [_on_resamples(metric, truth, candidate) for candidate in candidates]
     blocks = [[one(times) for one in evaluate] for times in _draws(len(truth), candidates[0].shape[1])]
-    return [ResampledScore(metric, score(metric, truth, candidate), np.concatenate(values), candidate.argmax(1) == truth)
-            for candidate, values in zip(candidates, zip(*blocks, strict=True), strict=True)]
+    return [
+        ResampledScore(metric, score(metric, truth, candidate), np.concatenate(values), candidate.argmax(1) == truth)
+        for candidate, values in zip(candidates, zip(*blocks, strict=True), strict=True)
+    ]
 
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:

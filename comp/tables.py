@@ -17,8 +17,18 @@ from comp.errors import UserError
 from comp.files import write_atomic
 
 FOLDS_COLUMNS = ["image", "label", "group", "fold"]
-HISTORY_COLUMNS = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
-           "peak_memory_gb", "val_seconds"]
+HISTORY_COLUMNS = [
+    "epoch",
+    "step",
+    "lr",
+    "train_loss",
+    "val_loss",
+    "val_score",
+    "seconds",
+    "images_per_second",
+    "peak_memory_gb",
+    "val_seconds",
+]
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -35,9 +45,11 @@ def read_csv(path: Path, columns: Sequence[str], text: Iterable[str] = ("image",
         raise UserError(f"{path} is not a readable CSV") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column of longer rows for an index
         raise UserError(f"{path} is not a readable CSV: its rows are longer than its header")
-    if list(table.columns[:len(columns)]) != list(columns):
-        raise UserError(f"{path} must begin with the columns {','.join(columns)}, "
-                        f"and begins with {','.join(map(str, table.columns[:len(columns)]))}")
+    if list(table.columns[: len(columns)]) != list(columns):
+        raise UserError(
+            f"{path} must begin with the columns {','.join(columns)}, "
+            f"and begins with {','.join(map(str, table.columns[: len(columns)]))}"
+        )
     return table
 
 
@@ -53,5 +65,3 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     if table[found].isna().any(axis=None):
         raise UserError(f"{path} has a probability that is no number; make it again")
     return table.set_index("image")
-
-

@@ -46,8 +46,16 @@ class ConsoleObserver:
 
     def __init__(self, fold: int | str, log: Path, metric: str, epochs: int, images_per_epoch: int, done: int):
         self.metric, self.epochs, self.log = metric, epochs, log
-        self.bar = tqdm(total=epochs * images_per_epoch, initial=done, unit="img", desc=f"fold {fold}",
-                        disable=None, leave=False, dynamic_ncols=True, smoothing=0.05)
+        self.bar = tqdm(
+            total=epochs * images_per_epoch,
+            initial=done,
+            unit="img",
+            desc=f"fold {fold}",
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
         self.images_per_epoch, self.score = images_per_epoch, None
 
     def step(self, event: Step, images: int) -> None:
@@ -56,11 +64,14 @@ class ConsoleObserver:
     def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         self.score = row["val_score"]
         self._move(row["epoch"] * self.images_per_epoch, loss=row["train_loss"], lr=row["lr"])
-        scored = "" if row["val_score"] is None else \
-            f"  val {row['val_loss']:.4f}  {self.metric} {row['val_score']:.4f}"
-        self.say(f"fold {fold}  epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}  "
-                 f"loss {row['train_loss']:.4f}{scored}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} img/s  "
-                 f"{row['seconds']:.0f} s")
+        scored = (
+            "" if row["val_score"] is None else f"  val {row['val_loss']:.4f}  {self.metric} {row['val_score']:.4f}"
+        )
+        self.say(
+            f"fold {fold}  epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}  "
+            f"loss {row['train_loss']:.4f}{scored}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} img/s  "
+            f"{row['seconds']:.0f} s"
+        )
 
     def say(self, line: str) -> None:
         log_line(line, self.bar, self.log)
@@ -86,14 +97,23 @@ class WandbObserver:
 
     def _start(self, run: Run, mode: str, job: str, label: str) -> None:
         import wandb
+
         # one id per run and fold: a resumed fold goes on in the same W&B run
         identity = hashlib.sha256(f"{run.path.resolve()} {run.record.created} {label}".encode()).hexdigest()[:16]
         folder = run.path / "wandb"
         folder.mkdir(exist_ok=True)
-        self.run = wandb.init(project=run.config.log.project or run.config.dataset, group=run.name, job_type=job,
-                              name=f"{run.name}-{label}", id=identity, resume="allow", mode=mode, dir=str(folder),
-                              config={**run.config.model_dump(), "label": label},
-                              settings=wandb.Settings(silent=True, console="off"))
+        self.run = wandb.init(
+            project=run.config.log.project or run.config.dataset,
+            group=run.name,
+            job_type=job,
+            name=f"{run.name}-{label}",
+            id=identity,
+            resume="allow",
+            mode=mode,
+            dir=str(folder),
+            config={**run.config.model_dump(), "label": label},
+            settings=wandb.Settings(silent=True, console="off"),
+        )
         self.run.define_metric("*", step_metric="epoch")  # a resumed fold repeats epochs, not W&B's own counter
 
     def step(self, event: Step, images: int) -> None:
@@ -105,8 +125,15 @@ class WandbObserver:
     def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
         def send():
             import wandb
-            self.run.log({"confusion": wandb.plot.confusion_matrix(
-                y_true=truth.tolist(), preds=probabilities.argmax(1).tolist(), class_names=list(self.classes))})
+
+            self.run.log(
+                {
+                    "confusion": wandb.plot.confusion_matrix(
+                        y_true=truth.tolist(), preds=probabilities.argmax(1).tolist(), class_names=list(self.classes)
+                    )
+                }
+            )
+
         self._guard(send)
 
     def summary(self, facts: dict[str, Any]) -> None:
@@ -124,8 +151,11 @@ class WandbObserver:
             action(*arguments)
         except Exception as problem:  # anything at all: W&B must never cost a training
             self.run = None
-            print(f"warning: W&B failed and is off for this fold: {type(problem).__name__}: "
-                  f"{' '.join(str(problem).split())[:200]}", file=sys.stderr)
+            print(
+                f"warning: W&B failed and is off for this fold: {type(problem).__name__}: "
+                f"{' '.join(str(problem).split())[:200]}",
+                file=sys.stderr,
+            )
 
 
 def wandb_mode(wanted: str) -> str:

@@ -25,10 +25,11 @@ class Yaml12(yaml.SafeLoader):
 
 
 for _tag, _pattern, _first in [
-        ("bool", r"true|false", "tf"),
-        ("null", r"~|null|", ["~", "n", ""]),
-        ("int", r"[-+]?[0-9]+", "-+0123456789"),
-        ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789")]:
+    ("bool", r"true|false", "tf"),
+    ("null", r"~|null|", ["~", "n", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+]:
     Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 Yaml12.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 Yaml12.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))

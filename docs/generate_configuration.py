@@ -29,16 +29,23 @@ def render_page(page: str) -> str:
     by_hand, marker, _ = page.partition(MARKER)
     if not marker:
         raise SystemExit(f"error: {PAGE.name} has no marker; add the line {MARKER.strip()}")
-    sections = [_render_section(key, schema["$defs"][value["$ref"].rpartition("/")[2]])
-                for key, value in schema["properties"].items() if "$ref" in value]
+    sections = [
+        _render_section(key, schema["$defs"][value["$ref"].rpartition("/")[2]])
+        for key, value in schema["properties"].items()
+        if "$ref" in value
+    ]
     return by_hand + marker + "".join(sections)
 
 
 def _render_section(section: str, definition: dict[str, Any]) -> str:
-    rows = [f"| `{section}.{key}` | {_render_type(field)} | `{_as_yaml(field['default'])}` | {_one_line(field)} |\n"
-            for key, field in definition["properties"].items()]
-    return (f"\n## {section}\n\n{_one_line(definition)}\n\n| key | values | default | meaning |\n"
-            f"|---|---|---|---|\n{''.join(rows)}")
+    rows = [
+        f"| `{section}.{key}` | {_render_type(field)} | `{_as_yaml(field['default'])}` | {_one_line(field)} |\n"
+        for key, field in definition["properties"].items()
+    ]
+    return (
+        f"\n## {section}\n\n{_one_line(definition)}\n\n| key | values | default | meaning |\n"
+        f"|---|---|---|---|\n{''.join(rows)}"
+    )
 
 
 def _render_type(field: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Draw docs/images/augmentation.jpg, the image of the README: the demo's classes before and after augmentation.
 
-    python docs/generate_image.py
+python docs/generate_image.py
 """
 
 from __future__ import annotations
@@ -13,8 +13,18 @@ from pathlib import Path
 from PIL import Image
 
 TARGET = Path(__file__).resolve().parent / "images" / "augmentation.jpg"
-SHOW = ["-m", "comp", "data", "show", "-c", "configs/demo.yaml", "augment.policy=paper", "augment.device=cpu",
-        "--columns", "6"]
+SHOW = [
+    "-m",
+    "comp",
+    "data",
+    "show",
+    "-c",
+    "configs/demo.yaml",
+    "augment.policy=paper",
+    "augment.device=cpu",
+    "--columns",
+    "6",
+]
 
 
 def main() -> None:

@@ -18,14 +18,23 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO_ROOT))
 
 # 24 px and timm's smallest network: every promise of a training holds there too, in seconds
-SMALL = ["data.root=input/tiny", "data.size=24", "folds.k=3", "train.batch=8", "train.precision=fp32", "log.wandb=off",
-         "model.name=test_efficientnet", "train.epochs=2"]
+SMALL = [
+    "data.root=input/tiny",
+    "data.size=24",
+    "folds.k=3",
+    "train.batch=8",
+    "train.precision=fp32",
+    "log.wandb=off",
+    "model.name=test_efficientnet",
+    "train.epochs=2",
+]
 
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """48 training images of 8 classes and 8 test images."""
     from comp.data.demo import draw_competition
+
     root = tmp_path_factory.mktemp("drawn") / "tiny"
     draw_competition(root, per_class=6, test=8)
     return root
@@ -48,6 +57,7 @@ def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
     from comp.data.folds import make_folds, write_folds
     from comp.data.scan import scan
     from comp.training.train import run_experiment
+
     place, before = tmp_path_factory.mktemp("trained"), Path.cwd()
     shutil.copytree(REPO_ROOT / "configs", place / "configs")
     shutil.copytree(tiny_dataset, place / "input" / "tiny")
@@ -74,6 +84,7 @@ def run_cli(capfd, monkeypatch):
         module = importlib.import_module({"train.py": "train", "infer.py": "infer"}.get(program, "comp.__main__"))
         status = run_main(module.main)
         return status, *capfd.readouterr()
+
     return call
 
 
@@ -82,6 +93,7 @@ def kaggle_server(tmp_path, monkeypatch):
     """A small Kaggle, and the real client led to it: no test may reach further."""
     from comp.submit import kaggle
     from tests.kaggle_service import Service
+
     for name in [name for name in os.environ if name.lower().startswith(("kaggle_", "no_proxy", "all_proxy"))]:
         monkeypatch.delenv(name)
     service = Service()
@@ -92,6 +104,7 @@ def kaggle_server(tmp_path, monkeypatch):
     def guarded(self, address):
         assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", f"a test reached for {address}"
         return connect(self, address)
+
     monkeypatch.setattr(socket.socket, "connect", guarded)
     kaggle._client.cache_clear()
     yield service

@@ -25,14 +25,18 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
-BLOCK = re.compile(r"(?:^<!-- (?P<mark>slow|(?:small|not run): [^\n]{4,}) -->\n)?"
-                   r"^```bash\n(?P<commands>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<mark>slow|(?:small|not run): [^\n]{4,}) -->\n)?"
+    r"^```bash\n(?P<commands>.*?)^```$",
+    re.M | re.S,
+)
 
 
 @dataclass(frozen=True)
 class Block:
     """The commands of one fenced block, and how they are tested: `run`, `slow`, `small` or `not run`."""
-    place: str                   # page:line
+
+    place: str  # page:line
     mark: str
     commands: tuple[str, ...]
 
@@ -40,10 +44,17 @@ class Block:
 def read_blocks(page: str) -> list[Block]:
     """Return the ```bash blocks of a page, in order."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = [Block(f"{page}:{text.count(chr(10), 0, found.start()) + 1}", (found["mark"] or "run").partition(":")[0],
-                    tuple(_read_commands(found["commands"]))) for found in BLOCK.finditer(text)]
-    assert len(re.findall(r"-->\n```bash\n", text)) == sum(block.mark != "run" for block in blocks), \
+    blocks = [
+        Block(
+            f"{page}:{text.count(chr(10), 0, found.start()) + 1}",
+            (found["mark"] or "run").partition(":")[0],
+            tuple(_read_commands(found["commands"])),
+        )
+        for found in BLOCK.finditer(text)
+    ]
+    assert len(re.findall(r"-->\n```bash\n", text)) == sum(block.mark != "run" for block in blocks), (
         f"{page}: a comment above a bash block is none of those in tests/docs_pages.py"
+    )
     return blocks
 
 
@@ -83,7 +94,7 @@ def parse_command(command: str) -> argparse.Namespace | None:
     """Parse a command without running it. Return the arguments of the kit's own programs, None for others."""
     words = shlex.split(command, comments=True)
     if words[0] == "torchrun":
-        words = ["python", *words[words.index("train.py"):]]
+        words = ["python", *words[words.index("train.py") :]]
     if words[0] != "python" or words[1:3] == ["-m", "pytest"] or words[1].startswith(("docs/", "tests/")):
         return None
     with contextlib.ExitStack() as stack:
@@ -101,4 +112,5 @@ def _stop_after(name: str):
 
     def parse_only(parser: argparse.ArgumentParser, *arguments):
         raise Parsed(original(parser, *arguments))
+
     return parse_only

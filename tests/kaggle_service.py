@@ -22,15 +22,15 @@ PAGE = 50  # whatever page size is asked for
 
 class Service:
     def __init__(self):
-        self.submissions: list[dict] = []            # newest first, as they are listed
-        self.blobs: dict[str, bytes] = {}            # token -> bytes received
-        self.asked: list[str] = []                   # names of the questions, in order
-        self.strayed: list[str] = []                 # what the client wanted of anybody else
-        self.looks = 2                               # a file is scored when it is listed for this time after the first
+        self.submissions: list[dict] = []  # newest first, as they are listed
+        self.blobs: dict[str, bytes] = {}  # token -> bytes received
+        self.asked: list[str] = []  # names of the questions, in order
+        self.strayed: list[str] = []  # what the client wanted of anybody else
+        self.looks = 2  # a file is scored when it is listed for this time after the first
         self.public, self.private = "0.98412", ""
-        self.fault = ""                              # why a file cannot be scored
-        self.limits: dict | None = None              # None: a service that does not tell
-        self.instead: dict[str, Callable[[Handler], None]] = {}   # question -> another answer
+        self.fault = ""  # why a file cannot be scored
+        self.limits: dict | None = None  # None: a service that does not tell
+        self.instead: dict[str, Callable[[Handler], None]] = {}  # question -> another answer
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"service": self}))
         self.server.daemon_threads = True
         self.server.handle_error = self._failed
@@ -38,13 +38,26 @@ class Service:
 
     def environment(self, home) -> dict[str, str]:
         here = f"http://127.0.0.1:{self.server.server_port}"
-        return {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "http_proxy": here, "https_proxy": here, "HOME": str(home),
-                "KAGGLE_CONFIG_DIR": str(home / ".kaggle"), "KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
+        return {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "http_proxy": here,
+            "https_proxy": here,
+            "HOME": str(home),
+            "KAGGLE_CONFIG_DIR": str(home / ".kaggle"),
+            "KAGGLE_USERNAME": USER,
+            "KAGGLE_KEY": KEY,
+        }
 
     def add(self, message: str, date: datetime | None = None, status: str = "COMPLETE", **more) -> dict:
         stamp = (date or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.1234567Z")
-        row = {"ref": 1000 + len(self.submissions), "fileName": "mine.csv", "date": stamp, "description": message,
-               "status": status, **more}
+        row = {
+            "ref": 1000 + len(self.submissions),
+            "fileName": "mine.csv",
+            "date": stamp,
+            "description": message,
+            "status": status,
+            **more,
+        }
         self.submissions.insert(0, row)
         return row
 
@@ -82,7 +95,7 @@ class Service:
                 elif row["looks"] > self.looks:
                     row |= {"status": "COMPLETE", "publicScore": self.public, "privateScore": self.private}
         start = PAGE * (sent.get("page", 1) - 1)
-        return {"submissions": self.submissions[start:start + PAGE], "nextPageToken": ""}
+        return {"submissions": self.submissions[start : start + PAGE], "nextPageToken": ""}
 
     def _GetSubmissionLimits(self, sent):
         return self.limits

@@ -7,13 +7,7 @@ import pytest
 
 from comp.blending.assess import assess
 from comp.ensemble.calibrate import expected_calibration_error
-from comp.ensemble.crossfit import (
-    MemberFitOptions,
-    fit_each_fold,
-    fit_members,
-    predict_cross_fitted,
-    predict_in_sample,
-)
+from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, predict_cross_fitted, predict_in_sample
 from comp.metrics import score
 from tests.test_ensemble import IMAGES, opinions, pool_of, sharpened
 
@@ -23,8 +17,10 @@ LEARNING, PLAIN = MemberFitOptions(most_views=2), MemberFitOptions(temperature=F
 @pytest.fixture(scope="module")
 def pool():
     """Members surer than they should be."""
-    return pool_of("log_loss", **{name: sharpened(opinions(seed, 1.0, views=3))
-                                  for seed, name in enumerate(("anna", "bert", "carl"))})
+    return pool_of(
+        "log_loss",
+        **{name: sharpened(opinions(seed, 1.0, views=3)) for seed, name in enumerate(("anna", "bert", "carl"))},
+    )
 
 
 @pytest.mark.parametrize("method", ["mean", "greedy"])
@@ -36,12 +32,15 @@ def test_every_number_is_of_the_predictions_it_names(pool, method):
     after, before = (predict_cross_fitted(method, fit_each_fold(pool, each), pool) for each in (LEARNING, PLAIN))
     one = found.written
     assert one.score == found.facts()["score"] == one.log_loss == score("log_loss", pool.truth, after)
-    assert one.naive == found.facts()["naive"] == score("log_loss", pool.truth, predict_in_sample(method, everyone, pool))
+    assert (
+        one.naive == found.facts()["naive"] == score("log_loss", pool.truth, predict_in_sample(method, everyone, pool))
+    )
     assert one.error_before == expected_calibration_error(pool.truth, before)
     assert one.error == expected_calibration_error(pool.truth, after) != one.error_before
     assert np.array_equal(found.oof()[list(pool.classes)], after)
-    assert found.facts()["per_fold"] == [score("log_loss", pool.truth[rows], after[rows])
-                                         for rows in (pool.folds == fold for fold in range(4))]
+    assert found.facts()["per_fold"] == [
+        score("log_loss", pool.truth[rows], after[rows]) for rows in (pool.folds == fold for fold in range(4))
+    ]
 
 
 def test_a_member_is_a_candidate_as_if_it_were_alone(pool):

@@ -52,6 +52,7 @@ def test_a_warped_image_is_about_as_sharp_as_one_that_was_not(tiny_dataset, name
 
     def sharpness(pixels) -> float:
         return cv2.Laplacian(pixels[16:48, 16:48], cv2.CV_64F).std()  # the cell, not the mirrored border
+
     warped = np.mean([sharpness(ImageAugmenter(name)(square, 64, seed)) for seed in range(20)])
     assert 0.8 < warped / sharpness(ImageAugmenter("none")(square, 64, 0)) < 1.25
 
@@ -77,7 +78,7 @@ def test_karakus_keeps_a_square_window_of_90_to_100_percent_of_the_area_anywhere
         kept = crop(image=square)["image"]
         left, top = kept[0, 0, :2].astype(int)
         side = len(kept)
-        assert np.array_equal(kept, square[top:top + side, left:left + side])
+        assert np.array_equal(kept, square[top : top + side, left : left + side])
         sides.append(side)
         places.append(np.array([left, top]) / max(1, 256 - side))
     areas = (np.array(sides) / 256) ** 2

@@ -70,8 +70,10 @@ def test_without_a_policy_it_is_the_resize_of_evaluation(squares, size, most):
 def test_both_ways_give_alike_pictures(squares, name, size):
     """Mean, contrast, sharpness. The last bounds say what is known to differ: see the two files' first lines."""
     epochs = range(8 if size == 64 else 2)
-    batch, single = (np.concatenate([way(POLICIES[name], squares, size, epoch) for epoch in epochs])
-                     for way in (by_batch, one_by_one))
+    batch, single = (
+        np.concatenate([way(POLICIES[name], squares, size, epoch) for epoch in epochs])
+        for way in (by_batch, one_by_one)
+    )
     plain = sharpness(one_by_one(POLICIES["none"], squares, size))
     assert batch.shape == single.shape
     # a draw of colours moves a picture's mean by 25 grey levels: 64 of them leave this much to chance
@@ -86,7 +88,9 @@ def test_a_sample_is_the_same_in_whatever_batch_it_comes(squares):
     recipe, images = POLICIES["heavy"], torch.from_numpy(squares)
     whole = augment_batch(images, sample_transforms(recipe, uniform_rows((42, 1), 3, range(5, 37)), 64), 64)
     for places in ([5, 6, 7], [30, 9, 21], [36]):
-        part = augment_batch(images[[place - 5 for place in places]], sample_transforms(recipe, uniform_rows((42, 1), 3, places), 64), 64)
+        part = augment_batch(
+            images[[place - 5 for place in places]], sample_transforms(recipe, uniform_rows((42, 1), 3, places), 64), 64
+        )
         assert torch.allclose(part, whole[[place - 5 for place in places]], atol=0.01)
     for stream, epoch in (((42, 1), 4), ((42, 2), 3), ((43, 1), 3)):
         other = augment_batch(images, sample_transforms(recipe, uniform_rows(stream, epoch, range(5, 37)), 64), 64)
@@ -95,7 +99,10 @@ def test_a_sample_is_the_same_in_whatever_batch_it_comes(squares):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_the_pictures_of_a_cpu(squares):
-    draws, images = sample_transforms(POLICIES["heavy"], uniform_rows((42, 1), 3, range(len(squares))), 64), torch.from_numpy(squares)
+    draws, images = (
+        sample_transforms(POLICIES["heavy"], uniform_rows((42, 1), 3, range(len(squares))), 64),
+        torch.from_numpy(squares),
+    )
     assert (augment_batch(images.cuda(), draws, 64).cpu() - augment_batch(images, draws, 64)).abs().mean() < 0.05
 
 
@@ -105,20 +112,40 @@ def moves(pictures: np.ndarray, plain: np.ndarray) -> dict[str, np.ndarray]:
     middle = slice(size // 3, size - size // 3)
     down, right = np.mgrid[middle, middle].reshape(2, -1) - (size - 1) / 2
     known = np.stack([right, down, np.ones(len(down))], 1)
-    fits = np.stack([np.linalg.lstsq(known, picture[middle, middle, :2].reshape(-1, 2).astype(float), rcond=None)[0]
-                     for picture in (plain, *pictures)])
+    fits = np.stack(
+        [
+            np.linalg.lstsq(known, picture[middle, middle, :2].reshape(-1, 2).astype(float), rcond=None)[0]
+            for picture in (plain, *pictures)
+        ]
+    )
     back, shift = fits[1:, :2].swapaxes(1, 2) * size / SIDE, fits[1:, 2] - fits[0, 2]
-    return {"turn": np.arctan2(back[:, 0, 1], back[:, 0, 0]), "area": np.linalg.det(back), "shift": shift.ravel(),
-            "shear": (back[:, :, 0] * back[:, :, 1]).sum(1)}
+    return {
+        "turn": np.arctan2(back[:, 0, 1], back[:, 0, 0]),
+        "area": np.linalg.det(back),
+        "shift": shift.ravel(),
+        "shear": (back[:, :, 0] * back[:, :, 1]).sum(1),
+    }
 
 
-@pytest.mark.parametrize("recipe", [
-    AugmentPolicy(move=1, turn=30), AugmentPolicy(move=1, turn=30, shift=0.1, zoom=0.1),
-    AugmentPolicy(move=0.8, turn=45, shift=0.1, zoom=0.2, shear=8), AugmentPolicy(window=0.9)], ids=["turn", "all", "more", "window"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        AugmentPolicy(move=1, turn=30),
+        AugmentPolicy(move=1, turn=30, shift=0.1, zoom=0.1),
+        AugmentPolicy(move=0.8, turn=45, shift=0.1, zoom=0.2, shear=8),
+        AugmentPolicy(window=0.9),
+    ],
+    ids=["turn", "all", "more", "window"],
+)
 def test_images_move_as_often_and_as_far(recipe):
     ramps = np.stack([RAMP] * 200)
-    batch, single = (moves(np.concatenate([way(recipe, ramps, 64, epoch) for epoch in range(2)]),
-                           way(AugmentPolicy(), ramps[:1], 64)[0]) for way in (by_batch, one_by_one))
+    batch, single = (
+        moves(
+            np.concatenate([way(recipe, ramps, 64, epoch) for epoch in range(2)]),
+            way(AugmentPolicy(), ramps[:1], 64)[0],
+        )
+        for way in (by_batch, one_by_one)
+    )
     for what in batch:
         apart = np.abs(np.quantile(batch[what], [0, 0.01, 0.99, 1]) - np.quantile(single[what], [0, 0.01, 0.99, 1]))
         width = np.ptp(single[what])
@@ -134,8 +161,9 @@ def test_a_matrix_does_what_opencv_makes_of_it(squares):
     back = np.array([[0.8, 0.3, 0.4], [-0.35, 0.9, -0.5]])  # from places in the result to places in the square
     middle = (SIDE - 1) / 2
     pixels = np.hstack([back[:, :2], back[:, 2:] * SIDE / 2 + middle - back[:, :2] @ [[middle], [middle]]])
-    expected = cv2.warpAffine(square, pixels, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101,
-                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    expected = cv2.warpAffine(
+        square, pixels, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
     ours = augment_batch(torch.from_numpy(square[None]), still(1, SIDE, matrix=back), SIDE)[0].permute(1, 2, 0).numpy()
     assert np.abs(ours - expected).mean() < 0.5 and np.abs(ours - expected).max() < 5
 
@@ -143,8 +171,11 @@ def test_a_matrix_does_what_opencv_makes_of_it(squares):
 @pytest.mark.parametrize(("views", "number"), [("flips", 4), ("d4", 8)])
 def test_the_views_of_a_square_are_exact_and_equally_likely(squares, views, number):
     square = np.ascontiguousarray(squares[0][::8, ::8])
-    known = {np.rot90(side, turns).tobytes(): 2 * turns + mirrored
-             for turns in range(4) for mirrored, side in enumerate((square, square[:, ::-1]))}
+    known = {
+        np.rot90(side, turns).tobytes(): 2 * turns + mirrored
+        for turns in range(4)
+        for mirrored, side in enumerate((square, square[:, ::-1]))
+    }
     made = by_batch(AugmentPolicy(views=views), np.stack([square] * 400), 32).round().astype(np.uint8)
     seen = Counter(known[picture.tobytes()] for picture in made)
     assert len(seen) == number and min(seen.values()) > 0.6 * 400 / number
@@ -152,8 +183,12 @@ def test_the_views_of_a_square_are_exact_and_equally_likely(squares, views, numb
 
 def test_bends_are_as_strong():
     ramps = np.stack([RAMP] * 150)
-    far = [np.abs(way(AugmentPolicy(bend=1), ramps, 128) - way(AugmentPolicy(), ramps, 128).astype(float))[:, 8:-8, 8:-8, :2]
-           .mean((1, 2, 3)) for way in (by_batch, one_by_one)]
+    far = [
+        np.abs(way(AugmentPolicy(bend=1), ramps, 128) - way(AugmentPolicy(), ramps, 128).astype(float))[
+            :, 8:-8, 8:-8, :2
+        ].mean((1, 2, 3))
+        for way in (by_batch, one_by_one)
+    ]
     elastic, grid = ([moved[(moved < 1) == weak] for moved in far] for weak in (True, False))
     for kind in (elastic, grid):
         assert all(0.35 < len(moved) / 150 < 0.65 for moved in kind)
@@ -180,7 +215,9 @@ def test_contrast_pulls_towards_the_mean_grey():
     for column in range(64):
         rows = np.full((1, 64), 0.5)  # the middle of every range changes nothing
         rows[0, column] = 1
-        made = augment_batch(torch.from_numpy(image), sample_transforms(AugmentPolicy(colour=0.2), rows, 16), 16)[0, 0, 0, [0, -1]]
+        made = augment_batch(torch.from_numpy(image), sample_transforms(AugmentPolicy(colour=0.2), rows, 16), 16)[
+            0, 0, 0, [0, -1]
+        ]
         seen.add(tuple(made.round().tolist()))
     assert seen == {(100, 140), (120, 168), (96, 144)}  # nothing; brightness 1.2; contrast 1.2
 

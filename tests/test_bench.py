@@ -46,7 +46,9 @@ def test_every_figure_in_one_object_and_no_run_left_behind(split, run_cli):
 
 
 def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(split, run_cli):
-    status, out, _ = run_cli("comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1")
+    status, out, _ = run_cli(
+        "comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1"
+    )
     found = json.loads(out)
     assert status == 0 and found["train_ips"] > 0 and found["train_steps"] > 0
     assert (found["precision"], found["workers"]) == ("bf16", 1)
@@ -65,16 +67,20 @@ def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypat
     def spy(state, batches, **arguments):
         seen.append((state, next(iter(batches(range(1)))), arguments))
         yield from real(state, batches, **arguments)
+
     monkeypatch.setattr(wiring, "fit", spy)
-    assert run_cli("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
+    assert (
+        run_cli("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
+    )
     assert run_cli("comp", "bench", "--only", "train", *SMALL, "loss.label_smoothing=0.1")[0] == 0
     (trained, batch, arguments), (measured, other, others) = seen
     assert torch.equal(batch[0], other[0]) and torch.equal(batch[1], other[1])
     same = ("steps_per_epoch", "device", "precision", "stream", "accumulate", "clip", "clip_mode", "mix")
     assert all(arguments[key] == others[key] for key in same)
     assert type(trained.optimizer) is type(measured.optimizer)
-    assert [len(group["params"]) for group in trained.optimizer.param_groups] \
-        == [len(group["params"]) for group in measured.optimizer.param_groups]
+    assert [len(group["params"]) for group in trained.optimizer.param_groups] == [
+        len(group["params"]) for group in measured.optimizer.param_groups
+    ]
     assert all(parameter.requires_grad for parameter in measured.model.parameters())
     logits, labels = torch.randn(4, 8), torch.arange(4)
     assert torch.equal(arguments["loss"](logits, labels), others["loss"](logits, labels))
@@ -82,14 +88,17 @@ def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypat
     assert torch.equal(arguments["prepare"](images), others["prepare"](images))
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--only", "trian"], "error: --only: there is no part 'trian'; did you mean train?"),
-    (["data.root=input/none"], "error: there is no dataset at input/none"),
-    (["train.seed=0,1"], "error: this asks for 2 runs, and one is measured"),
-    (["model.name=resnet81"], "error: model.name: neither the kit nor timm has resnet81"),
-    (["folds.file=folds/none.csv"], "error: folds/none.csv is missing; make it with"),
-    (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "trian"], "error: --only: there is no part 'trian'; did you mean train?"),
+        (["data.root=input/none"], "error: there is no dataset at input/none"),
+        (["train.seed=0,1"], "error: this asks for 2 runs, and one is measured"),
+        (["model.name=resnet81"], "error: model.name: neither the kit nor timm has resnet81"),
+        (["folds.file=folds/none.csv"], "error: folds/none.csv is missing; make it with"),
+        (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
+    ],
+)
 def test_a_mistake_is_one_line_and_leaves_nothing(split, run_cli, words, said):
     status, out, err = run_cli("comp", "bench", *SMALL, *words)
     assert (status, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
@@ -132,13 +141,17 @@ def test_a_meter_measures_ten_steps_and_long_enough_but_not_for_ever(clock):
 def test_cost_counts_grouped_convolutions_as_grouped():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
     for images in (2, 20):
-        assert count_step_cost(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (8 * 9 * 16 + 8 * 16 * 5)
+        assert count_step_cost(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (
+            8 * 9 * 16 + 8 * 16 * 5
+        )
 
 
 def test_cost_is_of_what_moves_and_a_view_moves_nothing():
     images = torch.zeros(200, 128)
     plain = count_step_cost(nn.Linear(128, 5), images, "fp32").gigabytes
-    viewed = count_step_cost(nn.Sequential(nn.Unflatten(1, (8, 16)), nn.Flatten(), nn.Linear(128, 5)), images, "fp32").gigabytes
+    viewed = count_step_cost(
+        nn.Sequential(nn.Unflatten(1, (8, 16)), nn.Flatten(), nn.Linear(128, 5)), images, "fp32"
+    ).gigabytes
     copied = count_step_cost(nn.Sequential(nn.Tanh(), nn.Linear(128, 5)), images, "fp32").gigabytes
     assert viewed == plain
     assert copied - plain == pytest.approx(2 * images.nbytes / len(images) / 1e9)  # read once, and written once

@@ -88,19 +88,37 @@ def test_a_picture_of_the_same_length_but_a_later_time_is_decoded_again(pictures
 
 
 def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
-    ways = [(name, images, square) for name, images, square in (
-        ("cells", pictures, SMALL), ("cells", pictures, SquareSpec(17)), ("cells", pictures, SquareSpec(16, "pad")),
-        ("cells", pictures, SquareSpec(16, "squash", 8)), ("cells", pictures[::-1], SMALL), ("cells", pictures[1:], SMALL),
-        ("other", pictures, SMALL))]
+    ways = [
+        (name, images, square)
+        for name, images, square in (
+            ("cells", pictures, SMALL),
+            ("cells", pictures, SquareSpec(17)),
+            ("cells", pictures, SquareSpec(16, "pad")),
+            ("cells", pictures, SquareSpec(16, "squash", 8)),
+            ("cells", pictures[::-1], SMALL),
+            ("cells", pictures[1:], SMALL),
+            ("other", pictures, SMALL),
+        )
+    ]
     files = {load_cache(*way).file for way in ways}
     assert len(files) == len(ways) == len(folders())
 
 
-@pytest.mark.parametrize(("sides", "crop", "wanted", "kept"), [
-    ((360, 363), None, 96, 256), ((360, 363), None, 256, 256), ((360, 363), None, 300, 300),
-    ((360, 363), 200, 96, 200), ((64, 64), None, 64, 64), ((64, 64), None, 96, 96), ((40, 900), None, 64, 256)])
+@pytest.mark.parametrize(
+    ("sides", "crop", "wanted", "kept"),
+    [
+        ((360, 363), None, 96, 256),
+        ((360, 363), None, 256, 256),
+        ((360, 363), None, 300, 300),
+        ((360, 363), 200, 96, 200),
+        ((64, 64), None, 64, 64),
+        ((64, 64), None, 96, 96),
+        ((40, 900), None, 64, 256),
+    ],
+)
 def test_the_working_size_is_256_but_never_more_than_the_pictures_have_nor_less_than_the_model_asks(
-        tmp_path, sides, crop, wanted, kept):
+    tmp_path, sides, crop, wanted, kept
+):
     Picture.new("RGB", sides).save(tmp_path / "a.png")
     assert make_square_spec([Image("a.png", tmp_path / "a.png")], wanted, "pad", crop) == SquareSpec(kept, "pad", crop)
 
@@ -113,8 +131,11 @@ def test_a_cache_of_small_pictures_holds_their_very_pixels(tmp_path, monkeypatch
     assert np.array_equal(load_cache("cells", images, make_square_spec(images, 64, "squash", None))[0], pixels)
 
 
-BROKEN = {"truncated": lambda whole: whole[:len(whole) // 2], "text": lambda whole: b"not a picture at all",
-          "empty": lambda whole: b""}
+BROKEN = {
+    "truncated": lambda whole: whole[: len(whole) // 2],
+    "text": lambda whole: b"not a picture at all",
+    "empty": lambda whole: b"",
+}
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -132,6 +153,7 @@ def test_a_broken_picture_is_refused_by_name_and_leaves_nothing(pictures, how):
 def test_a_full_disk_leaves_nothing_that_looks_whole(pictures, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
@@ -166,8 +188,16 @@ print(len(decoded), hashlib.sha256(b"".join(rows[i].tobytes() for i in range(len
 
 def test_two_processes_asking_at_once_make_one_build_and_read_the_same(pictures):
     house = Path(__file__).resolve().parents[1]
-    asking = [subprocess.Popen([sys.executable, "-c", ASK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(house)}) for _ in range(2)]
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASK],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(house)},
+        )
+        for _ in range(2)
+    ]
     assert [process.stdout.readline() for process in asking] == ["ready\n"] * 2
     for process in asking:
         process.stdin.write("go\n")

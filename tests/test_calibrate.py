@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from comp.ensemble.calibrate import (
-    apply_temperature,
-    expected_calibration_error,
-    fit_temperature,
-    reliability_curve,
-)
+from comp.ensemble.calibrate import apply_temperature, expected_calibration_error, fit_temperature, reliability_curve
 from comp.metrics import score
 
 CLASSES = 8
@@ -94,6 +89,7 @@ def test_no_other_temperature_has_less_log_loss(count):
 
     def loss(at: float) -> float:
         return score("log_loss", truth, apply_temperature(said, at).mean(0))
+
     assert loss(temperature) < loss(1)
     assert all(loss(temperature) < loss(temperature * by) for by in (0.8, 0.95, 1.05, 1.2))
 
@@ -112,7 +108,8 @@ def test_copies_of_a_view_and_the_order_of_everything_change_nothing():
     temperature = fit_temperature(said, truth)
     assert fit_temperature(np.concatenate([said, said]), truth) == pytest.approx(temperature, rel=1e-3)
     assert fit_temperature(said[::-1][:, rows][..., classes], np.argsort(classes)[truth[rows]]) == pytest.approx(
-        temperature, rel=1e-3)
+        temperature, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("constant", [np.full(CLASSES, 1 / CLASSES), np.eye(CLASSES)[0]])
@@ -152,6 +149,7 @@ def test_calibrated_draws_have_an_error_of_noise_alone_and_less_of_it_with_more_
             logits, truth = honest(images, seed=seed)
             errors.append(expected_calibration_error(truth, softmax(logits)))
         return float(np.mean(errors))
+
     logits, truth = honest(3200)
     assert error(40_000) < 0.007 < error(3200) < 0.03 < expected_calibration_error(truth, softmax(2 * logits))
 

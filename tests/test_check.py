@@ -61,8 +61,9 @@ def test_a_clean_set_has_no_errors_and_no_copies(tmp_path):
     assert format_report(report).endswith("no errors, no warnings")
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"", "empty file"), (b"not a picture at all", "not an image"), (None, "truncated")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty file"), (b"not a picture at all", "not an image"), (None, "truncated")]
+)
 @pytest.mark.parametrize("place", ["train/a/bad.jpg", "test/bad.jpg"])
 def test_a_broken_file_is_an_error_with_its_reason(tmp_path, content, reason, place):
     whole = save(competition(tmp_path) / "whole.jpg", picture(77), *QUALITY).path
@@ -92,21 +93,30 @@ def test_the_same_pixels_in_another_format_are_an_exact_copy(tmp_path):
 def test_turned_and_mirrored_copies_are_found_and_named(tmp_path, number):
     pixels = picture(5)
     copy = np.rot90(pixels[:, ::-1] if number >= 4 else pixels, -(number % 4))
-    (pair,) = pairs_of(save(tmp_path / "a.png", pixels), save(tmp_path / "b.png", copy),
-                       save(tmp_path / "other.png", picture(6)))
+    (pair,) = pairs_of(
+        save(tmp_path / "a.png", pixels), save(tmp_path / "b.png", copy), save(tmp_path / "other.png", picture(6))
+    )
     assert (pair.a.id, pair.b.id, pair.kind, pair.transform) == ("a.png", "b.png", "near", TRANSFORMS[number])
     assert pair.similarity > 0.99
 
 
-@pytest.mark.parametrize("change", [
-    lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
-    lambda pixels: cv2.resize(pixels, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_LINEAR),
-    lambda pixels: cv2.convertScaleAbs(pixels, alpha=0.9),
-    lambda pixels: pixels], ids=["smaller", "larger", "darker", "re-encoded"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
+        lambda pixels: cv2.resize(pixels, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_LINEAR),
+        lambda pixels: cv2.convertScaleAbs(pixels, alpha=0.9),
+        lambda pixels: pixels,
+    ],
+    ids=["smaller", "larger", "darker", "re-encoded"],
+)
 def test_a_changed_copy_saved_at_quality_60_is_found(tmp_path, change):
     original, other = picture(3, 165, 150), picture(4, 165, 150)
-    images = [save(tmp_path / "a.jpg", original, *QUALITY), save(tmp_path / "c.jpg", other, *QUALITY),
-              save(tmp_path / "b.jpg", change(original), cv2.IMWRITE_JPEG_QUALITY, 60)]
+    images = [
+        save(tmp_path / "a.jpg", original, *QUALITY),
+        save(tmp_path / "c.jpg", other, *QUALITY),
+        save(tmp_path / "b.jpg", change(original), cv2.IMWRITE_JPEG_QUALITY, 60),
+    ]
     (pair,) = pairs_of(*images)
     assert (pair.a.id, pair.b.id, pair.kind) == ("a.jpg", "b.jpg", "near")
 
@@ -129,14 +139,22 @@ def test_pictures_that_agree_only_at_a_glance_are_not_paired(tmp_path):
     rng = np.random.default_rng(0)
     glance = np.kron(rng.integers(80, 176, (16, 16)), np.ones((2, 2)))
     grains = [np.kron(rng.choice([-15, 15], (16, 16)), [[1, -1], [-1, 1]]) for _ in "ab"]
-    assert pairs_of(*[save(tmp_path / f"{number}.png", (glance + grain).astype(np.uint8))
-                      for number, grain in enumerate(grains)]) == []
+    assert (
+        pairs_of(
+            *[
+                save(tmp_path / f"{number}.png", (glance + grain).astype(np.uint8))
+                for number, grain in enumerate(grains)
+            ]
+        )
+        == []
+    )
 
 
 def test_every_image_meets_every_other_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "BLOCK_ROWS", 2)
-    images = [save(tmp_path / f"{number}.png", picture(number % 5)[:, :: 1 if number < 5 else -1])
-              for number in range(10)]
+    images = [
+        save(tmp_path / f"{number}.png", picture(number % 5)[:, :: 1 if number < 5 else -1]) for number in range(10)
+    ]
     found_pairs = [(pair.a.id, pair.b.id) for pair in pairs_of(*images)]
     assert found_pairs == [(f"{number}.png", f"{number + 5}.png") for number in range(5)]
 
@@ -227,8 +245,12 @@ def test_random_sizes_are_no_finding(tmp_path):
 def test_one_jpeg_quality_per_class_is_reported(tmp_path):
     for name, quality in (("a", 95), ("b", 70)):
         for number in range(20):
-            save(tmp_path / "train" / name / f"{name}{number}.jpg", picture(number + quality),
-                 cv2.IMWRITE_JPEG_QUALITY, quality)
+            save(
+                tmp_path / "train" / name / f"{name}{number}.jpg",
+                picture(number + quality),
+                cv2.IMWRITE_JPEG_QUALITY,
+                quality,
+            )
     seen = survey(scan(tmp_path).train)
     assert set(seen.quality) == {95.0, 70.0}
     assert "JPEG quality alone" in found(tmp_path)[0]["confound_jpeg_quality"].summary

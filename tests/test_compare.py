@@ -21,8 +21,9 @@ def members(signals: list[float], images: int = 800, own: float = 1.0, shared: f
     draw = np.random.default_rng(seed)
     truth = draw.integers(CLASSES, size=images)
     common = shared * draw.normal(size=(images, CLASSES))
-    logits = [common + own * draw.normal(size=(images, CLASSES)) + signal * np.eye(CLASSES)[truth]
-              for signal in signals]
+    logits = [
+        common + own * draw.normal(size=(images, CLASSES)) + signal * np.eye(CLASSES)[truth] for signal in signals
+    ]
     return truth, [np.exp(one) / np.exp(one).sum(1, keepdims=True) for one in logits]
 
 

@@ -27,31 +27,58 @@ def written(tmp_path: Path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
+
     return write
 
 
 # ---- YAML 1.2 ----
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("off", "off"), ("on", "on"), ("no", "no"), ("yes", "yes"), ("y", "y"), ("True", "True"), ("NULL", "NULL"),
-    ("true", True), ("false", False), ("null", None), ("~", None), ("", None),
-    ("1e-3", 0.001), ("1E3", 1000.0), (".5", 0.5), ("-2.", -2.0), ("010", 10), ("-7", -7), ("1_000", "1_000"),
-    ("12:30:00", "12:30:00"), ("2024-01-01", "2024-01-01"), ("0,1,2", "0,1,2"), ("[0, on]", [0, "on"]),
-])
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("off", "off"),
+        ("on", "on"),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("y", "y"),
+        ("True", "True"),
+        ("NULL", "NULL"),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        (".5", 0.5),
+        ("-2.", -2.0),
+        ("010", 10),
+        ("-7", -7),
+        ("1_000", "1_000"),
+        ("12:30:00", "12:30:00"),
+        ("2024-01-01", "2024-01-01"),
+        ("0,1,2", "0,1,2"),
+        ("[0, on]", [0, "on"]),
+    ],
+)
 def test_a_scalar_is_what_yaml_1_2_says(text, value):
     read = parse_scalar(text)
     assert read == value and type(read) is type(value)
 
 
-@pytest.mark.parametrize(("text", "complaint"), [
-    ("train: {epochs: 3}\nloss: {}\ntrain: {batch: 8}\n", "the key train stands twice"),
-    ("train: {epochs: 3, epochs: 4}\n", "the key epochs stands twice"),
-    ("train: {epochs: 3\n", "not readable YAML in line"),
-    ("? [a, b]\n: 1\n", "not readable YAML in line 1"),
-    ("!!python/object/apply:os.getcwd []\n", "not readable YAML"),
-    ("- a\n- b\n", "must hold keys and values"),
-    ("just words\n", "must hold keys and values"),
-])
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("train: {epochs: 3}\nloss: {}\ntrain: {batch: 8}\n", "the key train stands twice"),
+        ("train: {epochs: 3, epochs: 4}\n", "the key epochs stands twice"),
+        ("train: {epochs: 3\n", "not readable YAML in line"),
+        ("? [a, b]\n: 1\n", "not readable YAML in line 1"),
+        ("!!python/object/apply:os.getcwd []\n", "not readable YAML"),
+        ("- a\n- b\n", "must hold keys and values"),
+        ("just words\n", "must hold keys and values"),
+    ],
+)
 def test_a_file_that_is_no_config_is_refused_by_name(written, text, complaint):
     path = written("odd.yaml", text)
     with pytest.raises(UserError, match=f"^{path}.*{complaint}"):
@@ -66,10 +93,11 @@ def test_a_missing_config_names_the_nearest(written):
 
 # ---- one parent ----
 
+
 def test_a_chain_of_parents_merges_maps_deeply_and_replaces_lists(written):
     written("root.yaml", "train: {epochs: 9, batch: 7}\nmodel: {kwargs: {widths: [1, 2, 3], se: true}}\n")
     written("sub/middle.yaml", "extends: ../root.yaml\ntrain: {batch: 8}\nmodel: {kwargs: {widths: [4]}}\n")
-    leaf, = load(written("sub/leaf.yaml", "extends: middle.yaml\noptim: {lr: 1e-2}\n"))
+    (leaf,) = load(written("sub/leaf.yaml", "extends: middle.yaml\noptim: {lr: 1e-2}\n"))
     assert (leaf.train.epochs, leaf.train.batch, leaf.optim.lr) == (9, 8, 0.01)
     assert leaf.model.kwargs == {"widths": [4], "se": True}
 
@@ -81,16 +109,19 @@ def test_a_circle_of_parents_is_refused(written):
         load("configs/a.yaml")
 
 
-@pytest.mark.parametrize(("child", "kwargs"), [
-    ("model: {name: resnet18}", {}),
-    ("model: {name: resnet18, kwargs: {stem_width: 8}}", {"stem_width": 8}),
-    ("model: {name: pinto_cnn}", {"se": False}),
-    ("model: {dropout: 0.1}", {"se": False}),
-    ("train: {epochs: 2}", {"se": False}),
-])
+@pytest.mark.parametrize(
+    ("child", "kwargs"),
+    [
+        ("model: {name: resnet18}", {}),
+        ("model: {name: resnet18, kwargs: {stem_width: 8}}", {"stem_width": 8}),
+        ("model: {name: pinto_cnn}", {"se": False}),
+        ("model: {dropout: 0.1}", {"se": False}),
+        ("train: {epochs: 2}", {"se": False}),
+    ],
+)
 def test_a_new_model_drops_the_kwargs_of_the_old_one(written, child, kwargs):
     written("parent.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
-    config, = load(written("child.yaml", f"extends: parent.yaml\n{child}\n"))
+    (config,) = load(written("child.yaml", f"extends: parent.yaml\n{child}\n"))
     assert config.model.kwargs == kwargs
 
 
@@ -122,42 +153,48 @@ def test_an_override_that_cannot_be_read_is_refused(text):
         parse_overrides([text])
 
 
-@pytest.mark.parametrize(("override", "wrong", "hint"), [
-    ("optim.lrr=1", "optim.lrr", "did you mean optim.lr?"),
-    ("lr=1", "lr", "there is: optim.lr"),
-    ("train.lr=1", "train.lr", "did you mean optim.lr?"),
-    ("epochs=3", "epochs", "did you mean train.epochs?"),
-    ("trian.epochs=3", "trian", "did you mean train?"),
-    ("seed=3", "seed", "there is: folds.seed, train.seed"),
-    ("train.batch_size=3", "train.batch_size", "did you mean train.batch?"),
-    ("model.kwarg.se=false", "model.kwarg", "did you mean model.kwargs?"),
-    ("loss.smoothing=0.1", "loss.smoothing", "did you mean loss.label_smoothing?"),
-])
+@pytest.mark.parametrize(
+    ("override", "wrong", "hint"),
+    [
+        ("optim.lrr=1", "optim.lrr", "did you mean optim.lr?"),
+        ("lr=1", "lr", "there is: optim.lr"),
+        ("train.lr=1", "train.lr", "did you mean optim.lr?"),
+        ("epochs=3", "epochs", "did you mean train.epochs?"),
+        ("trian.epochs=3", "trian", "did you mean train?"),
+        ("seed=3", "seed", "there is: folds.seed, train.seed"),
+        ("train.batch_size=3", "train.batch_size", "did you mean train.batch?"),
+        ("model.kwarg.se=false", "model.kwarg", "did you mean model.kwargs?"),
+        ("loss.smoothing=0.1", "loss.smoothing", "did you mean loss.label_smoothing?"),
+    ],
+)
 def test_an_unknown_key_names_the_nearest_right_one(written, override, wrong, hint):
     path = written("base.yaml")
     with pytest.raises(UserError, match=re.escape(f"{path}: unknown key {wrong}; {hint}")):
         load(path, [override])
 
 
-@pytest.mark.parametrize(("override", "key", "value"), [
-    ("train.epochs=0", "train.epochs", "0"),
-    ("train.epochs=2.5", "train.epochs", "2.5"),
-    ("train.epochs=ten", "train.epochs", "'ten'"),
-    ("train.epochs.x=3", "train.epochs", "{'x': 3}"),
-    ("optim.lr=-1", "optim.lr", "-1"),
-    ("optim.lr=true", "optim.lr", "True"),
-    ("optim.lr=.inf", "optim.lr", "'.inf'"),
-    ("model.pretrained=on", "model.pretrained", "'on'"),
-    ("model.pretrained=1", "model.pretrained", "1"),
-    ("model.kwargs=5", "model.kwargs", "5"),
-    ("model=resnet18", "model", "'resnet18'"),
-    ("loss.name=hinge", "loss.name", "'hinge'"),
-    ("data.workers=some", "data.workers", "'some'"),
-    ("train.ema=1", "train.ema", "1"),
-    ("train.seed=", "train.seed", "None"),
-    ("train.seed=[]", "train.seed", "[]"),
-    ("train.seed=[0, x]", "train.seed", "'x'"),
-])
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("train.epochs=0", "train.epochs", "0"),
+        ("train.epochs=2.5", "train.epochs", "2.5"),
+        ("train.epochs=ten", "train.epochs", "'ten'"),
+        ("train.epochs.x=3", "train.epochs", "{'x': 3}"),
+        ("optim.lr=-1", "optim.lr", "-1"),
+        ("optim.lr=true", "optim.lr", "True"),
+        ("optim.lr=.inf", "optim.lr", "'.inf'"),
+        ("model.pretrained=on", "model.pretrained", "'on'"),
+        ("model.pretrained=1", "model.pretrained", "1"),
+        ("model.kwargs=5", "model.kwargs", "5"),
+        ("model=resnet18", "model", "'resnet18'"),
+        ("loss.name=hinge", "loss.name", "'hinge'"),
+        ("data.workers=some", "data.workers", "'some'"),
+        ("train.ema=1", "train.ema", "1"),
+        ("train.seed=", "train.seed", "None"),
+        ("train.seed=[]", "train.seed", "[]"),
+        ("train.seed=[0, x]", "train.seed", "'x'"),
+    ],
+)
 def test_a_wrong_value_names_its_key_and_itself(written, override, key, value):
     path = written("base.yaml")
     with pytest.raises(UserError, match=rf"{path}: {re.escape(key)} must .*, and is {re.escape(value)}$"):
@@ -166,9 +203,16 @@ def test_a_wrong_value_names_its_key_and_itself(written, override, key, value):
 
 # ---- names ----
 
-@pytest.mark.parametrize(("path", "name"), [
-    ("main.yaml", "main"), ("recipes/ema.yaml", "recipes/ema"), ("papers/a/b.yaml", "papers/a/b"),
-    ("my-kit/configs/main.yaml", "main")])
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("main.yaml", "main"),
+        ("recipes/ema.yaml", "recipes/ema"),
+        ("papers/a/b.yaml", "papers/a/b"),
+        ("my-kit/configs/main.yaml", "main"),
+    ],
+)
 def test_a_run_is_named_by_the_path_below_configs(written, path, name):
     assert load(written(path))[0].name == name
     assert load(Path(written(path)).resolve())[0].name == name
@@ -179,8 +223,19 @@ def test_a_config_elsewhere_is_named_by_its_stem(tmp_path):
     assert load(tmp_path / "mine.yaml")[0].name == "mine"
 
 
-@pytest.mark.parametrize("override", ["train.epochs=7", "model.name=resnet18", "log.wandb=off", "data.workers=3",
-                                      "train.save_every=5", "infer.tta=d4", "train.ema=null", "optim.lr=0.001"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.epochs=7",
+        "model.name=resnet18",
+        "log.wandb=off",
+        "data.workers=3",
+        "train.save_every=5",
+        "infer.tta=d4",
+        "train.ema=null",
+        "optim.lr=0.001",
+    ],
+)
 def test_an_override_that_makes_no_other_run_adds_nothing_to_the_name(written, override):
     path = written("base.yaml", "model: {name: resnet18}\ntrain: {epochs: 7}\n")
     assert load(path, [override])[0].name == "base"
@@ -223,20 +278,34 @@ def test_unsafe_characters_stay_out_of_a_name(written):
 
 # ---- what a run remembers ----
 
+
 @pytest.mark.parametrize("name", [None, "08", "1e5", "null", "off", "true", "0x10", "a=b,c", "großes/Modell"])
 def test_the_config_a_run_writes_loads_as_itself(written, name):
-    made, = load(written("base.yaml"), [*OVERRIDES, "train.init='010'", "log.wandb=off", "model.kwargs.act='1e-3'"],
-                 name)
+    (made,) = load(
+        written("base.yaml"), [*OVERRIDES, "train.init='010'", "log.wandb=off", "model.kwargs.act='1e-3'"], name
+    )
     folder = Path("runs") / made.name
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(made.to_yaml(), encoding="utf-8")
     assert load(folder / "config.yaml") == [made]
 
 
-@pytest.mark.parametrize(("override", "same"), [
-    ("log.wandb=offline", True), ("log.project=mine", True), ("data.workers=7", True), ("train.save_every=1", True),
-    ("infer.tta=d4", True), ("optim.lr=0.5", False), ("data.size=64", False), ("folds.file=a.csv", False),
-    ("model.kwargs.se=false", False), ("train.keep=best", False), ("train.seed=1", False)])
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("log.wandb=offline", True),
+        ("log.project=mine", True),
+        ("data.workers=7", True),
+        ("train.save_every=1", True),
+        ("infer.tta=d4", True),
+        ("optim.lr=0.5", False),
+        ("data.size=64", False),
+        ("folds.file=a.csv", False),
+        ("model.kwargs.se=false", False),
+        ("train.keep=best", False),
+        ("train.seed=1", False),
+    ],
+)
 def test_identity_is_everything_that_changes_the_weights(written, override, same):
     path = written("base.yaml")
     assert (load(path)[0].identity() == load(path, [override])[0].identity()) is same
@@ -249,6 +318,7 @@ def test_a_config_cannot_be_changed_once_made():
 
 # ---- the configs in the house ----
 
+
 def test_there_are_configs():
     assert DEFAULT_CONFIG in CONFIGS and len(CONFIGS) > 10
 
@@ -258,6 +328,7 @@ def test_every_config_in_the_house_loads(path, monkeypatch):
     monkeypatch.chdir(REPO_ROOT)
     if path.startswith("configs/studies/") and "extends" not in read_yaml(Path(path)):
         from comp.study.space import read_study
+
         assert read_study(Path(path)).space
     else:
         assert all(config.name.startswith(path.removeprefix("configs/").removesuffix(".yaml")) for config in load(path))
@@ -267,7 +338,7 @@ def test_every_config_in_the_house_loads(path, monkeypatch):
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_config_in_the_house_asks_a_question_and_tells_its_command(path):
     lines = (REPO_ROOT / path).read_text(encoding="utf-8").splitlines()
-    header = lines[:next(number for number, line in enumerate(lines) if not line.startswith("#"))]
+    header = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
     commands = [line.removeprefix("# ") for line in header if re.match(r"# (python|make) ", line)]
     named = "python train.py" if path == DEFAULT_CONFIG else path
     assert len(header) > len(commands) >= 1

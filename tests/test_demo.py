@@ -15,8 +15,11 @@ from comp.data.scan import scan
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_the_same_seed_draws_the_same_competition(tiny_dataset, tmp_path):
@@ -33,7 +36,9 @@ def test_it_is_a_competition_like_the_real_one(tiny_dataset):
     sample, truth = (pd.read_csv(tiny_dataset / name) for name in ("sample_submission.csv", "test_labels.csv"))
     assert list(sample.columns) == ["image", "label"] and set(sample["image"]) == {i.id for i in dataset.test}
     assert set(truth["image"]) == set(sample["image"]) and set(truth["label"]) <= set(dataset.classes)
-    assert max(Counter(digests(tiny_dataset / "train").values()).values()) == 2  # one picture is there twice, on purpose
+    assert (
+        max(Counter(digests(tiny_dataset / "train").values()).values()) == 2
+    )  # one picture is there twice, on purpose
 
 
 def test_names_do_not_tell_the_class(tiny_dataset):
@@ -45,6 +50,7 @@ def test_names_do_not_tell_the_class(tiny_dataset):
 def test_a_killed_drawing_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imencode", fail)
         patch.setattr(cv2, "imwrite", fail)
@@ -60,10 +66,18 @@ def test_a_linear_classifier_on_raw_pixels_does_not_solve_it(tmp_path):
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+
     draw_competition(tmp_path / "demo", test=8)
     dataset = scan(tmp_path / "demo")
     pixels = np.array([resize(read_image(image.path), 32).ravel() for image in dataset.train], np.float32)
     labels = [image.label for image in dataset.train]
-    scores = [cross_val_score(make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300)), pixels, labels,
-                              cv=StratifiedKFold(3, shuffle=True, random_state=0)).mean() for c in (0.001, 0.1)]
+    scores = [
+        cross_val_score(
+            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300)),
+            pixels,
+            labels,
+            cv=StratifiedKFold(3, shuffle=True, random_state=0),
+        ).mean()
+        for c in (0.001, 0.1)
+    ]
     assert 0.3 < max(scores) < 0.8

@@ -28,13 +28,22 @@ def source(tmp_path) -> TrainingSet:
     draw = np.random.default_rng(0)
     np.save(tmp_path / "images.npy", draw.integers(0, 256, (60, 48, 48, 3), dtype=np.uint8))
     labels = draw.permutation(np.repeat([0, 1, 2], [30, 15, 5]))
-    return TrainingSet(Cache(tmp_path / "images.npy", 60, 48), draw.permutation(60)[:50], labels, 24, 8,
-                       ImageAugmenter("heavy"), (42, 0))
+    return TrainingSet(
+        Cache(tmp_path / "images.npy", 60, 48),
+        draw.permutation(60)[:50],
+        labels,
+        24,
+        8,
+        ImageAugmenter("heavy"),
+        (42, 0),
+    )
 
 
 def same(a, b, apart: float = 0.0) -> bool:
-    return all(torch.equal(labels, others) and (images - other).abs().max() <= apart
-               for (images, labels), (other, others) in zip(a, b, strict=True))
+    return all(
+        torch.equal(labels, others) and (images - other).abs().max() <= apart
+        for (images, labels), (other, others) in zip(a, b, strict=True)
+    )
 
 
 def streamed(source: TrainingSet, steps: range, workers: int = 0) -> list:
@@ -123,9 +132,13 @@ def test_a_run_records_where_it_augments_and_stays_with_it(workspace, run_cli, m
         there.setattr(setup, "choose_augment_device", lambda *_: "gpu")
         train.run_experiment(config, fold="0", observers=[Killed()])
     assert run_cli(*command, "--name", "auto")[0] == 0
-    recorded, weights = ({name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")} for read in (
-        lambda path: read_json(path / "run.json")["augment_device"],
-        lambda path: torch.load(path / "fold0/weights.pt", weights_only=True)["state_dict"]))
+    recorded, weights = (
+        {name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")}
+        for read in (
+            lambda path: read_json(path / "run.json")["augment_device"],
+            lambda path: torch.load(path / "fold0/weights.pt", weights_only=True)["state_dict"],
+        )
+    )
     assert recorded == {"gpu": "gpu", "cpu": "cpu", "auto": "gpu"}
     assert all(torch.equal(value, weights["gpu"][key]) for key, value in weights["auto"].items())
     assert any(not torch.equal(value, weights["gpu"][key]) for key, value in weights["cpu"].items())
@@ -142,7 +155,17 @@ def test_a_training_from_a_pool_is_one_from_the_file(workspace, run_cli, monkeyp
 def test_oversampling_and_reconstruction_train_on_whole_batches_too(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     small = [override for override in SMALL if "model.name" not in override]
-    status, _, err = run_cli("train.py", "--debug", "--fold", "0", *small, "augment.device=gpu", "augment.oversample=smote",
-                         "model.name=gupta_autoclassifier", "train.pretrain_epochs=1", "model.dropout=null",
-                         "model.drop_path=null")
+    status, _, err = run_cli(
+        "train.py",
+        "--debug",
+        "--fold",
+        "0",
+        *small,
+        "augment.device=gpu",
+        "augment.oversample=smote",
+        "model.name=gupta_autoclassifier",
+        "train.pretrain_epochs=1",
+        "model.dropout=null",
+        "model.drop_path=null",
+    )
     assert (status, err) == (0, "")

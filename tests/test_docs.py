@@ -17,8 +17,13 @@ import yaml
 from tests.docs_pages import PAGES, ROOT, Block, parse_command, read_blocks, run_command
 
 # seconds on one core, and yet no constant answer, which `submit check` would refuse
-SMALL = {"data": {"size": 24}, "model": {"name": "test_efficientnet", "dropout": None, "drop_path": None},
-         "optim": {"lr": 5e-3}, "train": {"epochs": 8, "batch": 8, "precision": "fp32"}, "log": {"wandb": "off"}}
+SMALL = {
+    "data": {"size": 24},
+    "model": {"name": "test_efficientnet", "dropout": None, "drop_path": None},
+    "optim": {"lr": 5e-3},
+    "train": {"epochs": 8, "batch": 8, "precision": "fp32"},
+    "log": {"wandb": "off"},
+}
 WITH_COMMANDS = [page for page in PAGES if read_blocks(page)]
 
 
@@ -45,8 +50,15 @@ def small_demo(tmp_path_factory) -> Path:
         shrink_config(workspace / f"configs/{name}.yaml")
     os.chdir(workspace)
     try:
-        run_commands(("python -m comp data demo --per-class 6 --test 8", "python -m comp folds -c configs/demo.yaml",
-                      "python train.py -c configs/demo.yaml", "python infer.py demo"), "the small demo")
+        run_commands(
+            (
+                "python -m comp data demo --per-class 6 --test 8",
+                "python -m comp folds -c configs/demo.yaml",
+                "python train.py -c configs/demo.yaml",
+                "python infer.py demo",
+            ),
+            "the small demo",
+        )
     finally:
         os.chdir(before)
     shutil.copytree(workspace / "input/demo", workspace / "input/own")
@@ -72,6 +84,7 @@ def test_docs_page_commands_parse(page, small_demo, monkeypatch):
                 check_other_command(command)
             elif getattr(arguments, "config", None):
                 from comp import config
+
                 assert config.load(arguments.config, arguments.overrides), f"{block.place}: {command}"
 
 
@@ -105,10 +118,19 @@ def demo(tmp_path_factory) -> Path:
 
 
 def run_as_written(block: Block, workspace: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1",
-                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(block.commands)], cwd=workspace,
-                          env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(block.commands)],
+        cwd=workspace,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, f"{block.place}: {block.commands}\n{done.stdout}{done.stderr}"
 
 
@@ -134,9 +156,13 @@ def test_docs_page_names_only_files_that_exist(page):
 
 def test_docs_pages_link_to_pages_of_docs_only():
     """MkDocs serves docs/ alone: a link that leaves it is broken there."""
-    outside = [(page, target) for page in PAGES if page.startswith("docs/")
-               for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8"))
-               if target.startswith("..")]
+    outside = [
+        (page, target)
+        for page in PAGES
+        if page.startswith("docs/")
+        for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+        if target.startswith("..")
+    ]
     assert not outside
 
 

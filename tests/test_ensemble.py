@@ -53,8 +53,17 @@ def opinions(seed: int, skill: float, views: int = 1, images: int = IMAGES) -> n
 def pool_of(metric: str = "accuracy", images: int = IMAGES, **members: np.ndarray) -> Pool:
     names = tuple(f"img_{number:04}" for number in range(images))
     folds = np.random.default_rng(9).permutation(images) % 4
-    return Pool(CLASSES, metric, names, truth_of(images), folds, tuple(
-        MemberPredictions(name, ("identity", "hflip", "vflip")[:len(said)], said) for name, said in sorted(members.items())))
+    return Pool(
+        CLASSES,
+        metric,
+        names,
+        truth_of(images),
+        folds,
+        tuple(
+            MemberPredictions(name, ("identity", "hflip", "vflip")[: len(said)], said)
+            for name, said in sorted(members.items())
+        ),
+    )
 
 
 def three(metric: str = "accuracy") -> Pool:
@@ -74,6 +83,7 @@ def accuracy(pool: Pool, predictions: np.ndarray) -> float:
 
 
 # ---- the right answer is known ----
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_copy_of_a_member_changes_no_score(method):
@@ -147,13 +157,16 @@ def test_one_fold_alone_is_parted_into_fifths():
 
 # ---- each method by hand ----
 
+
 def said(*members: list[list[float]]) -> np.ndarray:
     return np.array(members, np.float32)
 
 
 def blended(method: str, voices: np.ndarray) -> np.ndarray:
     share = 1 / len(voices)
-    return combine_members(Blend(method, tuple(BlendMember(f"m{n}", ("identity",), 1.0, share) for n in range(len(voices)))), voices)
+    return combine_members(
+        Blend(method, tuple(BlendMember(f"m{n}", ("identity",), 1.0, share) for n in range(len(voices)))), voices
+    )
 
 
 def test_mean_and_geometric_mean_by_hand():
@@ -225,6 +238,7 @@ def test_greedy_is_what_its_rules_say_one_by_one(seed, metric):
     def worth(member: int) -> tuple[float, bool, float]:
         together = voices[[*chosen, member]].mean(0, dtype=np.float64)
         return round(sign * score(metric, truth, together), 6), member in chosen, -score("log_loss", truth, together)
+
     for _ in range(12):
         chosen.append(max(range(6), key=worth))
         value = sign * score(metric, truth, voices[chosen].mean(0, dtype=np.float64))
@@ -240,6 +254,7 @@ def test_greedy_takes_a_member_again_where_that_is_better():
 
 
 # ---- views ----
+
 
 def test_the_picture_itself_is_always_a_view_and_useless_ones_are_not():
     views = np.concatenate([opinions(1, 2.0), opinions(50, -1.0), opinions(2, 2.0)])
@@ -274,8 +289,10 @@ def test_a_temperature_acts_before_folds_and_views_are_averaged():
 
 
 def test_who_has_no_weight_is_not_asked_and_not_missed():
-    parts = tuple(BlendMember(name, ("identity",), temperature, weight)
-                  for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75)))
+    parts = tuple(
+        BlendMember(name, ("identity",), temperature, weight)
+        for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75))
+    )
     spoken = [member.oof[None] for member in three().members]
     whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).trimmed()
     assert [part.name for part in trimmed.parts] == ["anna", "carl"]
@@ -285,6 +302,7 @@ def test_who_has_no_weight_is_not_asked_and_not_missed():
 
 
 # ---- what changes nothing ----
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_neither_rows_nor_members_nor_views_have_an_order(method):
@@ -298,6 +316,7 @@ def test_neither_rows_nor_members_nor_views_have_an_order(method):
             table.insert(1, "fold", three().folds)
             made[name] = {"identity": table if order is None else table.iloc[order.permutation(IMAGES)]}
         return made
+
     straight = build_pool(CLASSES, "accuracy", tables(None, ["anna", "bert", "carl"]))
     shuffled = build_pool(CLASSES, "accuracy", tables(np.random.default_rng(0), ["carl", "anna", "bert"]))
     assert np.array_equal(honest(straight, method), honest(shuffled, method))
@@ -306,8 +325,12 @@ def test_neither_rows_nor_members_nor_views_have_an_order(method):
 @pytest.mark.parametrize(("method", "metric"), [*((method, "accuracy") for method in METHODS), ("greedy", "log_loss")])
 def test_classes_have_no_order(method, metric):
     pool, turn = three(metric), np.array([2, 0, 3, 1])
-    turned = replace(pool, classes=tuple(CLASSES[number] for number in turn), truth=np.argsort(turn)[pool.truth],
-                     members=tuple(replace(each, oof=each.oof[..., turn]) for each in pool.members))
+    turned = replace(
+        pool,
+        classes=tuple(CLASSES[number] for number in turn),
+        truth=np.argsort(turn)[pool.truth],
+        members=tuple(replace(each, oof=each.oof[..., turn]) for each in pool.members),
+    )
     before, after = honest(pool, method), honest(turned, method)
     assert np.allclose(before[:, turn], after, atol=2e-3 if method == "stack" else 1e-6)
     assert accuracy(pool, before) == pytest.approx(accuracy(turned, after), abs=0.005 * (method == "stack"))
@@ -329,9 +352,15 @@ def test_every_row_is_a_distribution(method):
     assert (rows >= 0).all() and np.allclose(rows.sum(1), 1)
 
 
-@pytest.mark.parametrize(("truth", "folds"), [
-    ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10), ([0, 1], [0, 1]), ([0, 1], [0, 0]),
-    ([0, 0, 0, 0, 1, 1] * 2, [0, 1, 2, 0, 0, 0] * 2)])
+@pytest.mark.parametrize(
+    ("truth", "folds"),
+    [
+        ([0] * 10 + [1] * 10, [0] * 10 + [1] * 10),
+        ([0, 1], [0, 1]),
+        ([0, 1], [0, 0]),
+        ([0, 0, 0, 0, 1, 1] * 2, [0, 1, 2, 0, 0, 0] * 2),
+    ],
+)
 @pytest.mark.filterwarnings("error")
 def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, folds):
     voices = np.random.default_rng(0).dirichlet(np.ones(2), (2, len(truth)))
@@ -341,13 +370,19 @@ def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, fold
 def test_a_class_that_was_never_seen_is_never_called():
     pool = three()
     seen = pool.truth < 2
-    pool = replace(pool, truth=pool.truth[seen], folds=pool.folds[seen], images=tuple(np.array(pool.images)[seen]),
-                   members=tuple(replace(each, oof=each.oof[:, seen]) for each in pool.members))
+    pool = replace(
+        pool,
+        truth=pool.truth[seen],
+        folds=pool.folds[seen],
+        images=tuple(np.array(pool.images)[seen]),
+        members=tuple(replace(each, oof=each.oof[:, seen]) for each in pool.members),
+    )
     rows = honest(pool, "stack")
     assert rows[:, 2:].max() < 1e-6 and accuracy(pool, rows) > 0.6
 
 
 # ---- who may not be blended ----
+
 
 def table_of(name: str = "anna") -> pd.DataFrame:
     table = pd.DataFrame(opinions(1, 1.0)[0], three().images, list(CLASSES))
@@ -360,18 +395,23 @@ def relabelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=["b", *table["label"][1:]])
 
 
-@pytest.mark.parametrize(("other", "complaint"), [
-    (lambda table: table.iloc[:-1], "members predict different images .anna: 240 in fold 0,1,2,3; bert: 239"),
-    (lambda table: table.rename(index={"img_0003": "three"}), "members predict different images"),
-    (lambda table: table[table["fold"] != 2], "bert: 180 in fold 0,1,3.; train the same folds of each"),
-    (lambda table: table.assign(fold=0), "another fold of img_000"),
-    (relabelled, "another label of img_0000 than anna .b and a.")])
+@pytest.mark.parametrize(
+    ("other", "complaint"),
+    [
+        (lambda table: table.iloc[:-1], "members predict different images .anna: 240 in fold 0,1,2,3; bert: 239"),
+        (lambda table: table.rename(index={"img_0003": "three"}), "members predict different images"),
+        (lambda table: table[table["fold"] != 2], "bert: 180 in fold 0,1,3.; train the same folds of each"),
+        (lambda table: table.assign(fold=0), "another fold of img_000"),
+        (relabelled, "another label of img_0000 than anna .b and a."),
+    ],
+)
 def test_members_that_do_not_fit_are_refused_with_the_reason(other, complaint):
     with pytest.raises(UserError, match=complaint):
         build_pool(CLASSES, "accuracy", {"anna": {"identity": table_of()}, "bert": {"identity": other(table_of())}})
 
 
 # ---- many ----
+
 
 def test_200_members_of_3200_images_in_under_10_seconds_and_2_gb():
     draw = np.random.default_rng(0)
@@ -380,10 +420,21 @@ def test_200_members_of_3200_images_in_under_10_seconds_and_2_gb():
     for number in range(200):
         logits = draw.normal(size=(1, 3200, 8))
         logits[0, np.arange(3200), truth] += draw.uniform(1, 3)
-        members.append(MemberPredictions(f"m{number:03}", ("identity",), (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-                              .astype(np.float32)))
-    pool = Pool(tuple("abcdefgh"), "accuracy", tuple(f"{n:04}" for n in range(3200)), truth,
-                draw.permutation(3200) % 5, tuple(members))
+        members.append(
+            MemberPredictions(
+                f"m{number:03}",
+                ("identity",),
+                (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32),
+            )
+        )
+    pool = Pool(
+        tuple("abcdefgh"),
+        "accuracy",
+        tuple(f"{n:04}" for n in range(3200)),
+        truth,
+        draw.permutation(3200) % 5,
+        tuple(members),
+    )
     tracemalloc.start()  # numpy tells it of its arrays
     started = time.process_time()
     blend = fit_on_rows("greedy", fit_members(pool, np.arange(3200), MemberFitOptions()), pool)

@@ -9,13 +9,7 @@ from PIL import Image
 
 from comp.ensemble.diagnostics import bootstrap_weights, error_correlation, leave_one_out_gains, member_table
 from comp.ensemble.plots import CandidateConfidence, draw_blend, draw_reliability
-from comp.ensemble.text_tables import (
-    Candidate,
-    compare_all_pairs,
-    format_candidates,
-    format_members,
-    format_pairs,
-)
+from comp.ensemble.text_tables import Candidate, compare_all_pairs, format_candidates, format_members, format_pairs
 from comp.stats import Comparison
 
 CLASSES = 4
@@ -34,6 +28,7 @@ def pool(count: int, images: int = 400) -> tuple[np.ndarray, dict[str, np.ndarra
 
 
 # ------------------------------------------------------------------------------------------------ error correlation
+
 
 def test_members_that_fail_together_by_chance_and_never_together():
     truth = np.zeros(400, dtype=int)
@@ -60,6 +55,7 @@ def test_who_is_never_wrong_or_always_fails_with_nobody():
 
 # ------------------------------------------------------------------------------------------------ weights and gains
 
+
 def test_weights_are_as_steady_as_what_learns_them():
     steady = bootstrap_weights(lambda rows: np.array([0.7, 0.3, 0.0]), images=50, draws=20)
     assert steady.shape == (20, 3) and (steady == steady[0]).all()
@@ -72,6 +68,7 @@ def test_bootstraps_are_repeated_and_more_of_them_begin_with_the_same():
     def first(rows: np.ndarray) -> np.ndarray:
         assert len(rows) == 30 and rows.min() >= 0 and rows.max() < 30 and len(set(rows)) < 30
         return rows[:2].astype(float)
+
     assert np.array_equal(bootstrap_weights(first, 30, draws=5), bootstrap_weights(first, 30, draws=9)[:5])
 
 
@@ -87,8 +84,14 @@ def test_a_member_gains_what_is_lost_without_it():
 
 def table(count: int, weights: bool = True, learnt: bool = True, gains: bool = True) -> pd.DataFrame:
     names = [f"trial_{number:04d}" for number in range(count - 1)] + [LONG]
-    known = {name: Comparison(0.004 - 0.002 * place, (0.001, 0.006), 0.01 + 0.05 * place)
-             for place, name in enumerate(names)} if gains else {}
+    known = (
+        {
+            name: Comparison(0.004 - 0.002 * place, (0.001, 0.006), 0.01 + 0.05 * place)
+            for place, name in enumerate(names)
+        }
+        if gains
+        else {}
+    )
     given = np.arange(count) / max(1, count * (count - 1) / 2) if weights else [None] * count
     drawn = np.abs(np.random.default_rng(0).normal(size=(50, count)) * given) if weights and learnt else None
     return member_table(names, given, drawn, known, {name: 2.0 for name in names})
@@ -97,7 +100,9 @@ def table(count: int, weights: bool = True, learnt: bool = True, gains: bool = T
 def test_the_table_of_members_has_the_heaviest_first_and_says_what_a_thousandth_costs():
     drawn = np.array([[0.2, 0.8, 0.0], [0.4, 0.6, 0.0], [0.5, 0.4, 0.1], [0.3, 0.7, 0.0]])
     gains = {"a": Comparison(0.002, (0.001, 0.003), 0.01), "b": Comparison(-0.001, (-0.002, 0.003), 0.4)}
-    rows = member_table(["a", "b", "c"], [0.3, 0.7, 0.0], drawn, gains, {"a": 5.0, "b": 3.0, "c": 1.0}).set_index("name")
+    rows = member_table(["a", "b", "c"], [0.3, 0.7, 0.0], drawn, gains, {"a": 5.0, "b": 3.0, "c": 1.0}).set_index(
+        "name"
+    )
     assert list(rows.index) == ["b", "a", "c"]
     assert list(rows["chosen"]) == [1, 1, 0.25]
     assert 0.2 <= rows.loc["a", "weight_low"] < 0.3 < rows.loc["a", "weight_high"] <= 0.5
@@ -107,6 +112,7 @@ def test_the_table_of_members_has_the_heaviest_first_and_says_what_a_thousandth_
 
 
 # ------------------------------------------------------------------------------------------------ tables as text
+
 
 def candidate(name: str, score: float, naive: float) -> Candidate:
     return Candidate(name, score, (score - 0.01, score + 0.01), naive, 0.1234, 0.04, 0.01)
@@ -151,8 +157,11 @@ def test_a_stack_has_no_weights_to_print_and_noise_no_price():
 def test_no_line_is_wider_than_120_columns_or_no_table_longer_than_a_page():
     truth, candidates = pool(40, images=50)
     candidates = {LONG[number:] * 2: table for number, table in enumerate(candidates.values())}
-    texts = [format_members("balanced_accuracy", table(40)), format_pairs(compare_all_pairs("accuracy", truth, candidates)),
-             format_candidates("weighted_precision", [candidate(name, 0.9, 0.91) for name in candidates])]
+    texts = [
+        format_members("balanced_accuracy", table(40)),
+        format_pairs(compare_all_pairs("accuracy", truth, candidates)),
+        format_candidates("weighted_precision", [candidate(name, 0.9, 0.91) for name in candidates]),
+    ]
     for text in texts:
         assert max(map(len, text.splitlines())) <= 120
         assert len(text.splitlines()) == 32 and text.splitlines()[-1].startswith("and ")
@@ -161,6 +170,7 @@ def test_no_line_is_wider_than_120_columns_or_no_table_longer_than_a_page():
 
 
 # ------------------------------------------------------------------------------------------------ figures
+
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("known", [{}, {"weights": False}, {"learnt": False}, {"gains": False}])
@@ -178,8 +188,14 @@ def test_a_blend_is_drawn_whatever_is_known_of_it(count, known, tmp_path):
 def test_reliability_is_drawn_for_a_few_and_for_many(count, tmp_path, monkeypatch):
     monkeypatch.setattr("comp.ensemble.plots.MAX_PANELS", 6)
     truth, candidates = pool(count)
-    draw_reliability(tmp_path / "reliability.png", "reliability", truth,
-                     [CandidateConfidence(name, one, one ** 0.5 / (one ** 0.5).sum(1, keepdims=True), 2.0)
-                      for name, one in candidates.items()])
+    draw_reliability(
+        tmp_path / "reliability.png",
+        "reliability",
+        truth,
+        [
+            CandidateConfidence(name, one, one**0.5 / (one**0.5).sum(1, keepdims=True), 2.0)
+            for name, one in candidates.items()
+        ],
+    )
     with Image.open(tmp_path / "reliability.png") as picture:
         assert min(picture.size) > 200

@@ -66,6 +66,7 @@ def made():
         if (name, runtime) not in networks:
             networks[name, runtime] = build_network(runtime, models[name], model_spec(name, NETWORKS[name]))
         return models[name], networks[name, runtime]
+
     return get
 
 
@@ -126,7 +127,9 @@ def test_a_network_that_cannot_be_frozen_is_left_as_it_is(model):
 
 def test_neither_a_gpu_nor_16_bits_are_frozen():
     assert isinstance(make_torch_network(nn.Identity(), model_spec("any", 8), torch.device("cuda")), NormalisedModel)
-    assert isinstance(make_torch_network(nn.Identity(), replace(model_spec("any", 8), precision="bf16"), CPU), NormalisedModel)
+    assert isinstance(
+        make_torch_network(nn.Identity(), replace(model_spec("any", 8), precision="bf16"), CPU), NormalisedModel
+    )
 
 
 def test_disagreement_is_noticed_in_a_value_a_class_and_a_nan():
@@ -200,6 +203,7 @@ def test_stale_files_are_noticed(runtime, place):
 def test_an_onnx_file_needs_nothing_beside_it():
     """Only numpy and ONNX Runtime: bytes in, logits out, and the classes in order."""
     import onnxruntime
+
     model = seasoned("sharif_deep_efficientnet", 32)
     [graph] = export_graph("onnx", model, model_spec("sharif_deep_efficientnet", 32))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
@@ -226,8 +230,10 @@ def test_infer_gives_the_same_labels_in_every_runtime(workspace, run_cli, monkey
         assert read_json(Path("submissions/x+flips.json"))["members"][0]["runtime"] == runtime
         for view in TTA["flips"]:
             for part in ("oof.csv", "test.csv"):
-                ours, theirs = (pd.read_csv(base / view / part).set_index("image").select_dtypes("number")
-                                for base in (predictions, predictions / runtime))
+                ours, theirs = (
+                    pd.read_csv(base / view / part).set_index("image").select_dtypes("number")
+                    for base in (predictions, predictions / runtime)
+                )
                 assert np.abs(ours - theirs.loc[ours.index]).max(axis=None) < 1e-6
             assert read_json(predictions / runtime / view / "oof.from.json")["runtime"] == runtime
     assert torch_files == {file: file.stat().st_mtime_ns for file in torch_files}  # torch's own were left alone
@@ -262,7 +268,9 @@ def test_networks_may_come_and_go_and_the_process_still_takes_signals():
         subprocess.run([sys.executable, "-c", ""])
         print("alive")
     """
-    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", code], cwd=REPO_ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", code], cwd=REPO_ROOT, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "alive", done.stderr
 
 

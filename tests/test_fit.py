@@ -41,22 +41,49 @@ def prepare_double(images):
 
 
 def start(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> TrainState:
-    return TrainState(model, make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
-                 torch.amp.GradScaler("cpu", enabled=False), ModelEmaV3(model, ema, use_warmup=True) if ema else None)
+    return TrainState(
+        model,
+        make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
+        torch.amp.GradScaler("cpu", enabled=False),
+        ModelEmaV3(model, ema, use_warmup=True) if ema else None,
+    )
 
 
-def train(state: TrainState, *, images: int = 40, batch: int = 8, epochs: int = 2, prepare=prepare_double, loss=PLAIN,
-          schedule="constant", warmup: float = 0.0, **changes):
+def train(
+    state: TrainState,
+    *,
+    images: int = 40,
+    batch: int = 8,
+    epochs: int = 2,
+    prepare=prepare_double,
+    loss=PLAIN,
+    schedule="constant",
+    warmup: float = 0.0,
+    **changes,
+):
     steps = -(-images // batch)
 
     def batches(wanted: range):
         for step in wanted:
             rows = slice(step % steps * batch, min((step % steps + 1) * batch, images))
             yield IMAGES[rows], LABELS[rows]
-    lr_at = make_schedule(schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1,
-                          patience=1)
-    for event in fit(state, batches, epochs=epochs, steps_per_epoch=steps, prepare=prepare, loss=loss, lr_at=lr_at,
-                     device=CPU, precision="fp32", stream=(7, 0), **changes):
+
+    lr_at = make_schedule(
+        schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1, patience=1
+    )
+    for event in fit(
+        state,
+        batches,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        prepare=prepare,
+        loss=loss,
+        lr_at=lr_at,
+        device=CPU,
+        precision="fp32",
+        stream=(7, 0),
+        **changes,
+    ):
         if isinstance(event, Epoch):
             state.history.append({"val_loss": 1.0, "train_loss": event.train_loss, "lr": event.lr})
         yield event
@@ -85,9 +112,18 @@ def test_without_accumulation_they_differ():
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, schedule):
     """BatchNorm, dropout, stochastic depth, mixup, EMA: all of it, bit for bit, from every yield."""
+
     def run(state):
-        return train(state, prepare=prepare, pause=-1, accumulate=accumulate, schedule=schedule, warmup=0.3,
-                     mix=Mix(0.4, 1.0, 0, 4))
+        return train(
+            state,
+            prepare=prepare,
+            pause=-1,
+            accumulate=accumulate,
+            schedule=schedule,
+            warmup=0.3,
+            mix=Mix(0.4, 1.0, 0, 4),
+        )
+
     whole = start(noisy_network(), ema=0.9)
     saved = []
     for _ in run(whole):
@@ -100,8 +136,12 @@ def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, sc
         resumed.load_state_dict(torch.load(io.BytesIO(snapshot), weights_only=True))
         list(run(resumed))
         assert torch.equal(weights(resumed), weights(whole))
-        assert all(torch.equal(a, b) for a, b in zip(resumed.ema.module.state_dict().values(),
-                                                    whole.ema.module.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(
+                resumed.ema.module.state_dict().values(), whole.ema.module.state_dict().values(), strict=True
+            )
+        )
         assert resumed.history == whole.history
 
 
@@ -126,9 +166,22 @@ def test_draws_depend_on_seed_and_fold_alone():
     def end(stream):
         state = start(noisy_network())
         torch.manual_seed(stream[0] * 100)  # what ran before does not matter
-        list(fit(state, lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps), epochs=1, steps_per_epoch=2,
-                 prepare=prepare, loss=PLAIN, lr_at=lambda *_: 0.01, device=CPU, precision="fp32", stream=stream))
+        list(
+            fit(
+                state,
+                lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps),
+                epochs=1,
+                steps_per_epoch=2,
+                prepare=prepare,
+                loss=PLAIN,
+                lr_at=lambda *_: 0.01,
+                device=CPU,
+                precision="fp32",
+                stream=stream,
+            )
+        )
         return weights(state)
+
     assert torch.equal(end((1, 0)), end((1, 0)))
     assert not torch.equal(end((1, 0)), end((1, 1)))
     assert not torch.equal(end((1, 0)), end((2, 0)))

@@ -17,15 +17,38 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 
 # a room is a package or a single module below comp/, or a program beside it
 FLOORS = {
-    "comp": 0, "errors": 0, "environment": 0, "cli": 0, "yaml12": 0, "schema": 0, "config": 0, "files": 0, "records": 0,
-    "checkpoints": 0, "tables": 0, "metrics": 0, "stats": 0,
-    "data": 1, "batches": 1, "zoo": 1,
-    "engine": 2, "runs": 2,
-    "ensemble": 3, "submit": 3, "track": 3,
-    "training": 4, "prediction": 4,
+    "comp": 0,
+    "errors": 0,
+    "environment": 0,
+    "cli": 0,
+    "yaml12": 0,
+    "schema": 0,
+    "config": 0,
+    "files": 0,
+    "records": 0,
+    "checkpoints": 0,
+    "tables": 0,
+    "metrics": 0,
+    "stats": 0,
+    "data": 1,
+    "batches": 1,
+    "zoo": 1,
+    "engine": 2,
+    "runs": 2,
+    "ensemble": 3,
+    "submit": 3,
+    "track": 3,
+    "training": 4,
+    "prediction": 4,
     "blending": 5,
-    "bench": 6, "ship": 6, "study": 6, "papers": 6,
-    "commands": 7, "__main__": 7, "train": 7, "infer": 7,
+    "bench": 6,
+    "ship": 6,
+    "study": 6,
+    "papers": 6,
+    "commands": 7,
+    "__main__": 7,
+    "train": 7,
+    "infer": 7,
 }
 # between rooms of one floor: (importer, imported) -> why
 ARROWS = {
@@ -48,9 +71,16 @@ ARROWS = {
     ("schema", "yaml12"): "the vocabulary writes itself as YAML",
 }
 # libraries that one place hides from the rest
-ONLY_IN = {"wandb": "comp/track.py", "albumentations": "comp/batches/augment_image.py", "optuna": "comp/study/",
-           "onnx": "comp/engine/export.py", "onnxruntime": "comp/engine/runtime.py", "openvino": "comp/engine/",
-           "kaggle": "comp/submit/kaggle.py", "kagglesdk": "comp/submit/kaggle.py"}
+ONLY_IN = {
+    "wandb": "comp/track.py",
+    "albumentations": "comp/batches/augment_image.py",
+    "optuna": "comp/study/",
+    "onnx": "comp/engine/export.py",
+    "onnxruntime": "comp/engine/runtime.py",
+    "openvino": "comp/engine/",
+    "kaggle": "comp/submit/kaggle.py",
+    "kagglesdk": "comp/submit/kaggle.py",
+}
 HEAVY = {"torch", "pandas", "sklearn", "pydantic", "numpy"}
 
 
@@ -88,9 +118,11 @@ def test_every_room_has_a_floor():
 
 
 def test_modules_import_only_from_lower_floors_or_along_drawn_arrows():
-    upwards = [f"{file}: {room} imports {imported}" for file, room, imported in arrows()
-               if room != imported and (room, imported) not in ARROWS
-               and FLOORS[imported] >= FLOORS.get(room, -1)]
+    upwards = [
+        f"{file}: {room} imports {imported}"
+        for file, room, imported in arrows()
+        if room != imported and (room, imported) not in ARROWS and FLOORS[imported] >= FLOORS.get(room, -1)
+    ]
     assert not upwards
 
 
@@ -100,8 +132,11 @@ def test_every_drawn_arrow_is_walked():
 
 @pytest.mark.parametrize(("library", "home"), ONLY_IN.items())
 def test_a_wrapped_library_is_imported_in_one_place(library, home):
-    users = [file.relative_to(REPO_ROOT).as_posix() for file in FILES
-             if library in {name.split(".")[0] for name in imports(file)}]
+    users = [
+        file.relative_to(REPO_ROOT).as_posix()
+        for file in FILES
+        if library in {name.split(".")[0] for name in imports(file)}
+    ]
     assert users and all(user.startswith(home) for user in users)
 
 
@@ -112,8 +147,9 @@ def test_no_file_is_a_drawer_for_odds_and_ends():
 
 @pytest.mark.parametrize("command", ["train.py", "infer.py", "-m comp", *(f"-m comp {verb}" for verb in VERBS)])
 def test_help_is_instant_because_it_imports_nothing_heavy(command):
-    done = subprocess.run([sys.executable, "-X", "importtime", *command.split(), "--help"],
-                          cwd=REPO_ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command.split(), "--help"], cwd=REPO_ROOT, capture_output=True, text=True
+    )
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert done.returncode == 0 and "usage:" in done.stdout
     assert "comp" in imported and not imported & HEAVY

@@ -15,8 +15,11 @@ from comp.errors import UserError
 
 
 def dataset(**sizes: int) -> Dataset:
-    train = tuple(Image(f"{label}{number}.png", Path(f"train/{label}/{label}{number}.png"), label)
-                  for label, size in sizes.items() for number in range(size))
+    train = tuple(
+        Image(f"{label}{number}.png", Path(f"train/{label}/{label}{number}.png"), label)
+        for label, size in sizes.items()
+        for number in range(size)
+    )
     return Dataset(Path("input/letters"), tuple(sizes), tuple(range(len(sizes))), train, (), "name")
 
 
@@ -57,8 +60,12 @@ def test_without_groups_every_class_is_even_within_one_image(k, seed):
 
 def test_the_split_depends_on_ids_and_seed_alone():
     table = make_folds(LETTERS, in_pairs(LETTERS), 5, seed=1)
-    shuffled = replace(LETTERS, train=tuple(np.random.default_rng(0).permutation(np.array(LETTERS.train, object))),
-                       classes=LETTERS.classes[::-1], root=Path("elsewhere"))
+    shuffled = replace(
+        LETTERS,
+        train=tuple(np.random.default_rng(0).permutation(np.array(LETTERS.train, object))),
+        classes=LETTERS.classes[::-1],
+        root=Path("elsewhere"),
+    )
     assert make_folds(shuffled, in_pairs(LETTERS), 5, seed=1).equals(table)
     assert not make_folds(LETTERS, in_pairs(LETTERS), 5, seed=2).equals(table)
 
@@ -70,6 +77,7 @@ def test_a_class_smaller_than_the_number_of_folds_is_refused():
 
 
 # ---- reading it back ----
+
 
 @pytest.fixture
 def split(tmp_path) -> Path:
@@ -94,13 +102,18 @@ def test_rows_may_be_sorted_otherwise(split):
     assert len(read_folds(split, LETTERS)) == len(LETTERS.train)
 
 
-@pytest.mark.parametrize(("now", "complaint"), [
-    (dataset(a=41, b=26, c=16), "lacks 1 images, such as a40.png"),
-    (dataset(a=40, b=26, c=14), "lists absent 2 images, such as c14.png"),
-    (dataset(a=40, b=26, c=16, d=8), "lacks 8 images, such as d0.png"),
-    (replace(LETTERS, train=(replace(LETTERS.train[0], label="b"), *LETTERS.train[1:])),
-     "1 images changed their label, such as a0.png"),
-])
+@pytest.mark.parametrize(
+    ("now", "complaint"),
+    [
+        (dataset(a=41, b=26, c=16), "lacks 1 images, such as a40.png"),
+        (dataset(a=40, b=26, c=14), "lists absent 2 images, such as c14.png"),
+        (dataset(a=40, b=26, c=16, d=8), "lacks 8 images, such as d0.png"),
+        (
+            replace(LETTERS, train=(replace(LETTERS.train[0], label="b"), *LETTERS.train[1:])),
+            "1 images changed their label, such as a0.png",
+        ),
+    ],
+)
 def test_a_split_of_other_images_is_refused(split, now, complaint):
     with pytest.raises(UserError, match=rf"letters\.csv does not match .*{complaint}.* python -m comp folds --force"):
         read_folds(split, now)
@@ -142,15 +155,25 @@ def test_a_missing_split_says_how_to_make_it(tmp_path):
 
 # ---- asking for folds ----
 
-@pytest.mark.parametrize(("text", "folds"), [
-    ("2", [2]), ("0,3", [0, 3]), ("0..4", [0, 1, 2, 3, 4]), ("3..3", [3]), ("4, 0..1", [4, 0, 1]), ("1,1,0..1", [1, 0]),
-])
+
+@pytest.mark.parametrize(
+    ("text", "folds"),
+    [
+        ("2", [2]),
+        ("0,3", [0, 3]),
+        ("0..4", [0, 1, 2, 3, 4]),
+        ("3..3", [3]),
+        ("4, 0..1", [4, 0, 1]),
+        ("1,1,0..1", [1, 0]),
+    ],
+)
 def test_folds_are_a_number_a_list_or_a_range(text, folds):
     assert parse_fold_range(text) == folds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,", ",1", "-1", "1-3", "3..1", "..3", "1..", "1...3", "0..1..2", "1.5",
-                                  "0, full", "all"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,", ",1", "-1", "1-3", "3..1", "..3", "1..", "1...3", "0..1..2", "1.5", "0, full", "all"]
+)
 def test_folds_that_cannot_be_read_are_refused(text):
     with pytest.raises(UserError, match="cannot read the folds"):
         parse_fold_range(text)

@@ -25,8 +25,12 @@ def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     x = x.clone().requires_grad_()
     out = module.train()(x)
     out.backward(torch.sin(torch.arange(out.numel(), dtype=out.dtype)).view_as(out))
-    return {"out": out.detach(), "x": x.grad, **{name: each.grad for name, each in module.named_parameters()},
-            **{name: each.clone() for name, each in module.named_buffers()}}
+    return {
+        "out": out.detach(),
+        "x": x.grad,
+        **{name: each.grad for name, each in module.named_parameters()},
+        **{name: each.clone() for name, each in module.named_buffers()},
+    }
 
 
 def assert_as_exact_as_torch(module: nn.Module, x: torch.Tensor) -> None:
@@ -56,8 +60,16 @@ def test_a_mean_much_larger_than_the_deviation_costs_no_accuracy():
     assert_as_exact_as_torch(nn.Sequential(nn.BatchNorm2d(16), nn.SiLU()), 1000 + torch.randn(8, 16, 20, 20))
 
 
-@pytest.mark.parametrize("module", [SqueezeExcite(24), SqueezeExcite(8, bias=False), TimmSqueezeExcite(24),
-                                    BatchNormAct2d(24, act_layer=nn.SiLU), BatchNormAct2d(24, apply_act=False)])
+@pytest.mark.parametrize(
+    "module",
+    [
+        SqueezeExcite(24),
+        SqueezeExcite(8, bias=False),
+        TimmSqueezeExcite(24),
+        BatchNormAct2d(24, act_layer=nn.SiLU),
+        BatchNormAct2d(24, apply_act=False),
+    ],
+)
 def test_parts_of_ours_and_of_timm(module):
     torch.manual_seed(0)
     channels = module.num_features if isinstance(module, nn.BatchNorm2d) else next(module.parameters()).shape[1]
@@ -73,8 +85,17 @@ def test_an_input_of_the_other_layout_is_the_same_input():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", ["sharif_deep_efficientnet", "efficientnet_b0", "resnet18", "karakus_skip_cnn",
-                                  "mobilenetv4_conv_small", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sharif_deep_efficientnet",
+        "efficientnet_b0",
+        "resnet18",
+        "karakus_skip_cnn",
+        "mobilenetv4_conv_small",
+        "convnext_atto",
+    ],
+)
 def test_a_model_keeps_its_names_its_predictions_and_its_first_gradients(name):
     torch.manual_seed(0)
     plain = build_model(name, 8, size=64)

@@ -10,8 +10,8 @@ from PIL import Image as Picture
 
 from comp.data.images import SquareSpec, UnreadableImageError, read_image
 
-RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)                # dark left, bright right
-COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)       # red grows, green falls
+RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)  # dark left, bright right
+COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)  # red grows, green falls
 
 
 def saved(path: Path, picture: Picture.Image, **options) -> Path:
@@ -19,9 +19,20 @@ def saved(path: Path, picture: Picture.Image, **options) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("mode", "suffix", "tolerance"), [
-    ("RGB", "png", 0), ("RGB", "bmp", 0), ("RGB", "tif", 0), ("RGB", "jpg", 12), ("RGB", "webp", 16),
-    ("RGBA", "png", 0), ("CMYK", "tif", 2), ("CMYK", "jpg", 16), ("P", "png", 24)])
+@pytest.mark.parametrize(
+    ("mode", "suffix", "tolerance"),
+    [
+        ("RGB", "png", 0),
+        ("RGB", "bmp", 0),
+        ("RGB", "tif", 0),
+        ("RGB", "jpg", 12),
+        ("RGB", "webp", 16),
+        ("RGBA", "png", 0),
+        ("CMYK", "tif", 2),
+        ("CMYK", "jpg", 16),
+        ("P", "png", 24),
+    ],
+)
 def test_a_coloured_picture_keeps_its_colours(tmp_path, mode, suffix, tolerance):
     picture = Picture.fromarray(COLOURED)
     picture = picture.quantize(256) if mode == "P" else picture.convert(mode)
@@ -30,13 +41,16 @@ def test_a_coloured_picture_keeps_its_colours(tmp_path, mode, suffix, tolerance)
     assert np.abs(pixels.astype(int) - COLOURED).max() <= tolerance
 
 
-@pytest.mark.parametrize(("deep", "suffix"), [
-    (RAMP, "png"),
-    (RAMP.astype(np.uint16) * 257, "png"),     # 16 bits: the full range
-    (RAMP.astype(np.uint16) * 257, "tif"),
-    (RAMP.astype(np.uint16), "png"),           # 8 bits kept in 16
-    (RAMP.astype(np.float32), "tif"),
-])
+@pytest.mark.parametrize(
+    ("deep", "suffix"),
+    [
+        (RAMP, "png"),
+        (RAMP.astype(np.uint16) * 257, "png"),  # 16 bits: the full range
+        (RAMP.astype(np.uint16) * 257, "tif"),
+        (RAMP.astype(np.uint16), "png"),  # 8 bits kept in 16
+        (RAMP.astype(np.float32), "tif"),
+    ],
+)
 def test_a_grey_picture_of_any_depth_keeps_its_brightness(tmp_path, deep, suffix):
     pixels = read_image(saved(tmp_path / f"x.{suffix}", Picture.fromarray(deep)))
     assert pixels.dtype == np.uint8 and pixels.shape == (16, 24, 3)
@@ -48,9 +62,16 @@ def test_black_and_white_with_transparency_is_a_picture_too(tmp_path):
     assert np.array_equal(read_image(saved(tmp_path / "x.png", grey)), RAMP[..., None].repeat(3, -1))
 
 
-@pytest.mark.parametrize(("orientation", "turned"), [
-    (1, COLOURED), (2, COLOURED[:, ::-1]), (3, COLOURED[::-1, ::-1]), (6, np.rot90(COLOURED, -1)),
-    (8, np.rot90(COLOURED))])
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, COLOURED),
+        (2, COLOURED[:, ::-1]),
+        (3, COLOURED[::-1, ::-1]),
+        (6, np.rot90(COLOURED, -1)),
+        (8, np.rot90(COLOURED)),
+    ],
+)
 def test_a_camera_that_was_held_sideways_is_turned_upright(tmp_path, orientation, turned):
     exif = Picture.Exif()
     exif[0x0112] = orientation
@@ -58,7 +79,7 @@ def test_a_camera_that_was_held_sideways_is_turned_upright(tmp_path, orientation
 
 
 def half(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 
 
@@ -89,15 +110,18 @@ def bright(pixels: np.ndarray) -> tuple[int, int]:
     return np.ptp(rows) + 1, np.ptp(columns) + 1
 
 
-@pytest.mark.parametrize(("fit", "crop", "size", "seen"), [
-    ("squash", None, 60, (20, 20)),    # the whole width in half the columns
-    ("crop", None, 60, (20, 40)),      # the middle as it is
-    ("squash", 60, 60, (20, 40)),      # a centre crop comes before everything else
-    ("squash", 30, 60, (40, 60)),      # and may cut into the rectangle: 30 x 30 px shown at twice the size
-    ("crop", 999, 60, (20, 40)),       # larger than the picture is no crop
-    ("crop", None, 30, (10, 20)),
-    ("crop", None, 120, (40, 80)),
-])
+@pytest.mark.parametrize(
+    ("fit", "crop", "size", "seen"),
+    [
+        ("squash", None, 60, (20, 20)),  # the whole width in half the columns
+        ("crop", None, 60, (20, 40)),  # the middle as it is
+        ("squash", 60, 60, (20, 40)),  # a centre crop comes before everything else
+        ("squash", 30, 60, (40, 60)),  # and may cut into the rectangle: 30 x 30 px shown at twice the size
+        ("crop", 999, 60, (20, 40)),  # larger than the picture is no crop
+        ("crop", None, 30, (10, 20)),
+        ("crop", None, 120, (40, 80)),
+    ],
+)
 def test_a_square_shows_what_its_fit_says(fit, crop, size, seen):
     square = SquareSpec(size, fit, crop)(DRAWN)
     assert square.shape == (size, size, 3) and square.dtype == np.uint8

@@ -45,9 +45,20 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
     assert (status, err) == (0, "") and f"{method} of 2" in out
     about = note("both")
     blend = Blend.from_note(about["blend"])
-    spoken = [np.stack([[read_predictions(Path(f"runs/{part.name}/predictions/{view}/test_fold{fold}.csv"),
-                                          about["classes"]).to_numpy(np.float32) for view in part.views]
-                        for fold in range(3)]) for part in blend.parts]
+    spoken = [
+        np.stack(
+            [
+                [
+                    read_predictions(
+                        Path(f"runs/{part.name}/predictions/{view}/test_fold{fold}.csv"), about["classes"]
+                    ).to_numpy(np.float32)
+                    for view in part.views
+                ]
+                for fold in range(3)
+            ]
+        )
+        for part in blend.parts
+    ]
     sent = pd.read_csv("submissions/both.csv", dtype=str)
     first = blend.parts[0].name
     images = read_predictions(Path(f"runs/{first}/predictions/identity/test_fold0.csv"), about["classes"]).index
@@ -67,7 +78,13 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
     assert kept["complete"] and kept["oof"] == about
     assert {member["run"] for member in kept["members"]} <= {"anna", "bert"}
     assert {path.name for path in Path("runs/blends/both").iterdir()} == {
-        "blend.json", "oof.csv", "pairs.csv", "members.csv", "blend.png", "reliability.png"}
+        "blend.json",
+        "oof.csv",
+        "pairs.csv",
+        "members.csv",
+        "blend.png",
+        "reliability.png",
+    }
 
 
 def test_a_note_names_everything_the_file_came_from(workspace, undrawn, run_cli):
@@ -75,15 +92,25 @@ def test_a_note_names_everything_the_file_came_from(workspace, undrawn, run_cli)
     about = note("anna+flips")
     run_json = read_json(Path("runs/anna/run.json"))
     assert about["id"] == "anna+flips" and about["command"] == "infer.py anna --tta flips"
-    assert about["competition"] == {"name": "tiny", "root": "input/tiny", "ledger": "submissions/ledger.csv",
-                                    "kaggle": None, "per_day": 5, "public_share": 1.0}
+    assert about["competition"] == {
+        "name": "tiny",
+        "root": "input/tiny",
+        "ledger": "submissions/ledger.csv",
+        "kaggle": None,
+        "per_day": 5,
+        "public_share": 1.0,
+    }
     [part], [member] = about["blend"]["parts"], about["members"]
     assert part["views"] == list(TTA["flips"]) and part["weight"] == 1 and part["temperature"] != 1
     assert member["weights_sha256"] == {
         str(fold): hashlib.sha256(Path(f"runs/anna/fold{fold}/weights.pt").read_bytes()).hexdigest()
-        for fold in range(3)}
-    assert about["folds"]["sha256"] == run_json["folds_sha256"] == hashlib.sha256(
-        Path("folds/tiny.csv").read_bytes()).hexdigest()
+        for fold in range(3)
+    }
+    assert (
+        about["folds"]["sha256"]
+        == run_json["folds_sha256"]
+        == hashlib.sha256(Path("folds/tiny.csv").read_bytes()).hexdigest()
+    )
     assert about["images"]["train_list_sha256"] == run_json["image_list_sha256"]
     assert {"python", "torch", "timm", "numpy"} <= set(about["versions"]) and "commit" in about["git"]
 
@@ -99,8 +126,10 @@ def test_the_order_of_runs_changes_no_byte(workspace, undrawn, run_cli):
 def test_without_temperatures_a_mean_is_the_plain_mean(workspace, undrawn, run_cli):
     run_cli("infer.py", "anna", "bert", "--no-temperature", "--name", "plain")
     assert [part["temperature"] for part in note("plain")["blend"]["parts"]] == [1, 1]
-    tables = [read_predictions(Path(f"runs/{name}/predictions/identity/oof.csv"), classes())[classes()]
-              for name in ("anna", "bert")]
+    tables = [
+        read_predictions(Path(f"runs/{name}/predictions/identity/oof.csv"), classes())[classes()]
+        for name in ("anna", "bert")
+    ]
     blended = read_predictions(Path("runs/blends/plain/oof.csv"), classes())[classes()]
     mean = (tables[0].sort_index() + tables[1].sort_index()) / 2
     assert np.allclose(blended, mean, atol=1e-6) and list(blended.index) == list(mean.index)
@@ -142,7 +171,7 @@ def test_a_member_costs_every_fold_and_view_and_gains_what_is_lost_without_it(wo
     scores = {name: note(name)["oof"]["score"] for name in ("both", "anna", "bert")}
     assert len(set(scores.values())) == 3
     for name, other in (("anna", "bert"), ("bert", "anna")):
-        cost, = read_json(Path(f"runs/{name}/predictions/cost.json")).values()
+        (cost,) = read_json(Path(f"runs/{name}/predictions/cost.json")).values()
         assert found.loc[name, "ms"] == pytest.approx(cost * 3 * 4)
         assert found.loc[name, "gain"] == pytest.approx(scores[other] - scores["both"])
 
@@ -185,26 +214,33 @@ def test_a_single_fold_has_an_honest_score_too(workspace, undrawn, run_cli):
     assert not read_json(Path("runs/blends/anna+auto/blend.json"))["complete"]
 
 
-@pytest.mark.parametrize(("words", "complaint"), [
-    (("anna", "--budget", "60s"), "--budget is for views that are chosen; give --tta auto too"),
-    (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is no time; say 60s, 5m or 1h"),
-    (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is no time"),
-    (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is learnt out of fold"),
-    (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is learnt out of fold"),
-    (("anna", "--blend", "best"), "invalid choice: 'best'"),
-    (("anna", "carl"), "there is no run carl"),
-])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("anna", "--budget", "60s"), "--budget is for views that are chosen; give --tta auto too"),
+        (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is no time; say 60s, 5m or 1h"),
+        (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is no time"),
+        (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is learnt out of fold"),
+        (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is learnt out of fold"),
+        (("anna", "--blend", "best"), "invalid choice: 'best'"),
+        (("anna", "carl"), "there is no run carl"),
+    ],
+)
 def test_what_cannot_be_is_one_line_and_nothing_is_written(words, complaint, workspace, run_cli):
     status, _, err = run_cli("infer.py", *words)
     assert status == 2 and err.startswith("error: ") and complaint in err and err.count("\n") == 1
     assert not Path("submissions").exists() and not Path("runs/blends").exists()
 
 
-@pytest.mark.parametrize(("key", "complaint"), [
-    ("folds_sha256", "bert was trained on another split than anna"),
-    ("image_list_sha256", "bert was trained on other images than anna"),
-    ("classes", "bert was trained on other classes than anna"),
-    ("metric", "bert was scored by another metric than anna")])
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ("folds_sha256", "bert was trained on another split than anna"),
+        ("image_list_sha256", "bert was trained on other images than anna"),
+        ("classes", "bert was trained on other classes than anna"),
+        ("metric", "bert was scored by another metric than anna"),
+    ],
+)
 def test_members_that_do_not_fit_are_refused(key, complaint, workspace, run_cli):
     file = Path("runs/bert/run.json")
     about = read_json(file)

@@ -17,9 +17,13 @@ def layers() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(64, 96, 3), nn.BatchNorm2d(96), nn.Linear(300, 500))
 
 
-@pytest.mark.parametrize(("how", "conv", "dense"), [
-    ("he", math.sqrt(2 / (64 * 9)), math.sqrt(2 / 300)),
-    ("glorot", math.sqrt(2 / (64 * 9 + 96 * 9)), math.sqrt(2 / 800))])
+@pytest.mark.parametrize(
+    ("how", "conv", "dense"),
+    [
+        ("he", math.sqrt(2 / (64 * 9)), math.sqrt(2 / 300)),
+        ("glorot", math.sqrt(2 / (64 * 9 + 96 * 9)), math.sqrt(2 / 800)),
+    ],
+)
 def test_the_spread_is_that_of_the_formula_and_biases_are_zero(how, conv, dense):
     model = layers()
     initialise(model, how)

@@ -68,7 +68,8 @@ def meanwhile(action) -> threading.Thread:
 
 
 def test_side_by_side_is_bit_for_bit_one_after_the_other_and_a_killed_fold_costs_the_other_nothing(
-        split, run_cli, one_thread):
+    split, run_cli, one_thread
+):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=6", "augment.mixup=0.2"]
     assert run_cli(*command, "--name", "row")[0] == 0
     killing = meanwhile(lambda: os.kill(pid_of("apart", 0), signal.SIGKILL))
@@ -76,7 +77,8 @@ def test_side_by_side_is_bit_for_bit_one_after_the_other_and_a_killed_fold_costs
     killing.join()
     assert status == 2 and err.splitlines() == [
         "fold 0  failed: its process was killed, perhaps for want of memory",
-        "error: fold 0 failed, as said above; mend that and give the same command again"]
+        "error: fold 0 failed, as said above; mend that and give the same command again",
+    ]
     assert "fold 1  epoch 6/6" in out and "\r" not in out  # no bar without a terminal
     assert read_json(Path("runs/apart/metrics.json"))["folds_done"] == [1]
     about = read_json(Path("runs/apart/fold1/fold.json"))
@@ -96,7 +98,9 @@ def test_a_fold_that_is_asked_to_stop_saves_first(split):
     ours, theirs = multiprocessing.Pipe()
     ours.send("stop")
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(load("configs/deep_efficientnet.yaml", SMALL, "x")[0], fold="0", observers=[ParentObserver(theirs, 2)])
+        run_experiment(
+            load("configs/deep_efficientnet.yaml", SMALL, "x")[0], fold="0", observers=[ParentObserver(theirs, 2)]
+        )
     saved = torch.load("runs/x/fold0/resume.pt", weights_only=True)["fit"]  # a minute had not passed
     assert len(saved["history"]) < 2 and saved["step"] > 0 and ours.recv()[0] == "share"
 
@@ -117,6 +121,7 @@ def test_the_first_ctrl_c_asks_every_fold_to_stop_and_starts_no_other(monkeypatc
             assert theirs.recv() == "stop"
             theirs.send(("end", None))
             theirs.close()
+
     monkeypatch.setattr(FoldProcess, "start", start)
     meanwhile(lambda: (wait_until(lambda: len(started) == 2), obey()))
     before = signal.getsignal(signal.SIGINT)
@@ -138,6 +143,7 @@ def test_no_more_than_n_at_a_time_and_every_seat_is_taken_again(monkeypatch):
             running[each].send(("end", "it was told to fail" if each == 1 else None))
             running.pop(each).close()
         return FoldProcess(seat, fold, ours, SimpleNamespace(kill=lambda: None))
+
     monkeypatch.setattr(FoldProcess, "start", start)
     assert train_parallel(None, None, range(6), 3) == [1]
     # the first three take a seat each; 1 ends, and 3 takes its seat; from then on one seat is passed on
@@ -146,7 +152,12 @@ def test_no_more_than_n_at_a_time_and_every_seat_is_taken_again(monkeypatch):
 
 def test_gpus_are_dealt_out_unless_one_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert [device_for_slot(seat, torch.device("cuda")) for seat in range(4)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    assert [device_for_slot(seat, torch.device("cuda")) for seat in range(4)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:2",
+        "cuda:0",
+    ]
     assert device_for_slot(1, torch.device("cuda:0")) == "cuda:0" and device_for_slot(1, torch.device("cpu")) == "cpu"
 
 
@@ -154,8 +165,11 @@ def test_gpus_are_dealt_out_unless_one_is_asked_for(monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_parent_that_goes_leaves_no_training_behind(number, split):
     """Killed, asked to end, or told twice by Ctrl-C."""
-    process = subprocess.Popen([sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0,1", "--jobs", "2", *LONG,
-                                "--name", "x"], env={**os.environ, "PYTHONPATH": str(REPO_ROOT)}, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0,1", "--jobs", "2", *LONG, "--name", "x"],
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
+        stderr=subprocess.PIPE,
+    )
     children = [pid_of("x", fold) for fold in (0, 1)]
     process.send_signal(number)
     if number == signal.SIGINT:
@@ -171,12 +185,14 @@ def test_a_parent_that_goes_leaves_no_training_behind(number, split):
 def test_ctrl_c_and_the_same_command_again_lose_nothing(split, run_cli, one_thread):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=40", "--jobs", "2", "--name"]
     assert run_cli(*command, "whole")[0] == 0
-    interrupting = meanwhile(lambda: (wait_until(Path("runs/x/fold0/history.csv").is_file),
-                                      os.kill(os.getpid(), signal.SIGINT)))
+    interrupting = meanwhile(
+        lambda: (wait_until(Path("runs/x/fold0/history.csv").is_file), os.kill(os.getpid(), signal.SIGINT))
+    )
     status, _, err = run_cli(*command, "x")
     interrupting.join()
-    assert status == 130 and err == ("every fold saves and stops; Ctrl-C again stops at once\n"
-                                     "interrupted: give the same command again to go on\n")
+    assert status == 130 and err == (
+        "every fold saves and stops; Ctrl-C again stops at once\ninterrupted: give the same command again to go on\n"
+    )
     assert Path("runs/x/fold0/resume.pt").is_file()
     assert run_cli(*command, "x")[0] == 0
     for fold in (0, 1):

@@ -17,6 +17,7 @@ from tests.kaggle_service import COMPETITION, TOKEN
 @pytest.fixture
 def listed(kaggle_server):
     """What becomes of a question to a service that answers it in its own way."""
+
     def ask(**instead) -> str:
         kaggle_server.instead = instead
         with pytest.raises(UserError) as trouble:
@@ -24,6 +25,7 @@ def listed(kaggle_server):
         line = format_error(trouble.value)
         assert "\n" not in line and len(line) < 400
         return line
+
     return ask
 
 
@@ -51,13 +53,16 @@ def test_a_file_is_uploaded_as_it_is(kaggle_server, tmp_path):
     assert kaggle_server.blobs == {kaggle_server.submissions[0]["blob"]: content}
 
 
-@pytest.mark.parametrize(("limits", "left"), [
-    ({"numToday": 2, "numTotal": 12, "numAllowedNow": 3}, kaggle.Quota(3, False)),
-    ({"numToday": 5, "numTotal": 12}, kaggle.Quota(0, False)),
-    ({"numTotal": 100, "limitedByTotal": True}, kaggle.Quota(0, True)),
-    ({}, None),      # all zero: a team that has sent nothing
-    (None, None),    # a service that does not tell
-])
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({"numToday": 2, "numTotal": 12, "numAllowedNow": 3}, kaggle.Quota(3, False)),
+        ({"numToday": 5, "numTotal": 12}, kaggle.Quota(0, False)),
+        ({"numTotal": 100, "limitedByTotal": True}, kaggle.Quota(0, True)),
+        ({}, None),  # all zero: a team that has sent nothing
+        (None, None),  # a service that does not tell
+    ],
+)
 def test_what_is_left_today_is_asked_of_the_service(kaggle_server, limits, left):
     kaggle_server.limits = limits
     assert kaggle.fetch_quota(COMPETITION) == left
@@ -77,6 +82,7 @@ def test_a_key_is_found_where_the_client_looks(kaggle_server, tmp_path, monkeypa
         (home / place).write_text('{"username": "ada", "key": "a-legacy-key"}')
         (home / place).chmod(0o600)
         import kaggle as client
+
         monkeypatch.setattr(client.KaggleApi, "config", str(home / place))  # found once, at its import
     assert list(kaggle.list_submissions(COMPETITION)) == []
 
@@ -111,28 +117,41 @@ def test_a_home_without_room_for_the_clients_settings_is_named(kaggle_server, mo
     assert listed() == f"Not a directory ({tmp_path}/full/kaggle); mend that and give the same command again"
 
 
-@pytest.mark.parametrize(("answer", "line"), [
-    (lambda it: it.refuse(403, "You must accept this competition's rules"), "accept the rules at https://www.kaggle.com/"
-     "competitions/blood-cells-2026/rules, and see whether 'blood-cells-2026' is right"),
-    (lambda it: it.refuse(404, "NotFound"), "knows no competition 'blood-cells-2026' (404: NotFound); submit.kaggle"),
-    (lambda it: it.refuse(400, "Past the\ndeadline"), "Kaggle refuses (400: Past the deadline)"),
-    (lambda it: it.say(400, "", "text/plain"), "Kaggle refuses (400: Bad Request)"),
-    (lambda it: it.refuse(429, "TooManyRequests", **{"Retry-After": "40"}), "(429: TooManyRequests); give the same "
-     "command again in 40 s"),
-    (lambda it: it.say(503, "<html>", "text/html"), "trouble of its own (503: Service Unavailable)"),
-    (lambda it: it.say(200, "<html>Log in", "text/html"), "answer cannot be understood (JSONDecodeError"),
-    (lambda it: it.say(200, "{broken"), "answer cannot be understood (JSONDecodeError"),
-    (lambda it: it.say(200, '{"submissions": [{"status": "MELTED"}]}'), "answer cannot be understood (KeyError"),
-    (lambda it: it.drop(), "cannot be reached (Remote end closed connection without response)"),
-])
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (
+            lambda it: it.refuse(403, "You must accept this competition's rules"),
+            "accept the rules at https://www.kaggle.com/"
+            "competitions/blood-cells-2026/rules, and see whether 'blood-cells-2026' is right",
+        ),
+        (
+            lambda it: it.refuse(404, "NotFound"),
+            "knows no competition 'blood-cells-2026' (404: NotFound); submit.kaggle",
+        ),
+        (lambda it: it.refuse(400, "Past the\ndeadline"), "Kaggle refuses (400: Past the deadline)"),
+        (lambda it: it.say(400, "", "text/plain"), "Kaggle refuses (400: Bad Request)"),
+        (
+            lambda it: it.refuse(429, "TooManyRequests", **{"Retry-After": "40"}),
+            "(429: TooManyRequests); give the same command again in 40 s",
+        ),
+        (lambda it: it.say(503, "<html>", "text/html"), "trouble of its own (503: Service Unavailable)"),
+        (lambda it: it.say(200, "<html>Log in", "text/html"), "answer cannot be understood (JSONDecodeError"),
+        (lambda it: it.say(200, "{broken"), "answer cannot be understood (JSONDecodeError"),
+        (lambda it: it.say(200, '{"submissions": [{"status": "MELTED"}]}'), "answer cannot be understood (KeyError"),
+        (lambda it: it.drop(), "cannot be reached (Remote end closed connection without response)"),
+    ],
+)
 def test_trouble_of_the_service_is_one_line_that_says_what_to_do(listed, answer, line):
     assert line in listed(ListSubmissions=answer)
 
 
 def test_a_service_that_never_answers_is_given_up(listed, monkeypatch):
     monkeypatch.setattr(kaggle, "REQUEST_TIMEOUT", 0.3)
-    assert listed(ListSubmissions=lambda it: it.hang(2)) == \
-        "Kaggle has not answered within 0.3 s; give the same command again later"
+    assert (
+        listed(ListSubmissions=lambda it: it.hang(2))
+        == "Kaggle has not answered within 0.3 s; give the same command again later"
+    )
 
 
 def test_a_service_that_is_not_there_is_told(kaggle_server, listed):

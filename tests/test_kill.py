@@ -16,10 +16,24 @@ import torch
 
 from tests.conftest import REPO_ROOT, SMALL
 
-COMMAND = [sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0", *SMALL, "model.name=sharif_deep_efficientnet",
-           "model.dropout=0.3", "model.drop_path=0.2", "augment.policy=paper", "augment.mixup=0.2", "train.ema=0.9",
-           "train.accumulate=2", "train.batch=4", "train.save_every=0", "train.snapshots=3",
-           "train.patience=1000"]  # or it would know from the start which epochs are the last
+COMMAND = [
+    sys.executable,
+    str(REPO_ROOT / "train.py"),
+    "--fold",
+    "0",
+    *SMALL,
+    "model.name=sharif_deep_efficientnet",
+    "model.dropout=0.3",
+    "model.drop_path=0.2",
+    "augment.policy=paper",
+    "augment.mixup=0.2",
+    "train.ema=0.9",
+    "train.accumulate=2",
+    "train.batch=4",
+    "train.save_every=0",
+    "train.snapshots=3",
+    "train.patience=1000",
+]  # or it would know from the start which epochs are the last
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 12), pytest.param(20, 150, marks=pytest.mark.slow)])

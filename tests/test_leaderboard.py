@@ -38,7 +38,7 @@ def empty(tmp_path, monkeypatch) -> None:
 def oof(wrong: int, first: int = 0, rows: slice = slice(None)) -> pd.DataFrame:
     """`wrong` images from `first` on are called otherwise than they are."""
     said = TRUTH.copy()
-    said[first:first + wrong] ^= 1
+    said[first : first + wrong] ^= 1
     table = pd.DataFrame({"image": IMAGES, "label": [CLASSES[number] for number in TRUTH], "fold": FOLDS})
     for number, label in enumerate(CLASSES):
         table[label] = np.where(said == number, 0.75, 0.25)
@@ -49,36 +49,82 @@ def values(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return table["label"].map({"a": 0, "b": 1}).to_numpy(), table[CLASSES].to_numpy(np.float32)
 
 
-def made(name: str, table: pd.DataFrame, *, metric: str = "accuracy", split: str = "s1", optimistic: bool = False,
-         seconds: float = 60.0) -> Path:
+def made(
+    name: str,
+    table: pd.DataFrame,
+    *,
+    metric: str = "accuracy",
+    split: str = "s1",
+    optimistic: bool = False,
+    seconds: float = 60.0,
+) -> Path:
     """A run as train.py leaves it, less its weights."""
     path, done = Path("runs") / name, sorted(set(map(int, table["fold"])))
     record = RunRecord(
-        seed=42, metric=metric, higher_is_better=METRICS[metric].higher_is_better, classes=("a", "b"), folds=(0, 1, 2),
-        folds_file="folds/cells.csv", folds_sha256=split, image_list_sha256="e" * 64, parameters=1000)
+        seed=42,
+        metric=metric,
+        higher_is_better=METRICS[metric].higher_is_better,
+        classes=("a", "b"),
+        folds=(0, 1, 2),
+        folds_file="folds/cells.csv",
+        folds_sha256=split,
+        image_list_sha256="e" * 64,
+        parameters=1000,
+    )
     record.write(path / "run.json")
     (path / "config.yaml").write_text("name: x\ndata: {root: input/cells}\n")
-    kept = {"score": score(metric, *values(table)), "interval": bootstrap_interval(metric, *values(table)),
-            "optimistic": optimistic}
+    kept = {
+        "score": score(metric, *values(table)),
+        "interval": bootstrap_interval(metric, *values(table)),
+        "optimistic": optimistic,
+    }
     per_fold = [score(metric, *values(part)) for _, part in table.groupby("fold")]
-    write_json(path / "metrics.json", {"run": name, "metric": metric, "kept": "last", "folds_done": done,
-                                       "complete": done == [0, 1, 2], "per_fold": {"last": per_fold},
-                                       "oof": {"kept": kept}, "best_minus_last": 0.01})
+    write_json(
+        path / "metrics.json",
+        {
+            "run": name,
+            "metric": metric,
+            "kept": "last",
+            "folds_done": done,
+            "complete": done == [0, 1, 2],
+            "per_fold": {"last": per_fold},
+            "oof": {"kept": kept},
+            "best_minus_last": 0.01,
+        },
+    )
     write_csv(path / "predictions" / "identity" / "oof.csv", table)
     for fold in done:
         process = ProcessInfo("train.py", "cpu", "a processor", 1, "here", 1, {})
-        FoldRecord(**vars(process), status="done", started="", seconds=seconds).write(path / f"fold{fold}" / "fold.json")
+        FoldRecord(**vars(process), status="done", started="", seconds=seconds).write(
+            path / f"fold{fold}" / "fold.json"
+        )
     return path
 
 
 def blended(name: str, table: pd.DataFrame, members: list[str], **more) -> Path:
     path, value = Path("runs/blends") / name, score("accuracy", *values(table))
-    write_json(path / "blend.json", {
-        "name": name, "method": "greedy", "members": [{"run": member} for member in members], "dataset": "cells",
-        "folds_sha256": "s1", "metric": "accuracy", "higher_is_better": True, "parts": [], "complete": True,
-        "optimistic": False,
-        "oof": {"score": value, "interval": [value - 0.05, value + 0.05], "naive": value + 0.02,
-                "per_fold": [value] * 3}, **more})
+    write_json(
+        path / "blend.json",
+        {
+            "name": name,
+            "method": "greedy",
+            "members": [{"run": member} for member in members],
+            "dataset": "cells",
+            "folds_sha256": "s1",
+            "metric": "accuracy",
+            "higher_is_better": True,
+            "parts": [],
+            "complete": True,
+            "optimistic": False,
+            "oof": {
+                "score": value,
+                "interval": [value - 0.05, value + 0.05],
+                "naive": value + 0.02,
+                "per_fold": [value] * 3,
+            },
+            **more,
+        },
+    )
     write_csv(path / "oof.csv", table)
     return path
 
@@ -93,6 +139,7 @@ def names(group) -> list[str]:
 
 # ---- order ----
 
+
 def test_the_best_comes_first_and_what_lacks_folds_after_what_does_not():
     for name, wrong in (("c", 9), ("a", 6), ("study/trial_0001", 12)):
         made(name, oof(wrong))
@@ -102,7 +149,7 @@ def test_the_best_comes_first_and_what_lacks_folds_after_what_does_not():
     for name in ("debug/x", ".replaced/x", "checks/x"):
         made(name, oof(0))
     blended("all", oof(7), ["a", "c", "a"])
-    group, = groups()
+    (group,) = groups()
     assert names(group) == ["a", "blends/all", "c", "study/trial_0001", "part", "none"]
     assert group.best.name == "a" and group.dataset == "cells"
     part, none = group.entries[-2:]
@@ -113,7 +160,7 @@ def test_the_best_comes_first_and_what_lacks_folds_after_what_does_not():
 def test_lower_is_better_where_it_is():
     made("a", oof(9), metric="log_loss")
     made("b", oof(6), metric="log_loss")
-    group, = groups()
+    (group,) = groups()
     assert names(group) == ["b", "a"] and group.against["a"].difference < 0
 
 
@@ -128,17 +175,18 @@ def test_another_split_or_metric_has_a_table_of_its_own():
 def test_nothing_is_held_against_an_optimistic_score():
     made("lucky", oof(1), optimistic=True)
     made("honest", oof(3))
-    group, = groups()
+    (group,) = groups()
     assert names(group) == ["lucky", "honest"] and group.best.name == "honest" and set(group.against) == {"lucky"}
 
 
 # ---- against the best ----
 
+
 def test_a_pair_is_tested_on_the_images_where_they_differ():
     """The best alone is right on 10, the other alone on 2; in whatever order their rows are."""
     made("best", oof(4, 0))
     made("other", oof(12, 2).sample(frac=1, random_state=0))
-    group, = groups()
+    (group,) = groups()
     found = group.against["other"]
     assert found.p == pytest.approx(binomtest(2, 12).pvalue) and found.images == 60
     assert not found.inside_noise and found.difference == pytest.approx(-8 / 60)
@@ -149,7 +197,7 @@ def test_a_pair_is_tested_on_the_images_where_they_differ():
 def test_half_a_run_is_held_against_the_same_images_of_the_best():
     made("best", oof(6, 20))
     made("part", oof(2, rows=slice(0, 40)))
-    group, = groups()
+    (group,) = groups()
     assert group.against["part"].images == 40 and group.against["part"].difference == pytest.approx(4 / 40)
 
 
@@ -157,11 +205,12 @@ def test_other_metrics_are_tested_too():
     made("best", oof(0), metric="macro_f1")
     made("same", oof(0), metric="macro_f1")
     made("bad", oof(30), metric="macro_f1")
-    group, = groups()
+    (group,) = groups()
     assert not group.against["bad"].inside_noise and group.against[names(group)[1]].inside_noise
 
 
 # ---- blends ----
+
 
 def test_a_blend_costs_what_its_members_cost_and_shows_its_optimism(run_cli):
     made("a", oof(9))
@@ -187,15 +236,17 @@ def test_the_optimism_of_a_blend_has_the_sign_of_a_runs():
 def test_a_blend_of_optimistic_members_stays_optimistic_when_they_are_gone():
     made("honest", oof(6))
     blended("lucky", oof(1), ["gone"], optimistic=True)
-    group, = groups()
+    (group,) = groups()
     assert names(group) == ["blends/lucky", "honest"] and group.best.name == "honest"
 
 
 # ---- broken files ----
 
+
 def cut(file: str):
     def act(path: Path) -> None:
         (path / file).write_bytes((path / file).read_bytes()[:-40])
+
     return act
 
 
@@ -203,6 +254,7 @@ def changed(file: str, change):
     def act(path: Path) -> None:
         content = json.loads((path / file).read_text())
         write_json(path / file, change(content) or content)
+
     return act
 
 
@@ -223,10 +275,12 @@ RUN_BREAKS = {
     "a fold.json half-written": cut("fold0/fold.json"),
     "no predictions": lambda path: shutil.rmtree(path / "predictions"),
     "predictions half-written": cut("predictions/identity/oof.csv"),
-    "predictions of other classes": lambda path: write_csv(path / "predictions/identity/oof.csv",
-                                                           oof(3).rename(columns={"a": "c"})),
-    "predictions of other labels": lambda path: write_csv(path / "predictions/identity/oof.csv",
-                                                          oof(3).assign(label="a")),
+    "predictions of other classes": lambda path: write_csv(
+        path / "predictions/identity/oof.csv", oof(3).rename(columns={"a": "c"})
+    ),
+    "predictions of other labels": lambda path: write_csv(
+        path / "predictions/identity/oof.csv", oof(3).assign(label="a")
+    ),
     "an image twice": lambda path: write_csv(path / "predictions/identity/oof.csv", pd.concat([oof(3)] * 2)),
     "metrics a folder": lambda path: ((path / "metrics.json").unlink(), (path / "metrics.json").mkdir()),
 }
@@ -249,10 +303,16 @@ def test_a_broken_run_costs_its_own_line_only(what, best, run_cli):
         assert not (any(found.values()) if best else found["broken"])
 
 
-@pytest.mark.parametrize("act", [cut("blend.json"), changed("blend.json", lambda content: content.pop("oof") and None),
-                                 changed("blend.json", lambda content: content.pop("metric") and None),
-                                 changed("blend.json", lambda content: content.update(members=[1])),
-                                 lambda path: (path / "oof.csv").unlink()])
+@pytest.mark.parametrize(
+    "act",
+    [
+        cut("blend.json"),
+        changed("blend.json", lambda content: content.pop("oof") and None),
+        changed("blend.json", lambda content: content.pop("metric") and None),
+        changed("blend.json", lambda content: content.update(members=[1])),
+        lambda path: (path / "oof.csv").unlink(),
+    ],
+)
 def test_a_broken_blend_does_too(act, run_cli):
     made("sound", oof(6))
     act(blended("broken", oof(3), ["sound"]))
@@ -262,18 +322,22 @@ def test_a_broken_blend_does_too(act, run_cli):
 
 # ---- the command ----
 
+
 def test_names_and_patterns_choose_and_programs_get_an_object(run_cli):
     for name in ("a", "papers/b", "papers/c"):
         made(name, oof(6 + len(name)))
     blended("x", oof(3), ["a"])
     status, out, _ = run_cli("comp", "leaderboard", "papers/*", "runs/a/", "--json")
-    group, = json.loads(out)["groups"]
+    (group,) = json.loads(out)["groups"]
     assert status == 0 and [entry["name"] for entry in group["entries"]] == ["a", "papers/b", "papers/c"]
     assert group["best"] == "a" and group["entries"][0]["against_best"] is None
     assert group["entries"][1]["against_best"].keys() == {"difference", "p", "inside_noise", "images"}
     assert "blends/x" in run_cli("comp", "leaderboard", "blends/*")[1]
-    assert run_cli("comp", "leaderboard", "papers/d") == (2, "", "error: there is no run or blend papers/d; did you mean "
-                                                             "papers/c?\n")
+    assert run_cli("comp", "leaderboard", "papers/d") == (
+        2,
+        "",
+        "error: there is no run or blend papers/d; did you mean papers/c?\n",
+    )
 
 
 def test_without_a_run_it_says_how_to_make_one(run_cli):
@@ -284,8 +348,13 @@ def test_without_a_run_it_says_how_to_make_one(run_cli):
 def test_a_hundred_runs_take_a_second_and_no_torch():
     draw = np.random.default_rng(0)
     truth = np.arange(3200) % 8
-    table = pd.DataFrame({"image": [f"{number}.jpg" for number in range(3200)],
-                          "label": [f"class{number}" for number in truth], "fold": np.arange(3200) % 3})
+    table = pd.DataFrame(
+        {
+            "image": [f"{number}.jpg" for number in range(3200)],
+            "label": [f"class{number}" for number in truth],
+            "fold": np.arange(3200) % 3,
+        }
+    )
     for number in range(8):
         table[f"class{number}"] = draw.random(3200).astype(np.float32)
     made("run0", oof(3))
@@ -293,8 +362,12 @@ def test_a_hundred_runs_take_a_second_and_no_torch():
     for number in range(1, 100):
         shutil.copytree("runs/run0", f"runs/run{number}")
     started = time.process_time()
-    group, = groups()
+    (group,) = groups()
     assert time.process_time() - started < 1.5 and len(group.against) == 99
-    said = subprocess.run([sys.executable, "-X", "importtime", "-m", "comp", "leaderboard", "run0"],
-                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
+    said = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "comp", "leaderboard", "run0"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
+    )
     assert said.returncode == 0 and "comp.study" in said.stderr and " torch" not in said.stderr

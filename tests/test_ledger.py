@@ -19,9 +19,22 @@ from comp.errors import UserError
 from comp.submit.ledger import COLUMNS, Event, LedgerEntry, append, latest_entries, read
 from tests.conftest import REPO_ROOT
 
-FULL = Event("a/b", "2025-11-21T10:00:00+00:00", "scored", "5e", competition="cells", file="submissions/a/b.csv",
-             message="first, \"try\" ä", metric="accuracy", cv=0.9812500000000001, cv_low=0.97, cv_high=0.99,
-             public=1 / 3, private=0.0, rank=12.0)
+FULL = Event(
+    "a/b",
+    "2025-11-21T10:00:00+00:00",
+    "scored",
+    "5e",
+    competition="cells",
+    file="submissions/a/b.csv",
+    message='first, "try" ä',
+    metric="accuracy",
+    cv=0.9812500000000001,
+    cv_low=0.97,
+    cv_high=0.99,
+    public=1 / 3,
+    private=0.0,
+    rank=12.0,
+)
 BARE = Event("c", "2025-11-21T11:00:00+00:00", "written")
 
 
@@ -34,8 +47,9 @@ def test_events_read_back_as_they_were_noted(ledger):
     append(ledger, FULL)
     append(ledger, BARE)
     assert read(ledger) == [FULL, BARE]
-    assert ledger.read_text().startswith("id,time,event,competition,file,sha256,message,metric,cv,cv_low,cv_high,"
-                                         "public,private,rank\na/b,")
+    assert ledger.read_text().startswith(
+        "id,time,event,competition,file,sha256,message,metric,cv,cv_low,cv_high,public,private,rank\na/b,"
+    )
 
 
 def test_what_was_there_is_never_touched(ledger):
@@ -64,8 +78,9 @@ def test_every_event_is_one_line(ledger, message):
     assert read(ledger)[0].message.split() == message.split()
 
 
-@pytest.mark.parametrize("change", [{"public": float("nan")}, {"cv": float("inf")}, {"event": "lost"}, {"id": ""},
-                                    {"time": "yesterday"}])
+@pytest.mark.parametrize(
+    "change", [{"public": float("nan")}, {"cv": float("inf")}, {"event": "lost"}, {"id": ""}, {"time": "yesterday"}]
+)
 def test_what_could_not_be_read_again_is_not_noted(ledger, change):
     append(ledger, FULL)
     before = ledger.read_bytes()
@@ -76,15 +91,20 @@ def test_what_could_not_be_read_again_is_not_noted(ledger, change):
 
 # ---- what a merge, an editor or a spreadsheet makes of it ----
 
-@pytest.mark.parametrize("spoil", [
-    lambda text: text.rstrip("\n"),
-    lambda text: text.replace("\n", "\r\n"),
-    lambda text: "\ufeff" + text,
-    lambda text: text + text,                                  # header and lines twice
-    lambda text: "\n".join(text.split("\n")[::-1]),             # in any order, the header last
-    lambda text: text.replace("\n", "\n\n \n"),
-    lambda text: text.partition("\n")[2],                      # without its header
-], ids=["no newline", "CRLF", "BOM", "twice", "reversed", "blank lines", "headless"])
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.rstrip("\n"),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text + text,  # header and lines twice
+        lambda text: "\n".join(text.split("\n")[::-1]),  # in any order, the header last
+        lambda text: text.replace("\n", "\n\n \n"),
+        lambda text: text.partition("\n")[2],  # without its header
+    ],
+    ids=["no newline", "CRLF", "BOM", "twice", "reversed", "blank lines", "headless"],
+)
 def test_it_reads_the_same_after(ledger, spoil):
     append(ledger, FULL, BARE)
     ledger.write_bytes(spoil(ledger.read_text()).encode())
@@ -94,9 +114,19 @@ def test_it_reads_the_same_after(ledger, spoil):
     assert read(ledger) == [FULL, BARE, last]
 
 
-@pytest.mark.parametrize("line", ["<<<<<<< HEAD", "a,b", "x," + "," * 12, "x,noon,sent" + "," * 11,
-                                  "x,2025-11-21,sent,,,,,,much,,,,,", "x,2025-11-21,sent,,,,,,nan,,,,,",
-                                  'x,2025-11-21,sent,"' + "," * 11, ",2025-11-21,sent" + "," * 11])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<<<<<<< HEAD",
+        "a,b",
+        "x," + "," * 12,
+        "x,noon,sent" + "," * 11,
+        "x,2025-11-21,sent,,,,,,much,,,,,",
+        "x,2025-11-21,sent,,,,,,nan,,,,,",
+        'x,2025-11-21,sent,"' + "," * 11,
+        ",2025-11-21,sent" + "," * 11,
+    ],
+)
 def test_a_broken_line_is_named(ledger, line):
     append(ledger, FULL)
     ledger.write_text(ledger.read_text() + line + "\n")
@@ -114,6 +144,7 @@ def test_bytes_that_are_no_text_are_refused_by_name(ledger):
 def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
     def git(*words: str) -> None:
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], check=True, capture_output=True)
+
     monkeypatch.chdir(tmp_path)
     shutil.copy(REPO_ROOT / ".gitattributes", ".gitattributes")
     path = Path("submissions/ledger.csv")
@@ -122,8 +153,11 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
     git("commit", "-m", "nothing yet")
     # neither knows of a ledger: both bring a header; then both add to a common one
     for round_, common in enumerate(([], [FULL])):
-        events = [replace(BARE, id=f"{who}{number}", time=f"2025-11-2{round_ + 2}T0{number}:00:00+00:00")
-                  for who in "ab" for number in range(3)]
+        events = [
+            replace(BARE, id=f"{who}{number}", time=f"2025-11-2{round_ + 2}T0{number}:00:00+00:00")
+            for who in "ab"
+            for number in range(3)
+        ]
         git("branch", f"other{round_}")
         for branch, own in (("main", events[:3]), (f"other{round_}", events[3:])):
             git("checkout", branch)
@@ -144,6 +178,7 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
 def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_only_the_demos():
     def git(*words: str) -> list[str]:
         return subprocess.run(["git", *words], cwd=REPO_ROOT, capture_output=True, text=True).stdout.splitlines()
+
     kept = ["submissions/x.csv", "submissions/a/b.csv", "submissions/a/b.json", "submissions/ledger.csv"]
     assert git("check-attr", "text", *kept) == [f"{file}: text: unset" for file in kept]
     drawn = ["submissions/demo.csv", "submissions/demo.json", "submissions/demo+d4.csv", "submissions/demo-mean.csv"]
@@ -152,27 +187,50 @@ def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_onl
 
 # ---- what is known of an id ----
 
+
 def at(hour: int, event: str, **known) -> Event:
     return Event("x", f"2025-11-21T{hour:02}:00:00+00:00", event, **known)
 
 
 def test_the_last_known_value_of_each_column_counts():
-    events = [at(1, "written", sha256="1", cv=0.9, file="submissions/x.csv"), at(2, "sent", sha256="1", message="a"),
-              at(3, "scored", sha256="1", public=0.8), at(4, "scored", sha256="1", public=0.81, rank=3)]
+    events = [
+        at(1, "written", sha256="1", cv=0.9, file="submissions/x.csv"),
+        at(2, "sent", sha256="1", message="a"),
+        at(3, "scored", sha256="1", public=0.8),
+        at(4, "scored", sha256="1", public=0.81, rank=3),
+    ]
     random.Random(0).shuffle(events)
-    assert latest_entries(events) == {"x": LedgerEntry("x", file="submissions/x.csv", message="a", cv=0.9, public=0.81, rank=3,
-                                         written=at(1, "sent").time, sent=at(2, "sent").time,
-                                         scored=at(4, "sent").time, written_sha256="1", sent_sha256="1")}
+    assert latest_entries(events) == {
+        "x": LedgerEntry(
+            "x",
+            file="submissions/x.csv",
+            message="a",
+            cv=0.9,
+            public=0.81,
+            rank=3,
+            written=at(1, "sent").time,
+            sent=at(2, "sent").time,
+            scored=at(4, "sent").time,
+            written_sha256="1",
+            sent_sha256="1",
+        )
+    }
 
 
 def test_times_of_different_offsets_are_compared_as_moments():
     early, late = "2025-11-21T12:00:00+09:00", "2025-11-21T04:00:00"  # 03:00 and 04:00 UTC
-    assert latest_entries([Event("x", late, "scored", public=2), Event("x", early, "scored", public=1)])["x"].public == 2
+    assert (
+        latest_entries([Event("x", late, "scored", public=2), Event("x", early, "scored", public=1)])["x"].public == 2
+    )
 
 
 def test_a_score_belongs_to_the_content_that_was_sent():
-    events = [at(1, "written", sha256="1", cv=0.9), at(2, "written", sha256="2", cv=0.5),
-              at(3, "sent", sha256="1"), at(4, "scored", sha256="1", public=0.8)]
+    events = [
+        at(1, "written", sha256="1", cv=0.9),
+        at(2, "written", sha256="2", cv=0.5),
+        at(3, "sent", sha256="1"),
+        at(4, "scored", sha256="1", public=0.8),
+    ]
     entry = latest_entries(events)["x"]
     assert (entry.cv, entry.public, entry.sent_sha256, entry.written_sha256) == (0.9, 0.8, "1", "2")
 
@@ -184,7 +242,8 @@ def test_what_was_known_of_an_overwritten_file_is_not_said_of_the_new_one():
 
 # ---- what writers suffer ----
 
-def write_on(ledger: Path, said: Path, name: str, lines: int = 10 ** 9) -> None:
+
+def write_on(ledger: Path, said: Path, name: str, lines: int = 10**9) -> None:
     """Note events for ever, and say of each that it is safe, once it is."""
     with open(said, "ab", buffering=0) as file:
         for number in range(lines):

@@ -18,6 +18,7 @@ def source(workspace):
 
     def make(count: int = 48, batch: int = 8, stream=(42, 0), balanced=False, policy="heavy") -> TrainingSet:
         return TrainingSet(cache, np.arange(count), labels[:count], 24, batch, ImageAugmenter(policy), stream, balanced)
+
     return make
 
 
@@ -40,8 +41,17 @@ def test_no_two_epochs_folds_or_seeds_are_alike(source):
     assert len(set(pictures)) == len(pictures) == 4 * 48  # the reported bug: the same augmentations every epoch
 
 
-@pytest.mark.parametrize(("count", "batch", "sizes"), [
-    (48, 8, [8] * 6), (47, 8, [8] * 5 + [7]), (42, 8, [8] * 5 + [2]), (41, 8, [8] * 4 + [9]), (9, 8, [9]), (3, 8, [3])])
+@pytest.mark.parametrize(
+    ("count", "batch", "sizes"),
+    [
+        (48, 8, [8] * 6),
+        (47, 8, [8] * 5 + [7]),
+        (42, 8, [8] * 5 + [2]),
+        (41, 8, [8] * 4 + [9]),
+        (9, 8, [9]),
+        (3, 8, [3]),
+    ],
+)
 def test_an_epoch_shows_every_image_once_and_never_one_alone(source, count, batch, sizes):
     epoch = source(count, batch, policy="none")
     batches = [epoch[step] for step in range(epoch.steps_per_epoch)]
@@ -53,7 +63,9 @@ def test_an_epoch_shows_every_image_once_and_never_one_alone(source, count, batc
 
 def test_balanced_draws_make_rare_classes_common(source):
     few = source(48, 8, balanced=True)
-    skewed = TrainingSet(few.images, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, ImageAugmenter("none"), (1, 0), True)
+    skewed = TrainingSet(
+        few.images, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, ImageAugmenter("none"), (1, 0), True
+    )
     drawn = np.concatenate([skewed[step][1].numpy() for step in range(60)])
     assert 0.4 < drawn.mean() < 0.6
 

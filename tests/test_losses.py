@@ -34,8 +34,10 @@ def test_class_numbers_and_their_one_hot_rows_cost_the_same(name, smoothing, wei
 def test_focal_by_hand_and_as_cross_entropy():
     p = LOGITS.softmax(1)[range(6), LABELS]
     assert torch.allclose(focal(LOGITS, LABELS, 2.0), -((1 - p) ** 2) * p.log())
-    assert torch.allclose(focal(LOGITS, LABELS, 0.0, 0.1, WEIGHTS),
-                          F.cross_entropy(LOGITS, LABELS, WEIGHTS, label_smoothing=0.1, reduction="none"))
+    assert torch.allclose(
+        focal(LOGITS, LABELS, 0.0, 0.1, WEIGHTS),
+        F.cross_entropy(LOGITS, LABELS, WEIGHTS, label_smoothing=0.1, reduction="none"),
+    )
 
 
 def test_balanced_weights_give_every_class_the_same_total():

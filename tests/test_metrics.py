@@ -15,10 +15,13 @@ CLASSES = 4
 THEIRS = {
     "accuracy": sk.accuracy_score,
     "balanced_accuracy": sk.balanced_accuracy_score,
-    **{f"{average}_{name}": lambda truth, called, function=function, average=average:
-        function(truth, called, average=average, zero_division=0)
-       for average in ("macro", "weighted")
-       for name, function in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score))},
+    **{
+        f"{average}_{name}": lambda truth, called, function=function, average=average: function(
+            truth, called, average=average, zero_division=0
+        )
+        for average in ("macro", "weighted")
+        for name, function in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score))
+    },
 }
 
 
@@ -59,7 +62,8 @@ def test_log_loss_is_scikit_learns_also_for_certain_errors(case):
     certain = np.eye(CLASSES, dtype=np.float32)[(truth + 1) % CLASSES]
     for values in (probabilities, certain):
         assert score("log_loss", truth, values) == pytest.approx(
-            sk.log_loss(truth, values, labels=range(CLASSES)), rel=1e-5)
+            sk.log_loss(truth, values, labels=range(CLASSES)), rel=1e-5
+        )
 
 
 def test_no_score_goes_untested():

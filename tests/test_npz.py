@@ -37,8 +37,10 @@ def arrays(*, classes: int = 3, shape: tuple[int, ...] = (9, 8, 3), **changes) -
 
 def tree(root: Path) -> dict[str, bytes | None]:
     """Everything below `root`, hidden files too."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None
-            for path in sorted(root.rglob("*"))}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(root.rglob("*"))
+    }
 
 
 @pytest.fixture
@@ -53,6 +55,7 @@ def refused(result: tuple[int, str, str], expected: str) -> None:
 
 
 # ---- import ----
+
 
 @pytest.mark.parametrize("shape", [(9, 8, 3), (9, 8), (1, 1, 3), (28, 28, 3)])
 @pytest.mark.parametrize("flat", [False, True])
@@ -101,12 +104,15 @@ def test_it_looks_like_a_drawn_competition(place, run_cli, tiny_dataset):
     assert sorted(os.listdir(place)) == ["cells.npz", "elsewhere", "splits"]
 
 
-@pytest.mark.parametrize(("stem", "classes", "names", "expected"), [
-    ("bloodmnist_64", 8, None, BLOOD_CELLS),
-    ("bloodmnist_64", 3, None, ("class_0", "class_1", "class_2")),
-    ("pathmnist", 12, None, tuple(f"class_{label:02d}" for label in range(12))),
-    ("bloodmnist", 3, ["z", "NA", "weiße Zelle, links"], ("z", "NA", "weiße Zelle, links")),
-])
+@pytest.mark.parametrize(
+    ("stem", "classes", "names", "expected"),
+    [
+        ("bloodmnist_64", 8, None, BLOOD_CELLS),
+        ("bloodmnist_64", 3, None, ("class_0", "class_1", "class_2")),
+        ("pathmnist", 12, None, tuple(f"class_{label:02d}" for label in range(12))),
+        ("bloodmnist", 3, ["z", "NA", "weiße Zelle, links"], ("z", "NA", "weiße Zelle, links")),
+    ],
+)
 def test_classes_are_named(place, run_cli, stem, classes, names, expected):
     np.savez(place / f"{stem}.npz", **arrays(classes=classes, class_names=names and np.array(names)))
     assert run_cli("comp", "data", "import", f"{stem}.npz")[0] == 0
@@ -136,16 +142,25 @@ def with_flipped_bits(path: Path) -> None:
     path.write_bytes(content)
 
 
-NO_FILES = {"a text": text_file, "a single array": one_array, "cut short": cut_short, "flipped bits": with_flipped_bits,
-            "an empty file": Path.touch, "a folder": Path.mkdir, "nothing": lambda path: None}
+NO_FILES = {
+    "a text": text_file,
+    "a single array": one_array,
+    "cut short": cut_short,
+    "flipped bits": with_flipped_bits,
+    "an empty file": Path.touch,
+    "a folder": Path.mkdir,
+    "nothing": lambda path: None,
+}
 
 
 @pytest.mark.parametrize("kind", NO_FILES)
 def test_what_is_no_whole_npz_is_refused_and_leaves_nothing(place, run_cli, kind):
     NO_FILES[kind](place / "cells.npz")
     before = tree(place)
-    refused(run_cli("comp", "data", "import", "cells.npz"),
-            "there is no file cells.npz" if kind in ("nothing", "a folder") else "is not a whole npz file")
+    refused(
+        run_cli("comp", "data", "import", "cells.npz"),
+        "there is no file cells.npz" if kind in ("nothing", "a folder") else "is not a whole npz file",
+    )
     if kind == "flipped bits":
         Path("input").rmdir()  # which fails unless it is empty
     assert tree(place) == before
@@ -174,8 +189,10 @@ WRONG = {
     "a name twice": ({"class_names": np.array(["a", "b", "a"])}, "class_names has a name twice"),
     "numbers for names": ({"class_names": np.arange(3)}, "not a list of names"),
     "pickled names": ({"class_names": np.array(["a", "b", "c"], object)}, "class_names holds pickled objects"),
-    **{f"the name {name!r}": ({"class_names": np.array(["a", "b", name])}, "cannot be the name of a class folder")
-       for name in ("", "..", "../../c", "/c", "c/d", ".c", "c\nd", "fold")},
+    **{
+        f"the name {name!r}": ({"class_names": np.array(["a", "b", name])}, "cannot be the name of a class folder")
+        for name in ("", "..", "../../c", "/c", "c/d", ".c", "c\nd", "fold")
+    },
 }
 
 
@@ -203,16 +220,24 @@ def test_nothing_that_differs_is_written_over(place, run_cli):
     np.savez(place / "cells.npz", **arrays())
     run_cli("comp", "data", "import", "cells.npz")
     swapped = {f"{part}_labels": np.uint8([1, 0, 2])[GOOD[f"{part}_labels"]] for part in COUNTS}
-    for other in (arrays(shape=(10, 8, 3)), arrays(classes=2), arrays(class_names=np.array(["a", "b", "c"])),
-                  arrays(**swapped, class_names=np.array(["class_1", "class_0", "class_2"]))):
+    for other in (
+        arrays(shape=(10, 8, 3)),
+        arrays(classes=2),
+        arrays(class_names=np.array(["a", "b", "c"])),
+        arrays(**swapped, class_names=np.array(["class_1", "class_0", "class_2"])),
+    ):
         np.savez(place / "other.npz", **other)
         before = tree(place)
-        refused(run_cli("comp", "data", "import", "other.npz", "--root", "input/cells", "--folds", "folds/new.csv"),
-                "input/cells is there and is not what other.npz holds; remove it, or give --root DIR")
+        refused(
+            run_cli("comp", "data", "import", "other.npz", "--root", "input/cells", "--folds", "folds/new.csv"),
+            "input/cells is there and is not what other.npz holds; remove it, or give --root DIR",
+        )
         assert tree(place) == before
     np.savez(place / "other.npz", **arrays(classes=2))
     before = tree(place)
-    refused(run_cli("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "is there and is another split")
+    refused(
+        run_cli("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "is there and is another split"
+    )
     assert tree(place) == before  # not even the images, although input/other is free
     Path("input/empty").mkdir()
     refused(run_cli("comp", "data", "import", "cells.npz", "--root", "input/empty"), "is not what cells.npz holds")
@@ -253,6 +278,7 @@ def test_a_failed_import_leaves_nothing(place, run_cli, monkeypatch):
 
     def full(*_):
         raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
         refused(run_cli("comp", "data", "import", "cells.npz"), "No space left on device (input/cells)")
@@ -260,6 +286,7 @@ def test_a_failed_import_leaves_nothing(place, run_cli, monkeypatch):
 
 
 # ---- export ----
+
 
 @pytest.fixture
 def letters(workspace) -> Path:
@@ -306,8 +333,9 @@ def test_copies_stay_in_one_part(letters, run_cli, seed):
     run_cli(*EXPORT, "--seed", str(seed))
     made, square = np.load("input/letters_16.npz"), SquareSpec(16, "squash", 24)
     for label in "abc":
-        copies = {square(read_image(letters / "train" / label / f"{label}{number}.png")).tobytes()
-                  for number in (0, 3, 4)}
+        copies = {
+            square(read_image(letters / "train" / label / f"{label}{number}.png")).tobytes() for number in (0, 3, 4)
+        }
         homes = [part for part in COUNTS for pixels in made[f"{part}_images"] if pixels.tobytes() in copies]
         assert len(homes) == 3 and len(set(homes)) == 1
 

@@ -20,8 +20,19 @@ from comp.zoo.build import build_model
 
 
 def schedule(name, **changes):
-    return make_schedule(name, **{"lr": 1.0, "min_lr": 0.01, "epochs": 50, "warmup_epochs": 0.0, "gamma": 0.1,
-                                  "step_epochs": 10, "patience": 3, **changes})
+    return make_schedule(
+        name,
+        **{
+            "lr": 1.0,
+            "min_lr": 0.01,
+            "epochs": 50,
+            "warmup_epochs": 0.0,
+            "gamma": 0.1,
+            "step_epochs": 10,
+            "patience": 3,
+            **changes,
+        },
+    )
 
 
 def test_cosine_is_the_papers_formula():

@@ -16,7 +16,7 @@ from comp.data.images import resize
 from comp.errors import UserError
 
 COUNTS = [12, 7, 3, 1]  # of the classes among the training rows: the largest, six neighbours, two, none
-SIDE = 40               # of the cached squares: larger than the search, as real ones are
+SIDE = 40  # of the cached squares: larger than the search, as real ones are
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def source(tmp_path) -> TrainingSet:
     """23 of 60 random images, in no order; the other rows are of a validation part that nothing may touch."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, SIDE, SIDE, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", pixels)
-    rows = np.random.default_rng(1).permutation(60)[:sum(COUNTS)]
+    rows = np.random.default_rng(1).permutation(60)[: sum(COUNTS)]
     labels = np.random.default_rng(2).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
     return TrainingSet(Cache(tmp_path / "images.npy", 60, SIDE), rows, labels, SIDE, 8, ImageAugmenter("none"), (42, 0))
 
@@ -66,7 +66,7 @@ def test_every_class_grows_to_the_largest_from_training_rows_of_its_own(source, 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_the_images_of_a_class_take_turns(source, how):
     more = oversample(source, how)
-    used = Counter(more.rows[len(source.rows):].tolist())
+    used = Counter(more.rows[len(source.rows) :].tolist())
     for label in range(1, len(COUNTS)):
         times = [used[row] for row in source.rows[source.labels == label].tolist()]
         assert max(times) - min(times) <= 1
@@ -99,8 +99,12 @@ def test_a_partner_is_one_of_the_five_nearest_of_the_class(source, size):
     side = min(size, SEARCH_SIZE)
     pixels = {row: resize(source.images[row], side).astype(int) for row in source.rows.tolist()}
     ranks = []
-    for base, partner, label in zip(more.rows[len(source.rows):].tolist(), more.added.partners.tolist(),
-                                    more.labels[len(source.rows):], strict=True):
+    for base, partner, label in zip(
+        more.rows[len(source.rows) :].tolist(),
+        more.added.partners.tolist(),
+        more.labels[len(source.rows) :],
+        strict=True,
+    ):
         others = [row for row in source.rows[source.labels == label].tolist() if row != base]
         near = sorted(others, key=lambda row: ((pixels[row] - pixels[base]) ** 2).sum())[:5]
         assert partner in near or (not near and partner == base)

@@ -24,7 +24,8 @@ def models(count: int = 1):
 
 def test_pixels_are_normalised_as_everybody_does():
     by_hand = (IMAGES.permute(0, 3, 1, 2) / 255 - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor(
-        [0.2, 0.3, 0.4]).view(3, 1, 1)
+        [0.2, 0.3, 0.4]
+    ).view(3, 1, 1)
     assert torch.allclose(normalise(IMAGES, FEED["mean"], FEED["std"], CPU), by_hand, atol=1e-6)
 
 
@@ -56,7 +57,10 @@ def test_many_models_look_at_one_decode_and_are_left_as_they_were():
         for batch in IMAGES.split(4):
             decoded.append(len(batch))
             yield batch
+
     together = predict_models(two, batches(), views=["identity", "vflip"], **FEED)
     assert together.shape == (2, 2, 11, 8) and sum(decoded) == 11
-    assert np.allclose(together[1], predict_models(two[1:], [IMAGES], views=["identity", "vflip"], **FEED)[0], atol=1e-5)
+    assert np.allclose(
+        together[1], predict_models(two[1:], [IMAGES], views=["identity", "vflip"], **FEED)[0], atol=1e-5
+    )
     assert all(model.training for model in two)

@@ -25,6 +25,7 @@ def asked(monkeypatch):
     def counted(networks, pixels, rows, views, **words):
         passes.append((len(networks), tuple(views)))
         return whole(networks, pixels, rows, views, **words)
+
     monkeypatch.setattr(predictor, "predict_images", counted)
     return passes
 
@@ -47,6 +48,7 @@ def test_only_what_is_missing_is_predicted(workspace, run_cli, asked):
     def bits(made):
         tables = [*made.oof, *(table for each in made.test for table in each)]
         return [table[list(x.classes)].to_numpy().tobytes() for table in tables]
+
     again = predict_run(x, ["identity", "hflip"])
     assert len(asked) == 3 and open_predictor(x).cost() == cost and bits(again) == bits(first)  # read is what was made
     assert first.test[0][0][x.classes[0]].dtype == np.float32
@@ -57,7 +59,8 @@ def test_only_what_is_missing_is_predicted(workspace, run_cli, asked):
     assert asked == [(1, ("hflip",))] * 2  # its own held-out images, and the test images by it alone
     assert third.folds == [0, 1, 2] and len(third.test) == 3
     assert bits(predict_run(x, ["hflip"], only=[0, 1])) == [
-        table[list(x.classes)].to_numpy().tobytes() for table in [first.oof[1], first.test[0][1], first.test[1][1]]]
+        table[list(x.classes)].to_numpy().tobytes() for table in [first.oof[1], first.test[0][1], first.test[1][1]]
+    ]
     folds = [read_predictions(HERE / "hflip" / f"test_fold{fold}.csv", x.classes) for fold in range(3)]
     mean = read_predictions(HERE / "hflip" / "test.csv", x.classes)
     assert np.allclose(mean, sum(folds) / 3, atol=1e-8) and len(third.oof[0]) == 48

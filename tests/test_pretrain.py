@@ -12,8 +12,17 @@ from comp.training import pretrain as module
 from comp.training import progress
 from tests.conftest import SMALL
 
-STAGES = [*SMALL, "model.name=gupta_autoclassifier", "model.drop_path=null", "model.init=glorot", "data.size=32",
-          "train.pretrain_epochs=3", "optim.name=adam", "train.save_every=0", "augment.policy=flips"]
+STAGES = [
+    *SMALL,
+    "model.name=gupta_autoclassifier",
+    "model.drop_path=null",
+    "model.init=glorot",
+    "data.size=32",
+    "train.pretrain_epochs=3",
+    "optim.name=adam",
+    "train.save_every=0",
+    "augment.policy=flips",
+]
 
 
 @pytest.fixture
@@ -36,6 +45,7 @@ def interrupt(monkeypatch, room, after: int) -> None:
         if len(saves) > after:
             raise KeyboardInterrupt
         real(*arguments)
+
     monkeypatch.setattr(room, "save_checkpoint", save)
 
 
@@ -48,10 +58,12 @@ def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
     whole, longer, without = (weights(name) for name in ("whole", "longer", "without"))
     encoder = [key for key in whole if key.startswith("encoder.")]
     assert encoder and not any("decoder" in key for key in whole)
-    assert all(torch.equal(whole[key], longer[key]) for key in encoder)      # whatever the second stage does
+    assert all(torch.equal(whole[key], longer[key]) for key in encoder)  # whatever the second stage does
     assert not torch.equal(whole["encoder.latent.weight"], without["encoder.latent.weight"])
-    assert int(whole["encoder.layers.1.num_batches_tracked"]) > 0 and \
-        int(without["encoder.layers.1.num_batches_tracked"]) == 0
+    assert (
+        int(whole["encoder.layers.1.num_batches_tracked"]) > 0
+        and int(without["encoder.layers.1.num_batches_tracked"]) == 0
+    )
 
 
 @pytest.mark.parametrize(("room", "after"), [(module, 0), (module, 2), (progress, 0), (progress, 1)])

@@ -20,8 +20,13 @@ from tests.conftest import REPO_ROOT, SMALL
 
 
 def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
+    )
 
 
 def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
@@ -48,8 +53,10 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
     sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
     assert pd.read_csv(sent)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
     assert sent.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
-    views = [read_predictions(file, list(oof.columns[2:]))
-             for file in sorted(Path("runs/tiny/predictions").glob("*/test.csv"))]
+    views = [
+        read_predictions(file, list(oof.columns[2:]))
+        for file in sorted(Path("runs/tiny/predictions").glob("*/test.csv"))
+    ]
     best = sum(views).to_numpy().argmax(1)
     assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(sent).to_numpy())
 
@@ -196,7 +203,7 @@ def test_bad_files_are_one_line_too(workspace, run_cli):
     train = ["train.py", "--name", "x", "--fold", "0", *SMALL]
     victim = next(Path("input/tiny/train/monocyte").iterdir())
     whole = victim.read_bytes()
-    victim.write_bytes(whole[:len(whole) // 2])
+    victim.write_bytes(whole[: len(whole) // 2])
     fails(victim.name, *train)
     fails(victim.name, "comp", "folds", *SMALL, "folds.file=folds/new.csv")
     assert not Path("folds/new.csv").exists() and not Path("runs/x/run.json").exists()

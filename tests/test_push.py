@@ -32,7 +32,9 @@ NOON = datetime(2026, 3, 14, 15, 48, tzinfo=UTC)
 def report(tmp_path, monkeypatch) -> SubmissionReport:
     monkeypatch.setattr(push, "MIN_POLL_SECONDS", 0.01)
     start, seconds = datetime.now(UTC), itertools.count()  # no two events of one time: equal lines count once
-    monkeypatch.setattr(ledger, "utc_now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds"))
+    monkeypatch.setattr(
+        ledger, "utc_now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds")
+    )
     path = tmp_path / "mine.csv"
     path.write_text("id,label\na,1\n")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,7 +65,9 @@ def noted(report: SubmissionReport) -> list[tuple]:
 def test_a_file_is_sent_waited_for_and_noted(kaggle_server, report, capfd):
     kaggle_server.limits = {"numToday": 1, "numTotal": 1, "numAllowedNow": 4}
     assert send(report) == 0
-    assert kaggle_server.submissions[0]["description"] == f"mine | accuracy 0.9484 [0.931, 0.963] | {report.sha256[:12]}"
+    assert (
+        kaggle_server.submissions[0]["description"] == f"mine | accuracy 0.9484 [0.931, 0.963] | {report.sha256[:12]}"
+    )
     assert list(kaggle_server.blobs.values()) == [report.file.read_bytes()]
     assert noted(report) == [("sent", None, None), ("scored", 0.98412, None)]
     entry = ledger.latest_entries(events(report))["mine"]
@@ -98,6 +102,7 @@ def test_killed_between_the_upload_and_the_ledger_it_is_not_sent_twice(kaggle_se
 
     def dying(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(ledger, "append", dying)
     with pytest.raises(KeyboardInterrupt):
         send(report)
@@ -110,12 +115,14 @@ def test_killed_between_the_upload_and_the_ledger_it_is_not_sent_twice(kaggle_se
     assert events(report)[0].time == NOON.isoformat()
 
 
-@pytest.mark.parametrize("answer", [
-    lambda it: it.drop(), lambda it: it.say(200, "{}"), lambda it: it.refuse(500, "Internal")])
+@pytest.mark.parametrize(
+    "answer", [lambda it: it.drop(), lambda it: it.say(200, "{}"), lambda it: it.refuse(500, "Internal")]
+)
 def test_a_lost_answer_does_not_cost_a_second_shot(kaggle_server, report, answer):
     def accept(handler):
         kaggle_server.add(push.format_message(push.prepare_submission(report), "mine"), status="PENDING")
         answer(handler)
+
     kaggle_server.instead = {"CreateSubmission": accept}
     with pytest.raises(UserError, match=r"the same command.* looks first whether the file has arrived"):
         send(report)
@@ -124,7 +131,7 @@ def test_a_lost_answer_does_not_cost_a_second_shot(kaggle_server, report, answer
 
 
 def test_when_the_time_is_up_the_same_command_waits_on(kaggle_server, report, capfd):
-    kaggle_server.looks = 10 ** 6
+    kaggle_server.looks = 10**6
     assert send(report, timeout=0.1) == 1
     assert "given again, waits on" in capfd.readouterr().out
     assert noted(report) == [("sent", None, None)]
@@ -142,6 +149,7 @@ def test_trouble_while_waiting_is_waited_out(kaggle_server, report):
         kaggle_server.instead = {"ListSubmissions": stumble}
         handler.say(200, '{"message": "", "ref": 7}')
         kaggle_server.add(push.format_message(push.prepare_submission(report), "mine"), status="PENDING")
+
     kaggle_server.instead = {"CreateSubmission": accept}
     assert send(report) == 0 and noted(report)[-1] == ("scored", 0.98412, None)
 
@@ -159,6 +167,7 @@ def test_what_kaggle_cannot_score_is_told_noted_and_sent_again_only_with_yes(kag
         """The second try is not listed at once."""
         hide = len(kaggle_server.submissions) == 2 and next(hidden, False)
         return {"submissions": kaggle_server.submissions[1:]} if hide else list_all(sent)
+
     kaggle_server._ListSubmissions = late
     assert send(report, yes=True) == 0 and len(kaggle_server.submissions) == 2
     assert noted(report)[-1] == ("scored", 0.98412, None)
@@ -174,8 +183,11 @@ def test_what_the_guard_refuses_is_not_sent_without_yes(kaggle_server, report, c
 
 
 def test_what_was_sent_and_scored_by_hand_is_not_sent(kaggle_server, report, capfd):
-    log(report, replace(push.prepare_submission(report).about, event="sent", time="2026-03-01T10:00:00+00:00"),
-                  replace(push.prepare_submission(report).about, event="scored", time="2026-03-01T10:00:00+00:00", public=0.97))
+    log(
+        report,
+        replace(push.prepare_submission(report).about, event="sent", time="2026-03-01T10:00:00+00:00"),
+        replace(push.prepare_submission(report).about, event="scored", time="2026-03-01T10:00:00+00:00", public=0.97),
+    )
     assert send(report) == 0 and not kaggle_server.submissions
     assert "public 0.97" in capfd.readouterr().out
 
@@ -190,12 +202,15 @@ def test_a_new_content_under_an_old_name_is_sent(kaggle_server, report):
 
 
 def test_what_was_sent_to_another_competition_is_not_sent_here_yet(kaggle_server, report):
-    log(report, replace(push.prepare_submission(report).about, event="sent", time=ledger.utc_now(), competition="leaves"))
+    log(
+        report,
+        replace(push.prepare_submission(report).about, event="sent", time=ledger.utc_now(), competition="leaves"),
+    )
     assert send(report) == 0 and len(kaggle_server.submissions) == 1
 
 
 def test_a_copy_under_another_name_is_not_sent_and_its_score_goes_to_the_first(kaggle_server, report):
-    kaggle_server.looks = 10 ** 6
+    kaggle_server.looks = 10**6
     send(report, timeout=0)
     kaggle_server.looks = 0
     copy = report.file.with_name("copy.csv")
@@ -206,38 +221,49 @@ def test_a_copy_under_another_name_is_not_sent_and_its_score_goes_to_the_first(k
 
 # the quota
 
+
 @pytest.fixture
 def noon(monkeypatch):
     monkeypatch.setattr(quota, "_now", lambda: NOON)
 
 
-@pytest.mark.parametrize(("limits", "words"), [
-    ({"numToday": 5, "numTotal": 9}, "the next is free at 00:00 UTC, in 8 h 13 min"),
-    ({"numToday": 5, "numTotal": 90, "limitedByTotal": True}, "all the files that the competition takes"),
-])
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"numToday": 5, "numTotal": 9}, "the next is free at 00:00 UTC, in 8 h 13 min"),
+        ({"numToday": 5, "numTotal": 90, "limitedByTotal": True}, "all the files that the competition takes"),
+    ],
+)
 def test_the_services_own_limit_counts(kaggle_server, report, noon, capfd, limits, words):
     kaggle_server.limits = limits
     assert send(report, yes=True) == 1
     assert words in capfd.readouterr().out and not kaggle_server.submissions and noted(report) == []
 
 
-@pytest.mark.parametrize(("listed", "errors", "in_ledger", "status"), [
-    (5, 0, 0, 1), (4, 0, 0, 0), (4, 3, 0, 0), (0, 0, 5, 1), (0, 0, 4, 0), (3, 0, 3, 0), (4, 2, 6, 0), (4, 1, 6, 1)])
+@pytest.mark.parametrize(
+    ("listed", "errors", "in_ledger", "status"),
+    [(5, 0, 0, 1), (4, 0, 0, 0), (4, 3, 0, 0), (0, 0, 5, 1), (0, 0, 4, 0), (3, 0, 3, 0), (4, 2, 6, 0), (4, 1, 6, 1)],
+)
 def test_where_the_service_does_not_tell_its_list_and_the_ledger_are_counted(
-        kaggle_server, report, noon, capfd, listed, errors, in_ledger, status):
+    kaggle_server, report, noon, capfd, listed, errors, in_ledger, status
+):
     for _ in range(7):
         kaggle_server.add("of yesterday", NOON.replace(day=13, hour=23))
     for number in range(listed):
         kaggle_server.add("of today", NOON.replace(hour=1), "ERROR" if number < errors else "COMPLETE")
     for number in range(in_ledger):  # 00:30 in Berlin on the 15th is still the 14th in UTC
         log(report, Event(f"other{number}", "2026-03-15T00:30:00+01:00", "sent", competition="blood-cells"))
-    log(report, Event("before", "2026-03-13T23:59:00", "sent", competition="blood-cells"),
-        Event("elsewhere", NOON.isoformat(), "sent", competition="leaves"))
+    log(
+        report,
+        Event("before", "2026-03-13T23:59:00", "sent", competition="blood-cells"),
+        Event("elsewhere", NOON.isoformat(), "sent", competition="leaves"),
+    )
     assert send(report) == status
     assert ("in 8 h 13 min" in capfd.readouterr().out) == bool(status)
 
 
 # the command
+
 
 @pytest.fixture
 def mine(workspace, kaggle_server, monkeypatch) -> list[str]:
@@ -267,6 +293,7 @@ def test_without_the_competitions_name_it_says_which_key_to_set(mine, run_cli, k
 def test_interrupted_while_it_waits_the_same_command_goes_on(mine, run_cli, kaggle_server, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
+
     command = [*mine, f"submit.kaggle={COMPETITION}"]
     with monkeypatch.context() as patch:
         patch.setattr(push.time, "sleep", interrupt)
@@ -283,9 +310,12 @@ def test_killed_while_the_service_takes_the_file_it_is_not_sent_twice(mine, run_
         taken.set()
         time.sleep(20)
         return answer
+
     kaggle_server._CreateSubmission = take_and_say_nothing
     command = [*mine, f"submit.kaggle={COMPETITION}"]
-    process = subprocess.Popen([sys.executable, "-m", "comp", *command], env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "comp", *command], env={**os.environ, "PYTHONPATH": str(REPO_ROOT)}
+    )
     assert taken.wait(30)
     process.send_signal(signal.SIGKILL)
     process.wait()

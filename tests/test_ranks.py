@@ -27,9 +27,24 @@ from tests.conftest import REPO_ROOT, SMALL
 
 # no BatchNorm, no dropout; batches of 10, 10, 10 and 2 (or 11), two to an update, so that the last has no pair of
 # images for the second process; a schedule that looks at the validation loss
-PLAIN = [*SMALL, "model.name=test_vit", "model.dropout=null", "model.drop_path=null", "data.size=32", "train.batch=10",
-         "train.accumulate=2", "train.ema=0.2", "train.save_every=0", "augment.policy=flips", "augment.mixup=0.4",
-         "optim.lr=2e-3", "optim.clip=1", "schedule.name=plateau", "schedule.patience=1", "schedule.gamma=0.5"]
+PLAIN = [
+    *SMALL,
+    "model.name=test_vit",
+    "model.dropout=null",
+    "model.drop_path=null",
+    "data.size=32",
+    "train.batch=10",
+    "train.accumulate=2",
+    "train.ema=0.2",
+    "train.save_every=0",
+    "augment.policy=flips",
+    "augment.mixup=0.4",
+    "optim.lr=2e-3",
+    "optim.clip=1",
+    "schedule.name=plateau",
+    "schedule.patience=1",
+    "schedule.gamma=0.5",
+]
 # the second process works where nothing but the data is, as on a machine of its own
 APART = f"""
 import os, sys
@@ -59,9 +74,14 @@ raise SystemExit(run_guarded(main))
 
 
 def torchrun(*command: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                             *command], env={**os.environ, "PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1"},
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *command],
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.fixture
@@ -84,6 +104,7 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_
         if len(saves) == 3:
             raise KeyboardInterrupt
         save(*arguments)
+
     with monkeypatch.context() as patch:  # the first fold is begun by one process and goes on in two
         patch.setattr(progress, "save_checkpoint", die_at_the_third)
         assert run_cli(*command, "--name", "two")[0] == 130
@@ -112,8 +133,16 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_
 
 @pytest.mark.slow
 def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
-    command = [str(REPO_ROOT / "train.py"), "--fold", "0", *PLAIN, "model.name=sharif_deep_efficientnet",
-               "model.dropout=0.3", "model.drop_path=0.2", "train.epochs=25"]
+    command = [
+        str(REPO_ROOT / "train.py"),
+        "--fold",
+        "0",
+        *PLAIN,
+        "model.name=sharif_deep_efficientnet",
+        "model.dropout=0.3",
+        "model.drop_path=0.2",
+        "train.epochs=25",
+    ]
     process = torchrun(*command, "--name", "whole")
     assert process.communicate()[0] and process.returncode == 0
     chance, saved = random.Random(0), Path("runs/killed/fold0/resume.pt")
@@ -130,8 +159,9 @@ def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
         process.communicate()
     process = torchrun(*command, "--name", "killed")
     assert process.communicate()[0] and process.returncode == 0
-    whole, killed = (torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True)["state_dict"]
-                     for name in ("whole", "killed"))
+    whole, killed = (
+        torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True)["state_dict"] for name in ("whole", "killed")
+    )
     assert all(torch.equal(value, killed[key]) for key, value in whole.items())  # BatchNorm and dropout too
 
 
@@ -170,7 +200,10 @@ def test_mixing_the_parts_is_mixing_the_whole(mix, count):
 def test_alone_every_word_gives_back_what_it_was_given():
     model = torch.nn.BatchNorm2d(3)
     losses = [torch.tensor(1.5)]
-    assert distributed.rank() == distributed.local_rank() == 0 and distributed.world_size() == distributed.local_world_size() == 1
+    assert (
+        distributed.rank() == distributed.local_rank() == 0
+        and distributed.world_size() == distributed.local_world_size() == 1
+    )
     assert distributed.call_on_rank_zero(lambda: "word") == "word" and distributed.gather("word") == ["word"]
     assert distributed.all_reduce(model, losses) is losses
     assert distributed.use_sync_batchnorm(model, torch.device("cuda")) is model

@@ -48,6 +48,7 @@ def here(monkeypatch):
     def train(config, device):
         trained.append(config.name)
         return worker.train_in_process(config, device)
+
     monkeypatch.setattr("comp.papers.reproduce.worker.train", train)
     return trained
 
@@ -56,16 +57,24 @@ def write_paper(rows: list[str], configs: dict[str, str]) -> None:
     """A paper of the test's own: a network of milliseconds."""
     folder = Path("configs/papers/mini")
     folder.mkdir()
-    (folder / "reported.csv").write_text("\n".join(["table,row,config,accuracy,f1_monocyte,parameters,scored_on,doubt",
-                                                    *rows]) + "\n")
+    (folder / "reported.csv").write_text(
+        "\n".join(["table,row,config,accuracy,f1_monocyte,parameters,scored_on,doubt", *rows]) + "\n"
+    )
     for name, text in configs.items():
         (folder / f"{name}.yaml").write_text(
             f"# x\n# python train.py -c configs/papers/mini/{name}.yaml\nmodel: {{name: pinto_mlnn}}\n"
-            f"data: {{root: input/tiny, size: 24}}\naugment: {{policy: none}}\ntrain: {{epochs: 3}}\n{text}\n")
+            f"data: {{root: input/tiny, size: 24}}\naugment: {{policy: none}}\ntrain: {{epochs: 3}}\n{text}\n"
+        )
 
 
-TWO = ["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Large,large,0.25,0.5,,test,it is too good to be true",
-       "Table 2,Small again,small,0.9,,41k,validation,"], {"small": "optim: {lr: 1e-3}", "large": "optim: {lr: 1e-2}"}
+TWO = (
+    [
+        "Table 1,Small,small,0.9,,41k,validation,",
+        "Table 1,Large,large,0.25,0.5,,test,it is too good to be true",
+        "Table 2,Small again,small,0.9,,41k,validation,",
+    ],
+    {"small": "optim: {lr: 1e-3}", "large": "optim: {lr: 1e-2}"},
+)
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -73,7 +82,14 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
     rows = read_rows(paper)
     with open(REPO_ROOT / "configs" / "papers" / paper / "reported.csv", newline="") as file:
         columns = next(csv.reader(file))
-    assert set(columns) <= {*KEY_COLUMNS, *TEXT_COLUMNS, *METRICS, *COSTS, "weights_mib", *(f"f1_{name}" for name in BLOOD_CELLS)}
+    assert set(columns) <= {
+        *KEY_COLUMNS,
+        *TEXT_COLUMNS,
+        *METRICS,
+        *COSTS,
+        "weights_mib",
+        *(f"f1_{name}" for name in BLOOD_CELLS),
+    }
     for row in rows:
         assert load(config_file(paper, row.config))[0].name == f"papers/{paper}/{row.config}"
         assert row.scored_on in ("validation", "test")
@@ -82,8 +98,11 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_what_the_configs_train_is_what_the_zoo_counts(paper):
-    counted = {(entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.size): entry.reported
-               for entry in PAPER_MODELS if entry.paper == paper}
+    counted = {
+        (entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.size): entry.reported
+        for entry in PAPER_MODELS
+        if entry.paper == paper
+    }
     for row in read_rows(paper):
         config = load(config_file(paper, row.config))[0]
         key = config.model.name, str(build_arguments(config.model.name, config.model.kwargs)), config.data.size
@@ -95,8 +114,11 @@ def build_arguments(name: str, kwargs) -> list:
     """All that can be given, defaults included: a config and the zoo may say a default or leave it out."""
     known = inspect.signature(timm.model_entrypoint(name)).parameters
     given = {key: value.default for key, value in known.items() if value.default is not inspect.Parameter.empty}
-    return sorted((key, str(value)) for key, value in {**given, **kwargs}.items()
-                  if key not in ("num_classes", "in_chans", "img_size", "drop_rate"))
+    return sorted(
+        (key, str(value))
+        for key, value in {**given, **kwargs}.items()
+        if key not in ("num_classes", "in_chans", "img_size", "drop_rate")
+    )
 
 
 def test_the_papers_are_the_folders():
@@ -159,8 +181,10 @@ def test_a_run_of_another_config_is_refused_not_shown(split, here, run_cli):
 
 
 def test_rows_that_a_protocol_makes_equal_are_one_training_and_the_table_says_so(split, here, run_cli):
-    write_paper(["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Smaller,smaller,0.8,,21k,validation,"],
-                {"small": "", "smaller": ""})
+    write_paper(
+        ["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Smaller,smaller,0.8,,21k,validation,"],
+        {"small": "", "smaller": ""},
+    )
     path = Path("configs/papers/mini/smaller.yaml")
     path.write_text(path.read_text().replace("size: 24", "size: 16"))
     assert run_cli("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(here) == 1
@@ -214,19 +238,28 @@ def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run_
 def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run_cli):
     write_paper(*TWO)
     Path("configs/papers/mini/small.yaml").write_text(
-        "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n")
+        "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n"
+    )
     status, out, err = run_cli("comp", "reproduce", "mini", "--quick", *FAST)
     assert status == 2 and err.startswith("error: not trained: small") and "cannot be built" in out
     table = pd.read_csv("runs/papers/mini/table.csv")
     assert table["accuracy"].isna().tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["sharrif"], "did you mean sharif"), (["sharif", "--rows", "se_of"], "did you mean se_off"),
-    (["pinto"], "data import"), (["pinto", "--data", "input/tiny", "data.sise=3"], "data.size"),
-    (["pinto", "--seeds", "0"], "1 or more"), (["pinto", "--epochs", "0"], "1 or more"),
-    (["pinto", "train.seed=1"], "--seeds"), ([], "required: paper"), (["pinto", "--data", "input/tiny"], "folds.k=3"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sharrif"], "did you mean sharif"),
+        (["sharif", "--rows", "se_of"], "did you mean se_off"),
+        (["pinto"], "data import"),
+        (["pinto", "--data", "input/tiny", "data.sise=3"], "data.size"),
+        (["pinto", "--seeds", "0"], "1 or more"),
+        (["pinto", "--epochs", "0"], "1 or more"),
+        (["pinto", "train.seed=1"], "--seeds"),
+        ([], "required: paper"),
+        (["pinto", "--data", "input/tiny"], "folds.k=3"),
+    ],
+)
 def test_a_mistake_is_one_line_before_anything_is_trained(split, run_cli, arguments, words):
     status, _, err = run_cli("comp", "reproduce", *arguments)
     assert status == 2 and err.startswith("error: ") and words in err and err.count("\n") == 1
@@ -245,8 +278,10 @@ def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split
 @pytest.mark.slow
 def test_a_killed_reproduction_leaves_no_training_behind(split):
     write_paper(*TWO)
-    process = subprocess.Popen([sys.executable, "-m", "comp", "reproduce", "mini", *FAST, "train.epochs=100000"],
-                               env={**os.environ, "PYTHONPATH": str(REPO_ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "comp", "reproduce", "mini", *FAST, "train.epochs=100000"],
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
+    )
     while not (notes := list(Path("runs").rglob("fold.json"))):
         assert process.poll() is None
         time.sleep(0.1)
@@ -279,7 +314,16 @@ def test_quick_runs_every_row_of_every_paper(paper, split, here, run_cli):
 def test_every_config_of_the_papers_trains_an_epoch(path, split, run_cli):
     """Also of those that no row of a table names."""
     size = 64 if path.stem == "vgg18" else 32
-    status, _, err = run_cli("train.py", "-c", str(path.relative_to(REPO_ROOT)), "--fold", "0", "data.root=input/tiny",
-                         f"data.size={size}", "train.epochs=1", *FAST,
-                         *(["train.pretrain_epochs=1"] if "autoclassifier" in path.stem else []))
+    status, _, err = run_cli(
+        "train.py",
+        "-c",
+        str(path.relative_to(REPO_ROOT)),
+        "--fold",
+        "0",
+        "data.root=input/tiny",
+        f"data.size={size}",
+        "train.epochs=1",
+        *FAST,
+        *(["train.pretrain_epochs=1"] if "autoclassifier" in path.stem else []),
+    )
     assert (status, err) == (0, "")

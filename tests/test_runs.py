@@ -22,8 +22,16 @@ from comp.runs import FoldDir, Run, find_runs, open_run, read_run
 from comp.schema import Config
 
 DRAFT = RunRecord(
-    seed=42, metric="accuracy", higher_is_better=True, classes=("a", "b"), folds=(0, 1, 2),
-    folds_file="folds/cells.csv", folds_sha256="f" * 64, image_list_sha256="e" * 64, parameters=10)
+    seed=42,
+    metric="accuracy",
+    higher_is_better=True,
+    classes=("a", "b"),
+    folds=(0, 1, 2),
+    folds_file="folds/cells.csv",
+    folds_sha256="f" * 64,
+    image_list_sha256="e" * 64,
+    parameters=10,
+)
 PROCESS = ProcessInfo("train.py", "cpu", "a processor", 1, "here", 1, {"python": "3.11"})
 
 
@@ -59,7 +67,7 @@ def test_a_checkpoint_comes_back_as_it_was():
 def test_a_truncated_checkpoint_is_refused_by_name(part):
     path = Path("resume.pt")
     save_checkpoint(path, CONTENT)
-    path.write_bytes(path.read_bytes()[:int(part * path.stat().st_size) if part < 1 else 1])
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size) if part < 1 else 1])
     with pytest.raises(UserError, match=r"resume\.pt is truncated or not a checkpoint of this kit"):
         load_checkpoint(path)
 
@@ -103,6 +111,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_readable(monkeypatch, step):
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, {"epoch": 2})
@@ -110,6 +119,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_readable(monkeypatch, step):
 
 
 # ---- one directory, one run ----
+
 
 def test_a_new_run_holds_its_config_and_its_facts():
     run = made("mine", "optim.lr=0.5")
@@ -134,20 +144,28 @@ def test_precision_is_asked_once_in_a_runs_life():
 def test_a_creation_that_was_cut_short_is_made_anew():
     def killed():
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         open_run(config("optim.lr=0.5", name="base"), DRAFT, killed)
     assert made("base").config.optim.lr == load("runs/base/config.yaml")[0].optim.lr == 0.001
 
 
-@pytest.mark.parametrize(("override", "key", "old", "new"), [
-    ("optim.lr=0.5", "optim.lr", "0.001", "0.5"),
-    ("train.seed=7", "train.seed", "42", "7"),
-    ("model.kwargs.se=false", "model.kwargs.se", "None", "False"),
-    ("data.crop=60", "data.crop", "None", "60")])
+@pytest.mark.parametrize(
+    ("override", "key", "old", "new"),
+    [
+        ("optim.lr=0.5", "optim.lr", "0.001", "0.5"),
+        ("train.seed=7", "train.seed", "42", "7"),
+        ("model.kwargs.se=false", "model.kwargs.se", "None", "False"),
+        ("data.crop=60", "data.crop", "None", "60"),
+    ],
+)
 def test_a_changed_config_is_refused_naming_the_key_and_both_ways_out(override, key, old, new):
     made()
-    with pytest.raises(UserError, match=f"runs/base was made with {key}={old}, and this asks for {new}; "
-                                        r".*--name NEW.*--restart"):
+    with pytest.raises(
+        UserError,
+        match=f"runs/base was made with {key}={old}, and this asks for {new}; "
+        r".*--name NEW.*--restart",
+    ):
         made("base", override)
 
 
@@ -169,8 +187,14 @@ def test_restart_keeps_every_old_run(capsys):
     assert capsys.readouterr().out.splitlines() == [f"the old run is kept as {path}" for path in kept]
 
 
-@pytest.mark.parametrize(("about", "complaint"), [(None, "run.json is missing"), ("{", "not readable JSON"),
-                                                  ('{"schema": 0}', "has schema 0, and this version reads 1")])
+@pytest.mark.parametrize(
+    ("about", "complaint"),
+    [
+        (None, "run.json is missing"),
+        ("{", "not readable JSON"),
+        ('{"schema": 0}', "has schema 0, and this version reads 1"),
+    ],
+)
 def test_a_directory_that_is_no_run_is_refused(about, complaint):
     path = made().path / "run.json"
     path.unlink() if about is None else path.write_text(about)
@@ -201,33 +225,48 @@ def several(many_runs) -> None:
     shutil.copytree(many_runs, "runs")
 
 
-@pytest.mark.parametrize(("wanted", "found"), [
-    (["deep"], ["deep"]),
-    (["papers/a/b"], ["papers/a/b"]),
-    (["runs/papers/a/b"], ["papers/a/b"]),
-    (["runs/papers/a/b/"], ["papers/a/b"]),
-    (["./runs/papers/a/b"], ["papers/a/b"]),
-    (["deep*"], NAMES[:3]),
-    (["runs/deep+*"], NAMES[1:3]),
-    (["study/*"], NAMES[4:]),
-    (["*trial_000[2-9]"], NAMES[5:]),
-    (["study/trial_0002", "deep", "study/*"], ["study/trial_0002", "deep", "study/trial_0001"]),
-    (["deep", "deep", "runs/deep", "./runs/deep", "{here}/runs/deep"], ["deep"]),
-    (["*"], [*NAMES[:4], "papers/deep", *NAMES[4:]]),
-    ([], []),
-])
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (["deep"], ["deep"]),
+        (["papers/a/b"], ["papers/a/b"]),
+        (["runs/papers/a/b"], ["papers/a/b"]),
+        (["runs/papers/a/b/"], ["papers/a/b"]),
+        (["./runs/papers/a/b"], ["papers/a/b"]),
+        (["deep*"], NAMES[:3]),
+        (["runs/deep+*"], NAMES[1:3]),
+        (["study/*"], NAMES[4:]),
+        (["*trial_000[2-9]"], NAMES[5:]),
+        (["study/trial_0002", "deep", "study/*"], ["study/trial_0002", "deep", "study/trial_0001"]),
+        (["deep", "deep", "runs/deep", "./runs/deep", "{here}/runs/deep"], ["deep"]),
+        (["*"], [*NAMES[:4], "papers/deep", *NAMES[4:]]),
+        ([], []),
+    ],
+)
 def test_runs_are_found_by_name_path_or_pattern_each_once(several, wanted, found):
     assert [run.name for run in find_runs(text.format(here=Path.cwd()) for text in wanted)] == found
 
 
 def test_a_run_outside_the_house_is_found_by_its_path(several, tmp_path):
     shutil.copytree("runs/deep", "elsewhere/mine")
-    run, = find_runs(["elsewhere/mine"])
+    (run,) = find_runs(["elsewhere/mine"])
     assert run.path == Path("elsewhere/mine") and run.config == config(name="deep")
 
 
-@pytest.mark.parametrize("text", ["debug/deep", "runs/debug/deep", "debug/*", ".replaced/*", "checks/x", "papers",
-                                  "papers/empty", "papers/*/nothing", "trial_0001"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "debug/deep",
+        "runs/debug/deep",
+        "debug/*",
+        ".replaced/*",
+        "checks/x",
+        "papers",
+        "papers/empty",
+        "papers/*/nothing",
+        "trial_0001",
+    ],
+)
 def test_trials_of_the_kit_itself_and_folders_are_no_runs(several, text):
     with pytest.raises(UserError, match="there is no run"):
         find_runs(["deep", text])
@@ -245,6 +284,7 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
 
 
 # ---- folds ----
+
 
 def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
     run = made()
@@ -278,8 +318,9 @@ def test_only_one_process_trains_a_fold():
         pass
 
 
-@pytest.mark.parametrize(("fact", "value", "word"), [
-    ("classes", ["b", "a"], "order"), ("image_list_sha256", "0" * 64, "training images")])
+@pytest.mark.parametrize(
+    ("fact", "value", "word"), [("classes", ["b", "a"], "order"), ("image_list_sha256", "0" * 64, "training images")]
+)
 def test_a_dataset_that_changed_under_a_run_is_refused(fact, value, word):
     made("base")
     with pytest.raises(UserError, match=word):

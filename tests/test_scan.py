@@ -15,6 +15,7 @@ from comp.errors import UserError
 @pytest.fixture
 def tree(tmp_path: Path):
     """Empty files: scanning reads names only."""
+
     def make(*names: str, class_map: object = None) -> Path:
         for name in names:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,7 @@ def tree(tmp_path: Path):
             text = class_map if isinstance(class_map, str) else json.dumps(class_map)
             (tmp_path / "class_map.json").write_text(text)
         return tmp_path
+
     return make
 
 
@@ -37,15 +39,18 @@ def test_a_class_map_gives_the_order_and_the_numbers(tree):
     assert (dataset.classes, dataset.numbers) == (("c", "a", "b"), (2, 7, 10))
 
 
-@pytest.mark.parametrize(("class_map", "complaint"), [
-    ({"a": 0}, "disagree about: b"),
-    ({"a": 0, "b": 1, "c": 2}, "disagree about: c"),
-    ({"a": 0, "B": 1}, "disagree about: B, b"),
-    ({"a": 1, "b": 1}, "one number to two classes"),
-    ({"a": 0, "b": "second"}, "map of class name to whole number"),
-    (["a", "b"], "map of class name to whole number"),
-    ("{", "map of class name to whole number"),
-])
+@pytest.mark.parametrize(
+    ("class_map", "complaint"),
+    [
+        ({"a": 0}, "disagree about: b"),
+        ({"a": 0, "b": 1, "c": 2}, "disagree about: c"),
+        ({"a": 0, "B": 1}, "disagree about: B, b"),
+        ({"a": 1, "b": 1}, "one number to two classes"),
+        ({"a": 0, "b": "second"}, "map of class name to whole number"),
+        (["a", "b"], "map of class name to whole number"),
+        ("{", "map of class name to whole number"),
+    ],
+)
 def test_a_class_map_that_does_not_fit_is_refused(tree, class_map, complaint):
     with pytest.raises(UserError, match=rf"class_map\.json.*{complaint}"):
         scan(tree("train/a/1.png", "train/b/2.png", class_map=class_map))
@@ -65,8 +70,19 @@ def test_all_ids_are_paths_as_soon_as_one_name_repeats(tree):
 
 
 def test_hidden_and_foreign_files_are_no_images(tree):
-    dataset = scan(tree("train/a/1.PNG", "train/a/.2.png", "train/a/notes.txt", "train/.cache/3.png",
-                        "train/a/.thumbnails/4.png", "train/stray.png", "train/b/5.jpeg", "test/.6.png", "test/7.tif"))
+    dataset = scan(
+        tree(
+            "train/a/1.PNG",
+            "train/a/.2.png",
+            "train/a/notes.txt",
+            "train/.cache/3.png",
+            "train/a/.thumbnails/4.png",
+            "train/stray.png",
+            "train/b/5.jpeg",
+            "test/.6.png",
+            "test/7.tif",
+        )
+    )
     assert [image.id for image in dataset.train] == ["1.PNG", "5.jpeg"]
     assert [image.id for image in dataset.test] == ["7.tif"] and dataset.classes == ("a", "b")
 
@@ -80,12 +96,15 @@ def test_a_dataset_without_test_images_can_still_be_trained_on(tree):
     assert scan(tree("train/a/1.png")).test == ()
 
 
-@pytest.mark.parametrize(("names", "complaint"), [
-    ((), "has no train/ folder"),
-    (("test/1.png",), "has no train/ folder"),
-    (("train/1.png",), "holds no images"),
-    (("train/a/notes.txt", "train/b/.1.png"), "holds no images"),
-])
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        ((), "has no train/ folder"),
+        (("test/1.png",), "has no train/ folder"),
+        (("train/1.png",), "holds no images"),
+        (("train/a/notes.txt", "train/b/.1.png"), "holds no images"),
+    ],
+)
 def test_a_dataset_that_is_none_is_refused(tree, names, complaint):
     with pytest.raises(UserError, match=complaint):
         scan(tree(*names))

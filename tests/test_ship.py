@@ -57,10 +57,13 @@ NOTE = Path("submissions/both.json")
 
 # ---- made again ----
 
+
 def test_a_submission_that_is_gone_comes_back_from_the_weights_alone(workspace, run_cli):
     before = SENT.read_bytes()
     assert run_cli("comp", "submit", "reproduce", "both")[:2] == (
-        0, f"{SENT}: the same bytes, sha256 {read_json(NOTE)['sha256'][:12]}\n")
+        0,
+        f"{SENT}: the same bytes, sha256 {read_json(NOTE)['sha256'][:12]}\n",
+    )
     SENT.unlink()
     for file in Path("runs").rglob("test_fold*.csv"):  # nothing of what lies there is believed
         file.write_text("image,label\n")
@@ -148,9 +151,15 @@ def test_an_edited_file_is_not_overwritten(workspace, run_cli):
     assert status == 1 and "holds other bytes than were written" in out and SENT.read_bytes().endswith(b"\n\n")
 
 
-@pytest.mark.parametrize(("note", "complaint"), [
-    (None, "there is no note of a submission both"), ("{", "is not readable JSON"), ("{}", "no note of this version"),
-    ('{"schema": 1, "sha256": "x"}', "does not say how it was made")])
+@pytest.mark.parametrize(
+    ("note", "complaint"),
+    [
+        (None, "there is no note of a submission both"),
+        ("{", "is not readable JSON"),
+        ("{}", "no note of this version"),
+        ('{"schema": 1, "sha256": "x"}', "does not say how it was made"),
+    ],
+)
 def test_what_cannot_be_read_is_one_line(note, complaint, workspace, run_cli):
     if note is None:
         NOTE.unlink()
@@ -162,9 +171,11 @@ def test_what_cannot_be_read_is_one_line(note, complaint, workspace, run_cli):
 
 # ---- a bundle ----
 
+
 def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workspace, run_cli, tmp_path, monkeypatch):
-    status, out, err = run_cli("comp", "bundle", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name",
-                           "shipped")
+    status, out, err = run_cli(
+        "comp", "bundle", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "shipped"
+    )
     file = Path("runs/bundles/shipped.zip")
     assert (status, err) == (0, "") and f"wrote {file}: " in out and "the same bytes in" in out
     assert [path.name for path in file.parent.iterdir()] == ["shipped.zip"]
@@ -191,14 +202,16 @@ def test_a_bundle_writes_the_submission_and_answers_a_larger_test_set(workspace,
     pd.testing.assert_frame_equal(written.loc[known.index], known, atol=1e-6)
     (there / "sample_submission.csv").unlink()  # then the bundle's own says what is asked for
     exec(code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
-    pd.testing.assert_frame_equal(pd.read_csv("submission.csv", index_col=0),
-                                  pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6)
+    pd.testing.assert_frame_equal(
+        pd.read_csv("submission.csv", index_col=0), pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6
+    )
 
 
 def test_a_bundle_that_was_not_rehearsed_is_none(workspace, run_cli, monkeypatch):
     def interrupted(*_):
         assert Path("runs/bundles/.x.zip.part").is_file()
         raise KeyboardInterrupt
+
     monkeypatch.setattr(bundle, "verify_bundle", interrupted)
     assert run_cli("comp", "bundle", "anna", "--name", "x")[0] == 130 and not list(Path("runs/bundles").iterdir())
     weights_of_another()
@@ -256,8 +269,10 @@ def test_the_notebook_says_in_one_line_what_it_lacks(tmp_path, monkeypatch):
 
 # ---- the rehearsal itself, on plays of a line or two ----
 
-GOOD = "from types import SimpleNamespace\nopen('submission.csv', 'w').write('image,label\\na,1\\n')\n" \
-       "took = SimpleNamespace(images=1, start=1.0, work=2.0)"
+GOOD = (
+    "from types import SimpleNamespace\nopen('submission.csv', 'w').write('image,label\\na,1\\n')\n"
+    "took = SimpleNamespace(images=1, start=1.0, work=2.0)"
+)
 BAD = {
     "import socket; socket.socket()": "it opens a socket",
     "import _socket\ntry:\n    _socket.socket()\nexcept OSError:\n    pass": "it opens a socket",
@@ -278,8 +293,10 @@ def play(cell: str) -> Path:
     Path("expected.csv").write_text("image,label\na,1\n")
     cells = [GOOD, f"import os; HERE, REPO_ROOT = {str(Path.cwd())!r}, {str(REPO_ROOT)!r}", cell]
     with zipfile.ZipFile("play.zip", "w") as packed:
-        packed.writestr("notebook.ipynb", json.dumps({"cells": [
-            {"cell_type": "code", "source": each.splitlines(keepends=True)} for each in cells]}))
+        packed.writestr(
+            "notebook.ipynb",
+            json.dumps({"cells": [{"cell_type": "code", "source": each.splitlines(keepends=True)} for each in cells]}),
+        )
     return Path("play.zip")
 
 
@@ -291,6 +308,8 @@ def test_a_rehearsal_that_fails_says_why_in_one_line(cell, workspace):
 
 
 def test_a_rehearsal_sees_the_test_images_and_the_sample_and_nothing_else(workspace):
-    look = "import os\nassert sorted(os.listdir(os.environ['COMP_INPUT'] + '/competition')) == [" \
-           "'sample_submission.csv', 'test'] and os.listdir('.') == ['submission.csv']"
+    look = (
+        "import os\nassert sorted(os.listdir(os.environ['COMP_INPUT'] + '/competition')) == ["
+        "'sample_submission.csv', 'test'] and os.listdir('.') == ['submission.csv']"
+    )
     assert verify_bundle(play(look), "play", Path("input/tiny"), Path("expected.csv")).work == 2.0

@@ -52,10 +52,12 @@ def train(workspace, run_cli):
         status, out, err = run_cli("train.py", "--fold", fold, "--name", name, *FIVE, *more)
         assert status == (2 if fails else 0), err
         return err if fails else out
+
     return call
 
 
 # ---- the mean ----
+
 
 def small_model(seed: int) -> nn.Module:
     torch.manual_seed(seed)
@@ -98,6 +100,7 @@ def test_a_frozen_layer_keeps_its_statistics():
 
 # ---- snapshots ----
 
+
 def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
     train("x", "train.snapshots=3", "train.ema=0.9")
     kept, scored = snapshots("x"), weights("runs/x/fold0/weights.pt")
@@ -130,6 +133,7 @@ def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run_cli, monkeypat
 
 
 # ---- the run ----
+
 
 def soup(run, *words: str) -> str:
     status, out, err = run("comp", "soup", *words)
@@ -176,8 +180,11 @@ def test_no_image_that_is_scored_has_a_part_in_it(train, run_cli):
     assert read_json(Path("runs/x+soup/metrics.json"))["complete"]
     before = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}
     asked = next(iter(folds[folds == 0].index))
-    file, = Path("input/tiny").rglob(Path(asked).name) if not Path("input/tiny/train", asked).is_file() else \
-        [Path("input/tiny/train", asked)]
+    (file,) = (
+        Path("input/tiny").rglob(Path(asked).name)
+        if not Path("input/tiny/train", asked).is_file()
+        else [Path("input/tiny/train", asked)]
+    )
     file.write_bytes(Path("input/tiny/test/img_0.jpg").read_bytes())
     shutil.rmtree("runs/x+soup")
     soup(run_cli, "x")

@@ -58,6 +58,7 @@ def sample(tmp_path, monkeypatch):
         path = Path(f"sample_submission.{suffix}")
         path.write_bytes(text.encode())
         return path
+
     return write
 
 
@@ -103,8 +104,9 @@ def test_names_that_look_like_numbers_stay_names(sample):
 def test_an_id_with_a_comma_or_an_umlaut_survives(sample):
     names = ("a,b.jpg", "zelle_ä.jpg", 'say "hi".jpg', "x.jpg")
     text = 'image,label\n"a,b.jpg",mono\nzelle_ä.jpg,eos\n"say ""hi"".jpg",baso\nx.jpg,eos\n'
-    path = write_submission("mine", fill_table(read_table(sample(text)), TABLE.set_axis(list(names)),
-                                         dataset(images=names)), NOTE)
+    path = write_submission(
+        "mine", fill_table(read_table(sample(text)), TABLE.set_axis(list(names)), dataset(images=names)), NOTE
+    )
     assert path.read_bytes() == text.encode()
 
 
@@ -118,14 +120,18 @@ def test_probabilities_keep_every_bit_of_float32(sample):
 
 # ---- what is not written ----
 
-@pytest.mark.parametrize(("rows", "complaint"), [
-    ("img_1,mono\nimg_3,mono\n", "1 ids without a test image, such as img_3;"),
-    ("img_1.png,mono\n", "1 ids without a test image, such as img_1.png;"),
-    ("img_1,?\nimg_2,?\n", r"labels \(\?\) are neither class names nor class numbers"),
-    ("img_1,\nimg_2,\n", "neither class names nor class numbers"),
-    ("img_1,mono\nimg_2,Eos\n", "neither class names nor class numbers"),
-    ("img_1,0.0\n", "neither class names nor class numbers"),
-])
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ("img_1,mono\nimg_3,mono\n", "1 ids without a test image, such as img_3;"),
+        ("img_1.png,mono\n", "1 ids without a test image, such as img_1.png;"),
+        ("img_1,?\nimg_2,?\n", r"labels \(\?\) are neither class names nor class numbers"),
+        ("img_1,\nimg_2,\n", "neither class names nor class numbers"),
+        ("img_1,mono\nimg_2,Eos\n", "neither class names nor class numbers"),
+        ("img_1,0.0\n", "neither class names nor class numbers"),
+    ],
+)
 def test_a_sample_whose_ids_or_labels_are_unclear_is_refused(sample, rows, complaint):
     with pytest.raises(UserError, match=complaint):
         fill_table(read_table(sample(f"id,label\n{rows}")), TABLE, dataset())
@@ -146,11 +152,24 @@ def test_an_id_that_could_be_either_of_two_images_is_refused(sample):
     assert fill_table(clear, table, dataset(images=table.index)).rows[0] == ("a.png", "eos")
 
 
-@pytest.mark.parametrize(("text", "suffix"), [
-    ("", "csv"), ("id,label\n", "csv"), ("id\nimg_1\n", "csv"), ("id,label\nimg_1,0,1\n", "csv"),
-    ("id,label\nimg_1\n", "csv"), ("id,label\nimg_1,0\nimg_1,0\n", "csv"),
-    ("[" * 100_000, "json"), ("{", "json"), ("{}", "json"), ("[]", "json"), ("3", "json"), ('["img_1"]', "json"),
-    ('[{"id": "img_1", "label": 0}, {"id": "img_2"}]', "json")])
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("", "csv"),
+        ("id,label\n", "csv"),
+        ("id\nimg_1\n", "csv"),
+        ("id,label\nimg_1,0,1\n", "csv"),
+        ("id,label\nimg_1\n", "csv"),
+        ("id,label\nimg_1,0\nimg_1,0\n", "csv"),
+        ("[" * 100_000, "json"),
+        ("{", "json"),
+        ("{}", "json"),
+        ("[]", "json"),
+        ("3", "json"),
+        ('["img_1"]', "json"),
+        ('[{"id": "img_1", "label": 0}, {"id": "img_2"}]', "json"),
+    ],
+)
 def test_a_sample_that_is_none_is_refused_by_name(sample, text, suffix):
     path = sample(text, suffix)
     with pytest.raises(UserError, match=str(path)):
@@ -159,13 +178,20 @@ def test_a_sample_that_is_none_is_refused_by_name(sample, text, suffix):
 
 # ---- what is written ----
 
+
 def test_the_note_beside_it_says_how_it_was_made_and_fits_the_file(sample):
     path = write_submission("a/b", fill_table(read_table(sample(NAMES)), TABLE, dataset()), {**NOTE, "members": ["x"]})
     note = read_manifest(path)
     assert path == Path("submissions/a/b.csv") and manifest_path(path) == Path("submissions/a/b.json")
     assert datetime.fromisoformat(note.pop("created")).tzinfo is not None
-    assert note == {"schema": 1, "id": "a/b", "file": "b.csv", "members": ["x"], **NOTE,
-                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert note == {
+        "schema": 1,
+        "id": "a/b",
+        "file": "b.csv",
+        "members": ["x"],
+        **NOTE,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def test_what_is_written_is_in_the_ledger_once_per_content(sample):
@@ -174,9 +200,18 @@ def test_what_is_written_is_in_the_ledger_once_per_content(sample):
     path = write_submission("mine", fill_table(asked, TABLE, dataset()), {**NOTE, "oof": oof})
     write_submission("mine", fill_table(asked, TABLE, dataset()), NOTE)
     (event,) = read(LEDGER)
-    assert event == Event("mine", event.time, "written", hashlib.sha256(path.read_bytes()).hexdigest(),
-                          competition="cells", file="submissions/mine.csv", metric="accuracy", cv=0.9, cv_low=0.8,
-                          cv_high=0.95)
+    assert event == Event(
+        "mine",
+        event.time,
+        "written",
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        competition="cells",
+        file="submissions/mine.csv",
+        metric="accuracy",
+        cv=0.9,
+        cv_low=0.8,
+        cv_high=0.95,
+    )
     write_submission("mine", fill_table(other, TABLE, dataset()), {**NOTE, "oof": None})
     write_submission("mine", fill_table(asked, TABLE, dataset()), NOTE)
     assert [event.event for event in read(LEDGER)] == ["written"] * 3
@@ -210,6 +245,7 @@ def test_cut_short_after_any_write_a_file_has_its_note_and_the_same_again_is_who
         if not next(left, False):
             raise KeyboardInterrupt
         rename(*names)
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", dying)
         write_submission("mine", filled, NOTE)
@@ -252,8 +288,9 @@ def test_without_a_sample_the_form_is_image_and_class_name_in_the_order_of_test(
     assert [row[1] for row in fill_table(asked, TABLE, dataset()).rows] == ["mono", "eos", "baso", "eos"]
 
 
-@pytest.mark.parametrize(("name", "text"), [("sample_submission.csv", NAMES),
-                                            ("sample_submission.json", '{"img_10.jpg": 0}')])
+@pytest.mark.parametrize(
+    ("name", "text"), [("sample_submission.csv", NAMES), ("sample_submission.json", '{"img_10.jpg": 0}')]
+)
 def test_the_sample_lies_beside_train_and_test(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert load_sample(dataset(tmp_path)).ids[0] == "img_10.jpg"

@@ -55,16 +55,20 @@ def lines(form: str, rows=ROWS, sure: float = 0.7) -> list[str]:
     if form != "probabilities":
         return ["id,label", *(f"{id},{label if form == 'names' else CLASSES.index(label)}" for id, label in rows)]
     rest = (1 - sure) / 3
-    return [f"id,{','.join(CLASSES)}", *(f"{id}," + ",".join(f"{sure if label == own else rest:.6f}"
-                                                             for label in CLASSES) for id, own in rows)]
+    return [
+        f"id,{','.join(CLASSES)}",
+        *(f"{id}," + ",".join(f"{sure if label == own else rest:.6f}" for label in CLASSES) for id, own in rows),
+    ]
 
 
 def write(name: str, content: list[str], **note) -> Path:
     path = Path(f"submissions/{name}.csv")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(("\n".join(content) + "\n").encode())
-    write_json(path.with_suffix(".json"), {"schema": 1, "id": name, "sha256": file_sha256(path),
-                                           "competition": SUBMISSION, **note})
+    write_json(
+        path.with_suffix(".json"),
+        {"schema": 1, "id": name, "sha256": file_sha256(path), "competition": SUBMISSION, **note},
+    )
     return path
 
 
@@ -73,8 +77,18 @@ def sample(form: str) -> None:
 
 
 def sent(path: Path, hour: int = 1, event: str = "sent", **known) -> None:
-    append(LEDGER, Event(path.stem, f"2025-11-21T{hour:02}:00:00+00:00", event, file_sha256(path), file=str(path),
-                         competition="cells", **known))
+    append(
+        LEDGER,
+        Event(
+            path.stem,
+            f"2025-11-21T{hour:02}:00:00+00:00",
+            event,
+            file_sha256(path),
+            file=str(path),
+            competition="cells",
+            **known,
+        ),
+    )
 
 
 def said(report: SubmissionReport, level: str) -> str:
@@ -95,7 +109,7 @@ def test_a_good_file_may_be_sent_and_nothing_is_said(house, form):
 
 def change(row: int, to: str):
     """Put another answer into a row of the good file."""
-    return lambda good: [*good[:row], f"{good[row].partition(',')[0]},{to}", *good[row + 1:]]
+    return lambda good: [*good[:row], f"{good[row].partition(',')[0]},{to}", *good[row + 1 :]]
 
 
 EVERY = {
@@ -110,8 +124,11 @@ EVERY = {
     "cut": (lambda good: [*good[:-1], "img_79.jpg"], "broken", "1 row has another length than the header"),
     "newlines": (lambda good: [line + "\r" for line in good], "warning", "newlines"),
     "mark": (lambda good: ["\ufeff" + good[0], *good[1:]], "warning", "byte order mark"),
-    "constant": (lambda good: [good[0], *(f"{id},{good[1].partition(',')[2]}" for id, _ in ROWS)], "doubtful",
-                 "every row (says|has the same)"),
+    "constant": (
+        lambda good: [good[0], *(f"{id},{good[1].partition(',')[2]}" for id, _ in ROWS)],
+        "doubtful",
+        "every row (says|has the same)",
+    ),
 }
 
 
@@ -167,12 +184,15 @@ def test_rounded_probabilities_still_sum_to_one(house):
     assert not check_submission(write("good", lines("probabilities", sure=0.70004))).findings
 
 
-@pytest.mark.parametrize(("text", "complaint"), [
-    ([{"id": "img_0.jpg", "label": 1}, {"id": "img_0.jpg", "label": 1}], "1 id is there twice"),
-    ([{"id": f"img_{n}.jpg", "label": str(n % 4)} for n in range(80)], "JSON numbers where the sample has text"),
-    ([{"id": f"img_{n}.jpg", "label": None if n else 1} for n in range(80)], "79 rows have no label"),
-    ({f"img_{n}.jpg": n % 4 for n in range(80)}, "its layout is map, and the sample's is records"),
-])
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ([{"id": "img_0.jpg", "label": 1}, {"id": "img_0.jpg", "label": 1}], "1 id is there twice"),
+        ([{"id": f"img_{n}.jpg", "label": str(n % 4)} for n in range(80)], "JSON numbers where the sample has text"),
+        ([{"id": f"img_{n}.jpg", "label": None if n else 1} for n in range(80)], "79 rows have no label"),
+        ({f"img_{n}.jpg": n % 4 for n in range(80)}, "its layout is map, and the sample's is records"),
+    ],
+)
 def test_json_has_its_own_ways_to_be_wrong(house, text, complaint):
     Path("input/cells/sample_submission.json").write_text(json.dumps([{"id": id, "label": 0} for id, _ in ROWS]))
     path = Path("submissions/x.json")
@@ -191,16 +211,21 @@ def test_a_map_that_names_an_id_twice_does_not_hide_it(house):
 
 # ---- class shares ----
 
+
 def of_shares(*counts: int) -> list[tuple[str, str]]:
     labels = [label for label, count in zip(CLASSES, counts, strict=True) for _ in range(count)]
     return [(id, label) for (id, _), label in zip(ROWS, labels, strict=True)]
 
 
-@pytest.mark.parametrize(("counts", "level"), [
-    ((20, 20, 20, 20), None), ((26, 20, 18, 16), None),
-    ((40, 20, 20, 0), "warning"),      # 25 % of rows; 80 honest draws are 20 % off at most
-    ((70, 10, 0, 0), "doubtful"),      # 62.5 %
-])
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        ((20, 20, 20, 20), None),
+        ((26, 20, 18, 16), None),
+        ((40, 20, 20, 0), "warning"),  # 25 % of rows; 80 honest draws are 20 % off at most
+        ((70, 10, 0, 0), "doubtful"),  # 62.5 %
+    ],
+)
 def test_class_shares_far_from_trainings_are_told_by_how_far(house, form, counts, level):
     sample(form)
     report = check_submission(write("x", lines(form, of_shares(*counts))))
@@ -214,8 +239,9 @@ def test_few_rows_may_have_any_shares():
     assert [finding.level for finding in class_shares.class_share_issues(["a"] * 60, trained)] == ["doubtful"]
 
 
-@pytest.mark.parametrize(("beyond", "level"), [(0.01, []), (0.03, ["warning"]), (0.29, ["warning"]),
-                                                (0.31, ["doubtful"])])
+@pytest.mark.parametrize(
+    ("beyond", "level"), [(0.01, []), (0.03, ["warning"]), (0.29, ["warning"]), (0.31, ["doubtful"])]
+)
 def test_a_models_own_errors_are_allowed_for_beyond_the_noise(beyond, level):
     rows, trained = 10_000, dict.fromkeys("ab", 100)
     moved = round((class_shares.sampling_noise(np.array([0.5, 0.5]), rows) + beyond) * rows)
@@ -227,12 +253,21 @@ def test_honest_draws_are_hardly_ever_warned_of():
     trained, rng = {"a": 500, "b": 300, "c": 150, "d": 50}, np.random.default_rng(1)
     shares = np.array(list(trained.values())) / 1000
     drawn = rng.multinomial(200, shares, size=200)
-    warned = sum(bool(list(class_shares.class_share_issues(Counter(dict(zip(trained, map(int, row), strict=True))).elements(), trained)))
-                 for row in drawn)
+    warned = sum(
+        bool(
+            list(
+                class_shares.class_share_issues(
+                    Counter(dict(zip(trained, map(int, row), strict=True))).elements(), trained
+                )
+            )
+        )
+        for row in drawn
+    )
     assert warned <= 2  # one in a thousand would be 0.2, and the margin makes it less
 
 
 # ---- beside what was sent ----
+
 
 def moved(count: int) -> list[tuple[str, str]]:
     """The good rows with the first `count` answers turned to the next class."""
@@ -245,8 +280,9 @@ def test_the_same_bytes_are_not_sent_twice(house, form):
     sent(path, public=0.9)
     for again in (path, write("second", lines(form))):
         report = check_submission(again)
-        assert report.refused and "byte for byte it is first (sent on 2025-11-21T01:00:00+00:00, public 0.9)" \
-            in said(report, "doubtful")
+        assert report.refused and "byte for byte it is first (sent on 2025-11-21T01:00:00+00:00, public 0.9)" in said(
+            report, "doubtful"
+        )
         assert not check_submission(again, yes=True).refused
     path.unlink()  # the hash is enough
     assert check_submission(again).refused
@@ -275,8 +311,10 @@ def test_it_is_said_in_which_rows_it_differs_from_the_best_one(house, form):
         sent(write(name, lines(form, moved(count))), public=public)
     report = check_submission(write("new", lines(form, moved(0))))
     assert levels(report) == {"note"} and not report.refused
-    assert said(report, "note") == ("differs from best (sent on 2025-11-21T01:00:00+00:00, public 0.95) in 4 of 80 "
-                                    "rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono, ...")
+    assert said(report, "note") == (
+        "differs from best (sent on 2025-11-21T01:00:00+00:00, public 0.95) in 4 of 80 "
+        "rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono, ..."
+    )
     low = check_submission(write("new", lines(form, moved(0)), oof={"metric": "log_loss"}))
     assert "differs from low" in said(low, "note")
 
@@ -289,8 +327,10 @@ def test_files_written_but_not_sent_only_warn(house, form):
     assert not check_submission(Path("submissions/first.csv")).findings  # itself
 
 
-@pytest.mark.parametrize(("lose", "why"), [(lambda path: path.unlink(), "the file is gone"),
-                                           (lambda path: path.write_text("id"), "has changed since")])
+@pytest.mark.parametrize(
+    ("lose", "why"),
+    [(lambda path: path.unlink(), "the file is gone"), (lambda path: path.write_text("id"), "has changed since")],
+)
 def test_what_could_not_be_compared_is_said(house, lose, why):
     sample("names")
     path = write("first", lines("names"))
@@ -346,6 +386,7 @@ def test_bytes_that_are_not_those_of_the_note_are_told(house):
 
 # ---- the command ----
 
+
 def test_the_command_says_it_by_its_exit_status(house, run_cli):
     sample("names")
     good, bad = write("good", lines("names")), write("bad", lines("names")[:-1])
@@ -354,10 +395,13 @@ def test_the_command_says_it_by_its_exit_status(house, run_cli):
     sent(good)
     assert [run_cli("comp", "submit", "check", "good", *yes)[0] for yes in ([], ["--yes"])] == [1, 0]
     before = sorted(Path().rglob("*"))
-    for arguments, complaint in (([], "are required: FILE (see"), (["nothing"], "there is no submission nothing"),
-                                 (["submissions/ledger.csv"], "has no ledger.json beside it"),
-                                 (["good", "-c", "none.yaml"], "none.yaml"),
-                                 (["good", "data.root=nowhere"], "")):
+    for arguments, complaint in (
+        ([], "are required: FILE (see"),
+        (["nothing"], "there is no submission nothing"),
+        (["submissions/ledger.csv"], "has no ledger.json beside it"),
+        (["good", "-c", "none.yaml"], "none.yaml"),
+        (["good", "data.root=nowhere"], ""),
+    ):
         status, out, err = run_cli("comp", "submit", "check", *arguments)
         assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith("error: ") and complaint in err
     assert sorted(Path().rglob("*")) == before
@@ -375,7 +419,9 @@ def test_a_config_names_the_competition_where_no_note_does(house, run_cli):
 def test_a_config_that_is_asked_for_counts_more_than_the_note(house):
     sample("names")
     Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {ledger: other.csv}\n")
-    assert check_submission(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
+    assert (
+        check_submission(write("good", lines("names")), config.load("cells.yaml")[0]).competition.ledger == "other.csv"
+    )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b""])
@@ -388,6 +434,10 @@ def test_what_is_no_submission_is_one_line(house, content):
 
 
 def test_a_check_needs_no_torch():
-    done = subprocess.run([sys.executable, "-c", "import sys, comp.submit.check; print('torch' in sys.modules)"],
-                          cwd=REPO_ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, comp.submit.check; print('torch' in sys.modules)"],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == "False\n"

@@ -21,8 +21,9 @@ CONFIG = ["-c", "cells.yaml"]
 
 def entry(id: str, cv: float | None = None, public: float | None = None, half: float = 0.01, **known) -> LedgerEntry:
     spread = {} if cv is None else {"cv_low": cv - half, "cv_high": cv + half}
-    return LedgerEntry(id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"}
-                 | spread | known)
+    return LedgerEntry(
+        id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"} | spread | known
+    )
 
 
 def picks(entries, metric: str = "accuracy", public: int | None = 1000, train: int | None = 3000):
@@ -31,6 +32,7 @@ def picks(entries, metric: str = "accuracy", public: int | None = 1000, train: i
 
 
 # ---- the two picks ----
+
 
 def test_one_pick_trusts_cv_and_the_other_cv_and_lb_by_their_images():
     entries = [entry("cv", 0.95, 0.90), entry("lb", 0.90, 0.99), entry("both", 0.945, 0.94)]
@@ -84,11 +86,14 @@ def test_the_order_of_entries_changes_no_pick():
 
 # ---- noise ----
 
+
 def test_the_interval_holds_the_truth_about_95_times_in_100():
     rng = np.random.default_rng(0)
     for truth, images in ((0.9, 200), (0.98, 1000), (0.5, 50)):
         scores = rng.binomial(images, truth, 2000) / images
-        held = np.mean([low <= truth <= high for low, high in map(lambda score: wilson_interval(score, images), scores)])
+        held = np.mean(
+            [low <= truth <= high for low, high in map(lambda score: wilson_interval(score, images), scores)]
+        )
         assert 0.93 < held < 0.98, (truth, images, held)
 
 
@@ -97,19 +102,24 @@ def test_a_perfect_score_is_not_certain():
     assert high == 1.0 and 0.95 < low < 0.97
 
 
-@pytest.mark.parametrize(("scores", "said"), [
-    ([], "0 submissions have both"), ([(1, 1)], "1 submission has both"),
-    ([(1, 1), (2, 2), (3, 3)], "1.00 of 3 submissions, says nothing yet"),
-    ([(n, n) for n in range(6)], "1.00 of 6 submissions, p 0.0028"),
-    ([(n, -n) for n in range(6)], "-1.00 of 6 submissions, p 0.0028"),
-    ([(1, 2), (2, 1), (3, 5), (4, 3), (5, 4)], "of 5 submissions, p 0.48, which may be chance"),
-    ([(n, 1) for n in range(6)], "all have the same score"),
-])
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([], "0 submissions have both"),
+        ([(1, 1)], "1 submission has both"),
+        ([(1, 1), (2, 2), (3, 3)], "1.00 of 3 submissions, says nothing yet"),
+        ([(n, n) for n in range(6)], "1.00 of 6 submissions, p 0.0028"),
+        ([(n, -n) for n in range(6)], "-1.00 of 6 submissions, p 0.0028"),
+        ([(1, 2), (2, 1), (3, 5), (4, 3), (5, 4)], "of 5 submissions, p 0.48, which may be chance"),
+        ([(n, 1) for n in range(6)], "all have the same score"),
+    ],
+)
 def test_the_correlation_is_said_with_its_chance(scores, said):
     assert said in format_correlation([entry(f"{n}", *map(float, pair)) for n, pair in enumerate(scores)])
 
 
 # ---- the commands ----
+
 
 @pytest.fixture
 def house(tmp_path, monkeypatch) -> Path:
@@ -128,11 +138,27 @@ def written(id: str, cv: float | None = None, hour: int = 1, **known) -> Path:
     path = Path(f"submissions/{id}.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"id,label\n{id},a\n")
-    write_json(path.with_suffix(".json"), {"schema": 1, "id": id, "sha256": file_sha256(path), "competition": {
-        "name": "cells", "root": "input/cells", "ledger": str(LEDGER)}})
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "schema": 1,
+            "id": id,
+            "sha256": file_sha256(path),
+            "competition": {"name": "cells", "root": "input/cells", "ledger": str(LEDGER)},
+        },
+    )
     spread = {} if cv is None else {"metric": "accuracy", "cv": cv, "cv_low": cv - 0.01, "cv_high": cv + 0.01}
-    append(LEDGER, Event(id, f"2025-11-21T{hour:02}:00:00+00:00", "written", file=str(path), sha256=file_sha256(path),
-                         **{"competition": "cells"} | spread | known))
+    append(
+        LEDGER,
+        Event(
+            id,
+            f"2025-11-21T{hour:02}:00:00+00:00",
+            "written",
+            file=str(path),
+            sha256=file_sha256(path),
+            **{"competition": "cells"} | spread | known,
+        ),
+    )
     return path
 
 
@@ -201,17 +227,20 @@ def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run_cli, suffix
     assert [event.public for event in read(elsewhere)] == [None, None, 0.9, 0.8] and not LEDGER.exists()
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    (["", "--public", "0.9"], "'' names no submission"),
-    (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
-    (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
-    (["x"], "nothing to note; say --public SCORE, or --sent"),
-    (["x", "--public", "98.4"], "--public 98.4: accuracy is between 0 and 1"),
-    (["x", "--private", "-1"], "--private -1: accuracy"),
-    (["x", "--public", "nan"], "--public nan: accuracy"),
-    (["x", "--public", "much"], "--public"),
-    (["x", "--public", "1", "--rank", "0"], "ranks begin with 1"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["", "--public", "0.9"], "'' names no submission"),
+        (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
+        (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
+        (["x"], "nothing to note; say --public SCORE, or --sent"),
+        (["x", "--public", "98.4"], "--public 98.4: accuracy is between 0 and 1"),
+        (["x", "--private", "-1"], "--private -1: accuracy"),
+        (["x", "--public", "nan"], "--public nan: accuracy"),
+        (["x", "--public", "much"], "--public"),
+        (["x", "--public", "1", "--rank", "0"], "ranks begin with 1"),
+    ],
+)
 def test_what_cannot_be_noted_is_one_line_and_notes_nothing(house, run_cli, arguments, complaint):
     written("x", 0.9)
     before = LEDGER.read_bytes()

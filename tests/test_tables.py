@@ -25,6 +25,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     monkeypatch.setattr(os, step, full)
     with pytest.raises(OSError, match="No space left") as caught:
         write_atomic(path, "new and longer")
@@ -38,6 +39,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
 
     def interrupt(_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_atomic(path, "new")
@@ -59,8 +61,10 @@ def test_json_keeps_unicode_and_order(tmp_path):
     assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("content", "complaint"), [(None, "is missing"), ("{", "not readable JSON"),
-                                                    (b"\xff\xfe", "not readable JSON"), ("", "not readable JSON")])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "is missing"), ("{", "not readable JSON"), (b"\xff\xfe", "not readable JSON"), ("", "not readable JSON")],
+)
 def test_a_broken_json_is_refused_by_name(tmp_path, content, complaint):
     path = tmp_path / "about.json"
     if content is not None:
@@ -74,10 +78,10 @@ def predictions(probabilities: np.ndarray, classes: list[str], images: list[str]
 
 
 def test_float32_survives_bit_for_bit(tmp_path):
-    bits = np.random.default_rng(0).integers(0, 2 ** 31, 40_000, dtype=np.uint32)
+    bits = np.random.default_rng(0).integers(0, 2**31, 40_000, dtype=np.uint32)
     values = bits.view(np.float32)
-    values = np.concatenate([values[np.isfinite(values)], np.float32([0, 1, 1e-45, 1 / 3, 0.1, 1 - 2 ** -24])])
-    values = values[:len(values) // 4 * 4].reshape(-1, 4)
+    values = np.concatenate([values[np.isfinite(values)], np.float32([0, 1, 1e-45, 1 / 3, 0.1, 1 - 2**-24])])
+    values = values[: len(values) // 4 * 4].reshape(-1, 4)
     images = [f"{number}.png" for number in range(len(values))]
     write_csv(tmp_path / "oof.csv", predictions(values, list("abcd"), images))
     read = read_predictions(tmp_path / "oof.csv", list("abcd"))
@@ -104,23 +108,26 @@ def test_lines_end_in_newlines_on_every_system(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == b"image,a\nx,0.5\n"
 
 
-@pytest.mark.parametrize(("content", "complaint"), [
-    ("image,label,a,b\nx,a,1,0\nx,a,1,0\n", "has image x twice"),
-    ("image,label,b,a\nx,a,1,0\n", "has the classes b,a, not a,b"),
-    ("image,label,a\nx,a,1\n", "has the classes a, not a,b"),
-    ("image,label,a,b,c\nx,a,1,0,0\n", "has the classes a,b,c, not a,b"),
-    ("label,a,b\na,1,0\n", "must begin with the columns image, and begins with label"),
-    ("image,a,b\nx,1,\n", "a probability that is no number"),
-    ("image,a,b\nx,1\n", "a probability that is no number"),
-    ("image,a,b\nx,nan,1\n", "a probability that is no number"),
-    ("image,a,b\nx,much,1\n", "a probability that is no number"),
-    ("image,a,b\nx,0.5,0.25,0.25\n", "rows are longer than its header"),
-    ("image,a,b\nx,1,0\ny,1,0,0\n", "not a readable CSV"),
-    ('image,a,b\n"x,1,0\n', "not a readable CSV"),
-    (b"image,a,b\n\xff\xfe,1,0\n", "not a readable CSV"),
-    ("", "not a readable CSV"),
-    (None, "is missing"),
-])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("image,label,a,b\nx,a,1,0\nx,a,1,0\n", "has image x twice"),
+        ("image,label,b,a\nx,a,1,0\n", "has the classes b,a, not a,b"),
+        ("image,label,a\nx,a,1\n", "has the classes a, not a,b"),
+        ("image,label,a,b,c\nx,a,1,0,0\n", "has the classes a,b,c, not a,b"),
+        ("label,a,b\na,1,0\n", "must begin with the columns image, and begins with label"),
+        ("image,a,b\nx,1,\n", "a probability that is no number"),
+        ("image,a,b\nx,1\n", "a probability that is no number"),
+        ("image,a,b\nx,nan,1\n", "a probability that is no number"),
+        ("image,a,b\nx,much,1\n", "a probability that is no number"),
+        ("image,a,b\nx,0.5,0.25,0.25\n", "rows are longer than its header"),
+        ("image,a,b\nx,1,0\ny,1,0,0\n", "not a readable CSV"),
+        ('image,a,b\n"x,1,0\n', "not a readable CSV"),
+        (b"image,a,b\n\xff\xfe,1,0\n", "not a readable CSV"),
+        ("", "not a readable CSV"),
+        (None, "is missing"),
+    ],
+)
 def test_predictions_that_are_not_whole_are_refused_by_name(tmp_path, content, complaint):
     path = tmp_path / "oof.csv"
     if content is not None:

@@ -20,13 +20,14 @@ from tests.conftest import SMALL
 def records(file: Path):
     """W&B's file is a LevelDB log (blocks of 32 KiB; crc, length, type before each piece) of protobuf messages."""
     from wandb.proto import wandb_internal_pb2
+
     raw, place, parts = file.read_bytes(), 7, b""
     while place + 7 <= len(raw):
         if 32768 - place % 32768 < 7:
             place += 32768 - place % 32768
             continue
-        _, length, kind = struct.unpack("<IHB", raw[place:place + 7])
-        parts += raw[place + 7:place + 7 + length]
+        _, length, kind = struct.unpack("<IHB", raw[place : place + 7])
+        parts += raw[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
             record = wandb_internal_pb2.Record()
@@ -47,6 +48,7 @@ def train(monkeypatch, *arguments: str) -> int:
 @pytest.fixture
 def prepared(workspace, monkeypatch):
     from comp.__main__ import main
+
     monkeypatch.setattr(sys, "argv", ["comp", "folds", *SMALL])
     assert run_main(main) == 0
     monkeypatch.delenv("WANDB_MODE")
@@ -74,6 +76,7 @@ def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared,
     rows = [as_dict(record.history.item) for record in written if record.WhichOneof("record_type") == "history"]
     epochs = [row for row in rows if "epoch" in row and "val_loss" in row]
     import pandas as pd
+
     for row, (_, kept) in zip(epochs, pd.read_csv("runs/mirror/fold1/history.csv").iterrows(), strict=True):
         assert set(HISTORY_COLUMNS) <= set(row)
         assert row["val_loss"] == pytest.approx(kept["val_loss"]) and row["epoch"] == kept["epoch"]
@@ -111,6 +114,7 @@ def test_when_wandb_fails_training_goes_on_with_one_warning(where, prepared, mon
         if where == "init":
             raise RuntimeError("the service is down")
         return Broken()
+
     monkeypatch.setattr(wandb, "init", init)
     capfd.readouterr()
     assert train(monkeypatch, "--name", "alone", "--fold", "0", *SMALL, "log.wandb=online") == 0

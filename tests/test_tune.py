@@ -32,6 +32,7 @@ def tune(workspace, monkeypatch, capfd):
     from comp.__main__ import main
     from comp.config import parse_overrides
     from comp.yaml12 import render_yaml
+
     Path("configs/small.yaml").write_text(render_yaml(parse_overrides(SMALL)))
     Path("configs/studies/little.yaml").write_text(STUDY)
 
@@ -39,6 +40,7 @@ def tune(workspace, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["comp", *words])
         capfd.readouterr()
         return run_main(main), *capfd.readouterr()
+
     assert call("folds", *SMALL)[0] == 0
     return lambda trials: call("tune", "configs/studies/little.yaml", "--trials", str(trials))
 
@@ -57,6 +59,7 @@ def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, m
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments, **keywords)
+
     monkeypatch.setattr(comp.training.train, "run_experiment", dies_in_the_second_trial)
     assert tune(3)[0] == 130
     assert [trial.state for trial in trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
@@ -85,6 +88,7 @@ def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, m
 def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeypatch):
     from comp.track import StopTraining
     from comp.training.train import DivergedError
+
     real, calls = comp.training.train.run_experiment, []
 
     def stumbles(*arguments, **keywords):
@@ -94,6 +98,7 @@ def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeyp
         if len(calls) == 2:
             raise StopTraining
         return real(*arguments, **keywords)
+
     monkeypatch.setattr(comp.training.train, "run_experiment", stumbles)
     assert tune(3)[0] == 0
     assert [trial.state for trial in trials()] == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
@@ -102,6 +107,7 @@ def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeyp
 def test_epochs_are_reported_fold_after_fold_and_each_fold_prunes_for_itself():
     from comp.study.tune import FoldMedian, OptunaReporter
     from comp.track import StopTraining
+
     study = optuna.create_study(direction="maximize", pruner=FoldMedian(2, True, startup=1, warmup=0))
     good = study.ask()
     for fold in (1, 3):
@@ -120,6 +126,7 @@ def test_epochs_are_reported_fold_after_fold_and_each_fold_prunes_for_itself():
 
 def test_pruning_waits_for_trials_and_epochs_and_knows_losses():
     from comp.study.tune import FoldMedian
+
     study = optuna.create_study(direction="minimize", pruner=FoldMedian(5, False, startup=2, warmup=1))
 
     def trial(*values):
@@ -127,16 +134,18 @@ def test_pruning_waits_for_trials_and_epochs_and_knows_losses():
         for step, value in enumerate(values, 1):
             made.report(value, step)
         return made
+
     first = trial(1.0, 0.5)
     assert not trial(9.0, 9.0).should_prune()
     study.tell(first, 0.5)
     study.tell(trial(1.0, 0.6), 0.6)
-    assert not trial(9.0).should_prune()      # the first epoch never counts
+    assert not trial(9.0).should_prune()  # the first epoch never counts
     assert trial(9.0, 9.0).should_prune() and not trial(9.0, 0.1).should_prune()
 
 
 def test_importances_name_the_key_that_matters_once_there_are_trials_enough():
     from comp.study.tune import importances
+
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(lambda trial: trial.suggest_float("matters", 0, 1) + 0 * trial.suggest_float("idle", 0, 1), 9)
     assert importances(study) == {}
@@ -145,16 +154,19 @@ def test_importances_name_the_key_that_matters_once_there_are_trials_enough():
     assert shares["matters"] > 0.8 and sum(shares.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (("optim.lr:", "optim.lrr:"), "did you mean optim.lr"),
-    (("high: 1e-2", "high: 1e-5"), "space.optim.lr is empty"),
-    (("base: ../small.yaml", "base: ../nothing.yaml"), "there is no config"),
-    (("space:", "spaces:"), "space: field required"),
-    (("[none, flips]", "[none, 3]"), "augment.policy must be a valid string"),
-    (("[none, flips]", "[none, flisp]"), "did you mean flips"),
-    (("confirm: 2", "confirm: 1"), "share a fold"),
-    (("confirm: 2", "confirm: 7"), "there is no fold 7"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("optim.lr:", "optim.lrr:"), "did you mean optim.lr"),
+        (("high: 1e-2", "high: 1e-5"), "space.optim.lr is empty"),
+        (("base: ../small.yaml", "base: ../nothing.yaml"), "there is no config"),
+        (("space:", "spaces:"), "space: field required"),
+        (("[none, flips]", "[none, 3]"), "augment.policy must be a valid string"),
+        (("[none, flips]", "[none, flisp]"), "did you mean flips"),
+        (("confirm: 2", "confirm: 1"), "share a fold"),
+        (("confirm: 2", "confirm: 7"), "there is no fold 7"),
+    ],
+)
 def test_a_wrong_study_is_one_line_before_anything_runs(change, words, tune):
     path = Path("configs/studies/little.yaml")
     path.write_text(path.read_text().replace(*change))

@@ -12,14 +12,7 @@ from torch import nn
 
 from comp.commands import zoo
 from comp.errors import UserError
-from comp.papers.model_sizes import (
-    PAPER_MODELS,
-    ModelSize,
-    PaperModel,
-    build_on_meta,
-    compare_counts,
-    count_model_size,
-)
+from comp.papers.model_sizes import PAPER_MODELS, ModelSize, PaperModel, build_on_meta, compare_counts, count_model_size
 from comp.papers.models import gupta
 from comp.zoo.attention import ATTENTION_MODULES, SE_MODES, make_attention
 from comp.zoo.build import build_model, normalisation, register_models
@@ -28,7 +21,10 @@ from comp.zoo.layers import SamePadMaxPool
 register_models()
 OURS = [name for name in timm.list_models() if timm.models.model_entrypoint(name).__module__.startswith("comp.")]
 FLAT = {name for name in OURS if name.partition("_")[0] in ("gupta", "pinto")} - {"gupta_resnet34"} | {
-    "sharif_simple_cnn", "karakus_baseline_cnn", "karakus_unet_encoder"}
+    "sharif_simple_cnn",
+    "karakus_baseline_cnn",
+    "karakus_unet_encoder",
+}
 SMALLEST = {"gupta_vgg15": 32, "gupta_se_vgg15": 32, "gupta_sa_vgg15": 32, "gupta_cbam_vgg15": 32, "gupta_vgg18": 64}
 DROPLESS = {"pinto_cnn", "pinto_mlnn", "gupta_resnet34"}
 
@@ -75,11 +71,19 @@ COUNTS = [
 ]
 # Gupta's table 2 by number: total and multiply-adds with pools of stride 1, the same of stride 2
 EXPERIMENTS = [
-    (4_287_560, 385.2, 355_400, 41.6), (4_287_560, 385.2, 158_792, 41.4), (8_777_032, 1597.4, 519_496, 60.3),
-    (8_777_032, 1597.4, 421_192, 60.2), (8_778_952, 1597.4, 423_112, 60.2), (67_203_272, 448.1, 4_288_712, 45.5),
-    (134_313_288, 515.2, 8_484_168, 49.7), (67_203_272, 448.1, 1_142_984, 42.3), (134_313_288, 515.2, 2_192_712, 43.4),
-    (134_607_304, 1723.2, 2_486_728, 62.3), (268_826_184, 1857.4, 4_585_032, 64.4),
-    (134_607_304, 1723.2, 913_864, 60.7), (268_826_184, 1857.4, 1_439_304, 61.2),
+    (4_287_560, 385.2, 355_400, 41.6),
+    (4_287_560, 385.2, 158_792, 41.4),
+    (8_777_032, 1597.4, 519_496, 60.3),
+    (8_777_032, 1597.4, 421_192, 60.2),
+    (8_778_952, 1597.4, 423_112, 60.2),
+    (67_203_272, 448.1, 4_288_712, 45.5),
+    (134_313_288, 515.2, 8_484_168, 49.7),
+    (67_203_272, 448.1, 1_142_984, 42.3),
+    (134_313_288, 515.2, 2_192_712, 43.4),
+    (134_607_304, 1723.2, 2_486_728, 62.3),
+    (268_826_184, 1857.4, 4_585_032, 64.4),
+    (134_607_304, 1723.2, 913_864, 60.7),
+    (268_826_184, 1857.4, 1_439_304, 61.2),
 ]
 
 
@@ -126,19 +130,31 @@ def test_every_model_of_ours_is_in_the_papers_table():
 
 def test_no_name_of_ours_is_one_of_timms():
     # timm only warns of a collision, when the second of the two is imported
-    subprocess.run([sys.executable, "-W", "error", "-c", "import timm; from comp.zoo.build import register_models; register_models()"], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            "import timm; from comp.zoo.build import register_models; register_models()",
+        ],
+        check=True,
+    )
 
 
-@pytest.mark.parametrize(("reported", "counted", "verdict"), [
-    ("", "trainable", "not reported"),
-    ("1,234,567", "trainable", "exact"),
-    ("1,234,568", "trainable", "no: 1,234,567"),
-    ("1,240,568", "keras", "exact"),
-    ("1.23M", "trainable", "rounds to it"),
-    ("1.235M", "trainable", "rounds to it"),
-    ("1.24M", "keras", "rounds to it"),
-    ("1.23M", "keras", "no: 1.24M"),
-])
+@pytest.mark.parametrize(
+    ("reported", "counted", "verdict"),
+    [
+        ("", "trainable", "not reported"),
+        ("1,234,567", "trainable", "exact"),
+        ("1,234,568", "trainable", "no: 1,234,567"),
+        ("1,240,568", "keras", "exact"),
+        ("1.23M", "trainable", "rounds to it"),
+        ("1.235M", "trainable", "rounds to it"),
+        ("1.24M", "keras", "rounds to it"),
+        ("1.23M", "keras", "no: 1.24M"),
+    ],
+)
 def test_a_printed_count_is_held_against_ours_in_its_own_convention(reported, counted, verdict):
     ours = ModelSize(trainable=1_234_567, frozen=1_001, statistics=5_000, macs=0)
     assert compare_counts(PaperModel("x", {}, "", 64, reported, counted), ours) == verdict
@@ -152,11 +168,22 @@ def test_the_memory_that_karakus_prints_is_all_numbers_in_32_bits():
 def test_the_verb_prints_an_aligned_row_per_model(capsys):
     zoo.run(argparse.Namespace(paper="sharif"))
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["model", "paper", "px", "trainable", "statistics", "all", "numbers", "MiB", "MMACs",
-                              "reported", "match"]
+    assert header.split() == [
+        "model",
+        "paper",
+        "px",
+        "trainable",
+        "statistics",
+        "all",
+        "numbers",
+        "MiB",
+        "MMACs",
+        "reported",
+        "match",
+    ]
     assert [row.split()[0] for row in rows] == [entry.name for entry in PAPER_MODELS if entry.paper == "sharif"]
     assert "se=false" in rows[4] and "no: 564,664" in rows[5]
-    assert {row[header.index(" px") - 1:header.index(" px") + 3] for row in rows} == {" 224"}
+    assert {row[header.index(" px") - 1 : header.index(" px") + 3] for row in rows} == {" 224"}
     with pytest.raises(UserError, match="did you mean pinto"):
         zoo.run(argparse.Namespace(paper="pintoo"))
 
@@ -186,9 +213,15 @@ def test_those_that_end_in_dense_layers_say_that_they_take_a_size():
     assert {name for name in OURS if "img_size" in inspect.signature(timm.model_entrypoint(name)).parameters} == FLAT
 
 
-@pytest.mark.parametrize(("name", "size", "smallest"), [
-    ("gupta_vgg18", 28, 64), ("gupta_cbam_vgg15", 28, 32), ("sharif_simple_cnn", 15, 16),
-    ("gupta_autoclassifier", 12, 16)])
+@pytest.mark.parametrize(
+    ("name", "size", "smallest"),
+    [
+        ("gupta_vgg18", 28, 64),
+        ("gupta_cbam_vgg15", 28, 32),
+        ("sharif_simple_cnn", 15, 16),
+        ("gupta_autoclassifier", 12, 16),
+    ],
+)
 def test_images_too_small_are_refused_by_name_of_the_smallest(name, size, smallest):
     with pytest.raises(ValueError, match=f"img_size={size} .* the smallest is {smallest}"):
         timm.create_model(name, img_size=size)
@@ -205,8 +238,13 @@ def test_the_map_before_pooling_is_the_papers_14_by_14():
 def test_weights_of_the_deep_network_keep_their_names():
     names = list(build_model("sharif_deep_efficientnet", 8).state_dict())
     assert len(names) == 294
-    assert {"stem.0.weight", "blocks.0.body.3.reduce.weight", "blocks.12.body.6.expand.bias", "head.1.running_var",
-            "fc.bias"} < set(names)
+    assert {
+        "stem.0.weight",
+        "blocks.0.body.3.reduce.weight",
+        "blocks.12.body.6.expand.bias",
+        "head.1.running_var",
+        "fc.bias",
+    } < set(names)
 
 
 def test_stochastic_depth_drops_residual_branches_in_training_only():
@@ -229,9 +267,20 @@ def test_dropout_reaches_the_head(name):
 
 
 def test_the_papers_dropouts_are_the_defaults():
-    rates = {name: {layer.p for layer in small(name).neck.modules() if isinstance(layer, nn.Dropout)}
-             for name in ("karakus_baseline_cnn", "karakus_skip_cnn", "gupta_cnn", "gupta_vgg8", "gupta_sa_cnn",
-                          "gupta_vgg8_convs", "gupta_inception", "gupta_autoclassifier", "pinto_cnn")}
+    rates = {
+        name: {layer.p for layer in small(name).neck.modules() if isinstance(layer, nn.Dropout)}
+        for name in (
+            "karakus_baseline_cnn",
+            "karakus_skip_cnn",
+            "gupta_cnn",
+            "gupta_vgg8",
+            "gupta_sa_cnn",
+            "gupta_vgg8_convs",
+            "gupta_inception",
+            "gupta_autoclassifier",
+            "pinto_cnn",
+        )
+    }
     assert list(rates.values()) == [{0.5}, {0.3}, {0.0}, {0.2}, {0.2}, {0.0}, {0.2}, {0.3}, set()]
 
 
@@ -246,29 +295,41 @@ def test_averages_leave_the_padding_out_as_in_keras():
     assert torch.equal(gupta.avg_pool_branch(1, 1)[0](ones), ones)
 
 
-@pytest.mark.parametrize(("kwargs", "side"), [
-    ({}, 32), ({"final_pool": False}, 32), ({"pool_stride": 2}, 2), ({"pool_stride": 2, "final_pool": False}, 4),
-    ({"pool_stride": 2, "layers": 3}, 4)])
+@pytest.mark.parametrize(
+    ("kwargs", "side"),
+    [
+        ({}, 32),
+        ({"final_pool": False}, 32),
+        ({"pool_stride": 2}, 2),
+        ({"pool_stride": 2, "final_pool": False}, 4),
+        ({"pool_stride": 2, "layers": 3}, 4),
+    ],
+)
 def test_guptas_pools_halve_the_map_only_with_stride_2(kwargs, side):
     model = build_on_meta(PaperModel("gupta_cnn", kwargs, "", 32))
     assert model.forward_features(torch.zeros(1, 3, 32, 32, device="meta")).shape[2:] == (side, side)
 
 
-@pytest.mark.parametrize(("name", "order"), [
-    ("karakus_baseline_cnn", ["Conv2d", "ReLU", "BatchNorm2d"] * 3),
-    ("karakus_skip_cnn", ["Conv2d", "ReLU", "BatchNorm2d"] * 2),
-    ("gupta_cnn", ["Conv2d", "BatchNorm2d", "ReLU"] * 4),
-    ("gupta_vgg8", ["Conv2d", "BatchNorm2d", "ReLU"] * 6),
-    ("gupta_autoclassifier", ["Conv2d", "BatchNorm2d", "ReLU"] * 5),
-])
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("karakus_baseline_cnn", ["Conv2d", "ReLU", "BatchNorm2d"] * 3),
+        ("karakus_skip_cnn", ["Conv2d", "ReLU", "BatchNorm2d"] * 2),
+        ("gupta_cnn", ["Conv2d", "BatchNorm2d", "ReLU"] * 4),
+        ("gupta_vgg8", ["Conv2d", "BatchNorm2d", "ReLU"] * 6),
+        ("gupta_autoclassifier", ["Conv2d", "BatchNorm2d", "ReLU"] * 5),
+    ],
+)
 def test_karakus_normalises_after_the_activation_and_gupta_before(name, order):
     layers = [type(layer).__name__ for layer in small(name).features.modules()]
-    assert [layer for layer in layers if layer in order][:len(order)] == order
+    assert [layer for layer in layers if layer in order][: len(order)] == order
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name.startswith(("karakus", "gupta"))])
 def test_batch_statistics_move_as_in_keras(name):
-    norms = [layer for layer in build_on_meta(PaperModel(name, {}, "", 64)).modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms = [
+        layer for layer in build_on_meta(PaperModel(name, {}, "", 64)).modules() if isinstance(layer, nn.BatchNorm2d)
+    ]
     assert norms and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.01)}
 
 
@@ -290,8 +351,9 @@ def test_channel_gates_are_one_per_channel_and_know_no_places(mode):
     assert torch.allclose(part(x.flip(2)), part(x).flip(2), atol=1e-6)
 
 
-@pytest.mark.parametrize(("mode", "hears", "hidden"), [
-    ("separate", True, [4, 4]), ("average", False, [8]), ("shared", True, [8])])
+@pytest.mark.parametrize(
+    ("mode", "hears", "hidden"), [("separate", True, [4, 4]), ("average", False, [8]), ("shared", True, [8])]
+)
 def test_only_the_average_is_deaf_to_spikes_that_cancel(mode, hears, hidden):
     part = make_attention("se", 32, mode)
     flat = (torch.rand(1, 32, 1, 1) + 0.1).repeat(1, 1, 6, 6)
@@ -316,12 +378,15 @@ def test_attention_fits_both_plain_families(name):
         assert small(family, **kwargs)(torch.rand(2, 3, 28, 28)).shape == (2, 8)
 
 
-@pytest.mark.parametrize(("kwargs", "words"), [
-    ({"attention": "cbma"}, "attention=cbma is none of se, sa, cbam"),
-    ({"attention": "se", "se_mode": "mean"}, "se_mode=mean is none of separate, average, shared"),
-    ({"pool_stride": 3}, "pool_stride 1 or 2"),
-    ({"layers": 7}, "1 to 6 groups"),
-])
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"attention": "cbma"}, "attention=cbma is none of se, sa, cbam"),
+        ({"attention": "se", "se_mode": "mean"}, "se_mode=mean is none of separate, average, shared"),
+        ({"pool_stride": 3}, "pool_stride 1 or 2"),
+        ({"layers": 7}, "1 to 6 groups"),
+    ],
+)
 def test_words_that_gupta_does_not_have_are_refused(kwargs, words):
     with pytest.raises(UserError, match=words):
         small("gupta_cnn", **kwargs)
@@ -390,11 +455,14 @@ def test_a_model_without_dropout_says_so(name):
         build_model(name, 8, size=64, dropout=0.5)
 
 
-@pytest.mark.parametrize(("name", "changes", "words"), [
-    ("resnet81", {}, "did you mean resnet"),
-    ("resnet18", {"kwargs": {"sse": True}}, "does not take 'sse'"),
-    ("gupta_se_cnn", {"size": 64, "kwargs": {"attention": "sa"}}, "got multiple values"),
-])
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("resnet81", {}, "did you mean resnet"),
+        ("resnet18", {"kwargs": {"sse": True}}, "does not take 'sse'"),
+        ("gupta_se_cnn", {"size": 64, "kwargs": {"attention": "sa"}}, "got multiple values"),
+    ],
+)
 def test_errors_speak_the_words_of_the_config(name, changes, words):
     with pytest.raises(UserError, match=words):
         build_model(name, 8, **changes)
@@ -406,6 +474,7 @@ def test_pretrained_weights_are_asked_of_timm_and_their_absence_is_one_line(monk
     def create(name, **kwargs):
         asked.update(kwargs, name=name)
         raise OSError("no way there")
+
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(UserError, match="train from scratch"):
         build_model("resnet18", 8, pretrained=True)

@@ -31,8 +31,11 @@ def augment_batch(squares: torch.Tensor, draws: SampledTransforms, size: int) ->
     images, device = _warp(squares, draws, size), squares.device
     if (draws.spread != np.eye(3)).any():
         images = _jitter_colour(images, to_device(draws.spread, device), to_device(draws.level, device))
-    for chosen, change in ((draws.sigma > 0, _blur), (draws.noise > 0, _add_noise),
-                           (draws.holes.any((1, 2)), _cut_holes)):
+    for chosen, change in (
+        (draws.sigma > 0, _blur),
+        (draws.noise > 0, _add_noise),
+        (draws.holes.any((1, 2)), _cut_holes),
+    ):
         if chosen.any():  # known on the host: to ask the device would be to wait for it
             where = to_device(np.flatnonzero(chosen), device)
             images.index_copy_(0, where, change(images[where], draws.of(chosen)))
@@ -94,8 +97,9 @@ def _grid_displacement(draws: SampledTransforms, size: int, finer: int, device: 
     """Displacements (n, side * side, 2): between an even grid's lines, everything is stretched or squeezed."""
     places = _centres(finer * size, torch.device("cpu")).numpy()
     even = np.linspace(-1, 1, draws.lines.shape[2])
-    across, down = (np.stack([np.interp(places, even, line) for line in lines]) - places
-                    for lines in draws.lines.swapaxes(0, 1))
+    across, down = (
+        np.stack([np.interp(places, even, line) for line in lines]) - places for lines in draws.lines.swapaxes(0, 1)
+    )
     across, down = to_device(across, device)[:, None, :], to_device(down, device)[:, :, None]
     return torch.stack(torch.broadcast_tensors(across, down), -1).flatten(1, 2)
 

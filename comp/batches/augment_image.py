@@ -29,8 +29,8 @@ MIRROR = cv2.BORDER_REFLECT_101
 
 @dataclass(frozen=True)
 class Transforms:
-    warp: list = field(default_factory=list)     # on the large square, before the resize
-    rest: list = field(default_factory=list)     # at the model's size
+    warp: list = field(default_factory=list)  # on the large square, before the resize
+    rest: list = field(default_factory=list)  # at the model's size
 
 
 class AreaCrop(A.ImageOnlyTransform):
@@ -48,7 +48,7 @@ class AreaCrop(A.ImageOnlyTransform):
         return {"side": side, "top": top, "left": left}
 
     def apply(self, img: np.ndarray, side: int, top: int, left: int, **_) -> np.ndarray:
-        return img[top:top + side, left:left + side]
+        return img[top : top + side, left : left + side]
 
 
 def build_transforms(recipe: AugmentPolicy) -> Transforms:
@@ -56,26 +56,55 @@ def build_transforms(recipe: AugmentPolicy) -> Transforms:
     warp = [AreaCrop(recipe.window)] if recipe.window < 1 else []
     if recipe.move:
         shift = {"translate_percent": (-recipe.shift, recipe.shift)} if recipe.shift else {}
-        warp.append(A.Affine(rotate=(-recipe.turn, recipe.turn), scale=(1 - recipe.zoom, 1 + recipe.zoom), **shift,
-                             shear=(-recipe.shear, recipe.shear), keep_ratio=True, border_mode=MIRROR, p=recipe.move))
+        warp.append(
+            A.Affine(
+                rotate=(-recipe.turn, recipe.turn),
+                scale=(1 - recipe.zoom, 1 + recipe.zoom),
+                **shift,
+                shear=(-recipe.shear, recipe.shear),
+                keep_ratio=True,
+                border_mode=MIRROR,
+                p=recipe.move,
+            )
+        )
     views = {"one": [], "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], "d4": [A.D4(p=1.0)]}
     rest = list(views[recipe.views])
     if recipe.bend:  # elastic would take 4 ms on the large square; at 15 % of the images its blur is nothing to learn
         cells, limit = recipe.grid
-        rest.append(A.OneOf([
-            A.ElasticTransform(alpha=ELASTIC_ALPHA, sigma=ELASTIC_SIGMA, border_mode=MIRROR, p=1.0),
-            A.GridDistortion(num_steps=cells, distort_limit=(-limit, limit), border_mode=MIRROR, p=1.0),
-        ], p=recipe.bend))
+        rest.append(
+            A.OneOf(
+                [
+                    A.ElasticTransform(alpha=ELASTIC_ALPHA, sigma=ELASTIC_SIGMA, border_mode=MIRROR, p=1.0),
+                    A.GridDistortion(num_steps=cells, distort_limit=(-limit, limit), border_mode=MIRROR, p=1.0),
+                ],
+                p=recipe.bend,
+            )
+        )
     if recipe.colour:
         spread = (1 - recipe.colour, 1 + recipe.colour)
-        rest.append(A.ColorJitter(brightness=spread, contrast=spread, saturation=spread,
-                                  hue=(-recipe.hue, recipe.hue), p=1.0))
+        rest.append(
+            A.ColorJitter(brightness=spread, contrast=spread, saturation=spread, hue=(-recipe.hue, recipe.hue), p=1.0)
+        )
     if recipe.grain:
-        rest.append(A.OneOf([A.GaussianBlur(blur_limit=(3, 5), sigma_limit=recipe.blur, p=1.0),
-                             A.GaussNoise(std_range=recipe.noise, p=1.0)], p=recipe.grain))
+        rest.append(
+            A.OneOf(
+                [
+                    A.GaussianBlur(blur_limit=(3, 5), sigma_limit=recipe.blur, p=1.0),
+                    A.GaussNoise(std_range=recipe.noise, p=1.0),
+                ],
+                p=recipe.grain,
+            )
+        )
     if recipe.holes:
-        rest.append(A.CoarseDropout(num_holes_range=recipe.pieces, hole_height_range=recipe.piece,
-                                    hole_width_range=recipe.piece, fill=0, p=recipe.holes))
+        rest.append(
+            A.CoarseDropout(
+                num_holes_range=recipe.pieces,
+                hole_height_range=recipe.piece,
+                hole_width_range=recipe.piece,
+                fill=0,
+                p=recipe.holes,
+            )
+        )
     return Transforms(warp, rest)
 
 

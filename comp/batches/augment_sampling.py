@@ -14,8 +14,10 @@ import numpy as np
 
 from comp.batches.policies import AugmentPolicy
 
-UniformSampler = Callable[[float, float], np.ndarray]  # the next uniform number of every sample, from the first to the second
-COLUMNS = 64                                   # uniform numbers per sample: every policy reads the same ones
+UniformSampler = Callable[
+    [float, float], np.ndarray
+]  # the next uniform number of every sample, from the first to the second
+COLUMNS = 64  # uniform numbers per sample: every policy reads the same ones
 LUMA = np.array([0.299, 0.587, 0.114])
 ELASTIC, GRID = 1, 2
 
@@ -23,25 +25,30 @@ ELASTIC, GRID = 1, 2
 @dataclass(frozen=True)
 class SampledTransforms:
     """What happens to each of n images. Places are given from -1 to 1, the edges of the square."""
-    matrix: np.ndarray      # (n, 2, 3): where a place of the result lies in the square
-    bend: np.ndarray        # (n,): 0, ELASTIC or GRID
-    window: np.ndarray      # (n, 2): where the elastic field is entered, from 0 to 1
-    lines: np.ndarray       # (n, 2, cells + 1): where the lines of an even grid go
-    spread: np.ndarray      # (n, 3, 3): of a pixel's difference from the image's mean colour
-    level: np.ndarray       # (n, 3, 3): of that mean
-    sigma: np.ndarray       # (n,): of the blur; 0 is none
-    reach: np.ndarray       # (n,): pixels from its middle to its end
-    noise: np.ndarray       # (n,): standard deviation in grey levels
-    start: np.ndarray       # (n,): where the row of noise is entered, from 0 to 1
-    holes: np.ndarray       # (n, pieces, 4): top, left, bottom, right in pixels of the result
+
+    matrix: np.ndarray  # (n, 2, 3): where a place of the result lies in the square
+    bend: np.ndarray  # (n,): 0, ELASTIC or GRID
+    window: np.ndarray  # (n, 2): where the elastic field is entered, from 0 to 1
+    lines: np.ndarray  # (n, 2, cells + 1): where the lines of an even grid go
+    spread: np.ndarray  # (n, 3, 3): of a pixel's difference from the image's mean colour
+    level: np.ndarray  # (n, 3, 3): of that mean
+    sigma: np.ndarray  # (n,): of the blur; 0 is none
+    reach: np.ndarray  # (n,): pixels from its middle to its end
+    noise: np.ndarray  # (n,): standard deviation in grey levels
+    start: np.ndarray  # (n,): where the row of noise is entered, from 0 to 1
+    holes: np.ndarray  # (n, pieces, 4): top, left, bottom, right in pixels of the result
 
     def of(self, chosen: np.ndarray) -> SampledTransforms:
         return SampledTransforms(*(getattr(self, part.name)[chosen] for part in fields(self)))
 
     def replaced(self, where: np.ndarray, other: SampledTransforms) -> SampledTransforms:
         """Those of `other` where it says so."""
-        return SampledTransforms(*(np.where(where.reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine) for mine, theirs in
-                       ((getattr(self, part.name), getattr(other, part.name)) for part in fields(self))))
+        return SampledTransforms(
+            *(
+                np.where(where.reshape(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+                for mine, theirs in ((getattr(self, part.name), getattr(other, part.name)) for part in fields(self))
+            )
+        )
 
 
 def uniform_rows(stream: tuple[int, int], epoch: int, places: Sequence[int]) -> np.ndarray:
@@ -68,8 +75,9 @@ def sample_transforms(recipe: AugmentPolicy, rows: np.ndarray, size: int) -> Sam
     grain, blurred = next(column) < recipe.grain, next(column) < 0.5
     reach, sigma = 1 + (next(column) < 0.5), np.where(grain & blurred, between(*recipe.blur), 0)
     noise, start = np.where(grain & ~blurred, 255 * between(*recipe.noise), 0), next(column)
-    return SampledTransforms(matrix, bend, window, lines, spread, level, sigma, reach, noise, start,
-                 _holes(recipe, size, between))
+    return SampledTransforms(
+        matrix, bend, window, lines, spread, level, sigma, reach, noise, start, _holes(recipe, size, between)
+    )
 
 
 def _geometry(recipe: AugmentPolicy, n: int, between: UniformSampler) -> np.ndarray:
@@ -81,9 +89,11 @@ def _geometry(recipe: AugmentPolicy, n: int, between: UniformSampler) -> np.ndar
     zoom = np.where(moved, between(1 - recipe.zoom, 1 + recipe.zoom), 1)
     shift = np.stack([between(-2 * recipe.shift, 2 * recipe.shift) for _ in range(2)], 1) * moved[:, None]
     one = np.ones(n)
-    forward = (_matrices([[one, shear_x], [shear_y, one]]) @ _matrices([[np.cos(turn), np.sin(turn)],
-                                                                        [-np.sin(turn), np.cos(turn)]])
-               * zoom[:, None, None])
+    forward = (
+        _matrices([[one, shear_x], [shear_y, one]])
+        @ _matrices([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        * zoom[:, None, None]
+    )
     side = np.sqrt(between(recipe.window, 1))
     corner = np.stack([between(-1, 1), between(-1, 1)], 1) * (1 - side)[:, None]
     back = np.linalg.inv(forward) * side[:, None, None]

@@ -22,10 +22,11 @@ from comp.data.cache import Cache
 @dataclass(frozen=True)
 class DeviceBatches:
     """`batches(steps)` for `fit`: float images (N, 3, size, size) from 0 to 255, on the device, and class numbers."""
+
     source: TrainingSet
     device: torch.device
     workers: int
-    pool: torch.Tensor | None      # every square of the cache, on the device
+    pool: torch.Tensor | None  # every square of the cache, on the device
 
     def __call__(self, steps: range) -> Iterator[Batch]:
         for step, (squares, labels) in zip(steps, self._squares(steps), strict=True):
@@ -33,8 +34,9 @@ class DeviceBatches:
 
     def _squares(self, steps: range) -> Iterator[Batch]:
         if self.pool is None:
-            for squares, labels in iterate_batches(SquareBatches(self.source), steps, self.workers,
-                                                  pin=self.device.type == "cuda"):
+            for squares, labels in iterate_batches(
+                SquareBatches(self.source), steps, self.workers, pin=self.device.type == "cuda"
+            ):
                 yield squares.to(self.device, non_blocking=True), labels
             return
         for step in steps:
@@ -56,14 +58,16 @@ class DeviceBatches:
         rows = uniform_rows(source.stream, epoch, places)
         draws = sample_transforms(POLICIES[source.policy.name], rows, source.size)
         if source.added and (items >= source.added.first).any():
-            draws = draws.replaced(items >= source.added.first,
-                                   sample_transforms(POLICIES[source.added.policy.name], rows, source.size))
+            draws = draws.replaced(
+                items >= source.added.first, sample_transforms(POLICIES[source.added.policy.name], rows, source.size)
+            )
         return draws
 
 
 @dataclass(frozen=True)
 class SquareBatches:
     """Item `step` is what the batch of that step is made of."""
+
     source: TrainingSet
 
     def __getitem__(self, step: int) -> Batch:
@@ -84,7 +88,7 @@ def load_device_pool(images: Cache, device: torch.device) -> torch.Tensor:
     pool = torch.empty((len(images), images.side, images.side, 3), dtype=torch.uint8, device=device)
     for start in range(0, len(images), 256):
         some = [images[row] for row in range(start, min(start + 256, len(images)))]
-        pool[start:start + 256] = torch.from_numpy(np.stack(some)).to(device)
+        pool[start : start + 256] = torch.from_numpy(np.stack(some)).to(device)
     return pool
 
 

@@ -20,8 +20,9 @@ from comp.files import write_atomic
 GAP = 4
 
 
-def draw_gallery(dataset: Dataset, policy: str, where: str, square: SquareSpec, size: int, columns: int,
-                 seed: int) -> np.ndarray:
+def draw_gallery(
+    dataset: Dataset, policy: str, where: str, square: SquareSpec, size: int, columns: int, seed: int
+) -> np.ndarray:
     """A row per class: the picture as it is, then `columns` augmented versions of it, made as `augment.device` says;
     where that is auto, first one by one and then as many in one batch."""
     ways = {"cpu": [_one_by_one], "gpu": [_in_one_batch], "auto": [_one_by_one, _in_one_batch]}[where]
@@ -55,7 +56,7 @@ def _sheet(rows: Sequence[Sequence[Sequence[np.ndarray]]], names: Sequence[str],
         left = margin
         for block in row:  # the original stands a little apart, and so do the ways
             for pixels in block:
-                sheet[top:top + size, left:left + size] = pixels
+                sheet[top : top + size, left : left + size] = pixels
                 left += step
             left += 3 * GAP
     return sheet

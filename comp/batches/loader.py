@@ -24,9 +24,10 @@ Augmenter = Callable[[np.ndarray, int, int], np.ndarray]  # (square, size, seed)
 class OversampledItems:
     """What oversampling makes of the items from `first` on: blends with a second image, or copies where the share is
     0, and the policy they go through."""
+
     first: int
-    partners: np.ndarray          # the row blended into each
-    shares: np.ndarray            # how much of it, from 0 to below 1
+    partners: np.ndarray  # the row blended into each
+    shares: np.ndarray  # how much of it, from 0 to below 1
     policy: Augmenter
 
 
@@ -37,16 +38,17 @@ class TrainingSet:
     The last batch of an epoch takes what is left; a single image left over joins the batch before it, because
     BatchNorm cannot normalise a batch of one.
     """
+
     images: Cache
-    rows: np.ndarray              # which of its rows to train on
-    labels: np.ndarray            # their class numbers
+    rows: np.ndarray  # which of its rows to train on
+    labels: np.ndarray  # their class numbers
     size: int
     batch: int
     policy: Augmenter
-    stream: tuple[int, int]       # (seed, fold): two trainings with different streams share no draw
+    stream: tuple[int, int]  # (seed, fold): two trainings with different streams share no draw
     balanced: bool = False
-    added: OversampledItems | None = None    # the last of the items, if any
-    part: tuple[int, int] = (0, 1)   # (rank, processes): of several, each makes its part of every batch
+    added: OversampledItems | None = None  # the last of the items, if any
+    part: tuple[int, int] = (0, 1)  # (rank, processes): of several, each makes its part of every batch
 
     @property
     def steps_per_epoch(self) -> int:
@@ -54,14 +56,19 @@ class TrainingSet:
 
     def __getitem__(self, step: int) -> Batch:
         epoch, places, items = self.plan(step)
-        pixels = [self._policy(item)(self.square(item), self.size, self._seed(epoch, place))
-                  for item, place in zip(items, places, strict=True)]
+        pixels = [
+            self._policy(item)(self.square(item), self.size, self._seed(epoch, place))
+            for item, place in zip(items, places, strict=True)
+        ]
         return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[items])
 
     def plan(self, step: int) -> tuple[int, list[int], np.ndarray]:
         """The epoch of that step, the places in it that this process fills, and the items that come there."""
         epoch, whole = step // self.steps_per_epoch, self._places(step)
-        places = [whole[place] for place in shard_indices(len(whole), *self.part) or shard_indices(len(whole), 0, self.part[1])]
+        places = [
+            whole[place]
+            for place in shard_indices(len(whole), *self.part) or shard_indices(len(whole), 0, self.part[1])
+        ]
         return epoch, places, self._order(epoch)[places]
 
     def counts(self, step: int) -> tuple[bool, int]:
@@ -124,6 +131,7 @@ class SquareSource(Protocol):
 @dataclass(frozen=True)
 class EvaluationSet:
     """Item i is the i-th batch of images in their given order, whole squares resized and nothing else."""
+
     images: SquareSource
     rows: np.ndarray
     size: int
@@ -133,14 +141,20 @@ class EvaluationSet:
         return -(-len(self.rows) // self.batch)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        rows = self.rows[index * self.batch:(index + 1) * self.batch]
+        rows = self.rows[index * self.batch : (index + 1) * self.batch]
         return torch.from_numpy(np.stack([resize(self.images[row], self.size) for row in rows]))
 
 
 def iterate_batches(source: TrainingSet | EvaluationSet, steps: range, workers: int, pin: bool = False) -> Iterator:
     """Items `steps` of `source`, in order. One pass for a whole training, so workers start once, not per epoch."""
-    yield from DataLoader(source, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
-                          prefetch_factor=4 if workers else None)
+    yield from DataLoader(
+        source,
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+    )
 
 
 def choose_workers(wanted: int | str, device: str, sharing: int = 1) -> int:

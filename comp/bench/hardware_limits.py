@@ -17,7 +17,7 @@ from comp.engine.precision import DTYPES, autocast
 def gemm_gflops(device: torch.device, precision: str, side: int = 2048) -> float:
     """Multiplying two square matrices, in the number format of the training."""
     left, right = (torch.rand(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
-    return 2 * side ** 3 / 1e9 / _seconds(lambda: left @ right, device)
+    return 2 * side**3 / 1e9 / _seconds(lambda: left @ right, device)
 
 
 def copy_gbs(device: torch.device, megabytes: int = 256) -> float:
@@ -30,8 +30,9 @@ def copy_gbs(device: torch.device, megabytes: int = 256) -> float:
 @dataclass(frozen=True)
 class StepCost:
     """Of one image of a training step."""
+
     gflop: float
-    gigabytes: float     # moved, if every operation reads its inputs and writes its outputs once, and no cache helps
+    gigabytes: float  # moved, if every operation reads its inputs and writes its outputs once, and no cache helps
 
 
 def count_step_cost(model: torch.nn.Module, images: torch.Tensor, precision: str) -> StepCost:

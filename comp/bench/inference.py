@@ -17,7 +17,7 @@ from comp.errors import UserError
 from comp.prediction.load import make_model_spec
 from comp.training.setup import Setup, new_model
 
-PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]   # bytes (N, size, size, 3), views -> probabilities
+PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # bytes (N, size, size, 3), views -> probabilities
 
 
 def build_predictors(setup: Setup) -> dict[str, PredictFn]:
@@ -25,8 +25,10 @@ def build_predictors(setup: Setup) -> dict[str, PredictFn]:
     config, device = setup.config, setup.device
     model = new_model(config, len(setup.run.classes), pretrained=False).to(device).eval()
     spec = make_model_spec(config, setup.run.classes, model, setup.precision)
-    networks: dict[str, Network] = {"eager": NormalisedModel(model, spec.mean, spec.std, setup.precision),
-                                    "torch": make_torch_network(model, spec, device)}
+    networks: dict[str, Network] = {
+        "eager": NormalisedModel(model, spec.mean, spec.std, setup.precision),
+        "torch": make_torch_network(model, spec, device),
+    }
     if device.type == "cpu":
         for name in RUNTIME_LOADERS:
             with contextlib.suppress(UserError):  # not installed
@@ -34,10 +36,13 @@ def build_predictors(setup: Setup) -> dict[str, PredictFn]:
 
     def through(network: Network) -> PredictFn:
         return lambda batch, views: predict_probabilities([network], [batch], views=views, device=device)
+
     return {name: through(network) for name, network in networks.items()}
 
 
-def batch_inference(setup: Setup, rows: np.ndarray, workers: int, predict_batch: PredictFn, views: Sequence[str]) -> WorkIterator:
+def batch_inference(
+    setup: Setup, rows: np.ndarray, workers: int, predict_batch: PredictFn, views: Sequence[str]
+) -> WorkIterator:
     """Those images over and over, read as infer.py reads them."""
     source = EvaluationSet(setup.cache, rows, setup.config.data.size, setup.config.train.batch)
     while True:

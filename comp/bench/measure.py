@@ -30,29 +30,53 @@ def run_benchmark(config: Config, only: Sequence[str] = SECTIONS, device: str = 
     setup = open_benchmark_setup(config.model_copy(update={"train": train}), device)
     fold = setup.run.record.folds[0]
     parts = open_components(setup, fold)
-    trained = {name: Meter(work, seconds) for name, work, seconds in (
-        ("train", training_work(setup, fold), 9), ("step", training_work(setup, fold, fixed=True), 9),
-        ("loader", loader_work(setup, fold), 3)) if name in only}
+    trained = {
+        name: Meter(work, seconds)
+        for name, work, seconds in (
+            ("train", training_work(setup, fold), 9),
+            ("step", training_work(setup, fold, fixed=True), 9),
+            ("loader", loader_work(setup, fold), 3),
+        )
+        if name in only
+    }
     asked = _inference_meters(setup, parts, setup.split(fold)[1]) if "infer" in only else {}
-    peak = _run_interleaved({**trained, **{f"{runtime} {what}": meter for runtime, meters in asked.items()
-                                      for what, meter in meters.items()}}, setup.workers, setup.device)
+    peak = _run_interleaved(
+        {
+            **trained,
+            **{f"{runtime} {what}": meter for runtime, meters in asked.items() for what, meter in meters.items()},
+        },
+        setup.workers,
+        setup.device,
+    )
     speeds = {name: trained[name].rate if name in trained else None for name in ("loader", "step", "train")}
     loss = 1 - speeds["train"] / speeds["step"] if speeds["train"] and speeds["step"] else None
-    return {"model": config.model.name, "size": config.data.size, "batch": config.train.batch,
-            "images": len(parts.source.rows), "device": str(setup.device), "threads": torch.get_num_threads(),
-            "precision": setup.precision, "workers": setup.workers,
-            **{f"{name}_ips": speed for name, speed in speeds.items()},
-            "train_steps": trained["train"].steps if "train" in trained else None, "loading_share": loss,
-            "peak_gb": peak, **_inference(asked),
-            **_limits(setup, parts, speeds["train"], asked="limits" in only)}
+    return {
+        "model": config.model.name,
+        "size": config.data.size,
+        "batch": config.train.batch,
+        "images": len(parts.source.rows),
+        "device": str(setup.device),
+        "threads": torch.get_num_threads(),
+        "precision": setup.precision,
+        "workers": setup.workers,
+        **{f"{name}_ips": speed for name, speed in speeds.items()},
+        "train_steps": trained["train"].steps if "train" in trained else None,
+        "loading_share": loss,
+        "peak_gb": peak,
+        **_inference(asked),
+        **_limits(setup, parts, speeds["train"], asked="limits" in only),
+    }
 
 
 def _inference_meters(setup: Setup, parts: TrainingComponents, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
-    return {runtime: {
-        "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
-        "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
-        "one image": Meter(single_image_inference(setup, rows[0], predict_batch), 3),
-    } for runtime, predict_batch in build_predictors(setup).items()}
+    return {
+        runtime: {
+            "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
+            "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
+            "one image": Meter(single_image_inference(setup, rows[0], predict_batch), 3),
+        }
+        for runtime, predict_batch in build_predictors(setup).items()
+    }
 
 
 def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.device) -> float:
@@ -75,13 +99,23 @@ def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.devic
 
 def _inference(meters: dict[str, dict[str, Meter]]) -> dict[str, Any]:
     """Every runtime's figures, and the best's: of throughput the fastest, of one image alone the quickest."""
-    every = {runtime: {"infer_ips": each["one view"].rate, "infer_views_ips": each["eight views"].rate,
-                       "latency_ms": 1000 / each["one image"].rate} for runtime, each in meters.items()}
+    every = {
+        runtime: {
+            "infer_ips": each["one view"].rate,
+            "infer_views_ips": each["eight views"].rate,
+            "latency_ms": 1000 / each["one image"].rate,
+        }
+        for runtime, each in meters.items()
+    }
     if not every:
         return dict.fromkeys(("runtime", "infer_ips", "infer_views_ips", "latency_ms", "runtimes"))
     best = max(every, key=lambda runtime: every[runtime]["infer_ips"])
-    return {"runtime": best, **every[best], "latency_ms": min(each["latency_ms"] for each in every.values()),
-            "runtimes": every}
+    return {
+        "runtime": best,
+        **every[best],
+        "latency_ms": min(each["latency_ms"] for each in every.values()),
+        "runtimes": every,
+    }
 
 
 def _limits(setup: Setup, parts: TrainingComponents, train_ips: float | None, asked: bool) -> dict[str, Any]:
@@ -89,6 +123,9 @@ def _limits(setup: Setup, parts: TrainingComponents, train_ips: float | None, as
     if not asked:
         return dict.fromkeys(("gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
     cost = count_step_cost(parts.model, parts.prepare(parts.source[0][0]), setup.precision)
-    return {"gemm_gflops": gemm_gflops(setup.device, setup.precision), "copy_gbs": copy_gbs(setup.device),
-            "train_gflops": train_ips and cost.gflop * train_ips,
-            "train_gbs": train_ips and cost.gigabytes * train_ips}
+    return {
+        "gemm_gflops": gemm_gflops(setup.device, setup.precision),
+        "copy_gbs": copy_gbs(setup.device),
+        "train_gflops": train_ips and cost.gflop * train_ips,
+        "train_gbs": train_ips and cost.gigabytes * train_ips,
+    }

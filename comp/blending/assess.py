@@ -31,14 +31,15 @@ from comp.metrics import bootstrap_interval, score
 class Assessment:
     """All of it is out of fold. Candidates are the members, their mean, and the method asked for: arrays (images,
     classes) by name."""
+
     pool: Pool
     method: str
-    blend: Blend                               # as learnt on every image, for the test images
-    everyone: FittedMembers                           # likewise
+    blend: Blend  # as learnt on every image, for the test images
+    everyone: FittedMembers  # likewise
     parted: Sequence[FoldFit]
-    honest: dict[str, np.ndarray]              # cross-fitted
-    flattered: dict[str, np.ndarray]           # learnt on the very images it is scored on
-    untempered: dict[str, np.ndarray]          # cross-fitted, every temperature 1
+    honest: dict[str, np.ndarray]  # cross-fitted
+    flattered: dict[str, np.ndarray]  # learnt on the very images it is scored on
+    untempered: dict[str, np.ndarray]  # cross-fitted, every temperature 1
 
     @property
     def result(self) -> str:
@@ -49,10 +50,18 @@ class Assessment:
     @cached_property
     def candidates(self) -> list[Candidate]:
         metric, truth = self.pool.metric, self.pool.truth
-        return [Candidate(name, score(metric, truth, made), bootstrap_interval(metric, truth, made),
-                          score(metric, truth, self.flattered[name]), score("log_loss", truth, made),
-                          expected_calibration_error(truth, self.untempered[name]), expected_calibration_error(truth, made))
-                for name, made in self.honest.items()]
+        return [
+            Candidate(
+                name,
+                score(metric, truth, made),
+                bootstrap_interval(metric, truth, made),
+                score(metric, truth, self.flattered[name]),
+                score("log_loss", truth, made),
+                expected_calibration_error(truth, self.untempered[name]),
+                expected_calibration_error(truth, made),
+            )
+            for name, made in self.honest.items()
+        ]
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -65,12 +74,24 @@ class Assessment:
 
     def facts(self) -> dict[str, Any]:
         """Of what is written, for its note."""
-        folds = [score(self.pool.metric, self.pool.truth[self.pool.folds == fold],
-                       self.honest[self.result][self.pool.folds == fold]) for fold in np.unique(self.pool.folds)]
-        return {"metric": self.pool.metric, "score": self.written.score, "interval": list(self.written.interval),
-                "naive": self.written.naive, "log_loss": self.written.log_loss,
-                "calibration_error": self.written.error,
-                "per_fold": folds, "images": len(self.pool.images)}
+        folds = [
+            score(
+                self.pool.metric,
+                self.pool.truth[self.pool.folds == fold],
+                self.honest[self.result][self.pool.folds == fold],
+            )
+            for fold in np.unique(self.pool.folds)
+        ]
+        return {
+            "metric": self.pool.metric,
+            "score": self.written.score,
+            "interval": list(self.written.interval),
+            "naive": self.written.naive,
+            "log_loss": self.written.log_loss,
+            "calibration_error": self.written.error,
+            "per_fold": folds,
+            "images": len(self.pool.images),
+        }
 
     def oof(self) -> pd.DataFrame:
         """The cross-fitted predictions of what is written, as a table of OOF predictions."""
@@ -90,16 +111,19 @@ def assess(pool: Pool, method: str, learning: MemberFitOptions) -> Assessment:
         honest[name] = predict_cross_fitted(how, [part.only(members) for part in parted], pool)
         flattered[name] = predict_in_sample(how, everyone.only(members), pool)
         untempered[name] = predict_cross_fitted(how, [part.only(members) for part in plain], pool)
-    return Assessment(pool, method, fit_on_rows(method, everyone, pool), everyone, parted, honest, flattered,
-                      untempered)
+    return Assessment(
+        pool, method, fit_on_rows(method, everyone, pool), everyone, parted, honest, flattered, untempered
+    )
 
 
 def _candidates(pool: Pool, method: str) -> list[tuple[str, list[str], str]]:
     """(name, members, method): each alone, the mean of several, and what was asked for."""
     everyone = [member.name for member in pool.members]
     together = ["mean", method] if len(everyone) > 1 else [method] if method != "mean" else []
-    return [*((name, [name], "mean") for name in everyone),
-            *((_blend_name(how, everyone), everyone, how) for how in dict.fromkeys(together))]
+    return [
+        *((name, [name], "mean") for name in everyone),
+        *((_blend_name(how, everyone), everyone, how) for how in dict.fromkeys(together)),
+    ]
 
 
 def _blend_name(method: str, members: Sequence[str]) -> str:

@@ -1,10 +1,10 @@
 """Why a blend is what it is: printed, drawn, and kept in runs/blends/<name>/ for the leaderboard.
 
-    blend.json         what was learnt, from whom, and its score
-    oof.csv            its cross-fitted predictions, like a run's
-    pairs.csv          every two candidates held against each other
-    members.csv        weight, gain and cost of each member, and blend.png: the same drawn, with whom it fails
-    reliability.png    how sure each is, and how sure it may be
+blend.json         what was learnt, from whom, and its score
+oof.csv            its cross-fitted predictions, like a run's
+pairs.csv          every two candidates held against each other
+members.csv        weight, gain and cost of each member, and blend.png: the same drawn, with whom it fails
+reliability.png    how sure each is, and how sure it may be
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ def print_assessment(found: Assessment) -> None:
         print(f"\nheld against each other, on the same {len(truth)} images:")
         print(format_pairs(found.pairs), end="\n\n")
     one = found.written
-    print(f"OOF {metric} {one.score:.4f} [{one.interval[0]:.4f}, {one.interval[1]:.4f}] on {len(truth)} images, "
-          f"cross-fitted (naive {one.naive:.4f}); calibration error {one.error_before:.3f} -> {one.error:.3f}")
+    print(
+        f"OOF {metric} {one.score:.4f} [{one.interval[0]:.4f}, {one.interval[1]:.4f}] on {len(truth)} images, "
+        f"cross-fitted (naive {one.naive:.4f}); calibration error {one.error_before:.3f} -> {one.error:.3f}"
+    )
 
 
 def write_blend_files(folder: Path, found: Assessment, note: dict[str, Any]) -> None:
@@ -46,34 +48,52 @@ def write_blend_files(folder: Path, found: Assessment, note: dict[str, Any]) -> 
         (folder / name).unlink(missing_ok=True)
     write_csv(folder / "oof.csv", found.oof())
     write_csv(folder / "pairs.csv", found.pairs)
-    write_json(folder / "blend.json", {
-        "name": folder.relative_to(BLENDS).as_posix(), "method": found.method, "members": note["members"],
-        "dataset": note["competition"]["name"], "folds_sha256": note["folds"]["sha256"],
-        "metric": found.pool.metric, "higher_is_better": METRICS[found.pool.metric].higher_is_better,
-        "oof": note["oof"], "parts": note["blend"]["parts"], "complete": note["complete"],
-        "optimistic": note["optimistic"]})
+    write_json(
+        folder / "blend.json",
+        {
+            "name": folder.relative_to(BLENDS).as_posix(),
+            "method": found.method,
+            "members": note["members"],
+            "dataset": note["competition"]["name"],
+            "folds_sha256": note["folds"]["sha256"],
+            "metric": found.pool.metric,
+            "higher_is_better": METRICS[found.pool.metric].higher_is_better,
+            "oof": note["oof"],
+            "parts": note["blend"]["parts"],
+            "complete": note["complete"],
+            "optimistic": note["optimistic"],
+        },
+    )
 
 
 def write_explanation(folder: Path, found: Assessment, cost_of: Callable[[BlendMember], float]) -> None:
     """`cost_of` a member, in milliseconds per image, is only asked where there are several: it may need measuring."""
     from comp.ensemble import plots  # matplotlib: a bundle predicts without it
+
     temperature = {part.name: part.temperature for part in found.blend.parts}
-    sureness = [plots.CandidateConfidence(name, found.untempered[name], made, temperature.get(name))
-                for name, made in found.honest.items()]
-    plots.draw_reliability(folder / "reliability.png", "how sure, and how often right, out of fold",
-                             found.pool.truth, sureness)
-    print(f"how sure, and how often right: {folder / 'reliability.png'} (out of fold; on test images the mean over "
-          f"folds speaks, and how sure that may be is not measured)")
+    sureness = [
+        plots.CandidateConfidence(name, found.untempered[name], made, temperature.get(name))
+        for name, made in found.honest.items()
+    ]
+    plots.draw_reliability(
+        folder / "reliability.png", "how sure, and how often right, out of fold", found.pool.truth, sureness
+    )
+    print(
+        f"how sure, and how often right: {folder / 'reliability.png'} (out of fold; on test images the mean over "
+        f"folds speaks, and how sure that may be is not measured)"
+    )
     if len(found.pool.members) == 1:
         return
     cost = {part.name: cost_of(part) for part in found.blend.parts}
-    members = explaining.member_table(list(cost), [part.weight for part in found.blend.parts], _resampled_weights(found),
-                                 _member_gains(found), cost)
+    members = explaining.member_table(
+        list(cost), [part.weight for part in found.blend.parts], _resampled_weights(found), _member_gains(found), cost
+    )
     write_csv(folder / "members.csv", members)
     names = [part.name for part in found.everyone.parts]
     correlation = pd.DataFrame(explaining.error_correlation(found.pool.truth, found.everyone.said), names, names)
-    plots.draw_blend(folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric,
-                       members, correlation)
+    plots.draw_blend(
+        folder / "blend.png", f"{folder.relative_to(BLENDS)}: {found.result}", found.pool.metric, members, correlation
+    )
     print(f"\n{format_members(found.pool.metric, members)}\ndrawn in {folder / 'blend.png'}")
 
 
@@ -84,11 +104,14 @@ def _resampled_weights(found: Assessment) -> np.ndarray | None:
     pool, everyone = found.pool, found.everyone
     draws = max(10, min(100, 2000 // len(pool.members)))  # of 200 members greedily a draw takes about a second
     with tqdm(total=draws, desc="how stable the weights are", disable=None, leave=False) as bar:
+
         def learnt(rows: np.ndarray) -> np.ndarray:
             bar.update()
-            made = blends.fit_blend(found.method, everyone.parts, everyone.said[:, rows], pool.truth[rows],
-                                pool.folds[rows], pool.metric)
+            made = blends.fit_blend(
+                found.method, everyone.parts, everyone.said[:, rows], pool.truth[rows], pool.folds[rows], pool.metric
+            )
             return np.array([part.weight for part in made.parts])
+
         return explaining.bootstrap_weights(learnt, len(pool.images), draws)
 
 

@@ -35,5 +35,7 @@ def run(args: argparse.Namespace) -> None:
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
     made, took = make_bundle(infer(runs.find_runs(wanted), wish))
     print(f"rehearsed: from the bundle alone, without network, the same bytes in {took.start + took.work:.1f} s")
-    print(f"wrote {made}: {made.stat().st_size / 1e6:.1f} MB; on this machine 1,000 images take about "
-          f"{took.start + 1000 * took.work / took.images:.0f} s")
+    print(
+        f"wrote {made}: {made.stat().st_size / 1e6:.1f} MB; on this machine 1,000 images take about "
+        f"{took.start + 1000 * took.work / took.images:.0f} s"
+    )

@@ -1,7 +1,7 @@
 """Draw a stylised blood-cell competition: train/<class>/, test/, a sample submission and the true test labels.
 
-  python -m comp data demo                     into input/demo
-  python -m comp data demo --per-class 10 --test 16 --root input/tiny
+python -m comp data demo                     into input/demo
+python -m comp data demo --per-class 10 --test 16 --root input/tiny
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     write_npz(out, arrays)
     counts = ", ".join(f"{len(arrays[f'{part}_labels'])} {part}" for part in SUBSET_FOLDS)
     tied = int((table["group"].value_counts() > 1).sum())
-    print(f"wrote {out}: {len(dataset.classes)} classes at {args.size} px, {counts}, seed {args.seed}, "
-          f"{tied} group(s) of duplicates kept together")
+    print(
+        f"wrote {out}: {len(dataset.classes)} classes at {args.size} px, {counts}, seed {args.seed}, "
+        f"{tied} group(s) of duplicates kept together"
+    )
     print(f"next: python -m comp data import {out}")

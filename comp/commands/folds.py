@@ -41,8 +41,10 @@ def run(args: argparse.Namespace) -> None:
             print(f"{path} is there and the same")
             return
         if not old.equals(table) and not args.force:
-            raise UserError(f"{path} is there and differs; runs trained on it would no longer match: "
-                            f"use --force, or another folds.file")
+            raise UserError(
+                f"{path} is there and differs; runs trained on it would no longer match: "
+                f"use --force, or another folds.file"
+            )
     write_folds(path, table, dataset, k, seed)
     counts = table.groupby(["label", "fold"]).size().unstack()
     tied = int((table["group"].value_counts() > 1).sum())

@@ -39,8 +39,10 @@ def run(args: argparse.Namespace) -> None:
     check_split_file(folds, split)
     if not root.exists():
         write_dataset(npz, root)
-        print(f"wrote {root}: {len(split)} training images of {len(npz.classes)} classes, "
-              f"{len(npz.labels['test'])} test images")
+        print(
+            f"wrote {root}: {len(split)} training images of {len(npz.classes)} classes, "
+            f"{len(npz.labels['test'])} test images"
+        )
     elif dataset_matches(root, npz, split):
         print(f"{root} is there")
     else:

@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, metavar="N", help="side of the images")
     parser.add_argument("--epochs", type=int, metavar="N", help="at most so many epochs of each stage")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
-    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value",
-                        help="any key, for every row: data.crop=200")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="any key, for every row: data.crop=200"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -16,8 +16,9 @@ from comp.cli import add_config_arguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
-    parser.add_argument("--columns", type=int, default=8,
-                        help="versions of each picture, made each way (default: %(default)s)")
+    parser.add_argument(
+        "--columns", type=int, default=8, help="versions of each picture, made each way (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which pictures, and which draws")
     parser.add_argument("--out", type=Path, help="where to write the PNG")
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or Path(f"runs/checks/{settings.dataset}-{settings.augment.policy}.png")
     dataset = scan(data.root)
     square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
-    sheet = draw_gallery(dataset, settings.augment.policy, settings.augment.device, square, min(data.size, 160),
-                         args.columns, args.seed)
+    sheet = draw_gallery(
+        dataset, settings.augment.policy, settings.augment.device, square, min(data.size, 160), args.columns, args.seed
+    )
     write_png(out, sheet)
     print(f"wrote {out}: {settings.augment.policy}, the first column is the picture as it is")

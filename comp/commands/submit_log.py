@@ -43,5 +43,7 @@ def run(args: argparse.Namespace) -> None:
     ledger.append(path, *events)
     said = {"public": args.public, "private": args.private, "rank": args.rank}
     scores = ", ".join(f"{name} {value:g}" for name, value in said.items() if value is not None)
-    print(f"{path}: {entry.id} {' and '.join(event.event for event in events) or 'was known as sent already'}"
-          f"{': ' if scores else ''}{scores}")
+    print(
+        f"{path}: {entry.id} {' and '.join(event.event for event in events) or 'was known as sent already'}"
+        f"{': ' if scores else ''}{scores}"
+    )

@@ -24,10 +24,16 @@ from comp.cli import add_config_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a submission, or its id (the path below submissions/, no suffix)")
     parser.add_argument("-m", "--message", required=True, help="what Kaggle shows beside the file")
-    parser.add_argument("--yes", action="store_true",
-                        help="send what is only doubtful, and once more what Kaggle could not score")
-    parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS",
-                        help="how long to wait for the score (default: %(default)s)")
+    parser.add_argument(
+        "--yes", action="store_true", help="send what is only doubtful, and once more what Kaggle could not score"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="how long to wait for the score (default: %(default)s)",
+    )
     add_config_arguments(parser, otherwise="the competition that the file's JSON names")
 
 

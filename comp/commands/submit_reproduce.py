@@ -26,8 +26,10 @@ def run(args: argparse.Namespace) -> int:
 
     made = reproduce_submission(args.id, args.device)
     if made.same:
-        print(f"{made.path}: the same bytes, sha256 {made.note['sha256'][:12]}"
-              + (", written again" if made.restored else ""))
+        print(
+            f"{made.path}: the same bytes, sha256 {made.note['sha256'][:12]}"
+            + (", written again" if made.restored else "")
+        )
         for reason in made.reasons:
             print(f"  although this changed: {reason}")
         return 0

@@ -37,11 +37,24 @@ def run(args: argparse.Namespace) -> None:
         if args.paper in (None, entry.paper):
             counted = count_model_size(entry)
             called = " ".join([entry.name, *(f"{key}={value}".lower() for key, value in entry.kwargs.items())])
-            rows.append((called, entry.paper, str(entry.size), f"{counted.trainable:,}", f"{counted.statistics:,}",
-                         f"{counted.total:,}", f"{counted.weights_mib:,.2f}", f"{counted.macs / 1e6:,.1f}",
-                         entry.reported, compare_counts(entry, counted)))
+            rows.append(
+                (
+                    called,
+                    entry.paper,
+                    str(entry.size),
+                    f"{counted.trainable:,}",
+                    f"{counted.statistics:,}",
+                    f"{counted.total:,}",
+                    f"{counted.weights_mib:,.2f}",
+                    f"{counted.macs / 1e6:,.1f}",
+                    entry.reported,
+                    compare_counts(entry, counted),
+                )
+            )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [cell.ljust(width) if title in LEFT else cell.rjust(width)
-                 for title, cell, width in zip(HEADER, row, widths, strict=True)]
+        cells = [
+            cell.ljust(width) if title in LEFT else cell.rjust(width)
+            for title, cell, width in zip(HEADER, row, widths, strict=True)
+        ]
         print("  ".join(cells).rstrip())

@@ -26,7 +26,7 @@ WORKING_SIZE = 256  # the side kept of larger pictures: 0.1 ms to read and resiz
 def make_square_spec(images: Sequence[Image], size: int, fit: str, crop: int | None) -> SquareSpec:
     """The square to keep of a dataset whose training images these are. It is never larger than the pictures are (a
     few of them are asked): 64 px blown up to 256 and shrunk again would not be the same 64 px."""
-    some = images[::max(1, len(images) // 16)]
+    some = images[:: max(1, len(images) // 16)]
     there = max(min(longest_side(image.path), crop or WORKING_SIZE) for image in some)
     return SquareSpec(max(min(WORKING_SIZE, there), size), fit, crop)
 
@@ -35,6 +35,7 @@ def make_square_spec(images: Sequence[Image], size: int, fit: str, crop: int | N
 class Cache:
     """An array (count, side, side, 3) of uint8 on disk, which numpy.load(file, mmap_mode="r") opens as a whole. Rows
     are read one by one: the pages of one big map would count as this process's memory and grow with the images."""
+
     file: Path
     count: int
     side: int
@@ -76,12 +77,16 @@ def _build(folder: Path, images: Sequence[Image], square: SquareSpec) -> None:
     part.mkdir()
     try:
         # written in order, not through a memory map: a full disk is then an error and not a SIGBUS
-        with open(part / "images.npy", "wb") as file, ThreadPoolExecutor() as pool, \
-                tqdm(total=len(images), desc="decoding once", unit="img", disable=None, leave=False) as bar:
-            np.lib.format.write_array_header_1_0(file, {
-                "descr": "|u1", "fortran_order": False, "shape": (len(images), square.size, square.size, 3)})
+        with (
+            open(part / "images.npy", "wb") as file,
+            ThreadPoolExecutor() as pool,
+            tqdm(total=len(images), desc="decoding once", unit="img", disable=None, leave=False) as bar,
+        ):
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (len(images), square.size, square.size, 3)}
+            )
             for start in range(0, len(images), 256):  # map() alone would hold every picture not yet written
-                for pixels in pool.map(lambda image: decode(image, square), images[start:start + 256]):
+                for pixels in pool.map(lambda image: decode(image, square), images[start : start + 256]):
                     file.write(np.ascontiguousarray(pixels).data)
                     bar.update()
             file.flush()
@@ -97,5 +102,7 @@ def decode(image: Image, square: SquareSpec) -> np.ndarray:
     try:
         return square(read_image(image.path))
     except UnreadableImageError as problem:
-        raise UserError(f"cannot read the image {image.path}: {problem}; replace or remove it "
-                        f"(python -m comp data check lists all such files)") from None
+        raise UserError(
+            f"cannot read the image {image.path}: {problem}; replace or remove it "
+            f"(python -m comp data check lists all such files)"
+        ) from None

@@ -15,12 +15,13 @@ from comp.data.duplicates import DuplicatePair, connected_groups, find_duplicate
 from comp.data.image_stats import Survey, survey
 from comp.data.scan import Dataset, Image
 
-MAX_CASES, MAX_FILES = 20, 4        # of one finding on the screen, and files on one line; the JSON has all
+MAX_CASES, MAX_FILES = 20, 4  # of one finding on the screen, and files on one line; the JSON has all
 
 
 @dataclass(frozen=True)
 class DataIssue:
     """One kind of trouble. `files` holds a tuple per case (copies together), `remarks` a text for each."""
+
     kind: str
     severity: Literal["error", "warning"]
     summary: str
@@ -49,8 +50,13 @@ def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
     seen = survey(dataset.train + dataset.test)
     groups = _groups_of_copies(seen, find_duplicates(seen))
     train = seen.rows([image.label is not None for image in seen.images])
-    findings = [*_unreadable(dataset, seen), *_not_images(dataset), *_copies(dataset, groups),
-                *_small_classes(dataset, train, groups, k), *_confounds(dataset, train)]
+    findings = [
+        *_unreadable(dataset, seen),
+        *_not_images(dataset),
+        *_copies(dataset, groups),
+        *_small_classes(dataset, train, groups, k),
+        *_confounds(dataset, train),
+    ]
     findings.sort(key=lambda finding: finding.severity)  # errors first; the sort keeps the order otherwise
     counts = Counter(image.label for image in dataset.train)
     classes = {name: counts[name] for name in dataset.classes}
@@ -60,6 +66,7 @@ def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
 @dataclass(frozen=True)
 class DuplicateGroup:
     """Images that show one picture: which, with which pixels, and the pairs that say so."""
+
     images: tuple[Image, ...]
     sha256: dict[Image, str]
     pairs: tuple[DuplicatePair, ...]
@@ -95,21 +102,34 @@ def _groups_of_copies(seen: Survey, pairs: list[DuplicatePair]) -> list[Duplicat
 
 def _unreadable(dataset: Dataset, seen: Survey) -> Iterator[DataIssue]:
     if seen.broken:
-        yield DataIssue("unreadable", "error", f"{_count(len(seen.broken), 'image')} cannot be read in full",
-                      "fetch these files again, or delete them",
-                      tuple((_name(dataset, image.path),) for image, _ in seen.broken),
-                      tuple(why for _, why in seen.broken))
+        yield DataIssue(
+            "unreadable",
+            "error",
+            f"{_count(len(seen.broken), 'image')} cannot be read in full",
+            "fetch these files again, or delete them",
+            tuple((_name(dataset, image.path),) for image, _ in seen.broken),
+            tuple(why for _, why in seen.broken),
+        )
 
 
 def _not_images(dataset: Dataset) -> Iterator[DataIssue]:
     known = {image.path for image in dataset.train + dataset.test}
     below = [path for part in ("train", "test") for path in sorted((dataset.root / part).rglob("*"))]
-    stray = [path for path in below if path.is_file() and path not in known
-             and not any(part.startswith(".") for part in path.relative_to(dataset.root).parts)]
+    stray = [
+        path
+        for path in below
+        if path.is_file()
+        and path not in known
+        and not any(part.startswith(".") for part in path.relative_to(dataset.root).parts)
+    ]
     if stray:
-        yield DataIssue("not_images", "warning", f"{_count(len(stray), 'file')} beside the images, not used",
-                      "move them away; if they are images, their suffix or their place is wrong",
-                      tuple((_name(dataset, path),) for path in stray))
+        yield DataIssue(
+            "not_images",
+            "warning",
+            f"{_count(len(stray), 'file')} beside the images, not used",
+            "move them away; if they are images, their suffix or their place is wrong",
+            tuple((_name(dataset, path),) for path in stray),
+        )
 
 
 def _copies(dataset: Dataset, groups: list[DuplicateGroup]) -> Iterator[DataIssue]:
@@ -125,26 +145,56 @@ def _copies(dataset: Dataset, groups: list[DuplicateGroup]) -> Iterator[DataIssu
         leaks += [group] * bool(train and test)
         within += [group.among(images) for images in by_label.values() if len(images) > 1]
         tests += [group.among(test)] * (len(test) > 1)
-    yield from _exact_and_near(dataset, "conflicting_labels", "error", conflicts, "under two labels",
-                           "keep the copy under the right label and delete the other")
-    yield from _exact_and_near(dataset, "train_in_test", "error", leaks, "both in train and in test",
-                           "delete the training copy: a score on that test image would be a score of memory")
-    yield from _exact_and_near(dataset, "duplicates", "warning", within, "repeated within a class",
-                           "nothing must be done: `folds` keeps copies in one fold, and they cannot flatter a score")
-    yield from _exact_and_near(dataset, "test_duplicates", "warning", tests, "repeated within test",
-                           "nothing must be done: the copy just counts twice")
+    yield from _exact_and_near(
+        dataset,
+        "conflicting_labels",
+        "error",
+        conflicts,
+        "under two labels",
+        "keep the copy under the right label and delete the other",
+    )
+    yield from _exact_and_near(
+        dataset,
+        "train_in_test",
+        "error",
+        leaks,
+        "both in train and in test",
+        "delete the training copy: a score on that test image would be a score of memory",
+    )
+    yield from _exact_and_near(
+        dataset,
+        "duplicates",
+        "warning",
+        within,
+        "repeated within a class",
+        "nothing must be done: `folds` keeps copies in one fold, and they cannot flatter a score",
+    )
+    yield from _exact_and_near(
+        dataset,
+        "test_duplicates",
+        "warning",
+        tests,
+        "repeated within test",
+        "nothing must be done: the copy just counts twice",
+    )
 
 
-def _exact_and_near(dataset: Dataset, kind: str, severity: str, groups: list[DuplicateGroup], where: str,
-                advice: str) -> Iterator[DataIssue]:
+def _exact_and_near(
+    dataset: Dataset, kind: str, severity: str, groups: list[DuplicateGroup], where: str, advice: str
+) -> Iterator[DataIssue]:
     """One finding for copies with the same pixels, one for those turned, mirrored, re-encoded or resized."""
     exact, near = [g for g in groups if g.exact], [g for g in groups if not g.exact]
     for prefix, how, chosen in (("", "pixel for pixel", exact), ("near_", "nearly, or turned", near)):
         if chosen:
             summary = f"{_count(len(chosen), 'picture')} {where} ({how})"
-            yield DataIssue(prefix + kind, severity, summary, advice,
-                          tuple(_names(dataset, group.images) for group in chosen),
-                          tuple(group.remark for group in chosen))
+            yield DataIssue(
+                prefix + kind,
+                severity,
+                summary,
+                advice,
+                tuple(_names(dataset, group.images) for group in chosen),
+                tuple(group.remark for group in chosen),
+            )
 
 
 def _small_classes(dataset: Dataset, train: Survey, groups: list[DuplicateGroup], k: int) -> Iterator[DataIssue]:
@@ -155,29 +205,44 @@ def _small_classes(dataset: Dataset, train: Survey, groups: list[DuplicateGroup]
             different[label] -= count - 1
     small = [name for name in dataset.classes if different[name] < k]
     if small:
-        yield DataIssue("small_class", "error",
-                      f"{_count(len(small), 'class', 'classes')} with fewer different images than {k} folds",
-                      "add images, remove the class, or lower folds.k",
-                      remarks=tuple(f"{name}: {different[name]}" for name in small))
+        yield DataIssue(
+            "small_class",
+            "error",
+            f"{_count(len(small), 'class', 'classes')} with fewer different images than {k} folds",
+            "add images, remove the class, or lower folds.k",
+            remarks=tuple(f"{name}: {different[name]}" for name in small),
+        )
 
 
 def _confounds(dataset: Dataset, train: Survey) -> Iterator[DataIssue]:
     for found in find_confounds(train):
         kind = f"confound_{found.property.lower().replace(' ', '_')}"
-        yield DataIssue(kind, "warning", found.summary, found.advice,
-                      tuple(_names(dataset, images) for _, images in found.batches),
-                      tuple(remark for remark, _ in found.batches))
+        yield DataIssue(
+            kind,
+            "warning",
+            found.summary,
+            found.advice,
+            tuple(_names(dataset, images) for _, images in found.batches),
+            tuple(remark for remark, _ in found.batches),
+        )
 
 
 def format_report(report: DatasetReport) -> str:
     """The report for a terminal: classes and counts, the findings with their files, a closing line."""
     classes = "  ".join(f"{name} {count}" for name, count in report.classes.items())
     train = sum(report.classes.values())
-    lines = [f"{report.dataset}: {_count(train, 'training image')} in {len(report.classes)} classes, "
-             f"{_count(report.test, 'test image')}", *_wrapped(classes)]
+    lines = [
+        f"{report.dataset}: {_count(train, 'training image')} in {len(report.classes)} classes, "
+        f"{_count(report.test, 'test image')}",
+        *_wrapped(classes),
+    ]
     for finding in report.findings:
-        lines += ["", f"{finding.severity}: {finding.summary}", *_cases(report, finding),
-                  *_wrapped(f"-> {finding.advice}")]
+        lines += [
+            "",
+            f"{finding.severity}: {finding.summary}",
+            *_cases(report, finding),
+            *_wrapped(f"-> {finding.advice}"),
+        ]
     severities = Counter(finding.severity for finding in report.findings)
     errors, warnings = (_count(severities[one], one) for one in ("error", "warning"))
     return "\n".join([*lines, "", f"{errors}, {warnings}"])

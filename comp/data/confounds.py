@@ -24,17 +24,18 @@ DEVIATIONS = 4.0
 # A property that goes less than a twentieth of the way from chance to certainty is not worth a user's time.
 # Blood cells: the mean colour goes 26% of it, the edge colour 6%, the picture size 1%.
 MIN_LIFT = 0.05
-MIN_GROUP_SIZE = 10          # fewer images of one size than this say nothing about their classes
+MIN_GROUP_SIZE = 10  # fewer images of one size than this say nothing about their classes
 # Share of a batch that would have to change class to be spread as all are, beyond that of a random draw.
 # Blood cells: 0.56 for the batch of 360x360 pixels, 0.27 for that of 366x369.
 MIN_UNEVENNESS = 0.2
-TINT = 10.0         # grey levels by which one channel must stand out for a batch to be called bluer
-EDGE = 2            # pixels of the 32 px thumbnail: the outermost sixteenth on each side
+TINT = 10.0  # grey levels by which one channel must stand out for a batch to be called bluer
+EDGE = 2  # pixels of the 32 px thumbnail: the outermost sixteenth on each side
 
 
 @dataclass(frozen=True)
 class Confound:
     """One property that predicts the class: what was found, what to do, and the batches it was found in."""
+
     property: str
     summary: str
     advice: str
@@ -43,10 +44,10 @@ class Confound:
 
 ADVICE = {
     "picture size": "find out why classes differ in size (another camera or source?): the network sees all "
-                    "pictures at one size, yet may notice how they were resized",
+    "pictures at one size, yet may notice how they were resized",
     "JPEG quality": "save all images again at the lowest quality among them, or train with JPEG noise",
     "mean colour": "partly honest, as subjects differ in colour; where stain or light differ by class, train "
-                   "with colour jitter",
+    "with colour jitter",
     "edge colour": "the edge is mostly background, so this hints at stain or light; train with colour jitter",
 }
 
@@ -82,8 +83,11 @@ def _find_predictive_property(name: str, values: np.ndarray, labels: np.ndarray)
     chance = float(np.mean(shuffled))
     if score - chance < DEVIATIONS * np.std(shuffled) or score - chance < MIN_LIFT * (1 - chance):
         return None
-    return Confound(name, f"the {name} alone predicts the class: {score:.0%} balanced accuracy "
-                          f"where chance is {chance:.1%}", ADVICE[name])
+    return Confound(
+        name,
+        f"the {name} alone predicts the class: {score:.0%} balanced accuracy where chance is {chance:.1%}",
+        ADVICE[name],
+    )
 
 
 def _balanced_accuracy(values: np.ndarray, labels: np.ndarray) -> float:
@@ -108,9 +112,12 @@ def _uneven_sizes(survey: Survey, labels: np.ndarray) -> Iterator[Confound]:
             batches.append((remark, images))
     if batches:
         count = sum(len(images) for _, images in batches)
-        yield Confound("unusual size", f"{count} images not of the usual size sit unevenly in the classes",
-                       "probably batches of another origin: train with colour jitter, and compare their "
-                       "scores with the rest", tuple(batches))
+        yield Confound(
+            "unusual size",
+            f"{count} images not of the usual size sit unevenly in the classes",
+            "probably batches of another origin: train with colour jitter, and compare their scores with the rest",
+            tuple(batches),
+        )
 
 
 def _is_uneven(inside: np.ndarray, labels: np.ndarray) -> bool:

@@ -39,8 +39,9 @@ def _fixed_point(lengths: np.ndarray) -> np.ndarray:
     return np.int32(lengths * 16)
 
 
-def _blob(mask: np.ndarray, centre: np.ndarray, radius: float, rng: Generator,
-          wobble: float = 0.06, value: int = 255) -> None:
+def _blob(
+    mask: np.ndarray, centre: np.ndarray, radius: float, rng: Generator, wobble: float = 0.06, value: int = 255
+) -> None:
     """Fill a disc whose outline is bent by a few random waves."""
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     reach = np.ones_like(angle)
@@ -60,8 +61,9 @@ def _round_nucleus(mask: np.ndarray, radius: float, rng: Generator, size: Range,
         _blob(mask, centre - towards * nucleus * 1.15, nucleus * rng.uniform(0.3, 0.55), rng, value=0)
 
 
-def _beaded_nucleus(mask: np.ndarray, radius: float, rng: Generator,
-                    beads: tuple[int, int], step: Range, size: Range) -> None:
+def _beaded_nucleus(
+    mask: np.ndarray, radius: float, rng: Generator, beads: tuple[int, int], step: Range, size: Range
+) -> None:
     """Bodies strung along an arc: far apart they are lobes on a thread, close together a horseshoe."""
     count = rng.integers(*beads, endpoint=True)
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(*step, count))
@@ -91,34 +93,75 @@ class CellType:
 # In the order of the labels.
 CELL_TYPES = {
     "basophil": CellType(
-        radius=(62, 84), cytoplasm=(214, 190, 214), chromatin=(118, 82, 150),
+        radius=(62, 84),
+        cytoplasm=(214, 190, 214),
+        chromatin=(118, 82, 150),
         nucleus=partial(_beaded_nucleus, beads=(2, 3), step=(1.2, 1.9), size=(0.36, 0.44)),
-        granules=(110, 190), granule_colour=(62, 44, 104), granule_radius=(3.5, 6.0), veil=0.9),
+        granules=(110, 190),
+        granule_colour=(62, 44, 104),
+        granule_radius=(3.5, 6.0),
+        veil=0.9,
+    ),
     "eosinophil": CellType(
-        radius=(66, 90), cytoplasm=(236, 196, 190), chromatin=(104, 64, 138),
+        radius=(66, 90),
+        cytoplasm=(236, 196, 190),
+        chromatin=(104, 64, 138),
         nucleus=partial(_beaded_nucleus, beads=(2, 2), step=(1.9, 2.4), size=(0.32, 0.40)),
-        granules=(300, 440), granule_colour=(212, 112, 92), granule_radius=(3.0, 4.5), veil=0.15),
+        granules=(300, 440),
+        granule_colour=(212, 112, 92),
+        granule_radius=(3.0, 4.5),
+        veil=0.15,
+    ),
     "erythroblast": CellType(
-        radius=(46, 66), cytoplasm=(196, 176, 196), chromatin=(74, 42, 104), lace=0.05,
-        nucleus=partial(_round_nucleus, size=(0.5, 0.64))),
+        radius=(46, 66),
+        cytoplasm=(196, 176, 196),
+        chromatin=(74, 42, 104),
+        lace=0.05,
+        nucleus=partial(_round_nucleus, size=(0.5, 0.64)),
+    ),
     "ig": CellType(
-        radius=(74, 102), cytoplasm=(198, 178, 212), chromatin=(134, 86, 160), lace=0.10,
+        radius=(74, 102),
+        cytoplasm=(198, 178, 212),
+        chromatin=(134, 86, 160),
+        lace=0.10,
         nucleus=partial(_round_nucleus, size=(0.62, 0.74), dent=0.4),
-        granules=(90, 200), granule_colour=(138, 78, 150), granule_radius=(1.2, 2.4), veil=0.5),
+        granules=(90, 200),
+        granule_colour=(138, 78, 150),
+        granule_radius=(1.2, 2.4),
+        veil=0.5,
+    ),
     "lymphocyte": CellType(
-        radius=(50, 74), cytoplasm=(172, 190, 226), chromatin=(98, 58, 136),
-        nucleus=partial(_round_nucleus, size=(0.80, 0.90), dent=0.2)),
+        radius=(50, 74),
+        cytoplasm=(172, 190, 226),
+        chromatin=(98, 58, 136),
+        nucleus=partial(_round_nucleus, size=(0.80, 0.90), dent=0.2),
+    ),
     "monocyte": CellType(
-        radius=(78, 104), cytoplasm=(184, 182, 206), chromatin=(132, 98, 164), lace=0.16,
+        radius=(78, 104),
+        cytoplasm=(184, 182, 206),
+        chromatin=(132, 98, 164),
+        lace=0.16,
         nucleus=partial(_beaded_nucleus, beads=(7, 10), step=(0.30, 0.42), size=(0.28, 0.36)),
-        granules=(0, 9), granule_colour=(226, 220, 232), granule_radius=(2.5, 5.5)),
+        granules=(0, 9),
+        granule_colour=(226, 220, 232),
+        granule_radius=(2.5, 5.5),
+    ),
     "neutrophil": CellType(
-        radius=(64, 90), cytoplasm=(234, 206, 214),
+        radius=(64, 90),
+        cytoplasm=(234, 206, 214),
         nucleus=partial(_beaded_nucleus, beads=(3, 5), step=(0.8, 1.35), size=(0.21, 0.28)),
-        granules=(150, 300), granule_colour=(206, 156, 184), granule_radius=(1.0, 2.0)),
+        granules=(150, 300),
+        granule_colour=(206, 156, 184),
+        granule_radius=(1.0, 2.0),
+    ),
     "platelet": CellType(
-        radius=(13, 22), cytoplasm=(190, 162, 200), cells=(1, 3),
-        granules=(12, 26), granule_colour=(132, 82, 150), granule_radius=(1.5, 3.0)),
+        radius=(13, 22),
+        cytoplasm=(190, 162, 200),
+        cells=(1, 3),
+        granules=(12, 26),
+        granule_colour=(132, 82, 150),
+        granule_radius=(1.5, 3.0),
+    ),
 }
 
 
@@ -129,8 +172,7 @@ def _noise(rng: Generator, shape: tuple[int, int], grain: float) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray,
-           texture: np.ndarray, soft: float) -> None:
+def _paint(canvas: np.ndarray, mask: np.ndarray, colour: np.ndarray, texture: np.ndarray, soft: float) -> None:
     """Lay `colour`, brightened and darkened by `texture`, over the part of the canvas that `mask` covers."""
     cover = cv2.GaussianBlur(mask, (0, 0), soft)[..., None] / np.float32(255)
     canvas += cover * (colour * (1 + texture[..., None]) - canvas)
@@ -160,7 +202,7 @@ def _draw_cell(canvas: np.ndarray, kind: CellType, centre: np.ndarray, rng: Gene
     radius = rng.uniform(*kind.radius)
     half = int(radius * 1.3)
     left, top = np.int32(centre) - half
-    patch = canvas[top:top + 2 * half, left:left + 2 * half]
+    patch = canvas[top : top + 2 * half, left : left + 2 * half]
     shape = patch.shape[:2]
 
     body = np.zeros(shape, np.uint8)
@@ -235,8 +277,9 @@ def _drawing_plan(count: int, first_index: int = 0) -> list[tuple[str, int]]:
 
 
 def _draw_files(paths: list[Path], plan: list[tuple[str, int]], seed: int, title: str) -> None:
-    for path, (name, index) in tqdm(list(zip(paths, plan, strict=True)), desc=title, unit="img",
-                                    disable=None, leave=False):
+    for path, (name, index) in tqdm(
+        list(zip(paths, plan, strict=True)), desc=title, unit="img", disable=None, leave=False
+    ):
         picture = _draw_image(CELL_TYPES[name], np.random.default_rng([seed, index]))
         path.parent.mkdir(parents=True, exist_ok=True)
         # not cv2.imwrite, which says nothing of a disk that is full
@@ -253,8 +296,7 @@ def _draw_train(root: Path, per_class: int, seed: int) -> None:
     # The same seed twice makes two identical files, so that a search for duplicates has something to find.
     plan[-1] = plan[-1 - len(CELL_TYPES)]
     numbers = np.random.default_rng(seed).permutation(len(plan)) + 1
-    paths = [root / "train" / name / f"cell_{number:05d}.jpg"
-             for number, (name, _) in zip(numbers, plan, strict=True)]
+    paths = [root / "train" / name / f"cell_{number:05d}.jpg" for number, (name, _) in zip(numbers, plan, strict=True)]
     _draw_files(paths, plan, seed, "train")
 
 
@@ -264,8 +306,7 @@ def _draw_test(root: Path, count: int, seed: int) -> None:
     paths = [root / "test" / f"img_{number}.jpg" for number in range(count)]
     _draw_files(paths, plan, seed, "test")
     _write_labels(root / "sample_submission.csv", ((path.name, 0) for path in paths))
-    _write_labels(root / "test_labels.csv",
-                  ((path.name, name) for path, (name, _) in zip(paths, plan, strict=True)))
+    _write_labels(root / "test_labels.csv", ((path.name, name) for path, (name, _) in zip(paths, plan, strict=True)))
 
 
 def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: int = 0) -> None:

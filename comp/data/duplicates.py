@@ -29,24 +29,33 @@ from scipy.sparse.csgraph import connected_components
 from comp.data.image_stats import Survey
 from comp.data.scan import Image
 
-NEAR_THRESHOLD = 0.95         # see above
+NEAR_THRESHOLD = 0.95  # see above
 # 16 px grey details are compared for every pair, to choose the few worth a closer look. There the worst of
 # the same copies is at 0.997, and the closest honest pair of blood cells at 0.795.
 CANDIDATE_THRESHOLD = 0.95
-MIN_DETAIL = 1.0          # grey levels of detail (rms); rounding alone makes 0.3, the flattest blood cell has 8.5
-BLOCK_ROWS = 512          # images compared at once with all: 40 MB at 20,000 images
-BLOCK_PAIRS = 2048   # pairs looked at closely at once: 40 MB of details
-TRANSFORMS = ("", "turned 90°", "turned 180°", "turned 270°",
-              "mirrored", "mirrored, turned 90°", "mirrored, turned 180°", "mirrored, turned 270°")
+MIN_DETAIL = 1.0  # grey levels of detail (rms); rounding alone makes 0.3, the flattest blood cell has 8.5
+BLOCK_ROWS = 512  # images compared at once with all: 40 MB at 20,000 images
+BLOCK_PAIRS = 2048  # pairs looked at closely at once: 40 MB of details
+TRANSFORMS = (
+    "",
+    "turned 90°",
+    "turned 180°",
+    "turned 270°",
+    "mirrored",
+    "mirrored, turned 90°",
+    "mirrored, turned 180°",
+    "mirrored, turned 270°",
+)
 
 
 @dataclass(frozen=True)
 class DuplicatePair:
     """Two images that are one picture: `b` is `a` after `transform` (empty: as it is)."""
+
     a: Image
     b: Image
-    kind: str               # "exact": the same pixels; "near": the same picture
-    similarity: float       # correlation of details, 1.0 for exact
+    kind: str  # "exact": the same pixels; "near": the same picture
+    similarity: float  # correlation of details, 1.0 for exact
     transform: str = ""
 
 
@@ -54,15 +63,20 @@ def find_duplicates(survey: Survey) -> list[DuplicatePair]:
     """Every exact copy with the first of its kind, then the near-duplicates among those firsts."""
     _, first, of = np.unique(survey.sha256, return_index=True, return_inverse=True)
     firsts = np.sort(first)
-    exact = [DuplicatePair(survey.images[first[of[row]]], image, "exact", 1.0)
-             for row, image in enumerate(survey.images) if first[of[row]] != row]
+    exact = [
+        DuplicatePair(survey.images[first[of[row]]], image, "exact", 1.0)
+        for row, image in enumerate(survey.images)
+        if first[of[row]] != row
+    ]
     best: dict[tuple[int, int], tuple[float, int]] = {}
     for a, b, similarity, transform in _near(survey.thumbs[firsts]):
         if similarity > best.get((a, b), (0.0, 0))[0]:
             best[a, b] = (similarity, transform)
     images = [survey.images[row] for row in firsts]
-    return exact + [DuplicatePair(images[a], images[b], "near", round(similarity, 3), TRANSFORMS[transform])
-                    for (a, b), (similarity, transform) in sorted(best.items())]
+    return exact + [
+        DuplicatePair(images[a], images[b], "near", round(similarity, 3), TRANSFORMS[transform])
+        for (a, b), (similarity, transform) in sorted(best.items())
+    ]
 
 
 def connected_groups(images: Sequence[Image], pairs: Iterable[DuplicatePair]) -> np.ndarray:
@@ -87,7 +101,7 @@ def _near(thumbs: np.ndarray) -> Iterator[tuple[int, int, float, int]]:
     """(a, b, similarity, transform) of every candidate pair whose colour details agree; a < b."""
     for a, b, transform in _candidates(thumbs):
         for start in range(0, len(a), BLOCK_PAIRS):
-            left, right = a[start:start + BLOCK_PAIRS], b[start:start + BLOCK_PAIRS]
+            left, right = a[start : start + BLOCK_PAIRS], b[start : start + BLOCK_PAIRS]
             turned = _transformed(thumbs[left], transform)
             similarity = (_detail(turned, box=5) * _detail(thumbs[right], box=5)).sum(1)
             for row in np.flatnonzero(similarity >= NEAR_THRESHOLD):
@@ -99,7 +113,7 @@ def _candidates(thumbs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, in
     grey = (thumbs @ np.float32([0.299, 0.587, 0.114])).reshape(-1, 16, 2, 16, 2).mean((2, 4))
     every = _detail(grey, box=3)
     for start in range(0, len(grey), BLOCK_ROWS):
-        block = grey[start:start + BLOCK_ROWS]
+        block = grey[start : start + BLOCK_ROWS]
         for transform in range(len(TRANSFORMS)):
             alike = _detail(_transformed(block, transform), box=3) @ every[start:].T >= CANDIDATE_THRESHOLD
             a, b = np.nonzero(alike)
@@ -110,7 +124,7 @@ def _candidates(thumbs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, in
 def _detail(pictures: np.ndarray, box: int) -> np.ndarray:
     """Pictures minus their blur, as vectors of length 1; flat ones become 0 and resemble nothing."""
     pictures = pictures.astype(np.float32)
-    blur = uniform_filter(pictures, size=(1, box, box, 1)[:pictures.ndim])
+    blur = uniform_filter(pictures, size=(1, box, box, 1)[: pictures.ndim])
     inner = slice(box // 2, -(box // 2))  # the rim is left out: a blur has nothing to go by beyond the edge
     detail = (pictures - blur)[:, inner, inner]
     detail = detail.reshape(len(detail), np.prod(detail.shape[1:]))

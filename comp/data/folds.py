@@ -16,14 +16,20 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
     """Every training image in exactly one fold 0..k-1, classes spread evenly, a group of duplicates in one fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    table = pd.DataFrame({"image": [image.id for image in dataset.train],
-                          "label": [image.label for image in dataset.train],
-                          "group": [groups[image.id] for image in dataset.train]})
+    table = pd.DataFrame(
+        {
+            "image": [image.id for image in dataset.train],
+            "label": [image.label for image in dataset.train],
+            "group": [groups[image.id] for image in dataset.train],
+        }
+    )
     table = table.sort_values("image", ignore_index=True)  # the split depends on ids, not on the order of files
     smallest = table["label"].value_counts().reindex(list(dataset.classes), fill_value=0)
     if smallest.min() < k:
-        raise UserError(f"class {smallest.idxmin()} has {smallest.min()} images, fewer than the {k} folds; "
-                        f"add images or lower folds.k")
+        raise UserError(
+            f"class {smallest.idxmin()} has {smallest.min()} images, fewer than the {k} folds; "
+            f"add images or lower folds.k"
+        )
     table["fold"] = -1
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
     for fold, (_, held_out) in enumerate(splitter.split(table, table["label"], table["group"])):
@@ -33,8 +39,17 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
 
 def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed: int) -> None:
     write_csv(path, table)
-    write_json(path.with_suffix(".json"), {"dataset": dataset.name, "k": k, "seed": seed, "images": len(table),
-                                           "image_id": dataset.id_form, "image_list_sha256": dataset.fingerprint()})
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "dataset": dataset.name,
+            "k": k,
+            "seed": seed,
+            "images": len(table),
+            "image_id": dataset.id_form,
+            "image_list_sha256": dataset.fingerprint(),
+        },
+    )
 
 
 def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
@@ -44,16 +59,22 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
     table = read_csv(path, FOLDS_COLUMNS, text=("image", "label", "group"))
     about = read_json(path.with_suffix(".json"))
     listed, there = dict(zip(table["image"], table["label"], strict=True)), {i.id: i.label for i in dataset.train}
-    again = "import its file again: python -m comp data import" if isinstance(about, dict) and about.get("official") \
+    again = (
+        "import its file again: python -m comp data import"
+        if isinstance(about, dict) and about.get("official")
         else "restore the images or make a new split with: python -m comp folds --force"
+    )
     for odd, what in ((there.keys() - listed.keys(), "lacks"), (listed.keys() - there.keys(), "lists absent")):
         if odd:
-            raise UserError(f"{path} does not match {dataset.root}: it {what} {len(odd)} images, "
-                            f"such as {min(odd)}; {again}")
+            raise UserError(
+                f"{path} does not match {dataset.root}: it {what} {len(odd)} images, such as {min(odd)}; {again}"
+            )
     moved = sorted(image for image, label in there.items() if listed[image] != label)
     if moved:
-        raise UserError(f"{path} does not match {dataset.root}: {len(moved)} images changed their label, "
-                        f"such as {moved[0]}; {again}")
+        raise UserError(
+            f"{path} does not match {dataset.root}: {len(moved)} images changed their label, "
+            f"such as {moved[0]}; {again}"
+        )
     if not isinstance(about, dict) or about.get("image_list_sha256") != dataset.fingerprint():
         raise UserError(f"{path.with_suffix('.json')} was written for another split; {again}")
     if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1:

@@ -16,24 +16,26 @@ from tqdm import tqdm
 from comp.data.images import UnreadableImageError, read_image
 from comp.data.scan import Image
 
-THUMBNAIL_SIDE = 32               # 3 KB an image: 20,000 of them are 61 MB
+THUMBNAIL_SIDE = 32  # 3 KB an image: 20,000 of them are 61 MB
 LUMINANCE_MEAN = 57.625  # of the JPEG standard's luminance table, which is quality 50
 
 
 @dataclass(frozen=True)
 class ImageStats:
     """What is kept of one picture."""
+
     width: int
     height: int
-    quality: float              # estimated JPEG quality 1..100; NaN for any other format
-    colour: tuple[float, ...]   # mean red, green, blue
-    sha256: str                 # of shape and pixels, not of the file: a PNG of the same pixels is the same
-    thumb: np.ndarray           # THUMB x THUMB RGB
+    quality: float  # estimated JPEG quality 1..100; NaN for any other format
+    colour: tuple[float, ...]  # mean red, green, blue
+    sha256: str  # of shape and pixels, not of the file: a PNG of the same pixels is the same
+    thumb: np.ndarray  # THUMB x THUMB RGB
 
 
 @dataclass(frozen=True)
 class Survey:
     """The facts of every readable image, row by row in the order of `images`, and the broken files."""
+
     images: tuple[Image, ...]
     width: np.ndarray
     height: np.ndarray
@@ -50,15 +52,24 @@ class Survey:
         """The part of the survey where `keep` is true; broken files are left out."""
         keep = np.asarray(keep, bool)
         chosen = tuple(image for image, wanted in zip(self.images, keep, strict=True) if wanted)
-        return Survey(chosen, self.width[keep], self.height[keep], self.quality[keep], self.colour[keep],
-                      self.sha256[keep], self.thumbs[keep], ())
+        return Survey(
+            chosen,
+            self.width[keep],
+            self.height[keep],
+            self.quality[keep],
+            self.colour[keep],
+            self.sha256[keep],
+            self.thumbs[keep],
+            (),
+        )
 
 
 def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
     """Decode each image once, in threads: decoders let go of Python's lock, so 2 cores read twice as fast."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(tqdm(pool.map(_read_stats, images), total=len(images), desc=desc, unit="img",
-                          disable=None, leave=False))
+        found = list(
+            tqdm(pool.map(_read_stats, images), total=len(images), desc=desc, unit="img", disable=None, leave=False)
+        )
     seen = [(image, facts) for image, facts in zip(images, found, strict=True) if isinstance(facts, ImageStats)]
     broken = tuple((image, why) for image, why in zip(images, found, strict=True) if isinstance(why, str))
     facts = [facts for _, facts in seen]
@@ -70,7 +81,8 @@ def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
         colour=np.array([fact.colour for fact in facts], np.float32).reshape(-1, 3),
         sha256=np.array([fact.sha256 for fact in facts], str),
         thumbs=np.array([fact.thumb for fact in facts], np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
-        broken=broken)
+        broken=broken,
+    )
 
 
 def _read_stats(image: Image) -> ImageStats | str:

@@ -20,6 +20,7 @@ class UnreadableImageError(Exception):
 @dataclass(frozen=True)
 class SquareSpec:
     """How a picture becomes a square: an optional centre crop in pixels, then squash, crop or pad to `size`."""
+
     size: int
     fit: str = "squash"
     crop: int | None = None
@@ -33,8 +34,9 @@ class SquareSpec:
         elif self.fit == "pad":
             side = max(height, width)
             top, left = (side - height) // 2, (side - width) // 2
-            pixels = cv2.copyMakeBorder(pixels, top, side - height - top, left, side - width - left,
-                                        cv2.BORDER_REFLECT_101)
+            pixels = cv2.copyMakeBorder(
+                pixels, top, side - height - top, left, side - width - left, cv2.BORDER_REFLECT_101
+            )
         return resize(pixels, self.size)
 
 
@@ -83,4 +85,4 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 def _centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     height, width = min(height, pixels.shape[0]), min(width, pixels.shape[1])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    return pixels[top:top + height, left:left + width]
+    return pixels[top : top + height, left : left + width]

@@ -33,7 +33,11 @@ from comp.errors import UserError
 from comp.files import write_atomic, write_json
 from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
-SUBSET_FOLDS = {"train": range(7), "val": [7], "test": [8, 9]}  # part -> which tenths of a dataset `choose_parts` puts there
+SUBSET_FOLDS = {
+    "train": range(7),
+    "val": [7],
+    "test": [8, 9],
+}  # part -> which tenths of a dataset `choose_parts` puts there
 ARRAY_KEYS = [f"{part}_{what}" for part in SUBSET_FOLDS for what in ("images", "labels")]
 BLOOD_CELLS = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
 # What zipfile and numpy raise of a file that is none, was cut short, was changed, or needs a password.
@@ -43,10 +47,11 @@ READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeErro
 @dataclass(frozen=True)
 class MedMnistFile:
     """A file whose every label and header was found good; its pixels are still on the disk."""
+
     path: Path
     classes: tuple[str, ...]
-    labels: Mapping[str, np.ndarray]   # part -> the class number of each image
-    shape: tuple[int, ...]             # of one picture, the same in all parts
+    labels: Mapping[str, np.ndarray]  # part -> the class number of each image
+    shape: tuple[int, ...]  # of one picture, the same in all parts
 
     def images(self, part: str) -> np.ndarray:
         with _open_archive(self.path) as archive:
@@ -63,6 +68,7 @@ class MedMnistFile:
 
 # ---- a file becomes a dataset ----
 
+
 def read_npz(path: Path) -> MedMnistFile:
     """Refuse whatever is not such a file, by what is wrong with it; no image is read yet."""
     with _open_archive(path) as archive:
@@ -74,8 +80,10 @@ def read_npz(path: Path) -> MedMnistFile:
         names = _class_names(archive, path)
     for part, shape in shapes.items():
         if shape != shapes["train"]:
-            raise UserError(f"{path}: pictures of {part}_images are {shape} and those of train_images "
-                            f"{shapes['train']}; they must be alike")
+            raise UserError(
+                f"{path}: pictures of {part}_images are {shape} and those of train_images "
+                f"{shapes['train']}; they must be alike"
+            )
     count = _count_classes(labels, path)
     if not names:
         known = path.stem.startswith("bloodmnist") and count == len(BLOOD_CELLS)
@@ -89,8 +97,10 @@ def official_split(npz: MedMnistFile) -> pd.DataFrame:
     """The official validation part is fold 0, and the official training part is never validated. A group is one
     image: copies on both sides of a split that others drew stay where they are (`data check` shows them), because
     moving one would make it another split."""
-    parts = [pd.DataFrame({"image": npz.ids(part), "label": npz.names(part), "group": npz.ids(part), "fold": fold})
-             for part, fold in (("train", -1), ("val", 0))]
+    parts = [
+        pd.DataFrame({"image": npz.ids(part), "label": npz.names(part), "group": npz.ids(part), "fold": fold})
+        for part, fold in (("train", -1), ("val", 0))
+    ]
     return pd.concat(parts, ignore_index=True)[FOLDS_COLUMNS]
 
 
@@ -103,8 +113,16 @@ def check_split_file(path: Path, split: pd.DataFrame) -> None:
 def write_official_split(path: Path, split: pd.DataFrame, dataset: Dataset) -> None:
     """Nobody chose a k or a seed for it, so its note has neither."""
     write_csv(path, split)
-    write_json(path.with_suffix(".json"), {"dataset": dataset.name, "official": True, "images": len(split),
-                                           "image_id": dataset.id_form, "image_list_sha256": dataset.fingerprint()})
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "dataset": dataset.name,
+            "official": True,
+            "images": len(split),
+            "image_id": dataset.id_form,
+            "image_list_sha256": dataset.fingerprint(),
+        },
+    )
 
 
 def write_dataset(npz: MedMnistFile, root: Path) -> None:
@@ -135,9 +153,12 @@ def dataset_matches(root: Path, npz: MedMnistFile, split: pd.DataFrame) -> bool:
         dataset = scan(root)
     except UserError:
         return False
-    return (dataset.classes == npz.classes and [image.id for image in dataset.test] == npz.ids("test")
-            and {i.id: i.label for i in dataset.train} == dict(zip(split["image"], split["label"], strict=True))
-            and longest_side(dataset.train[0].path) == max(npz.shape[:2]))
+    return (
+        dataset.classes == npz.classes
+        and [image.id for image in dataset.test] == npz.ids("test")
+        and {i.id: i.label for i in dataset.train} == dict(zip(split["image"], split["label"], strict=True))
+        and longest_side(dataset.train[0].path) == max(npz.shape[:2])
+    )
 
 
 @contextlib.contextmanager
@@ -206,8 +227,10 @@ def _class_names(archive: zipfile.ZipFile, path: Path) -> tuple[str, ...]:
 def _count_classes(labels: Mapping[str, np.ndarray], path: Path) -> int:
     present = np.unique(labels["train"]).tolist()
     if present[0] != 0 or present[-1] != len(present) - 1:
-        raise UserError(f"{path}: train_labels must be 0..K-1 with none left out, and are "
-                        f"{', '.join(map(str, present[:12]))}{', ...' if len(present) > 12 else ''}")
+        raise UserError(
+            f"{path}: train_labels must be 0..K-1 with none left out, and are "
+            f"{', '.join(map(str, present[:12]))}{', ...' if len(present) > 12 else ''}"
+        )
     for part in ("val", "test"):
         odd = np.setdiff1d(labels[part], present)
         if len(odd):
@@ -219,13 +242,15 @@ def _write_images(npz: MedMnistFile, part: str, folders: list[Path]) -> None:
     """In one thread: all of BloodMNIST's 17,092 pictures are 4 s of work at 64 px and 31 s at 224, and a second thread
     gains a third at 224 px alone. Not by cv2.imwrite, which says nothing of a disk that is full."""
     rows = zip(folders, npz.ids(part), npz.images(part), strict=True)
-    for folder, name, pixels in tqdm(rows, total=len(folders), desc=f"writing {part}", unit="img", disable=None,
-                                     leave=False):
+    for folder, name, pixels in tqdm(
+        rows, total=len(folders), desc=f"writing {part}", unit="img", disable=None, leave=False
+    ):
         bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of colours
         (folder / name).write_bytes(cv2.imencode(".png", bgr)[1])
 
 
 # ---- a dataset becomes a file ----
+
 
 def assign_subsets(dataset: Dataset, groups: Mapping[str, str], seed: int) -> pd.DataFrame:
     """The training images in ten folds, copies together; PARTS makes 70 % training, 10 % validation, 20 % test."""
@@ -242,8 +267,10 @@ def pack_arrays(dataset: Dataset, table: pd.DataFrame, square: SquareSpec, seed:
     paths = {image.id: image.path for image in dataset.train}
     numbers = {name: label for label, name in enumerate(dataset.classes)}
     arrays: dict[str, np.ndarray] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, \
-            tqdm(total=len(table), desc="packing images", unit="img", disable=None, leave=False) as bar:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(table), desc="packing images", unit="img", disable=None, leave=False) as bar,
+    ):
         for part, folds in SUBSET_FOLDS.items():
             rows = table[table["fold"].isin(folds)].sample(frac=1, random_state=seed)
             images = np.empty((len(rows), square.size, square.size, 3), np.uint8)

@@ -16,6 +16,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 @dataclass(frozen=True)
 class Image:
     """One picture: its id (the only thing joins use), where it lies, and its class name (None for a test image)."""
+
     id: str
     path: Path
     label: str | None = None
@@ -24,11 +25,11 @@ class Image:
 @dataclass(frozen=True)
 class Dataset:
     root: Path
-    classes: tuple[str, ...]      # in the order of class_map.json, else sorted: the order of every class column
-    numbers: tuple[int, ...]      # what a submission calls each class
+    classes: tuple[str, ...]  # in the order of class_map.json, else sorted: the order of every class column
+    numbers: tuple[int, ...]  # what a submission calls each class
     train: tuple[Image, ...]
     test: tuple[Image, ...]
-    id_form: str                  # "name" or "path": see _identify
+    id_form: str  # "name" or "path": see _identify
 
     @property
     def name(self) -> str:
@@ -51,8 +52,9 @@ def scan(root: Path | str) -> Dataset:
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
     if not (root / "train").is_dir():
         raise UserError(f"{root} has no train/ folder; it must hold one folder of images per class")
-    folders = sorted(path.name for path in (root / "train").iterdir()
-                     if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(
+        path.name for path in (root / "train").iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
     classes, numbers = _class_order(root / "class_map.json", folders)
     taken = sorted({"image", "label", "fold"} & set(classes))
     if taken:
@@ -61,9 +63,14 @@ def scan(root: Path | str) -> Dataset:
     if not train:
         raise UserError(f"{root / 'train'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders")
     train_ids, id_form = _identify([path for path, _ in train], root / "train")
-    return Dataset(root, classes, numbers,
-                   tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
-                   find_test_images(root), id_form)
+    return Dataset(
+        root,
+        classes,
+        numbers,
+        tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
+        find_test_images(root),
+        id_form,
+    )
 
 
 def find_test_images(root: Path) -> tuple[Image, ...]:
@@ -92,8 +99,12 @@ def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], 
 
 def _images_below(folder: Path) -> list[Path]:
     """Every image file below `folder`, hidden ones left out, in natural order: img_2 before img_10."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-             and not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     return sorted(found, key=lambda path: (len(path.name), path.as_posix()))
 
 

@@ -16,8 +16,10 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if distributed.world_size() > 1 and wanted not in ("cpu", "cuda"):
-        raise UserError(f"--device {wanted} is one device, and torchrun started {distributed.world_size()} processes; use cuda "
-                        f"or cpu")
+        raise UserError(
+            f"--device {wanted} is one device, and torchrun started {distributed.world_size()} processes; use cuda "
+            f"or cpu"
+        )
     if distributed.world_size() > 1 and wanted == "cuda":
         wanted = f"cuda:{distributed.local_rank()}"
     try:
@@ -50,5 +52,6 @@ def peak_memory_gb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource
     import sys
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

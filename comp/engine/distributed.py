@@ -59,8 +59,13 @@ def process_group() -> Iterator[None]:
         yield
         return
     store, number, count = next(distributed.rendezvous("env://", timeout=GROUP_TIMEOUT))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", store=store,
-                                   rank=number, world_size=count, timeout=GROUP_TIMEOUT)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        store=store,
+        rank=number,
+        world_size=count,
+        timeout=GROUP_TIMEOUT,
+    )
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
         try:
             yield
@@ -98,8 +103,13 @@ def all_reduce(model: nn.Module, losses: Sequence[torch.Tensor]) -> Sequence[tor
     if world_size() == 1:
         return losses
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    statistics = [value for module in model.modules() if module.training
-                  for name, value in module.named_buffers(recurse=False) if name in ("running_mean", "running_var")]
+    statistics = [
+        value
+        for module in model.modules()
+        if module.training
+        for name, value in module.named_buffers(recurse=False)
+        if name in ("running_mean", "running_var")
+    ]
     for value in statistics:
         value.div_(world_size())
     parts = [*gradients, *statistics, *losses]
@@ -122,5 +132,7 @@ def _communication_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as problem:
-        raise DistributedError("another process of this training has gone, or could not be reached; what it said of that "
-                       "stands above, or on its machine") from problem
+        raise DistributedError(
+            "another process of this training has gone, or could not be reached; what it said of that "
+            "stands above, or on its machine"
+        ) from problem

@@ -47,12 +47,21 @@ def _onnx(model: nn.Module, spec: ModelSpec) -> bytes:
         warnings.simplefilter("ignore")  # that it is the older one, and what tracing fixes: parity is measured after
         try:
             # eval() of the whole: the exporter gives every part the mode of the whole back
-            torch.onnx.export(NormalisedModel(model, spec.mean, spec.std).eval(), (images,), buffer, dynamo=False,
-                              opset_version=17, input_names=["images"], output_names=["logits"],
-                              dynamic_axes={"images": {0: "count"}, "logits": {0: "count"}})
+            torch.onnx.export(
+                NormalisedModel(model, spec.mean, spec.std).eval(),
+                (images,),
+                buffer,
+                dynamo=False,
+                opset_version=17,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_axes={"images": {0: "count"}, "logits": {0: "count"}},
+            )
         except Exception as problem:  # an operator that ONNX lacks, or whatever tracing makes of the model
-            raise UserError(f"model {spec.name} cannot become an ONNX graph: "
-                            f"{str(problem).strip().partition(chr(10))[0][:200]}; stay with --runtime torch") from None
+            raise UserError(
+                f"model {spec.name} cannot become an ONNX graph: "
+                f"{str(problem).strip().partition(chr(10))[0][:200]}; stay with --runtime torch"
+            ) from None
     graph = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(graph, {"classes": json.dumps(list(spec.classes), ensure_ascii=False)})
     return graph.SerializeToString()
@@ -72,17 +81,19 @@ def _openvino(onnx_graph: bytes) -> tuple[bytes, bytes]:
 @dataclass(frozen=True)
 class Parity:
     images: int
-    difference: float             # the largest between two logits
-    largest: float                # logit of torch, without its sign
-    agreeing: int                 # images given the same class
+    difference: float  # the largest between two logits
+    largest: float  # logit of torch, without its sign
+    agreeing: int  # images given the same class
 
     @property
     def holds(self) -> bool:
         return self.agreeing == self.images and self.difference <= TOLERANCE * self.largest  # False for NaN
 
     def __str__(self) -> str:
-        return (f"logits differ by at most {self.difference:.1e} (the largest is {self.largest:.3g}), "
-                f"argmax agrees on {self.agreeing} of {self.images} images")
+        return (
+            f"logits differ by at most {self.difference:.1e} (the largest is {self.largest:.3g}), "
+            f"argmax agrees on {self.agreeing} of {self.images} images"
+        )
 
 
 @torch.no_grad()
@@ -90,5 +101,9 @@ def check_parity(eager: Network, other: Network, images: torch.Tensor) -> Parity
     """One image alone, then the others in batches, for a graph may have fixed the number it was drawn with."""
     parts = [images[:1], *images[1:].split(32)]
     ours, theirs = (torch.cat([network(part) for part in parts]) for network in (eager, other))
-    return Parity(len(images), (ours - theirs).abs().max().item(), ours.abs().max().item(),
-                  int((ours.argmax(1) == theirs.argmax(1)).sum()))
+    return Parity(
+        len(images),
+        (ours - theirs).abs().max().item(),
+        ours.abs().max().item(),
+        int((ours.argmax(1) == theirs.argmax(1)).sum()),
+    )

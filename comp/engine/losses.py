@@ -16,12 +16,18 @@ LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def make_loss(name: str, *, label_smoothing: float, weights: torch.Tensor | None, focal_gamma: float) -> LossFunction:
     if name == "focal":
         return lambda logits, targets: focal(logits, targets, focal_gamma, label_smoothing, weights)
-    return lambda logits, targets: F.cross_entropy(logits, targets, weight=weights, reduction="none",
-                                                   label_smoothing=label_smoothing)
+    return lambda logits, targets: F.cross_entropy(
+        logits, targets, weight=weights, reduction="none", label_smoothing=label_smoothing
+    )
 
 
-def focal(logits: torch.Tensor, targets: torch.Tensor, gamma: float, smoothing: float = 0.0,
-          weights: torch.Tensor | None = None) -> torch.Tensor:
+def focal(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    gamma: float,
+    smoothing: float = 0.0,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cross-entropy in which every class's term shrinks by (1 - p)^gamma; gamma 0 is cross-entropy.
     By hand: neither torch nor timm has it for a softmax, and mixup needs it for soft targets."""
     classes = logits.shape[1]

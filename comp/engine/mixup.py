@@ -14,7 +14,7 @@ from torch.nn import functional as F
 class Mix:
     mixup: float
     cutmix: float
-    off_epoch: int     # from this epoch on images stay whole; 0 is never
+    off_epoch: int  # from this epoch on images stay whole; 0 is never
     classes: int
 
     def active(self, epoch: int) -> bool:

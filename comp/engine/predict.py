@@ -44,22 +44,32 @@ class NormalisedModel(nn.Module):
             return self.model(normalise(images, self.mean, self.std, images.device))
 
 
-def predict_models(models: Sequence[nn.Module], batches: Iterable[torch.Tensor], *, views: Sequence[str], mean, std,
-            device: torch.device, precision: str) -> np.ndarray:
+def predict_models(
+    models: Sequence[nn.Module],
+    batches: Iterable[torch.Tensor],
+    *,
+    views: Sequence[str],
+    mean,
+    std,
+    device: torch.device,
+    precision: str,
+) -> np.ndarray:
     """`probabilities` of torch models, left in the mode they were in."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
-    made = predict_probabilities([NormalisedModel(model, mean, std, precision) for model in models], batches, views=views,
-                         device=device)
+    made = predict_probabilities(
+        [NormalisedModel(model, mean, std, precision) for model in models], batches, views=views, device=device
+    )
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
     return made
 
 
 @torch.no_grad()
-def predict_probabilities(networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str],
-                  device: torch.device) -> np.ndarray:
+def predict_probabilities(
+    networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], device: torch.device
+) -> np.ndarray:
     """float32 of shape (networks, views, images, classes)."""
     parts = []
     for batch in batches:

@@ -55,12 +55,19 @@ def load_onnx_network(graph: bytes) -> Network:
 def load_openvino_network(graph: bytes, weights: bytes) -> Network:
     """One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and a second or two later."""
     core = _openvino_core()
-    compiled = core.compile_model(core.read_model(graph, weights), "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bf16 where the processor has it: 1e-3 of the logits
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    compiled = core.compile_model(
+        core.read_model(graph, weights),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bf16 where the processor has it: 1e-3 of the logits
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        },
+    )
     request = compiled.create_infer_request()
     return lambda images: torch.from_numpy(
-        request.infer([images.numpy()], share_inputs=True)[compiled.output(0)].copy())
+        request.infer([images.numpy()], share_inputs=True)[compiled.output(0)].copy()
+    )
 
 
 @lru_cache

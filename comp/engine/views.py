@@ -10,6 +10,7 @@ import torch
 @dataclass(frozen=True)
 class View:
     """Mirror left-right or not, then turn by quarters, counter-clockwise."""
+
     turns: int
     mirror: bool
 
@@ -23,7 +24,13 @@ class View:
 
 
 VIEWS = {
-    "identity": View(0, False), "rot90": View(1, False), "rot180": View(2, False), "rot270": View(3, False),
-    "hflip": View(0, True), "transpose": View(1, True), "vflip": View(2, True), "antitranspose": View(3, True),
+    "identity": View(0, False),
+    "rot90": View(1, False),
+    "rot180": View(2, False),
+    "rot270": View(3, False),
+    "hflip": View(0, True),
+    "transpose": View(1, True),
+    "vflip": View(2, True),
+    "antitranspose": View(3, True),
 }
 TTA = {"none": ("identity",), "flips": ("identity", "hflip", "vflip", "rot180"), "d4": tuple(VIEWS)}

@@ -22,11 +22,16 @@ def average_weights(model: nn.Module, states: Iterable[Mapping[str, torch.Tensor
     return mean.module
 
 
-def update_batchnorm_stats(model: nn.Module, batches: Iterable[torch.Tensor], device: torch.device, precision: str) -> None:
+def update_batchnorm_stats(
+    model: nn.Module, batches: Iterable[torch.Tensor], device: torch.device, precision: str
+) -> None:
     """Running statistics become the mean over these batches, as the model trains on them: those of the states it is the
     mean of are not its own. A frozen layer sees no batch in that way, and keeps what it has."""
-    before = {module: copy.deepcopy(module.state_dict()) for module in model.modules()
-              if isinstance(module, _BatchNorm) and module.track_running_stats}
+    before = {
+        module: copy.deepcopy(module.state_dict())
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    }
     update_bn(batches, _AutocastModel(model, device, precision).train(model.training))
     for module, state in before.items():
         if not module.num_batches_tracked:

@@ -1,7 +1,7 @@
 """What was learnt about members, as plain data, and what it makes of their predictions.
 
-    voice   one member: the mean over fold models and views of its probabilities, each with its temperature applied
-    blend   many voices to one, by one of METHODS
+voice   one member: the mean over fold models and views of its probabilities, each with its temperature applied
+blend   many voices to one, by one of METHODS
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ FIXED_METHODS = ("mean", "geometric", "vote")  # nothing about them is learnt
 @dataclass(frozen=True)
 class BlendMember:
     """A member in a blend."""
+
     name: str
     views: tuple[str, ...]
     temperature: float = 1.0
-    weight: float | None = None        # None: a stack has more than one number for it
+    weight: float | None = None  # None: a stack has more than one number for it
 
 
 @dataclass(frozen=True)
 class Blend:
     method: str
-    parts: tuple[BlendMember, ...]            # in the order of their names
+    parts: tuple[BlendMember, ...]  # in the order of their names
     stack: StackModel | None = None
 
     def trimmed(self) -> Blend:
@@ -41,10 +42,15 @@ class Blend:
         return replace(self, parts=tuple(part for part in self.parts if part.weight != 0))
 
     def to_note(self) -> dict[str, Any]:
-        learnt = self.stack and {"coefficients": self.stack.coefficients.tolist(),
-                                 "intercepts": self.stack.intercepts.tolist()}
-        return {"method": self.method, "parts": [{**asdict(part), "views": list(part.views)} for part in self.parts],
-                "stack": learnt}
+        learnt = self.stack and {
+            "coefficients": self.stack.coefficients.tolist(),
+            "intercepts": self.stack.intercepts.tolist(),
+        }
+        return {
+            "method": self.method,
+            "parts": [{**asdict(part), "views": list(part.views)} for part in self.parts],
+            "stack": learnt,
+        }
 
     @classmethod
     def from_note(cls, note: dict[str, Any]) -> Blend:
@@ -53,8 +59,9 @@ class Blend:
         return cls(note["method"], parts, learnt)
 
 
-def fit_blend(method: str, parts: Sequence[BlendMember], said: np.ndarray, truth: np.ndarray, folds: np.ndarray,
-          metric: str) -> Blend:
+def fit_blend(
+    method: str, parts: Sequence[BlendMember], said: np.ndarray, truth: np.ndarray, folds: np.ndarray, metric: str
+) -> Blend:
     """From voices (members, images, classes) of images whose classes and folds are known."""
     if method == "stack":
         return Blend(method, tuple(parts), fit_stack(said, truth, folds))
@@ -64,16 +71,28 @@ def fit_blend(method: str, parts: Sequence[BlendMember], said: np.ndarray, truth
         weights = fit_simplex_weights(said, truth)
     else:
         weights = np.full(len(parts), 1 / len(parts))
-    return Blend(method, tuple(BlendMember(part.name, part.views, part.temperature, float(weight))
-                               for part, weight in zip(parts, weights, strict=True)))
+    return Blend(
+        method,
+        tuple(
+            BlendMember(part.name, part.views, part.temperature, float(weight))
+            for part, weight in zip(parts, weights, strict=True)
+        ),
+    )
 
 
 def apply_blend(blend: Blend, spoken: Sequence[np.ndarray]) -> np.ndarray:
     """(images, classes), of arrays (fold models, views, images, classes) in the order of the blend's parts and of
     their views. In doubles of one layout: sums of floats came out otherwise in the ninth digit where tables had been
     laid out by column, and a submission is to be made again to the byte."""
-    return combine_members(blend, np.stack([average_views(np.ascontiguousarray(array, np.float64), part.temperature)
-                                    for part, array in zip(blend.parts, spoken, strict=True)]))
+    return combine_members(
+        blend,
+        np.stack(
+            [
+                average_views(np.ascontiguousarray(array, np.float64), part.temperature)
+                for part, array in zip(blend.parts, spoken, strict=True)
+            ]
+        ),
+    )
 
 
 def average_views(spoken: np.ndarray, temperature: float) -> np.ndarray:

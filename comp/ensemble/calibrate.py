@@ -37,15 +37,16 @@ def fit_temperature(spoken: np.ndarray, truth: np.ndarray) -> float:
         colder = np.float32(np.exp(-log_temperature))
         said = np.exp(true * colder) / np.exp(logits * colder).sum(0)
         losses = -np.log(np.maximum(said.mean(0), floor))
-        return float(losses.mean(dtype=np.float64)) + log_temperature ** 2 / (2 * len(truth))
+        return float(losses.mean(dtype=np.float64)) + log_temperature**2 / (2 * len(truth))
 
     # T within 0.1 %
     found = minimize_scalar(log_loss, bounds=np.log(TEMPERATURE_BOUNDS), method="bounded", options={"xatol": 1e-3})
     return float(np.exp(found.x))
 
 
-def reliability_curve(truth: np.ndarray, probabilities: np.ndarray,
-                bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reliability_curve(
+    truth: np.ndarray, probabilities: np.ndarray, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the likeliest class, bin by bin: mean confidence, share that is right, number of images.
 
     Every bin holds as many images as the next: most members are nearly always nearly sure, and of bins of equal width

@@ -22,16 +22,18 @@ from comp.ensemble.view_selection import choose_views
 @dataclass(frozen=True)
 class MemberFitOptions:
     """What may be learnt about each member before it is blended."""
+
     temperature: bool = True
-    most_views: int | None = None      # choose so many at most; None: all that were predicted
+    most_views: int | None = None  # choose so many at most; None: all that were predicted
 
 
 @dataclass(frozen=True)
 class FittedMembers:
     """All members with one voice each, as learnt on `rows`, speaking of every image."""
+
     rows: np.ndarray
     parts: tuple[BlendMember, ...]
-    said: np.ndarray                   # (members, images, classes)
+    said: np.ndarray  # (members, images, classes)
 
     def only(self, names: Sequence[str]) -> FittedMembers:
         keep = [index for index, part in enumerate(self.parts) if part.name in names]
@@ -41,6 +43,7 @@ class FittedMembers:
 @dataclass(frozen=True)
 class FoldFit:
     """The OOF in two: learnt on the voices' rows, scored on these."""
+
     voices: FittedMembers
     held: np.ndarray
 
@@ -50,12 +53,18 @@ class FoldFit:
 
 def fit_members(pool: Pool, rows: np.ndarray, learning: MemberFitOptions) -> FittedMembers:
     parts = tuple(_fit_member(member, pool.truth, rows, learning) for member in pool.members)
-    said = np.stack([blends.average_views(select_views(member, part.views)[None], part.temperature).astype(np.float32)
-                     for member, part in zip(pool.members, parts, strict=True)])
+    said = np.stack(
+        [
+            blends.average_views(select_views(member, part.views)[None], part.temperature).astype(np.float32)
+            for member, part in zip(pool.members, parts, strict=True)
+        ]
+    )
     return FittedMembers(rows, parts, said)
 
 
-def _fit_member(member: MemberPredictions, truth: np.ndarray, rows: np.ndarray, learning: MemberFitOptions) -> BlendMember:
+def _fit_member(
+    member: MemberPredictions, truth: np.ndarray, rows: np.ndarray, learning: MemberFitOptions
+) -> BlendMember:
     views = member.views
     if learning.most_views is not None:
         views = choose_views(views, member.oof[:, rows], truth[rows], learning.most_views)
@@ -92,5 +101,7 @@ def predict_cross_fitted(method: str, parted: Sequence[FoldFit], pool: Pool) -> 
     """(images, classes), each image by what was learnt without its fold."""
     result = np.empty((len(pool.images), len(pool.classes)))
     for part in parted:
-        result[part.held] = blends.combine_members(fit_on_rows(method, part.voices, pool), part.voices.said[:, part.held])
+        result[part.held] = blends.combine_members(
+            fit_on_rows(method, part.voices, pool), part.voices.said[:, part.held]
+        )
     return result

@@ -21,19 +21,20 @@ from comp.stats import SIGNIFICANCE_LEVEL
 
 GOOD, BAD, QUIET, GRID = "#1b6ca8", "#c8553d", "#9aa0a6", "#e8eaed"
 TOGETHER = LinearSegmentedColormap.from_list("together", ["#ffffff", BAD])
-MAX_MEMBERS = 40             # members on a page: the heaviest
-MAX_ANNOTATED = 15         # members up to which each cell of the map has its number
-MAX_PANELS = 20           # members on a page of reliability
-ROW_HEIGHT = 0.3             # inches
+MAX_MEMBERS = 40  # members on a page: the heaviest
+MAX_ANNOTATED = 15  # members up to which each cell of the map has its number
+MAX_PANELS = 20  # members on a page of reliability
+ROW_HEIGHT = 0.3  # inches
 
 
 @dataclass(frozen=True)
 class CandidateConfidence:
     """What a candidate says of each image (images, classes), without temperatures and with them."""
+
     name: str
     before: np.ndarray
     after: np.ndarray
-    temperature: float | None     # a blend has those of its members
+    temperature: float | None  # a blend has those of its members
 
 
 def draw_blend(path: Path, title: str, metric: str, members: pd.DataFrame, correlation: pd.DataFrame) -> None:
@@ -47,11 +48,13 @@ def draw_blend(path: Path, title: str, metric: str, members: pd.DataFrame, corre
     if shown["weight"].isna().all():  # a stack
         del panels["weight"]
     names = [f"{_short(name)}  {place}" for place, name in enumerate(shown["name"], 1)]
-    figure = Figure(figsize=(sum(panels.values()) + 0.07 * max(map(len, names)) + 0.6, side + 1.2),
-                    layout="constrained")
+    figure = Figure(
+        figsize=(sum(panels.values()) + 0.07 * max(map(len, names)) + 0.6, side + 1.2), layout="constrained"
+    )
     figure.get_layout_engine().set(wspace=0.03)
-    axes = dict(zip(panels, figure.subplots(1, len(panels), width_ratios=list(panels.values()), sharey=True),
-                    strict=True))
+    axes = dict(
+        zip(panels, figure.subplots(1, len(panels), width_ratios=list(panels.values()), sharey=True), strict=True)
+    )
     if "weight" in axes:
         _weights(axes["weight"], shown)
     _gains(axes["gain"], shown, metric)
@@ -99,8 +102,15 @@ def _errors(axis: Axes, correlation: np.ndarray) -> None:
     if count <= MAX_ANNOTATED:
         for row, column in np.argwhere(apart):
             value = correlation[row, column]
-            axis.text(column, row, f"{value:z.2f}".replace("0.", ".", 1), ha="center", va="center", fontsize=7,
-                      color="white" if value > low + 0.7 * (high - low) else "black")
+            axis.text(
+                column,
+                row,
+                f"{value:z.2f}".replace("0.", ".", 1),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if value > low + 0.7 * (high - low) else "black",
+            )
     axis.set_xticks(range(count), range(1, count + 1), fontsize=7 if count <= 25 else 6)
     _style_axis(axis, "errors in common", f"phi: white {low:z.2f}, red {high:z.2f}")
     axis.grid(False)
@@ -118,9 +128,9 @@ def draw_reliability(path: Path, title: str, truth: np.ndarray, members: Sequenc
     start = max(0.0, np.floor(lowest * 10 - 0.5) / 10)  # most say little below: the page is for where they speak
     for axis, member, pair in zip(grid, shown, curves, strict=False):
         _panel(axis, truth, member, pair, start)
-    for axis in grid[len(shown):]:
+    for axis in grid[len(shown) :]:
         axis.set_visible(False)
-    for axis in grid[:len(shown)][-columns:]:
+    for axis in grid[: len(shown)][-columns:]:
         axis.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=8)
     figure.supylabel("share that is right", fontsize=8)
@@ -128,23 +138,43 @@ def draw_reliability(path: Path, title: str, truth: np.ndarray, members: Sequenc
     _save(path, figure)
 
 
-def _panel(axis: Axes, truth: np.ndarray, member: CandidateConfidence, curves: Sequence[tuple[np.ndarray, np.ndarray]],
-           start: float) -> None:
+def _panel(
+    axis: Axes,
+    truth: np.ndarray,
+    member: CandidateConfidence,
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+    start: float,
+) -> None:
     axis.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, zorder=0)
     edges = np.linspace(start, 1, 21)
-    for when, said, (sure, right), colour in zip(("before", "after"), (member.before, member.after), curves,
-                                                 (BAD, GOOD), strict=True):
+    for when, said, (sure, right), colour in zip(
+        ("before", "after"), (member.before, member.after), curves, (BAD, GOOD), strict=True
+    ):
         after = when == "after"
-        axis.plot(sure, right, "o-" if after else "o--", color=colour, markersize=3, linewidth=1.2,
-                  markerfacecolor=colour if after else "none", label=f"{when} {expected_calibration_error(truth, said):.3f}")
+        axis.plot(
+            sure,
+            right,
+            "o-" if after else "o--",
+            color=colour,
+            markersize=3,
+            linewidth=1.2,
+            markerfacecolor=colour if after else "none",
+            label=f"{when} {expected_calibration_error(truth, said):.3f}",
+        )
         counts = np.histogram(said.max(1), edges)[0]
         heights = counts / max(counts.max(), 1) * 0.2 * (1 - start)  # the lowest fifth of the panel
-        axis.stairs(heights + start, edges, baseline=start, fill=after, color=colour, alpha=0.25 if after else 0.8,
-                    linewidth=0 if after else 0.8)
+        axis.stairs(
+            heights + start,
+            edges,
+            baseline=start,
+            fill=after,
+            color=colour,
+            alpha=0.25 if after else 0.8,
+            linewidth=0 if after else 0.8,
+        )
     axis.set_title(_short(member.name, 32), loc="left", fontsize=8.5)
     known = "" if member.temperature is None else f"T = {member.temperature:.2f}, "
-    axis.legend(title=f"{known}ECE", loc="upper left", fontsize=7, title_fontsize=7,
-                frameon=False, alignment="left")
+    axis.legend(title=f"{known}ECE", loc="upper left", fontsize=7, title_fontsize=7, frameon=False, alignment="left")
     axis.set(xlim=(start, 1.01), ylim=(start, 1.01))
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color=GRID)
@@ -166,7 +196,7 @@ def _style_axis(axis: Axes, title: str, below: str) -> None:
 
 
 def _short(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else f"{name[:most // 2]}…{name[-(most // 2 - 1):]}"
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
 
 
 def _save(path: Path, figure: Figure) -> None:

@@ -14,20 +14,22 @@ from comp.errors import UserError
 @dataclass(frozen=True)
 class MemberPredictions:
     """Probabilities by one run, view by view. Test predictions may come later than those out of fold."""
+
     name: str
     views: tuple[str, ...]
-    oof: np.ndarray                    # (views, images, classes): each image by the fold's model that never saw it
-    test: np.ndarray | None = None     # (fold models, views, test images, classes)
+    oof: np.ndarray  # (views, images, classes): each image by the fold's model that never saw it
+    test: np.ndarray | None = None  # (fold models, views, test images, classes)
 
 
 @dataclass(frozen=True)
 class Pool:
     """Images by id and members by name, so that no order in which they came can change anything."""
+
     classes: tuple[str, ...]
     metric: str
     images: tuple[str, ...]
-    truth: np.ndarray                  # class number of each image
-    folds: np.ndarray                  # fold of each image
+    truth: np.ndarray  # class number of each image
+    folds: np.ndarray  # fold of each image
     members: tuple[MemberPredictions, ...]
 
 
@@ -39,10 +41,18 @@ def build_pool(classes: Sequence[str], metric: str, spoken: Mapping[str, Mapping
         for table in spoken[name].values():
             _check_same_images(names[0], first, name, table)
     numbers = {label: number for number, label in enumerate(classes)}
-    members = tuple(MemberPredictions(name, tuple(spoken[name]), stack_tables(spoken[name].values(), first.index, classes))
-                    for name in names)
-    return Pool(tuple(classes), metric, tuple(first.index), first["label"].map(numbers).to_numpy(),
-                first["fold"].to_numpy(), members)
+    members = tuple(
+        MemberPredictions(name, tuple(spoken[name]), stack_tables(spoken[name].values(), first.index, classes))
+        for name in names
+    )
+    return Pool(
+        tuple(classes),
+        metric,
+        tuple(first.index),
+        first["label"].map(numbers).to_numpy(),
+        first["fold"].to_numpy(),
+        members,
+    )
 
 
 def stack_tables(tables: Sequence[pd.DataFrame], images: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -52,14 +62,18 @@ def stack_tables(tables: Sequence[pd.DataFrame], images: Sequence[str], classes:
 
 def _check_same_images(name: str, first: pd.DataFrame, other: str, table: pd.DataFrame) -> None:
     if set(first.index) != set(table.index):
-        raise UserError(f"members predict different images ({name}: {len(first)} in fold {_folds(first)}; {other}: "
-                        f"{len(table)} in fold {_folds(table)}); train the same folds of each")
+        raise UserError(
+            f"members predict different images ({name}: {len(first)} in fold {_folds(first)}; {other}: "
+            f"{len(table)} in fold {_folds(table)}); train the same folds of each"
+        )
     same = table.loc[first.index]
     for column, what in (("fold", "fold"), ("label", "label")):
         differs = first.index[(first[column] != same[column]).to_numpy()]
         if len(differs):
-            raise UserError(f"{other} has another {what} of {differs[0]} than {name} ({same.loc[differs[0], column]} "
-                            f"and {first.loc[differs[0], column]}); blend them apart")
+            raise UserError(
+                f"{other} has another {what} of {differs[0]} than {name} ({same.loc[differs[0], column]} "
+                f"and {first.loc[differs[0], column]}); blend them apart"
+            )
 
 
 def _folds(table: pd.DataFrame) -> str:

@@ -17,8 +17,14 @@ def fit_simplex_weights(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return -np.log(blended).mean(), -(of_truth / blended).mean(1)
 
     members = len(said)
-    found = minimize(loss, np.full(members, 1 / members), jac=True, method="SLSQP", bounds=[(0, 1)] * members,
-                     constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(members)},
-                     options={"maxiter": 500, "ftol": 1e-9})
+    found = minimize(
+        loss,
+        np.full(members, 1 / members),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * members,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(members)},
+        options={"maxiter": 500, "ftol": 1e-9},
+    )
     weights = np.where(found.x > 1e-6, found.x, 0)  # what rounding left of nothing
     return weights / weights.sum()

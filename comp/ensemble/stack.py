@@ -14,8 +14,8 @@ C_GRID = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse, of the penalty; chosen by log loss
 
 @dataclass(frozen=True)
 class StackModel:
-    coefficients: np.ndarray    # (classes, members * classes)
-    intercepts: np.ndarray      # (classes,)
+    coefficients: np.ndarray  # (classes, members * classes)
+    intercepts: np.ndarray  # (classes,)
 
     def __call__(self, said: np.ndarray) -> np.ndarray:
         return softmax(_features(said) @ self.coefficients.T + self.intercepts, axis=1)
@@ -34,7 +34,9 @@ def fit_stack(said: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> StackMo
     return _with_unseen_classes(weights, intercepts, seen, classes)
 
 
-def _fit_regression(features: np.ndarray, truth: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]) -> LogisticRegression:
+def _fit_regression(
+    features: np.ndarray, truth: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
+) -> LogisticRegression:
     # newton-cg: a fit of 5 members of 3,200 images takes 0.03 s, by lbfgs 0.1 to 0.7 s; of 20, 0.1 s and 0.2 to 0.5 s
     strongest = LogisticRegression(C=C_GRID[0], solver="newton-cg")
     if not splits:  # nothing to choose by
@@ -45,8 +47,11 @@ def _fit_regression(features: np.ndarray, truth: np.ndarray, splits: list[tuple[
 
 def _splits(truth: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Each fold held out, or each third of a single one; without those that leave one class to learn from."""
-    splits = LeaveOneGroupOut().split(truth, groups=folds) if len(np.unique(folds)) > 1 \
+    splits = (
+        LeaveOneGroupOut().split(truth, groups=folds)
+        if len(np.unique(folds)) > 1
         else KFold(min(3, len(truth)), shuffle=True, random_state=0).split(truth)
+    )
     return [(learnt, held) for learnt, held in splits if len(np.unique(truth[learnt])) > 1]
 
 

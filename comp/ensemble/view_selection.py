@@ -15,8 +15,9 @@ def choose_views(views: Sequence[str], spoken: np.ndarray, truth: np.ndarray, mo
     chosen, total = [0], spoken[0].astype(np.float64)
     best = log_losses(truth, total).mean()
     while len(chosen) < min(most, len(views)):
-        losses = {view: log_losses(truth, total + spoken[view]).mean()
-                  for view in range(len(views)) if view not in chosen}
+        losses = {
+            view: log_losses(truth, total + spoken[view]).mean() for view in range(len(views)) if view not in chosen
+        }
         view = min(losses, key=losses.get)
         if losses[view] >= best:
             break

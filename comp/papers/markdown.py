@@ -12,9 +12,16 @@ from scipy.stats import kendalltau
 from comp.papers.measure import bootstrap_mean_interval
 from comp.papers.results import Protocol, RowResult
 
-SCORES = {"macro_precision": "macro P", "macro_recall": "macro R", "macro_f1": "macro F1",
-          "macro_specificity": "specificity", "weighted_precision": "weighted P", "weighted_recall": "weighted R",
-          "weighted_f1": "weighted F1", "log_loss": "log loss"}
+SCORES = {
+    "macro_precision": "macro P",
+    "macro_recall": "macro R",
+    "macro_f1": "macro F1",
+    "macro_specificity": "specificity",
+    "weighted_precision": "weighted P",
+    "weighted_recall": "weighted R",
+    "weighted_f1": "weighted F1",
+    "log_loss": "log loss",
+}
 
 
 def render(protocol: Protocol, lines: Sequence[RowResult]) -> str:
@@ -22,16 +29,24 @@ def render(protocol: Protocol, lines: Sequence[RowResult]) -> str:
     how += f", {protocol.seeds} seed{'s' * (protocol.seeds > 1)}"
     text = [f"# {protocol.paper.capitalize()}'s tables, measured under {how}", ""]
     if protocol.theirs != protocol.ours:
-        text += [f"**Different data: reported on {', '.join(protocol.theirs)}, measured on {', '.join(protocol.ours)}. "
-                 f"The two columns are no ranking of each other.**", ""]
+        text += [
+            f"**Different data: reported on {', '.join(protocol.theirs)}, measured on {', '.join(protocol.ours)}. "
+            f"The two columns are no ranking of each other.**",
+            "",
+        ]
     machines = sorted({line.measured.machine for line in lines if line.measured})
-    text += [f"`{protocol.command}`; {'; '.join(machines)}; {time.strftime('%Y-%m-%d')}.",
-             "Measured is the kept epoch of a training on the paper's training part, the mean over seeds; the interval "
-             "is over the images (bootstrap, 95 %), the deviation over seeds. Best epoch: the highest validation "
-             "accuracy of any epoch. In brackets: reported. Against ^: the same images by the row marked ^, which is "
-             "reported best of those measured; an interval that holds 0 is noise, and one that does not may still be "
-             "the seed's. Parameters are those at the paper's image size, all numbers with running statistics.", "",
-             *_verdict(lines), *_shared_trainings(lines), ""]
+    text += [
+        f"`{protocol.command}`; {'; '.join(machines)}; {time.strftime('%Y-%m-%d')}.",
+        "Measured is the kept epoch of a training on the paper's training part, the mean over seeds; the interval "
+        "is over the images (bootstrap, 95 %), the deviation over seeds. Best epoch: the highest validation "
+        "accuracy of any epoch. In brackets: reported. Against ^: the same images by the row marked ^, which is "
+        "reported best of those measured; an interval that holds 0 is noise, and one that does not may still be "
+        "the seed's. Parameters are those at the paper's image size, all numbers with running statistics.",
+        "",
+        *_verdict(lines),
+        *_shared_trainings(lines),
+        "",
+    ]
     for title, part in groupby(lines, key=lambda line: line.row.table):
         text += [f"## {title}", "", *_scores(list(part)), ""]
     once = _unique_by(lines, key=lambda line: line.row.config)
@@ -41,8 +56,12 @@ def render(protocol: Protocol, lines: Sequence[RowResult]) -> str:
         if line.row.doubt:
             doubts.setdefault((line.row.table, line.row.doubt), []).append(line.row.label)
     if doubts:
-        text += ["## \\* Reported figures that cannot be taken as they stand", "",
-                 *(f"* {title}, {', '.join(labels)}: {doubt}" for (title, doubt), labels in doubts.items()), ""]
+        text += [
+            "## \\* Reported figures that cannot be taken as they stand",
+            "",
+            *(f"* {title}, {', '.join(labels)}: {doubt}" for (title, doubt), labels in doubts.items()),
+            "",
+        ]
     return "\n".join(text)
 
 
@@ -51,11 +70,16 @@ def _shared_trainings(lines: Sequence[RowResult]) -> list[str]:
     together: dict[str, list[RowResult]] = {}
     for line in _unique_by(lines, key=lambda line: line.row.config):
         together.setdefault(line.config.name, []).append(line)
-    return [f"* **One training under this protocol: {', '.join(line.row.label for line in same)}.**"
-            for same in together.values() if len(same) > 1]
+    return [
+        f"* **One training under this protocol: {', '.join(line.row.label for line in same)}.**"
+        for same in together.values()
+        if len(same) > 1
+    ]
 
 
-def _unique_by(lines: Iterable[RowResult], key: Callable[[RowResult], str] = lambda line: line.config.name) -> list[RowResult]:
+def _unique_by(
+    lines: Iterable[RowResult], key: Callable[[RowResult], str] = lambda line: line.config.name
+) -> list[RowResult]:
     """Rows that share a training, at the first."""
     first: dict[str, RowResult] = {}
     for line in lines:
@@ -69,19 +93,27 @@ def _verdict(lines: Sequence[RowResult]) -> list[str]:
     if not known:
         return ["No row with a reported accuracy is measured yet."]
     met = sum(line.measured.interval[0] <= line.row.reported["accuracy"] <= line.measured.interval[1] for line in known)
-    text = [f"Models measured and with a reported accuracy: {len(known)}. The reported figure lies inside the interval "
-            f"of {met}; the measured one is lower for {sum(line.difference < 0 for line in known)}."]
+    text = [
+        f"Models measured and with a reported accuracy: {len(known)}. The reported figure lies inside the interval "
+        f"of {met}; the measured one is lower for {sum(line.difference < 0 for line in known)}."
+    ]
     for title, part in groupby(lines, key=lambda line: line.row.table):
         rows = _unique_by([line for line in part if line.difference is not None])
         if len(rows) > 2:
-            order = kendalltau([line.row.reported["accuracy"] for line in rows],
-                               [line.measured.scores["accuracy"] for line in rows])
+            order = kendalltau(
+                [line.row.reported["accuracy"] for line in rows], [line.measured.scores["accuracy"] for line in rows]
+            )
             best = max(rows, key=lambda line: line.measured.scores["accuracy"])
             tied = [line.row.label for line in rows if line is not best and _gain(best, line)[1] <= 0]
-            told = f"{title}: Kendall's tau between the reported and the measured order of {len(rows)} models is " \
-                   f"{order.statistic:.2f} (p {order.pvalue:.2g}); " if np.isfinite(order.statistic) else f"{title}: "
-            text.append(f"{told}best measured is {best.row.label}, and within the noise of it "
-                        f"{', '.join(tied) or 'none'}.")
+            told = (
+                f"{title}: Kendall's tau between the reported and the measured order of {len(rows)} models is "
+                f"{order.statistic:.2f} (p {order.pvalue:.2g}); "
+                if np.isfinite(order.statistic)
+                else f"{title}: "
+            )
+            text.append(
+                f"{told}best measured is {best.row.label}, and within the noise of it {', '.join(tied) or 'none'}."
+            )
     return [f"* {line}" for line in text]
 
 
@@ -97,17 +129,25 @@ def _scores(lines: list[RowResult]) -> list[str]:
         "difference": lambda line: "" if line.difference is None else f"{line.difference:+.4f}",
         "against ^": lambda line: _against(line, reference),
         "best epoch": lambda line: _number(line.measured.best_epoch_score),
-        **{title: lambda line, name=name: _with_reported(line.measured.scores[name], line.row.reported.get(name))
-           for name, title in SCORES.items()},
-        "scored on": lambda line: f"{line.measured.scored_on}, {len(line.measured.hits)}"
-                                  + (f" x {line.measured.seeds}" if line.measured.seeds > 1 else "")
-                                  + (", which chose the epoch" if line.measured.chosen_there else "")}
+        **{
+            title: lambda line, name=name: _with_reported(line.measured.scores[name], line.row.reported.get(name))
+            for name, title in SCORES.items()
+        },
+        "scored on": lambda line: (
+            f"{line.measured.scored_on}, {len(line.measured.hits)}"
+            + (f" x {line.measured.seeds}" if line.measured.seeds > 1 else "")
+            + (", which chose the epoch" if line.measured.chosen_there else "")
+        ),
+    }
     return _render(columns, lines, keep=2)
 
 
 def _against(line: RowResult, reference: RowResult | None) -> str:
-    if reference is None or line.config == reference.config or \
-            set(line.measured.hits.index) != set(reference.measured.hits.index):
+    if (
+        reference is None
+        or line.config == reference.config
+        or set(line.measured.hits.index) != set(reference.measured.hits.index)
+    ):
         return ""
     return "{:+.4f} [{:+.3f}, {:+.3f}]".format(*_gain(line, reference))
 
@@ -124,23 +164,32 @@ def _costs(lines: list[RowResult]) -> list[str]:
         "trainable": lambda line: f"{line.size.trainable:,}" if line.size else "",
         "all numbers": lambda line: f"{line.size.total:,}" if line.size else "",
         "reported": lambda line: line.row.parameters,
-        "weights MiB": lambda line: _with_reported(line.size.weights_mib, line.row.reported.get("weights_mib"), "{:.2f}")
-                                    if line.size else "",
+        "weights MiB": lambda line: (
+            _with_reported(line.size.weights_mib, line.row.reported.get("weights_mib"), "{:.2f}") if line.size else ""
+        ),
         "MMACs": lambda line: f"{line.size.macs / 1e6:.1f}" if line.size else "",
         "trained here": lambda line: f"{line.measured.parameters:,}",
         "format": lambda line: line.measured.precision,
-        "trained s": lambda line: _with_reported(line.measured.costs["train_seconds"],
-                                          line.row.reported.get("train_seconds"), "{:.0f}"),
-        "epoch s": lambda line: _with_reported(line.measured.costs["epoch_seconds"], line.row.reported.get("epoch_seconds"),
-                                        "{:.1f}"),
-        "first epoch s": lambda line: _with_reported(line.measured.costs["first_epoch_seconds"],
-                                              line.row.reported.get("first_epoch_seconds"), "{:.1f}"),
-        "image ms": lambda line: _with_reported(line.measured.costs["ms_per_image"], line.row.reported.get("ms_per_image"),
-                                         "{:.2f}"),
-        "peak GB": lambda line: _with_reported(line.measured.costs["peak_memory_gb"],
-                                        line.row.reported.get("peak_memory_gb"), "{:.1f}"),
+        "trained s": lambda line: _with_reported(
+            line.measured.costs["train_seconds"], line.row.reported.get("train_seconds"), "{:.0f}"
+        ),
+        "epoch s": lambda line: _with_reported(
+            line.measured.costs["epoch_seconds"], line.row.reported.get("epoch_seconds"), "{:.1f}"
+        ),
+        "first epoch s": lambda line: _with_reported(
+            line.measured.costs["first_epoch_seconds"], line.row.reported.get("first_epoch_seconds"), "{:.1f}"
+        ),
+        "image ms": lambda line: _with_reported(
+            line.measured.costs["ms_per_image"], line.row.reported.get("ms_per_image"), "{:.2f}"
+        ),
+        "peak GB": lambda line: _with_reported(
+            line.measured.costs["peak_memory_gb"], line.row.reported.get("peak_memory_gb"), "{:.1f}"
+        ),
         "epochs": lambda line: _with_reported(line.measured.costs["epochs"], line.row.reported.get("epochs"), "{:.0f}"),
-        "best": lambda line: _with_reported(line.measured.costs["best_epoch"], line.row.reported.get("best_epoch"), "{:.0f}")}
+        "best": lambda line: _with_reported(
+            line.measured.costs["best_epoch"], line.row.reported.get("best_epoch"), "{:.0f}"
+        ),
+    }
     return _render(columns, lines, keep=6)
 
 
@@ -150,8 +199,13 @@ def _classes(lines: list[RowResult]) -> list[str]:
         return ["Nothing is trained yet."]
     columns: dict[str, Callable[[RowResult], str]] = {
         "model": lambda line: line.row.config,
-        **{name: lambda line, name=name: _with_reported(line.measured.f1[name], line.row.reported.get(f"f1_{name}"), "{:.3f}")
-           for name in trained[0].measured.f1}}
+        **{
+            name: lambda line, name=name: _with_reported(
+                line.measured.f1[name], line.row.reported.get(f"f1_{name}"), "{:.3f}"
+            )
+            for name in trained[0].measured.f1
+        },
+    }
     return _render(columns, trained, keep=1)
 
 

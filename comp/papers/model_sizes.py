@@ -62,11 +62,30 @@ def gupta(name: str, reported: str = "", **kwargs) -> PaperModel:
 
 def gupta_experiments() -> Iterator[PaperModel]:
     """The 13 of table 2, which prints no counts; that of the fifth stands in table 3."""
-    table = [(3, False, 0), (3, True, 0), (4, False, 0), (4, True, 0), (4, True, 0), (3, False, 128), (3, False, 256),
-             (3, True, 128), (3, True, 256), (4, False, 128), (4, False, 256), (4, True, 128), (4, True, 256)]
+    table = [
+        (3, False, 0),
+        (3, True, 0),
+        (4, False, 0),
+        (4, True, 0),
+        (4, True, 0),
+        (3, False, 128),
+        (3, False, 256),
+        (3, True, 128),
+        (3, True, 256),
+        (4, False, 128),
+        (4, False, 256),
+        (4, True, 128),
+        (4, True, 256),
+    ]
     for number, (layers, final_pool, dense) in enumerate(table, 1):
-        yield gupta("gupta_cnn", "8.78M" if number == 5 else "", layers=layers, final_pool=final_pool, bn=number == 5,
-                    dense=dense)
+        yield gupta(
+            "gupta_cnn",
+            "8.78M" if number == 5 else "",
+            layers=layers,
+            final_pool=final_pool,
+            bn=number == 5,
+            dense=dense,
+        )
 
 
 PAPER_MODELS = (

@@ -30,8 +30,9 @@ def draw(path: Path, paper: str, lines: Sequence[RowResult]) -> None:
                 axis.plot(line.measured.interval, [place, place], color=MEASURED, linewidth=2)
                 axis.plot(line.measured.scores["accuracy"], place, "o", color=MEASURED)
             if line.measured and reported is not None:
-                axis.plot([reported, line.measured.scores["accuracy"]], [place, place], color=QUIET, linewidth=0.8,
-                          zorder=0)
+                axis.plot(
+                    [reported, line.measured.scores["accuracy"]], [place, place], color=QUIET, linewidth=0.8, zorder=0
+                )
         axis.set_yticks(range(len(part)), [line.row.label for line in part], fontsize=8)
         axis.set_ylim(-0.6, len(part) - 0.4)
         axis.tick_params(left=False)

@@ -25,9 +25,9 @@ TEXT_COLUMNS = ("parameters", "scored_on", "doubt")
 class ReportedRow:
     table: str
     label: str
-    config: str                    # the stem of its file
-    reported: dict[str, float]     # metric or cost -> figure, where there is one
-    parameters: str                # as printed
+    config: str  # the stem of its file
+    reported: dict[str, float]  # metric or cost -> figure, where there is one
+    parameters: str  # as printed
     scored_on: str
     doubt: str
 
@@ -65,5 +65,12 @@ def _read_row(line: dict[str, object], figures: Sequence[str], path: Path) -> Re
                 reported[name] = float(text)
             except ValueError:
                 raise UserError(f"{path}: {name} of {line['row']} is {text}, not a number") from None
-    return ReportedRow(line["table"], line["row"], line["config"], reported, line.get("parameters", ""), line["scored_on"],
-               line.get("doubt", ""))
+    return ReportedRow(
+        line["table"],
+        line["row"],
+        line["config"],
+        reported,
+        line.get("parameters", ""),
+        line["scored_on"],
+        line.get("doubt", ""),
+    )

@@ -30,6 +30,7 @@ FIRST_SEED = 42
 @dataclass(frozen=True)
 class ProtocolOverrides:
     """What is smaller than in the paper; None and no overrides: nothing is."""
+
     data: str | None = None
     size: int | None = None
     epochs: int | None = None
@@ -54,8 +55,13 @@ def reproduce(paper: str, wanted: Sequence[str], seeds: int, reduced: ProtocolOv
     plans = _plan(paper, own, seeds, reduced)
     _check([config for name in chosen for config in plans[name]])
     failed = {name: problem for name in chosen if (problem := _build_error(plans[name][0]))}
-    protocol = Protocol(paper, shlex.join(["python", "-m", "comp", *sys.argv[1:]]), list(own.values()),
-                        [config for plan in plans.values() for config in plan], seeds)
+    protocol = Protocol(
+        paper,
+        shlex.join(["python", "-m", "comp", *sys.argv[1:]]),
+        list(own.values()),
+        [config for plan in plans.values() for config in plan],
+        seeds,
+    )
     lines = [_line(row, own, plans, device, failed) for row in rows]
     busy = []
     todo = [(name, config) for name in chosen for config in plans[name]]
@@ -69,8 +75,10 @@ def reproduce(paper: str, wanted: Sequence[str], seeds: int, reduced: ProtocolOv
             print(f"{label}: training, see {RUNS / config.name}/fold0/train.log", flush=True)
             if problem := worker.train(config, device):
                 failed[name] = problem
-            lines = [_line(line.row, own, plans, device, failed) if plans[line.row.config] == plans[name] else line
-                     for line in lines]
+            lines = [
+                _line(line.row, own, plans, device, failed) if plans[line.row.config] == plans[name] else line
+                for line in lines
+            ]
             write_table(RUNS / "papers" / paper, protocol, lines)
         told = failed.get(name) or _format_result(next(line for line in lines if line.row.config == name))
         print(f"{label}: {told}, {time.monotonic() - start:.0f} s", flush=True)
@@ -79,8 +87,10 @@ def reproduce(paper: str, wanted: Sequence[str], seeds: int, reduced: ProtocolOv
     if busy:
         print(f"left to another process: {', '.join(busy)}; give the same command again when that has ended")
     if failed:
-        raise UserError(f"not trained: {', '.join(failed)}; mend what the lines above say and give the same command "
-                        f"again; a diverged row begins anew with train.py -c runs/.../config.yaml --fold 0 --restart")
+        raise UserError(
+            f"not trained: {', '.join(failed)}; mend what the lines above say and give the same command "
+            f"again; a diverged row begins anew with train.py -c runs/.../config.yaml --fold 0 --restart"
+        )
 
 
 def _plan(paper: str, own: dict[str, Config], seeds: int, reduced: ProtocolOverrides) -> dict[str, list[Config]]:
@@ -101,14 +111,19 @@ def _check(plans: Sequence[Config]) -> None:
         try:
             read_folds(config.folds_file, scan(config.data.root))
         except UserError as problem:
-            medmnist = "; a MedMNIST file becomes such a dataset with python -m comp data import, and --data takes " \
-                       "another one" if Path(config.data.root).name.startswith("bloodmnist") else ""
+            medmnist = (
+                "; a MedMNIST file becomes such a dataset with python -m comp data import, and --data takes another one"
+                if Path(config.data.root).name.startswith("bloodmnist")
+                else ""
+            )
             raise UserError(f"{problem}{medmnist}") from None
         check_split(config)
     for config in plans:
         if _config_changed(config):
-            raise UserError(f"{RUNS / config.name} was made with another config or split; move it away and give the "
-                            f"same command again")
+            raise UserError(
+                f"{RUNS / config.name} was made with another config or split; move it away and give the "
+                f"same command again"
+            )
 
 
 def _build_error(config: Config) -> str | None:
@@ -144,8 +159,9 @@ def _is_locked(config: Config) -> bool:
     return False
 
 
-def _line(row: ReportedRow, own: dict[str, Config], plans: dict[str, list[Config]], device: str,
-          failed: dict[str, str]) -> RowResult:
+def _line(
+    row: ReportedRow, own: dict[str, Config], plans: dict[str, list[Config]], device: str, failed: dict[str, str]
+) -> RowResult:
     done = [read_run(RUNS / config.name) for config in plans[row.config] if _trained(config)]
     measured = measure(done, row.scored_on, device) if done else None
     return RowResult(row, own[row.config], plans[row.config][0], measured, failed.get(row.config))

@@ -14,9 +14,9 @@ from comp.schema import Config
 @dataclass(frozen=True)
 class RowResult:
     row: ReportedRow
-    own: Config                     # as the paper has it
-    config: Config                  # under the protocol used, of the first seed
-    measured: MeasuredRow | None       # None: not trained
+    own: Config  # as the paper has it
+    config: Config  # under the protocol used, of the first seed
+    measured: MeasuredRow | None  # None: not trained
     failed: str | None
 
     @cached_property
@@ -38,8 +38,8 @@ class RowResult:
 class Protocol:
     paper: str
     command: str
-    own: list[Config]               # as the paper has its rows
-    used: list[Config]              # what was trained for them
+    own: list[Config]  # as the paper has its rows
+    used: list[Config]  # what was trained for them
     seeds: int
 
     @property
@@ -61,6 +61,7 @@ class Protocol:
             before, now = ({str(flat.get(key)) for flat in configs} for configs in (own, used))
             if now - before or len(now) < len(before):
                 numbers = [flat[key] for flat in used if isinstance(flat.get(key), int | float)]
-                words.append(f"{key} at most {max(numbers)}" if len(now) > 1 and numbers
-                             else f"{key}={', '.join(sorted(now))}")
+                words.append(
+                    f"{key} at most {max(numbers)}" if len(now) > 1 and numbers else f"{key}={', '.join(sorted(now))}"
+                )
         return words

@@ -1,9 +1,9 @@
 """A run's folds leave torch: files beside the weights, written only after they were held against torch on real images.
 
-    model.onnx                     --to onnx
-    model.xml  model.bin           --to openvino
-    model.<runtime>.json           written last: what goes in and out, parity, and the hashes of weights and files.
-                                   A file that does not match it is stale
+model.onnx                     --to onnx
+model.xml  model.bin           --to openvino
+model.<runtime>.json           written last: what goes in and out, parity, and the hashes of weights and files.
+                               A file that does not match it is stale
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def exported_networks(run: Run, dataset: Dataset, folds: Sequence[int | str], ru
         if stale := stale_reason(run.fold_dir(fold), runtime):
             print(f"{run.fold_dir(fold).path}: the {runtime} model is {stale}, so it is exported now")
             _export_fold(run.fold_dir(fold), dataset, runtime)
-    return [RUNTIME_LOADERS[runtime](*((run.fold_dir(fold).path / name).read_bytes() for name in RUNTIME_FILES[runtime])) for fold in folds]
+    return [
+        RUNTIME_LOADERS[runtime](*((run.fold_dir(fold).path / name).read_bytes() for name in RUNTIME_FILES[runtime]))
+        for fold in folds
+    ]
 
 
 def _export_fold(place: FoldDir, dataset: Dataset, runtime: str) -> None:
@@ -71,29 +74,48 @@ def export_fold(place: FoldDir, runtime: str, model: nn.Module, spec: ModelSpec,
     parity = _check_parity(place, runtime, contents, model, spec, images)
     for name, content in zip(RUNTIME_FILES[runtime], contents, strict=True):
         write_atomic(place.path / name, content)
-    write_json(_note(place, runtime), {
-        "schema": EXPORT_SCHEMA, "runtime": runtime, "weights_sha256": file_sha256(place.weights_path),
-        "files": {name: hashlib.sha256(content).hexdigest()
-                  for name, content in zip(RUNTIME_FILES[runtime], contents, strict=True)},
-        "input": f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
-        "output": "logits: float32 (N, classes)", "precision": "fp32",
-        "name": spec.name, "classes": list(spec.classes), "size": spec.size, "fit": spec.fit, "crop": spec.crop, "parity": vars(parity),
-        "versions": {package: version(package) for package in PACKAGES[runtime]}})
+    write_json(
+        _note(place, runtime),
+        {
+            "schema": EXPORT_SCHEMA,
+            "runtime": runtime,
+            "weights_sha256": file_sha256(place.weights_path),
+            "files": {
+                name: hashlib.sha256(content).hexdigest()
+                for name, content in zip(RUNTIME_FILES[runtime], contents, strict=True)
+            },
+            "input": f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
+            "output": "logits: float32 (N, classes)",
+            "precision": "fp32",
+            "name": spec.name,
+            "classes": list(spec.classes),
+            "size": spec.size,
+            "fit": spec.fit,
+            "crop": spec.crop,
+            "parity": vars(parity),
+            "versions": {package: version(package) for package in PACKAGES[runtime]},
+        },
+    )
     return parity
 
 
-def _check_parity(place: FoldDir, runtime: str, contents: tuple[bytes, ...], model: nn.Module, spec: ModelSpec,
-           images: torch.Tensor) -> Parity:
+def _check_parity(
+    place: FoldDir, runtime: str, contents: tuple[bytes, ...], model: nn.Module, spec: ModelSpec, images: torch.Tensor
+) -> Parity:
     try:
         parity = check_parity(NormalisedModel(model, spec.mean, spec.std), RUNTIME_LOADERS[runtime](*contents), images)
     except UserError:
         raise
     except Exception as problem:  # each runtime has errors of its own
-        raise UserError(f"{place.path}: {runtime} cannot run the graph of {spec.name}: {str(problem)[:200]}; "
-                        f"stay with --runtime torch") from None
+        raise UserError(
+            f"{place.path}: {runtime} cannot run the graph of {spec.name}: {str(problem)[:200]}; "
+            f"stay with --runtime torch"
+        ) from None
     if not parity.holds:
-        raise UserError(f"{place.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.largest:.1e} is "
-                        f"allowed, so nothing was written; stay with --runtime torch")
+        raise UserError(
+            f"{place.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.largest:.1e} is "
+            f"allowed, so nothing was written; stay with --runtime torch"
+        )
     return parity
 
 
@@ -105,8 +127,10 @@ def stale_reason(place: FoldDir, runtime: str) -> str:
         return "not exported yet"
     if about["weights_sha256"] != file_sha256(place.weights_path):
         return "exported from other weights"
-    whole = all((place.path / name).is_file() and file_sha256(place.path / name) == sha256
-                for name, sha256 in about["files"].items())
+    whole = all(
+        (place.path / name).is_file() and file_sha256(place.path / name) == sha256
+        for name, sha256 in about["files"].items()
+    )
     return "" if whole else "not as it was written"
 
 

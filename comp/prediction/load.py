@@ -57,8 +57,10 @@ def load_model(weights: Path, device: torch.device) -> LoadedModel:
 def load_run_dataset(run: Run) -> Dataset:
     dataset = scan(run.config.data.root)
     if dataset.classes != run.classes:
-        raise UserError(f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
-                        f"{', '.join(dataset.classes)}")
+        raise UserError(
+            f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
+            f"{', '.join(dataset.classes)}"
+        )
     return dataset
 
 
@@ -66,6 +68,8 @@ def finished_folds(run: Run, full: bool) -> list[int | str]:
     """The models there are: one for each finished fold, or the one trained on everything."""
     folds = ["full"] if full else run.folds_done()
     if not folds or (full and not run.fold_dir("full").is_done):
-        raise UserError(f"{run.path} has no finished fold{' full' if full else ''}; train it with: python train.py "
-                        f"-c {run.path}/config.yaml{' --fold full' if full else ''}")
+        raise UserError(
+            f"{run.path} has no finished fold{' full' if full else ''}; train it with: python train.py "
+            f"-c {run.path}/config.yaml{' --fold full' if full else ''}"
+        )
     return folds

@@ -18,15 +18,20 @@ def weights_hashes(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
     return {str(fold): run.fold_dir(fold).read_record().weights_sha256 for fold in folds}
 
 
-def build_provenance(run: Run, dataset: Dataset, part: str, folds: Sequence[int | str],
-               runtime: str = "torch") -> dict[str, Any]:
+def build_provenance(
+    run: Run, dataset: Dataset, part: str, folds: Sequence[int | str], runtime: str = "torch"
+) -> dict[str, Any]:
     """Of the OOF or the test part: which weights looked at which pictures, under which labels, and in what but torch
     (a note without a runtime is torch's)."""
     data = run.config.data
     images = dataset.train if part == "oof" else dataset.test
     square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
-    return {"weights": weights_hashes(run, folds), "labels": dataset.fingerprint() if part == "oof" else None,
-            "images": cache_key(images, square), **({} if runtime == "torch" else {"runtime": runtime})}
+    return {
+        "weights": weights_hashes(run, folds),
+        "labels": dataset.fingerprint() if part == "oof" else None,
+        "images": cache_key(images, square),
+        **({} if runtime == "torch" else {"runtime": runtime}),
+    }
 
 
 def input_hashes(dataset: Dataset) -> dict[str, Any]:
@@ -36,8 +41,11 @@ def input_hashes(dataset: Dataset) -> dict[str, Any]:
     for image in sorted(dataset.test, key=lambda image: image.id):
         test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
     sample = sample_path(dataset.root)
-    return {"train_list_sha256": dataset.fingerprint(), "test_sha256": test.hexdigest(),
-            "sample_sha256": sample and file_sha256(sample)}
+    return {
+        "train_list_sha256": dataset.fingerprint(),
+        "test_sha256": test.hexdigest(),
+        "sample_sha256": sample and file_sha256(sample),
+    }
 
 
 def provenance_path(predictions: Path) -> Path:

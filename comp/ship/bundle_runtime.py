@@ -35,8 +35,8 @@ MAX_DEPTH = 3  # folders below the input folder in which a competition may lie
 @dataclass(frozen=True)
 class Timing:
     images: int
-    start: float      # seconds to read the weights
-    work: float       # seconds to decode and predict
+    start: float  # seconds to read the weights
+    work: float  # seconds to decode and predict
 
 
 def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None) -> Timing:
@@ -57,13 +57,24 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
         loaded = [load_model(bundle / file, device) for file in member["weights"]]
         networks = [make_torch_network(model.model, model.spec, device) for model in loaded]
         start += time.perf_counter() - loading
-        spoken.append(predict_images(
-            networks, DecodedSquares(dataset.test, SquareSpec(**member["square"])), range(len(dataset.test)), part["views"],
-            size=member["size"], batch=member["batch"], device=device, workers=choose_workers("auto", device.type),
-            title=f"member {number} of {len(about['members'])}"))
+        spoken.append(
+            predict_images(
+                networks,
+                DecodedSquares(dataset.test, SquareSpec(**member["square"])),
+                range(len(dataset.test)),
+                part["views"],
+                size=member["size"],
+                batch=member["batch"],
+                device=device,
+                workers=choose_workers("auto", device.type),
+                title=f"member {number} of {len(about['members'])}",
+            )
+        )
     values = apply_blend(Blend.from_note(about["blend"]), spoken)
     took = Timing(len(dataset.test), start, time.perf_counter() - began - start)
-    filled = fill_table(sample, pd.DataFrame(values, [image.id for image in dataset.test], list(dataset.classes)), dataset)
+    filled = fill_table(
+        sample, pd.DataFrame(values, [image.id for image in dataset.test], list(dataset.classes)), dataset
+    )
     file = Path(f"submission{filled.suffix}")
     write_atomic(file, to_bytes(filled))
     print(f"wrote {file}: {len(filled.rows)} rows, in {took.start + took.work:.0f} s on {device.type}")
@@ -72,19 +83,26 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
 
 def find_competition(inputs: Path) -> Path:
     """The folder that has test/, and better a sample too."""
-    found = [path.parent for depth in range(MAX_DEPTH) for path in sorted(inputs.glob("*/" * depth + "test"))
-             if path.is_dir()]
+    found = [
+        path.parent
+        for depth in range(MAX_DEPTH)
+        for path in sorted(inputs.glob("*/" * depth + "test"))
+        if path.is_dir()
+    ]
     with_sample = [root for root in found if sample_path(root)] or found
     if len(with_sample) != 1:
         these = f"{len(with_sample)} folders below {inputs} have" if with_sample else f"no folder below {inputs} has"
-        raise UserError(f"{these} test/ with images; set ROOT to the competition's, or to a folder of links to its "
-                        f"test images (as test/) and sample")
+        raise UserError(
+            f"{these} test/ with images; set ROOT to the competition's, or to a folder of links to its "
+            f"test images (as test/) and sample"
+        )
     return with_sample[0]
 
 
 @dataclass(frozen=True)
 class DecodedSquares:
     """Squares made when asked for: a cache on disk would be as large as the test set, and is read once per member."""
+
     images: Sequence[Image]
     square: SquareSpec
 

@@ -5,8 +5,21 @@ from __future__ import annotations
 import json
 
 # what is imported by comp/ship/bundle_runtime.py; every one of them is in Kaggle's image
-REQUIRED_PACKAGES = ("torch", "timm", "torchvision", "numpy", "pandas", "cv2", "PIL", "pydantic", "yaml", "filelock", "tqdm",
-         "scipy", "sklearn")
+REQUIRED_PACKAGES = (
+    "torch",
+    "timm",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "cv2",
+    "PIL",
+    "pydantic",
+    "yaml",
+    "filelock",
+    "tqdm",
+    "scipy",
+    "sklearn",
+)
 
 INTRO_CELL = """# {name}
 
@@ -37,11 +50,23 @@ took = write_bundle_submission(BUNDLES[0], INPUT, ROOT)"""
 
 
 def notebook(name: str) -> str:
-    cells = [_cell("markdown", INTRO_CELL.format(name=name)),
-             _cell("code", SETUP_CELL.format(name=name, needs=list(REQUIRED_PACKAGES))), _cell("code", PREDICT_CELL)]
-    return json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 4, "metadata": {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "language_info": {"name": "python"}}}, indent=1)
+    cells = [
+        _cell("markdown", INTRO_CELL.format(name=name)),
+        _cell("code", SETUP_CELL.format(name=name, needs=list(REQUIRED_PACKAGES))),
+        _cell("code", PREDICT_CELL),
+    ]
+    return json.dumps(
+        {
+            "cells": cells,
+            "nbformat": 4,
+            "nbformat_minor": 4,
+            "metadata": {
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                "language_info": {"name": "python"},
+            },
+        },
+        indent=1,
+    )
 
 
 def code_cells(notebook: str) -> list[str]:

@@ -17,26 +17,19 @@ from comp.prediction.predictor import recompute_test_probabilities
 from comp.runs import read_run
 from comp.ship.changes import changed_inputs, missing_inputs, possible_causes
 from comp.submit.sample import fill_table, load_sample
-from comp.submit.write import (
-    SUBMISSIONS,
-    find_with_manifest,
-    manifest_path,
-    read_manifest,
-    submission_id,
-    to_bytes,
-)
+from comp.submit.write import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id, to_bytes
 
 Note = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    path: Path                   # where the submission lies, or lay
+    path: Path  # where the submission lies, or lay
     note: Note
-    same: bool                   # to the byte
-    reasons: tuple[str, ...]     # what is not as it was
-    perhaps: tuple[str, ...]     # what may have made a difference, where one is left unexplained
-    restored: bool = False       # the file was gone, and is back
+    same: bool  # to the byte
+    reasons: tuple[str, ...]  # what is not as it was
+    perhaps: tuple[str, ...]  # what may have made a difference, where one is left unexplained
+    restored: bool = False  # the file was gone, and is back
 
 
 def reproduce_submission(said: str, device: str = "auto") -> Reproduction:
@@ -81,17 +74,22 @@ def _check(path: Path, note: Note) -> None:
             _ = note[key]
         _ = note["competition"]["root"], note["git"]["commit"], note["git"]["dirty"], note["images"]["test_sha256"]
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise UserError(f"{manifest_path(path)} does not say how it was made ({problem}); make the submission again with "
-                        f"infer.py") from None
+        raise UserError(
+            f"{manifest_path(path)} does not say how it was made ({problem}); make the submission again with infer.py"
+        ) from None
 
 
 def recompute_content(note: Note, dataset: Dataset, device: str) -> bytes:
     """From the weights: what lies in runs/<name>/predictions may be anybody's."""
     members = {member["run"]: member for member in note["members"]}
     blend = Blend.from_note(note["blend"])
-    spoken = [recompute_test_probabilities(read_run(Path(member["path"])), member_folds(member), part.views, device=device,
-                           runtime=member["runtime"])
-              for part in blend.parts for member in [members[part.name]]]
+    spoken = [
+        recompute_test_probabilities(
+            read_run(Path(member["path"])), member_folds(member), part.views, device=device, runtime=member["runtime"]
+        )
+        for part in blend.parts
+        for member in [members[part.name]]
+    ]
     table = pd.DataFrame(apply_blend(blend, spoken), [image.id for image in dataset.test], list(note["classes"]))
     return to_bytes(fill_table(load_sample(dataset), table, dataset))
 

@@ -76,18 +76,32 @@ def verify_bundle(bundle: Path, name: str, root: Path, expected: Path) -> Timing
         for there in filter(None, (root / "test", sample_path(root))):
             (competition / there.name).symlink_to(there.resolve())
         script = (inputs / "bundle" / "notebook.ipynb").read_text(encoding="utf-8")
-        say = {"cells": code_cells(script), "without": EXCLUDED_PACKAGES, "input": str(inputs), "took": str(place / "took.json"),
-               "forbidden": [str(path.resolve()) for path in (RUNS, Path(__file__).parents[1])]}
-        done = subprocess.run([sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(say)], cwd=work, capture_output=True,
-                              text=True, env={**os.environ, "COMP_INPUT": str(inputs)})
+        say = {
+            "cells": code_cells(script),
+            "without": EXCLUDED_PACKAGES,
+            "input": str(inputs),
+            "took": str(place / "took.json"),
+            "forbidden": [str(path.resolve()) for path in (RUNS, Path(__file__).parents[1])],
+        }
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(say)],
+            cwd=work,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COMP_INPUT": str(inputs)},
+        )
         written = work / f"submission{expected.suffix}"
         if done.returncode or not written.is_file():
             said = done.stderr.strip().splitlines() if done.returncode else [f"it wrote no {written.name}"]
-            raise UserError(f"the rehearsal of {name} failed, so nothing was packed: "
-                            f"{said[-1] if said else f'it was ended by signal {-done.returncode}'}")
+            raise UserError(
+                f"the rehearsal of {name} failed, so nothing was packed: "
+                f"{said[-1] if said else f'it was ended by signal {-done.returncode}'}"
+            )
         if written.read_bytes() != expected.read_bytes():
-            raise UserError(f"the rehearsal of {name} wrote {_difference(written, expected)}, so nothing was packed; "
-                            f"if predictions in runs/ were made on another machine, remove them and try again")
+            raise UserError(
+                f"the rehearsal of {name} wrote {_difference(written, expected)}, so nothing was packed; "
+                f"if predictions in runs/ were made on another machine, remove them and try again"
+            )
         return Timing(**read_json(place / "took.json"))
 
 

@@ -1,12 +1,12 @@
 """What a study file says: a base config, fixed overrides, and the space to search.
 
-    base: ../deep_efficientnet.yaml
-    fixed: {data.size: 128, train.epochs: 20}
-    folds: 0..2
-    confirm: 3..4
-    space:
-      optim.weight_decay: {low: 1e-6, high: 1e-1, log: true}      a range; of integers when both ends are
-      augment.policy: [paper, heavy]                              a choice
+base: ../deep_efficientnet.yaml
+fixed: {data.size: 128, train.epochs: 20}
+folds: 0..2
+confirm: 3..4
+space:
+  optim.weight_decay: {low: 1e-6, high: 1e-1, log: true}      a range; of integers when both ends are
+  augment.policy: [paper, heavy]                              a choice
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ class StudyConfig(Section):
 
     def corners(self) -> list[Config]:
         """The base with each end of each range and each choice in turn: whatever is wrong shows in one of them."""
-        return [self.configure({key: value}, "check") for key, choice in self.space.items()
-                for value in ((choice.low, choice.high) if isinstance(choice, Range) else choice)]
+        return [
+            self.configure({key: value}, "check")
+            for key, choice in self.space.items()
+            for value in ((choice.low, choice.high) if isinstance(choice, Range) else choice)
+        ]
 
     def tree(self, values: dict[str, Any]) -> dict[str, Any]:
         """The same as a config file would say it."""

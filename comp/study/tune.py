@@ -51,15 +51,21 @@ def _open_study(study: StudyConfig) -> optuna.Study:
     table = read_folds(base.folds_file, scan(base.data.root))
     seen, held_out = (parse_folds(str(folds), table) for folds in (study.folds, study.confirm))
     if set(seen) & set(held_out):
-        raise UserError(f"the study's folds {study.folds} and confirm {study.confirm} share a fold; the winner must be "
-                        f"confirmed on folds the study has not seen")
+        raise UserError(
+            f"the study's folds {study.folds} and confirm {study.confirm} share a fold; the winner must be "
+            f"confirmed on folds the study has not seen"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = RUNS / study.name
     folder.mkdir(parents=True, exist_ok=True)
     higher = METRICS[base.train.metric].higher_is_better
-    search = optuna.create_study(storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
-                                 study_name=study.name, direction="maximize" if higher else "minimize",
-                                 load_if_exists=True, pruner=FoldMedian(base.train.epochs, higher))
+    search = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
+        study_name=study.name,
+        direction="maximize" if higher else "minimize",
+        load_if_exists=True,
+        pruner=FoldMedian(base.train.epochs, higher),
+    )
     asks = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
     if "asks" not in search.user_attrs:
         search.set_user_attr("asks", asks)
@@ -79,15 +85,18 @@ class FoldMedian(optuna.pruners.BasePruner):
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
         start = (step - 1) // self.epochs * self.epochs
-        others = [self._best(other, start, step)
-                  for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+        others = [
+            self._best(other, start, step) for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ]
         if len(others) < self.startup or step - start <= self.warmup:
             return False
         return self._best(trial, start, step) < np.median(others)
 
     def _best(self, trial: FrozenTrial, start: int, step: int) -> float:
-        return max((self.sign * score for at, score in trial.intermediate_values.items() if start < at <= step),
-                   default=-np.inf)
+        return max(
+            (self.sign * score for at, score in trial.intermediate_values.items() if start < at <= step),
+            default=-np.inf,
+        )
 
 
 def _claim_trial(study: StudyConfig, search: optuna.Study, trials: int) -> tuple[Trial, AcquireReturnProxy] | None:
@@ -100,8 +109,9 @@ def _claim_trial(study: StudyConfig, search: optuna.Study, trials: int) -> tuple
         if len(known) >= trials:
             return None
         # one seed per trial: a sampler seeded once per process would draw trial 0 again after every restart
-        search.sampler = optuna.samplers.TPESampler(seed=study.seed * 100_003 + len(known), n_startup_trials=8,
-                                                    constant_liar=True)
+        search.sampler = optuna.samplers.TPESampler(
+            seed=study.seed * 100_003 + len(known), n_startup_trials=8, constant_liar=True
+        )
         trial = search.ask()
         return trial, _try_lock(study, trial.number)
 
@@ -118,8 +128,12 @@ def _run_trial(study: StudyConfig, search: optuna.Study, trial: Trial, device: s
     config = study.configure(values, f"trial_{trial.number:04d}")
     print(f"trial {trial.number}: " + " ".join(f"{key}={_short(value)}" for key, value in values.items()), flush=True)
     try:
-        metrics = training.run_experiment(config, fold=str(study.folds), device=device,
-                                            observers=[OptunaReporter(trial, parse_fold_range(str(study.folds)), config.train.epochs)])
+        metrics = training.run_experiment(
+            config,
+            fold=str(study.folds),
+            device=device,
+            observers=[OptunaReporter(trial, parse_fold_range(str(study.folds)), config.train.epochs)],
+        )
     except StopTraining:
         search.tell(trial, state=TrialState.PRUNED)
         print(f"trial {trial.number}: pruned")
@@ -163,8 +177,10 @@ def _finish_study(study: StudyConfig, search: optuna.Study, device: str) -> None
         raise UserError(f"no trial of {study.name} came to its end; ask for more with --trials")
     best = search.best_trial
     ended = search.get_trials(deepcopy=False)
-    print(f"\n{len(complete)} of {len(ended)} trials complete. Best: trial {best.number}, {best.value:.4f} on folds "
-          f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it")
+    print(
+        f"\n{len(complete)} of {len(ended)} trials complete. Best: trial {best.number}, {best.value:.4f} on folds "
+        f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it"
+    )
     for key, value in best.params.items():
         print(f"  {key}={_short(value)}")
     shares = importances(search)
@@ -202,26 +218,31 @@ def _confirm(study: StudyConfig, best: FrozenTrial, device: str) -> str:
     draws = np.random.default_rng(0).choice(gain, (RESAMPLES, len(gain))).mean(1)
     low, high = np.percentile(draws, [2.5, 97.5])
     word = "inside the noise" if low <= 0 <= high else "outside the noise"
-    return (f"on folds {study.confirm}: winner {tables[0].mean():.4f}, base {tables[1].mean():.4f}, difference "
-            f"{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] in accuracy on {len(gain)} images, {word}")
+    return (
+        f"on folds {study.confirm}: winner {tables[0].mean():.4f}, base {tables[1].mean():.4f}, difference "
+        f"{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] in accuracy on {len(gain)} images, {word}"
+    )
 
 
 def _correct_per_image(path: Path, folds: str | int) -> np.ndarray:
     """Right or wrong per image of those folds, in the order of ids."""
     run = read_run(path)
-    parts = [read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
-             for fold in parse_fold_range(str(folds))]
+    parts = [
+        read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
+        for fold in parse_fold_range(str(folds))
+    ]
     hits = [(part[list(run.classes)].idxmax(axis=1) == part["label"]).sort_index().to_numpy(float) for part in parts]
     return np.concatenate(hits)
 
 
 def _write_winner(study: StudyConfig, best: FrozenTrial, verdict: str, path: Path) -> None:
     tree = {"extends": os.path.relpath(study.base, path.parent), **study.tree(best.params)}
-    header = (f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
-              f"(optimistic).\n# {verdict}\n# python train.py -c {path}\n")
+    header = (
+        f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
+        f"(optimistic).\n# {verdict}\n# python train.py -c {path}\n"
+    )
     write_atomic(path, header + render_yaml(tree))
 
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-

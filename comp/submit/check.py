@@ -27,11 +27,11 @@ class SubmissionReport:
     file: Path
     id: str
     sha256: str
-    note: dict[str, Any] | None        # None: there is none beside the file
+    note: dict[str, Any] | None  # None: there is none beside the file
     competition: Competition
     rows: int
     findings: tuple[SubmissionIssue, ...]
-    yes: bool = False                  # what is only doubtful may be sent
+    yes: bool = False  # what is only doubtful may be sent
 
     @property
     def refused(self) -> bool:
@@ -44,8 +44,9 @@ class SubmissionReport:
         if not self.refused:
             return "\n".join([*lines, "it may be sent"])
         broken = any(finding.level == "broken" for finding in self.findings)
-        return "\n".join([*lines, "it must not be sent" if broken else "it would waste a shot; to send it all the "
-                                                                       "same: --yes"])
+        return "\n".join(
+            [*lines, "it must not be sent" if broken else "it would waste a shot; to send it all the same: --yes"]
+        )
 
 
 def check_submission(file: Path, config: Config | None = None, yes: bool = False) -> SubmissionReport:
@@ -60,16 +61,27 @@ def check_submission(file: Path, config: Config | None = None, yes: bool = False
     asked = detect_label_format(sample, dataset.classes, dataset.numbers)
     found = list(format_checks.format_issues(submission, sample, asked))
     if note is not None and note.get("sha256") != sha256:
-        found.append(SubmissionIssue("warning", f"its bytes are not those that {manifest_path(file).name} notes: it was changed "
-                                        f"after it was written"))
+        found.append(
+            SubmissionIssue(
+                "warning",
+                f"its bytes are not those that {manifest_path(file).name} notes: it was changed after it was written",
+            )
+        )
     if not any(finding.level == "broken" for finding in found):
         mine = format_checks.predicted_labels(submission, asked, dataset.classes)
-        others = [entry for entry in ledger.entries_by_content(ledger.read(Path(competition.ledger)))
-                  if entry.competition in ("", competition.name)]
+        others = [
+            entry
+            for entry in ledger.entries_by_content(ledger.read(Path(competition.ledger)))
+            if entry.competition in ("", competition.name)
+        ]
         found += class_shares.class_share_issues(mine.values(), Counter(image.label for image in dataset.train))
-        found += previous.previous_submission_issues(submission_id(file), sha256, mine, others, asked, dataset.classes, metric)
+        found += previous.previous_submission_issues(
+            submission_id(file), sha256, mine, others, asked, dataset.classes, metric
+        )
     found.sort(key=lambda finding: SEVERITIES.index(finding.level))
-    return SubmissionReport(file, submission_id(file), sha256, note, competition, len(submission.rows), tuple(found), yes)
+    return SubmissionReport(
+        file, submission_id(file), sha256, note, competition, len(submission.rows), tuple(found), yes
+    )
 
 
 def _metric(config: Config | None, note: dict[str, Any] | None) -> str:

@@ -28,9 +28,11 @@ def class_share_issues(predicted: Iterable[str], trained: Mapping[str, int]) -> 
     if far <= noise + WARNING_MARGIN:
         return
     worst = int(np.argmax(np.abs(shares - prior)))
-    yield SubmissionIssue("doubtful" if far > noise + SUSPICIOUS_MARGIN else "warning",
-                  f"its class shares are {far:.1%} away from training's ({rows:,} rows drawn by those: {noise:.1%} at "
-                  f"most); {classes[worst]} has {shares[worst]:.1%} instead of {prior[worst]:.1%}")
+    yield SubmissionIssue(
+        "doubtful" if far > noise + SUSPICIOUS_MARGIN else "warning",
+        f"its class shares are {far:.1%} away from training's ({rows:,} rows drawn by those: {noise:.1%} at "
+        f"most); {classes[worst]} has {shares[worst]:.1%} instead of {prior[worst]:.1%}",
+    )
 
 
 def total_variation(shares: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from comp.schema import Config
 @dataclass(frozen=True)
 class Competition:
     """The part of a config that outlives it: every note has these as its `competition`."""
+
     name: str
     root: str
     ledger: str
@@ -40,8 +41,10 @@ def from_manifest(note: dict[str, Any]) -> Competition:
     try:
         return TypeAdapter(Competition).validate_python(note["competition"])
     except (KeyError, ValidationError):
-        raise UserError(f"the note of {note.get('id', 'this submission')} does not say what competition it is for; "
-                        f"name it with -c CONFIG") from None
+        raise UserError(
+            f"the note of {note.get('id', 'this submission')} does not say what competition it is for; "
+            f"name it with -c CONFIG"
+        ) from None
 
 
 def config_from_args(file: str | None, overrides: Sequence[str]) -> Config | None:

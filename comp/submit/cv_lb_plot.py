@@ -17,8 +17,11 @@ DOT, PICKED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"
 
 def draw_cv_vs_lb(path: Path, state: Status) -> bool:
     """Numbers are the table's. False, and no file, where no submission has both scores."""
-    points = [(number, entry) for number, entry in enumerate(state.entries, 1)
-              if entry.cv is not None and entry.public is not None]
+    points = [
+        (number, entry)
+        for number, entry in enumerate(state.entries, 1)
+        if entry.cv is not None and entry.public is not None
+    ]
     if not points:
         return False
     figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -36,10 +39,14 @@ def draw_cv_vs_lb(path: Path, state: Status) -> bool:
             words += ["FINAL"] if entry.id == state.final else []
             _label(axis, entry, f"{', '.join(words)}: {_short(entry.id)}", PICKED if entry.id in picked else DOT)
     axis.set_xlabel(f"CV: {state.metric} out of fold (bar: 95 %, bootstrap)")
-    axis.set_ylabel(f"LB: public score (bar: 95 %, binomial on {images:,} images)" if images
-                    else "LB: public score (no bar: its noise is not known)")
-    axis.set_title(f"{state.competition.name}: what CV promised and LB said; dashed where they agree", loc="left",
-                   fontsize=10)
+    axis.set_ylabel(
+        f"LB: public score (bar: 95 %, binomial on {images:,} images)"
+        if images
+        else "LB: public score (no bar: its noise is not known)"
+    )
+    axis.set_title(
+        f"{state.competition.name}: what CV promised and LB said; dashed where they agree", loc="left", fontsize=10
+    )
     axis.grid(color="#eef0f2")
     axis.set_axisbelow(True)
     axis.tick_params(length=0, labelsize=9)
@@ -54,7 +61,9 @@ def _bars(axis, entry: LedgerEntry, images: int | None, colour: str) -> None:
     if entry.cv_low is not None:
         axis.plot([entry.cv_low, entry.cv_high], [entry.public] * 2, color=colour, alpha=0.3, linewidth=1.6, zorder=2)
     if images:
-        axis.plot([entry.cv] * 2, wilson_interval(entry.public, images), color=colour, alpha=0.3, linewidth=1.6, zorder=2)
+        axis.plot(
+            [entry.cv] * 2, wilson_interval(entry.public, images), color=colour, alpha=0.3, linewidth=1.6, zorder=2
+        )
 
 
 def _dot(axis, number: int, entry: LedgerEntry, colour: str, is_final: bool) -> None:
@@ -68,9 +77,17 @@ def _dot(axis, number: int, entry: LedgerEntry, colour: str, is_final: bool) -> 
 def _label(axis, entry: LedgerEntry, text: str, colour: str) -> None:
     """Towards the middle, so that it stays inside the picture."""
     right = entry.cv > sum(axis.get_xlim()) / 2
-    axis.annotate(text, (entry.cv, entry.public), xytext=(-13 if right else 13, 11), textcoords="offset points",
-                  ha="right" if right else "left", fontsize=8, color=colour, zorder=5,
-                  bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85})
+    axis.annotate(
+        text,
+        (entry.cv, entry.public),
+        xytext=(-13 if right else 13, 11),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=8,
+        color=colour,
+        zorder=5,
+        bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+    )
 
 
 def _diagonal(axis) -> None:

@@ -21,6 +21,7 @@ EMPTY_VALUES = ("", "nan", "none", "null")
 @dataclass(frozen=True)
 class SubmissionIssue:
     """`broken` is never sent, `doubtful` only on demand; the others may be."""
+
     level: Severity
     text: str
 
@@ -32,11 +33,14 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, form: La
         return
     torn = [row for row in submission.rows if len(row) != len(submission.columns)]
     if torn:
-        yield SubmissionIssue("broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])[:80]!r}")
+        yield SubmissionIssue(
+            "broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])[:80]!r}"
+        )
         return
     if submission.columns != sample.columns:
-        yield SubmissionIssue("broken", f"its columns are {','.join(submission.columns)}, "
-                                f"and must be {','.join(sample.columns)}")
+        yield SubmissionIssue(
+            "broken", f"its columns are {','.join(submission.columns)}, and must be {','.join(sample.columns)}"
+        )
     if (submission.newline, submission.bom) != (sample.newline, sample.bom):
         yield SubmissionIssue("warning", "its newlines or its byte order mark are not the sample's")
     yield from _ids(submission.ids, sample.ids)
@@ -49,11 +53,15 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, form: La
 
 def _ids(found: Sequence[str], wanted: Sequence[str]) -> Iterator[SubmissionIssue]:
     counted = Counter(found)
-    for what, ids in (("missing", [id for id in wanted if id not in counted]),
-                      ("not in the sample", [id for id in counted if id not in set(wanted)]),
-                      ("there twice", [id for id, times in counted.items() if times > 1])):
+    for what, ids in (
+        ("missing", [id for id in wanted if id not in counted]),
+        ("not in the sample", [id for id in counted if id not in set(wanted)]),
+        ("there twice", [id for id, times in counted.items() if times > 1]),
+    ):
         if ids:
-            yield SubmissionIssue("broken", f"{len(ids):,} {'ids are' if len(ids) > 1 else 'id is'} {what}: {shorten_list(ids)}")
+            yield SubmissionIssue(
+                "broken", f"{len(ids):,} {'ids are' if len(ids) > 1 else 'id is'} {what}: {shorten_list(ids)}"
+            )
     if list(found) != list(wanted) and counted == Counter(wanted):
         yield SubmissionIssue("warning", "its ids are in another order than the sample's; most services do not mind")
 
@@ -65,7 +73,9 @@ def _labels(submission: SubmissionTable, form: LabelFormat) -> Iterator[Submissi
     if empty:
         yield SubmissionIssue("broken", f"{_have(empty)} no label: {shorten_list(empty)}")
     if wrong:
-        yield SubmissionIssue("broken", f"{_have(wrong)} a label that is none of {shorten_list(form.words, 10)}: {shorten_list(wrong)}")
+        yield SubmissionIssue(
+            "broken", f"{_have(wrong)} a label that is none of {shorten_list(form.words, 10)}: {shorten_list(wrong)}"
+        )
     if not odd and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
         yield SubmissionIssue("doubtful", f"every row says {submission.rows[0][1]}")
 
@@ -73,8 +83,10 @@ def _labels(submission: SubmissionTable, form: LabelFormat) -> Iterator[Submissi
 def _probabilities(submission: SubmissionTable, form: LabelFormat) -> Iterator[SubmissionIssue]:
     values = np.array([[_number(text) for text in row[1:]] for row in submission.rows]).reshape(-1, len(form.words))
     ids = np.array(submission.ids, dtype=object)
-    for bad, what in ((~np.isfinite(values), "a probability that is no number"),
-                      ((values < 0) | (values > 1), "a probability below 0 or above 1")):
+    for bad, what in (
+        (~np.isfinite(values), "a probability that is no number"),
+        ((values < 0) | (values > 1), "a probability below 0 or above 1"),
+    ):
         if bad.any():
             yield SubmissionIssue("broken", f"{_have(ids[bad.any(1)])} {what}: {shorten_list(ids[bad.any(1)])}")
             return

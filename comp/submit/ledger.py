@@ -30,6 +30,7 @@ LOCK_TIMEOUT = 60  # seconds for a lock that is held for milliseconds
 @dataclass(frozen=True, kw_only=True)
 class LedgerFields:
     """What is said of a submission; what is not known stays empty."""
+
     competition: str = ""
     file: str = ""
     message: str = ""
@@ -49,21 +50,23 @@ COLUMNS = ("id", "time", "event", "competition", "file", "sha256", *LEDGER_FIELD
 @dataclass(frozen=True)
 class Event(LedgerFields):
     """One line."""
+
     id: str
-    time: str                      # ISO 8601; without an offset it is UTC
-    event: str                     # one of KINDS
-    sha256: str = ""               # of the file's bytes at that moment
+    time: str  # ISO 8601; without an offset it is UTC
+    event: str  # one of KINDS
+    sha256: str = ""  # of the file's bytes at that moment
 
 
 @dataclass(frozen=True)
 class LedgerEntry(LedgerFields):
     """What is known of an id, all of one content: of the one sent last, or where none was sent, written last."""
+
     id: str
-    written: str | None = None     # when last, or None: never
+    written: str | None = None  # when last, or None: never
     sent: str | None = None
     scored: str | None = None
-    written_sha256: str = ""       # of what was written last, which may be another content than
-    sent_sha256: str = ""          # what was sent last
+    written_sha256: str = ""  # of what was written last, which may be another content than
+    sent_sha256: str = ""  # what was sent last
 
 
 def utc_now() -> str:
@@ -146,8 +149,14 @@ def _last_value(events: Iterable[Event], name: str) -> str | float | None:
 def _render(event: Event) -> str:
     """One line, whatever a message holds: a union merge works line by line, so none may be torn in two."""
     values = [getattr(event, name) for name in COLUMNS]
-    line = _row("" if value is None else repr(float(value)).removesuffix(".0") if name in NUMERIC_COLUMNS
-                else re.sub(r"[\r\n]+", " ", value) for name, value in zip(COLUMNS, values, strict=True))
+    line = _row(
+        ""
+        if value is None
+        else repr(float(value)).removesuffix(".0")
+        if name in NUMERIC_COLUMNS
+        else re.sub(r"[\r\n]+", " ", value)
+        for name, value in zip(COLUMNS, values, strict=True)
+    )
     try:
         _parse(line.rstrip("\n"))
     except ValueError as problem:

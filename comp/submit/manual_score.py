@@ -22,14 +22,23 @@ def resolve_entry(said: str, competition: Competition) -> LedgerEntry:
         read_table(path)  # refused unless it is a submission
         return LedgerEntry(submission_id(path), competition=competition.name, file=path.as_posix())
     entry = find_entry(said, entries, ledger)
-    if path.is_file() and path.resolve() != Path(entry.file).resolve() and \
-            file_sha256(path) not in (entry.sent_sha256, entry.written_sha256):
+    if (
+        path.is_file()
+        and path.resolve() != Path(entry.file).resolve()
+        and file_sha256(path) not in (entry.sent_sha256, entry.written_sha256)
+    ):
         raise UserError(f"{path} is not {entry.file}, which {ledger} knows as {entry.id}; give it a name of its own")
     return entry
 
 
-def score_events(entry: LedgerEntry, *, public: float | None = None, private: float | None = None, rank: int | None = None,
-              message: str = "") -> list[Event]:
+def score_events(
+    entry: LedgerEntry,
+    *,
+    public: float | None = None,
+    private: float | None = None,
+    rank: int | None = None,
+    message: str = "",
+) -> list[Event]:
     """`sent`, unless that is known: what has a score was sent. Then `scored`, where there is a score."""
     _check_score_range(entry, public, private, rank)
     sha256 = entry.sent_sha256 or _current_sha256(entry)

@@ -17,8 +17,9 @@ MIN_POINTS = 5  # points below which no correlation can be significant: of 4, al
 @dataclass(frozen=True)
 class ImageCounts:
     """How many the scores are of; what cannot be counted here is None or absent."""
+
     public: int | None = None
-    cv: Mapping[str, int] = field(default_factory=dict)   # by id
+    cv: Mapping[str, int] = field(default_factory=dict)  # by id
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def format_correlation(entries: Sequence[LedgerEntry]) -> str:
     tau, chance = kendalltau([entry.cv for entry in both], [entry.public for entry in both])
     if tau != tau:  # all are equal in one of the two
         return f"CV against LB: nothing to rank among {len(both)} submissions, all have the same score"
-    verdict = f"says nothing yet: too few (p {chance:.2f})" if len(both) < MIN_POINTS else \
-        f"p {chance:.2g}" + ("" if chance < 0.05 else ", which may be chance")
+    verdict = (
+        f"says nothing yet: too few (p {chance:.2f})"
+        if len(both) < MIN_POINTS
+        else f"p {chance:.2g}" + ("" if chance < 0.05 else ", which may be chance")
+    )
     return f"CV against LB: rank correlation (Kendall's tau) {tau:.2f} of {len(both)} submissions, {verdict}"
 
 
@@ -83,16 +87,22 @@ def _by_images(both: Sequence[LedgerEntry], public: int, cv: Mapping[str, int]) 
     best = max(both, key=lambda entry: (value(entry), entry.cv))
     low, high = wilson_interval(value(best), cv[best.id] + public)
     near = sum(low <= value(entry) <= high for entry in both if content_key(entry) != content_key(best))
-    return Pick(best, f"best CV and LB together: {value(best):.4f} [{low:.4f}, {high:.4f}] of CV {best.cv:.4f} "
-                      f"on {cv[best.id]:,} images and LB {best.public:.4f} on {public:,}{_noise_remark(near)}")
+    return Pick(
+        best,
+        f"best CV and LB together: {value(best):.4f} [{low:.4f}, {high:.4f}] of CV {best.cv:.4f} "
+        f"on {cv[best.id]:,} images and LB {best.public:.4f} on {public:,}{_noise_remark(near)}",
+    )
 
 
 def _by_ranks(both: Sequence[LedgerEntry], metric: str) -> Pick:
     sign = -1 if METRICS[metric].higher_is_better else 1
     ranks = (rankdata([sign * entry.cv for entry in both]) + rankdata([sign * entry.public for entry in both])) / 2
     place = min(range(len(both)), key=lambda place: (ranks[place], sign * both[place].cv))
-    return Pick(both[place], f"best CV and LB together: mean rank {ranks[place]:g} of {len(both)}, CV "
-                             f"{both[place].cv:.4f} and LB {both[place].public:.4f}; noise unknown")
+    return Pick(
+        both[place],
+        f"best CV and LB together: mean rank {ranks[place]:g} of {len(both)}, CV "
+        f"{both[place].cv:.4f} and LB {both[place].public:.4f}; noise unknown",
+    )
 
 
 def _noise_remark(near: int) -> str:

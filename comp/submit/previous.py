@@ -15,8 +15,15 @@ from comp.submit.sample import LabelFormat, read_table
 MAX_ROWS_SHOWN = 3  # rows that are named of those that differ
 
 
-def previous_submission_issues(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[LedgerEntry], form: LabelFormat,
-             classes: Sequence[str], metric: str) -> Iterator[SubmissionIssue]:
+def previous_submission_issues(
+    id: str,
+    sha256: str,
+    mine: Mapping[str, str],
+    others: Sequence[LedgerEntry],
+    form: LabelFormat,
+    classes: Sequence[str],
+    metric: str,
+) -> Iterator[SubmissionIssue]:
     """`mine`: image id -> class; `others`: what the ledger knows of this competition."""
     sent = [entry for entry in others if entry.sent]
     yield from _duplicate_issues(id, sha256, mine, others, form, classes, metric)
@@ -26,12 +33,22 @@ def previous_submission_issues(id: str, sha256: str, mine: Mapping[str, str], ot
         differ = [row for row in mine if mine[row] != theirs[row]]
         if differ:
             named = ", ".join(f"{row} {theirs[row]} -> {mine[row]}" for row in differ[:MAX_ROWS_SHOWN])
-            yield SubmissionIssue("note", f"differs from {_describe(best)} in {len(differ):,} of {len(mine):,} rows: "
-                                  f"{named}{', ...' if len(differ) > MAX_ROWS_SHOWN else ''}")
+            yield SubmissionIssue(
+                "note",
+                f"differs from {_describe(best)} in {len(differ):,} of {len(mine):,} rows: "
+                f"{named}{', ...' if len(differ) > MAX_ROWS_SHOWN else ''}",
+            )
 
 
-def _duplicate_issues(id: str, sha256: str, mine: Mapping[str, str], others: Sequence[LedgerEntry], form: LabelFormat,
-           classes: Sequence[str], metric: str) -> Iterator[SubmissionIssue]:
+def _duplicate_issues(
+    id: str,
+    sha256: str,
+    mine: Mapping[str, str],
+    others: Sequence[LedgerEntry],
+    form: LabelFormat,
+    classes: Sequence[str],
+    metric: str,
+) -> Iterator[SubmissionIssue]:
     """The same bytes, or the same labels: a finding for each way to be alike, whatever the number of files."""
     found: dict[tuple[Severity, str, str], list[str]] = {}
     for entry in others:
@@ -41,8 +58,15 @@ def _duplicate_issues(id: str, sha256: str, mine: Mapping[str, str], others: Seq
         yield SubmissionIssue(level, f"{before}{shorten_list(entries)}{after}")
 
 
-def _match(entry: LedgerEntry, id: str, sha256: str, mine: Mapping[str, str], form: LabelFormat, classes: Sequence[str],
-         metric: str) -> tuple[Severity, str, str] | None:
+def _match(
+    entry: LedgerEntry,
+    id: str,
+    sha256: str,
+    mine: Mapping[str, str],
+    form: LabelFormat,
+    classes: Sequence[str],
+    metric: str,
+) -> tuple[Severity, str, str] | None:
     """How much it matters, and the words around the entry's name. Where probabilities are scored, the same labels may
     still be worth a shot."""
     level, own = "doubtful" if entry.sent else "warning", entry.id == id

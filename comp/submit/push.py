@@ -20,15 +20,16 @@ from comp.submit.kaggle import KaggleSubmission, KaggleTemporaryError
 from comp.submit.ledger import Event
 from comp.submit.write import manifest_score
 
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0   # seconds between two looks at the service's list
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # seconds between two looks at the service's list
 
 
 @dataclass(frozen=True)
 class PendingSubmission:
     """A file, and all that is noted of it wherever it is sent."""
+
     path: Path
     competition: Competition
-    about: Event        # its id, file, hash and CV: every event of it is this one with more filled in
+    about: Event  # its id, file, hash and CV: every event of it is this one with more filled in
 
     @property
     def mark(self) -> str:
@@ -38,12 +39,19 @@ class PendingSubmission:
 def prepare_submission(report: SubmissionReport) -> PendingSubmission:
     """The file that was examined. The CV of the note beside it is its own while it has the bytes that are noted."""
     if not report.competition.kaggle:
-        raise UserError("it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
-                        "its address, in the config or as -c CONFIG submit.kaggle=NAME")
+        raise UserError(
+            "it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
+            "its address, in the config or as -c CONFIG submit.kaggle=NAME"
+        )
     note = report.note or {}
     score = manifest_score(note) if note.get("sha256") == report.sha256 else {}
-    return PendingSubmission(report.file, report.competition, Event(report.id, "", "", report.sha256, file=report.file.as_posix(),
-                                                       competition=report.competition.name, **score))
+    return PendingSubmission(
+        report.file,
+        report.competition,
+        Event(
+            report.id, "", "", report.sha256, file=report.file.as_posix(), competition=report.competition.name, **score
+        ),
+    )
 
 
 def push(report: SubmissionReport, message: str, timeout: float) -> int:
@@ -145,8 +153,14 @@ def _print_scores(shot: PendingSubmission, public: float | None, private: float 
 
 def _find_event(shot: PendingSubmission, kind: str) -> Event | None:
     """The ledger's last such event of this content."""
-    return next((event for event in reversed(ledger.read(Path(shot.competition.ledger))) if event.event == kind
-                 and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition), None)
+    return next(
+        (
+            event
+            for event in reversed(ledger.read(Path(shot.competition.ledger)))
+            if event.event == kind and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition
+        ),
+        None,
+    )
 
 
 def _append_event(shot: PendingSubmission, kind: str, **more) -> None:

@@ -22,9 +22,12 @@ def remaining_today(competition: Competition) -> Quota:
     today = _now().date()
     recent = takewhile(lambda row: row.date.date() >= today, kaggle.list_submissions(competition.kaggle))
     listed = [row.status for row in recent]
-    noted = sum(event.event == "sent" and event.competition == competition.name
-                and ledger.parse_time(event.time).astimezone(UTC).date() == today
-                for event in ledger.read(Path(competition.ledger)))
+    noted = sum(
+        event.event == "sent"
+        and event.competition == competition.name
+        and ledger.parse_time(event.time).astimezone(UTC).date() == today
+        for event in ledger.read(Path(competition.ledger))
+    )
     return Quota(competition.per_day - max(len(listed), noted) + listed.count("error"), for_good=False)
 
 

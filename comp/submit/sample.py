@@ -20,9 +20,10 @@ from comp.errors import UserError
 @dataclass(frozen=True)
 class SubmissionTable:
     """How a submission looks. `rows` are text as in the file: the id, then the label or one probability per class."""
+
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    layout: str = "csv"            # csv, records ([{...}]) or map ({id: label})
+    layout: str = "csv"  # csv, records ([{...}]) or map ({id: label})
     newline: str = "\n"
     bom: bool = False
     numeric: tuple[bool, ...] = ()  # JSON: which columns hold numbers and not text
@@ -114,16 +115,19 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
     absent = [id for id in ids if id not in by_name]
     if absent:
         both = " (two have that name)" if absent[0] in short else ""
-        raise UserError(f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}{both}; "
-                        f"put those images under test/ or mend the sample")
+        raise UserError(
+            f"the sample submission has {len(absent)} ids without a test image, such as {absent[0]}{both}; "
+            f"put those images under test/ or mend the sample"
+        )
     return [by_name[id] for id in ids]
 
 
 @dataclass(frozen=True)
 class LabelFormat:
     """How a file says a class: `words`, one per class in the dataset's order, as a label or as a column's name."""
+
     words: tuple[str, ...]
-    columns: bool                  # a column of probabilities per class, instead of one label
+    columns: bool  # a column of probabilities per class, instead of one label
 
 
 def detect_label_format(sample: SubmissionTable, classes: Sequence[str], numbers: Sequence[int]) -> LabelFormat:
@@ -135,13 +139,16 @@ def detect_label_format(sample: SubmissionTable, classes: Sequence[str], numbers
             return LabelFormat(names, columns=False)
         if all(label.lstrip("-").isdigit() for label in shown):
             return LabelFormat(digits, columns=False)
-        raise UserError(f"the sample submission's labels ({', '.join(sorted(shown)[:3])}) are neither class names nor "
-                        f"class numbers; fill in one of them so that the form is clear")
+        raise UserError(
+            f"the sample submission's labels ({', '.join(sorted(shown)[:3])}) are neither class names nor "
+            f"class numbers; fill in one of them so that the form is clear"
+        )
     for known in (names, digits):
         if set(sample.columns[1:]) == set(known):
             return LabelFormat(known, columns=True)
-    raise UserError(f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes "
-                    f"({', '.join(classes)})")
+    raise UserError(
+        f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes ({', '.join(classes)})"
+    )
 
 
 def _answers(sample: SubmissionTable, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:

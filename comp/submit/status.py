@@ -24,16 +24,18 @@ from comp.submit.write import manifest_path, read_manifest
 class Status:
     competition: Competition
     metric: str
-    entries: list[LedgerEntry]               # newest first; a CV by another metric is left out
+    entries: list[LedgerEntry]  # newest first; a CV by another metric is left out
     images: ImageCounts
     picks: list[Pick]
-    final: str | None                  # the id that FINAL names
-    doubt: str | None                  # why it may not hold
+    final: str | None  # the id that FINAL names
+    doubt: str | None  # why it may not hold
 
     def render(self) -> str:
         if not self.entries:
-            return f"{self.competition.ledger} has no submission for {self.competition.name} yet; another "\
-                   f"competition is asked for by its config: -c CONFIG"
+            return (
+                f"{self.competition.ledger} has no submission for {self.competition.name} yet; another "
+                f"competition is asked for by its config: -c CONFIG"
+            )
         lines = [*format_table(self.entries, self.final), "", format_correlation(self.entries), _lb_noise(self)]
         lines += [f"pick {place}: {pick.entry.id}, {pick.reason}" for place, pick in enumerate(self.picks, 1)]
         if len(self.picks) < 2:
@@ -44,12 +46,21 @@ class Status:
 def status(config: Config) -> Status:
     competition, metric = from_config(config), config.train.metric
     known = ledger.latest_entries(ledger.read(Path(competition.ledger)))
-    mine = [_drop_other_metric(entry, metric) for entry in known.values() if entry.competition in ("", competition.name)]
+    mine = [
+        _drop_other_metric(entry, metric) for entry in known.values() if entry.competition in ("", competition.name)
+    ]
     mine.sort(key=lambda entry: max(parse_time(time) for time in (entry.written, entry.sent, entry.scored) if time))
     mine.reverse()
     images = count_images(competition, mine)
-    return Status(competition, metric, mine, images, propose_picks(mine, metric, images),
-                  read_final_id(competition.final), final_warning(competition, known))
+    return Status(
+        competition,
+        metric,
+        mine,
+        images,
+        propose_picks(mine, metric, images),
+        read_final_id(competition.final),
+        final_warning(competition, known),
+    )
 
 
 def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> ImageCounts:
@@ -68,9 +79,20 @@ def format_table(entries: Sequence[LedgerEntry], final: str | None) -> list[str]
     rows = [["#", "id", "written, UTC", "sent, UTC", "CV", "", "public", "private", "rank", "message"]]
     for place, entry in enumerate(entries, 1):
         low = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
-        rows.append([f"{place}{'*' if entry.id == final else ''}", entry.id, _day(entry.written), _day(entry.sent),
-                     _score(entry.cv), low, _score(entry.public), _score(entry.private),
-                     "-" if entry.rank is None else f"{entry.rank:g}", entry.message[:60]])
+        rows.append(
+            [
+                f"{place}{'*' if entry.id == final else ''}",
+                entry.id,
+                _day(entry.written),
+                _day(entry.sent),
+                _score(entry.cv),
+                low,
+                _score(entry.public),
+                _score(entry.private),
+                "-" if entry.rank is None else f"{entry.rank:g}",
+                entry.message[:60],
+            ]
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

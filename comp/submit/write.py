@@ -29,19 +29,39 @@ def write_submission(name: str, filled: SubmissionTable, note: dict[str, Any]) -
     events = ledger.read(Path(competition.ledger))
     sent = {event.sha256 for event in events if event.id == name and event.event == "sent"}
     if sent and sha256 not in sent:
-        raise UserError(f"{path} was sent with another content, and what was sent stays; write this one under another "
-                        f"name: --name NEW")
+        raise UserError(
+            f"{path} was sent with another content, and what was sent stays; write this one under another "
+            f"name: --name NEW"
+        )
     # the note first: killed between the two, no file is without one, and `submit reproduce` writes the file
-    write_json(manifest_path(path), {"schema": MANIFEST_SCHEMA, "id": name, "file": path.name, "sha256": sha256,
-                                 "created": ledger.utc_now(), **note})
+    write_json(
+        manifest_path(path),
+        {
+            "schema": MANIFEST_SCHEMA,
+            "id": name,
+            "file": path.name,
+            "sha256": sha256,
+            "created": ledger.utc_now(),
+            **note,
+        },
+    )
     write_atomic(path, content)
     if read_table(path) != filled:
         raise UserError(f"{path} does not read back as it was written; do not send it")
     known = ledger.latest_entries(events).get(name)
     if known is None or known.written_sha256 != sha256:
-        ledger.append(Path(competition.ledger), ledger.Event(
-            name, ledger.utc_now(), "written", sha256, competition=competition.name, file=path.as_posix(),
-            **manifest_score(note)))
+        ledger.append(
+            Path(competition.ledger),
+            ledger.Event(
+                name,
+                ledger.utc_now(),
+                "written",
+                sha256,
+                competition=competition.name,
+                file=path.as_posix(),
+                **manifest_score(note),
+            ),
+        )
     return path
 
 
@@ -54,7 +74,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """What is written beside a submission about how it was made."""
     file = manifest_path(path)
     note = read_json(file)
-    if not isinstance(note, dict) or note.get("schema") != MANIFEST_SCHEMA or not isinstance(note.get("oof"), dict | None):
+    if (
+        not isinstance(note, dict)
+        or note.get("schema") != MANIFEST_SCHEMA
+        or not isinstance(note.get("oof"), dict | None)
+    ):
         raise UserError(f"{file} is no note of this version (schema {MANIFEST_SCHEMA}); make it again with infer.py")
     return note
 
@@ -111,7 +135,9 @@ def to_bytes(sample: SubmissionTable) -> bytes:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator=sample.newline).writerows([sample.columns, *sample.rows])
         return (b"\xef\xbb\xbf" if sample.bom else b"") + text.getvalue().encode()
-    rows = [[json.loads(value) if number else value for value, number in zip(row, sample.numeric, strict=True)]
-            for row in sample.rows]
+    rows = [
+        [json.loads(value) if number else value for value, number in zip(row, sample.numeric, strict=True)]
+        for row in sample.rows
+    ]
     content = dict(rows) if sample.layout == "map" else [dict(zip(sample.columns, row, strict=True)) for row in rows]
     return json.dumps(content, indent=1, ensure_ascii=False).encode()

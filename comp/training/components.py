@@ -26,13 +26,14 @@ from comp.prediction.load import make_model_spec
 from comp.records.weights import ModelSpec
 from comp.training.setup import Setup, find_init_run, new_model
 
-TrainBatches = Callable[[range], Iterator[Batch]]           # to train on, by their steps
-ValidationBatches = Callable[[], Iterable[torch.Tensor]]         # to validate on, whenever asked
+TrainBatches = Callable[[range], Iterator[Batch]]  # to train on, by their steps
+ValidationBatches = Callable[[], Iterable[torch.Tensor]]  # to validate on, whenever asked
 
 
 @dataclass(frozen=True)
 class TrainingComponents:
     """All but the state, which is made after a reconstruction stage."""
+
     source: TrainingSet
     batches: TrainBatches
     held_out: ValidationBatches
@@ -47,20 +48,40 @@ class TrainingComponents:
 def build_components(setup: Setup, fold: int | str, fresh: bool) -> TrainingComponents:
     """`fresh` weights may come from elsewhere; others are about to be loaded over."""
     from comp.batches.augment_image import ImageAugmenter  # albumentations: only for who trains
+
     config, (rows, val_rows) = setup.config, setup.split(fold)
-    source = oversample(TrainingSet(setup.cache, rows, setup.labels[rows], config.data.size, config.train.batch,
-                                     ImageAugmenter(config.augment.policy), setup.stream(fold), config.train.balanced,
-                                     part=(distributed.rank(), distributed.world_size())), config.augment.oversample)
+    source = oversample(
+        TrainingSet(
+            setup.cache,
+            rows,
+            setup.labels[rows],
+            config.data.size,
+            config.train.batch,
+            ImageAugmenter(config.augment.policy),
+            setup.stream(fold),
+            config.train.balanced,
+            part=(distributed.rank(), distributed.world_size()),
+        ),
+        config.augment.oversample,
+    )
     batches, held_out = _make_batches(setup, source, val_rows)
     model = _new_model(setup, fold, fresh)
-    return TrainingComponents(source, batches, held_out, model, make_model_spec(config, setup.run.classes, model, setup.precision),
-                 setup.device)
+    return TrainingComponents(
+        source,
+        batches,
+        held_out,
+        model,
+        make_model_spec(config, setup.run.classes, model, setup.precision),
+        setup.device,
+    )
 
 
 def _make_batches(setup: Setup, source: TrainingSet, val_rows: np.ndarray) -> tuple[TrainBatches, ValidationBatches]:
     """Of several processes each has its share."""
     config, device, workers = setup.config, setup.device, setup.workers
-    held_out = EvaluationSet(setup.cache, val_rows[distributed.rank()::distributed.world_size()], config.data.size, config.train.batch)
+    held_out = EvaluationSet(
+        setup.cache, val_rows[distributed.rank() :: distributed.world_size()], config.data.size, config.train.batch
+    )
     read = partial(iterate_batches, held_out, range(len(held_out)), workers=0)
     if setup.augment_device == "cpu":
         return partial(iterate_batches, source, workers=workers, pin=device.type == "cuda"), read
@@ -85,7 +106,9 @@ def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
 
 def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
     name = setup.config.train.init
-    saved = distributed.call_on_rank_zero(lambda: load_checkpoint(find_init_run(name, setup.run.record, [fold]).fold_dir(fold).weights_path))
+    saved = distributed.call_on_rank_zero(
+        lambda: load_checkpoint(find_init_run(name, setup.run.record, [fold]).fold_dir(fold).weights_path)
+    )
     try:
         model.load_state_dict(saved["state_dict"])
     except RuntimeError:
@@ -94,8 +117,15 @@ def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
 
 def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
     config, optim = setup.config, setup.config.optim
-    optimizer = make_optimizer(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay,
-                               momentum=optim.momentum, decay_all=optim.decay_all, layer_decay=optim.layer_decay)
+    optimizer = make_optimizer(
+        model,
+        optim.name,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        momentum=optim.momentum,
+        decay_all=optim.decay_all,
+        layer_decay=optim.layer_decay,
+    )
     # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
     ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
     scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
@@ -115,13 +145,33 @@ def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: Tr
         weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
     schedule = config.schedule
     return fit(
-        state, parts.batches, epochs=config.train.epochs, steps_per_epoch=source.steps_per_epoch,
+        state,
+        parts.batches,
+        epochs=config.train.epochs,
+        steps_per_epoch=source.steps_per_epoch,
         prepare=parts.prepare,
-        loss=make_loss(config.loss.name, label_smoothing=config.loss.label_smoothing, weights=weights,
-                       focal_gamma=config.loss.focal_gamma),
-        lr_at=make_schedule(schedule.name, lr=config.optim.lr, min_lr=schedule.min_lr, epochs=config.train.epochs,
-                            warmup_epochs=schedule.warmup_epochs, gamma=schedule.gamma,
-                            step_epochs=schedule.step_epochs, patience=schedule.patience),
-        device=device, precision=setup.precision, stream=setup.stream(fold), accumulate=config.train.accumulate,
-        clip=config.optim.clip, clip_mode=config.optim.clip_mode,
-        mix=make_mix(setup), counts=source.counts)
+        loss=make_loss(
+            config.loss.name,
+            label_smoothing=config.loss.label_smoothing,
+            weights=weights,
+            focal_gamma=config.loss.focal_gamma,
+        ),
+        lr_at=make_schedule(
+            schedule.name,
+            lr=config.optim.lr,
+            min_lr=schedule.min_lr,
+            epochs=config.train.epochs,
+            warmup_epochs=schedule.warmup_epochs,
+            gamma=schedule.gamma,
+            step_epochs=schedule.step_epochs,
+            patience=schedule.patience,
+        ),
+        device=device,
+        precision=setup.precision,
+        stream=setup.stream(fold),
+        accumulate=config.train.accumulate,
+        clip=config.optim.clip,
+        clip_mode=config.optim.clip_mode,
+        mix=make_mix(setup),
+        counts=source.counts,
+    )

@@ -52,19 +52,21 @@ def _die_with_parent() -> None:
 @dataclass
 class FoldProcess:
     """A fold's process, as its parent sees it."""
-    seat: int                     # its number among those that run at a time: with several GPUs, which of them it has
+
+    seat: int  # its number among those that run at a time: with several GPUs, which of them it has
     fold: int | str
     connection: Connection
     process: SpawnProcess
-    share: float = 0.0            # how much of the fold is trained
+    share: float = 0.0  # how much of the fold is trained
     problem: str | None = KILLED_MESSAGE  # unless it says otherwise
 
     @classmethod
     def start(cls, seat: int, fold: int | str, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
         ours, theirs = multiprocessing.Pipe()
         # it opens the run itself: sent the list of all images, we would wait until it has imported torch
-        process = spawn_process(_train, theirs, train_fold, setup.config, fold, device_for_slot(seat, setup.device), setup.batches,
-                        jobs)
+        process = spawn_process(
+            _train, theirs, train_fold, setup.config, fold, device_for_slot(seat, setup.device), setup.batches, jobs
+        )
         theirs.close()
         return cls(seat, fold, ours, process)
 
@@ -83,9 +85,9 @@ class FoldProcess:
         if kind == "line":
             say(*content)
         elif kind == "share":
-            self.share, = content
+            (self.share,) = content
         else:
-            self.problem, = content
+            (self.problem,) = content
         return True
 
 
@@ -96,12 +98,22 @@ def device_for_slot(seat: int, device: torch.device) -> str:
     return f"cuda:{seat % torch.cuda.device_count()}"
 
 
-def _train(connection: Connection, train_fold: TrainFold, config: Config, fold: int | str, device: str,
-           batches: int | None, jobs: int) -> None:
+def _train(
+    connection: Connection,
+    train_fold: TrainFold,
+    config: Config,
+    fold: int | str,
+    device: str,
+    batches: int | None,
+    jobs: int,
+) -> None:
     """In the child: train, and tell the parent how it ended."""
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     parent, problem = ParentObserver(connection, config.train.epochs), None
-    with contextlib.redirect_stdout(LineForwarder("stdout", parent)), contextlib.redirect_stderr(LineForwarder("stderr", parent)):
+    with (
+        contextlib.redirect_stdout(LineForwarder("stdout", parent)),
+        contextlib.redirect_stderr(LineForwarder("stderr", parent)),
+    ):
         try:
             train_fold(replace(open_setup(config, device, [fold]), batches=batches, sharing=jobs), fold, [parent])
         except PauseTraining:

@@ -56,9 +56,16 @@ class _ParallelConsole:
 
     def __init__(self, folds: int):
         self.folds = folds
-        self.bar = tqdm(desc=f"0/{folds} folds", total=folds, disable=None, leave=False, dynamic_ncols=True,
-                        smoothing=0, miniters=0,  # or after a fold's end it would wait for as much again
-                        bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}")
+        self.bar = tqdm(
+            desc=f"0/{folds} folds",
+            total=folds,
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+            smoothing=0,
+            miniters=0,  # or after a fold's end it would wait for as much again
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
 
     def __enter__(self) -> _ParallelConsole:
         return self

@@ -22,6 +22,7 @@ from comp.schema import Config
 @dataclass
 class EpochResult:
     """An epoch's row of the history, its validation predictions, and its weights where the run keeps them."""
+
     row: dict[str, Any]
     probabilities: torch.Tensor
     weights: dict[str, torch.Tensor] | None = None
@@ -35,8 +36,14 @@ class FoldProgress:
     saved: float = field(default_factory=time.monotonic)
 
     def save(self, place: FoldDir) -> None:
-        save_checkpoint(place.resume_path, {"fit": self.state.state_dict(), "best": self.best and vars(self.best),
-                                       "last": self.last and vars(self.last)})
+        save_checkpoint(
+            place.resume_path,
+            {
+                "fit": self.state.state_dict(),
+                "best": self.best and vars(self.best),
+                "last": self.last and vars(self.last),
+            },
+        )
         self.saved = time.monotonic()
 
     def load(self, place: FoldDir) -> None:
@@ -47,13 +54,28 @@ class FoldProgress:
             raise UserError(f"{place.resume_path} does not fit this model; begin again with --restart") from None
         self.best, self.last = (EpochResult(**saved[key]) if saved[key] else None for key in ("best", "last"))
 
-    def note(self, event: Epoch, probabilities: np.ndarray | None, truth: np.ndarray, config: Config,
-             device: torch.device, val_seconds: float) -> dict[str, Any]:
+    def note(
+        self,
+        event: Epoch,
+        probabilities: np.ndarray | None,
+        truth: np.ndarray,
+        config: Config,
+        device: torch.device,
+        val_seconds: float,
+    ) -> dict[str, Any]:
         """Score the epoch, and remember it if it is the best. Gives its row of the history."""
-        row = {"epoch": event.epoch + 1, "step": event.step, "lr": event.lr, "train_loss": event.train_loss,
-               "val_loss": None, "val_score": None, "seconds": round(event.seconds, 3),
-               "images_per_second": round(event.images / event.seconds, 2),
-               "peak_memory_gb": round(peak_memory_gb(device), 3), "val_seconds": round(val_seconds, 3)}
+        row = {
+            "epoch": event.epoch + 1,
+            "step": event.step,
+            "lr": event.lr,
+            "train_loss": event.train_loss,
+            "val_loss": None,
+            "val_score": None,
+            "seconds": round(event.seconds, 3),
+            "images_per_second": round(event.images / event.seconds, 2),
+            "peak_memory_gb": round(peak_memory_gb(device), 3),
+            "val_seconds": round(val_seconds, 3),
+        }
         if probabilities is not None:
             row["val_loss"] = float(log_losses(truth, probabilities).mean())
             row["val_score"] = score(config.train.metric, truth, probabilities)
@@ -61,8 +83,9 @@ class FoldProgress:
             if self.best is None or _epoch_rank(row, config) > _epoch_rank(self.best.row, config):
                 weights = None
                 if config.train.keep == "best":
-                    weights = {key: value.detach().cpu().clone()
-                               for key, value in self.state.evaluated.state_dict().items()}
+                    weights = {
+                        key: value.detach().cpu().clone() for key, value in self.state.evaluated.state_dict().items()
+                    }
                 self.best = EpochResult(row, torch.from_numpy(probabilities), weights)
         return row
 

@@ -40,13 +40,13 @@ FULL_FOLD_SEED = 1_000_000  # the fold number that `full` draws its random strea
 class Setup:
     run: Run
     dataset: Dataset
-    folds: np.ndarray        # the fold of each training image, in the dataset's order
-    labels: np.ndarray       # its class number, likewise
-    cache: Cache             # its pixels, likewise
+    folds: np.ndarray  # the fold of each training image, in the dataset's order
+    labels: np.ndarray  # its class number, likewise
+    cache: Cache  # its pixels, likewise
     device: torch.device
-    memory_kept: bool            # whether freed blocks stay with the process
-    batches: int | None = None   # --debug: no more than so many
-    sharing: int = 1             # processes that train on this machine at the same time
+    memory_kept: bool  # whether freed blocks stay with the process
+    batches: int | None = None  # --debug: no more than so many
+    sharing: int = 1  # processes that train on this machine at the same time
 
     @property
     def config(self) -> Config:
@@ -71,9 +71,15 @@ class Setup:
     @property
     def choices(self) -> dict[str, Any]:
         """What was chosen for this machine, by timing or by looking. The first three are the run's, for its life."""
-        return {"precision": self.precision, "kernels": self.kernels, "augment": self.augment_device,
-                "device": str(self.device), "threads": torch.get_num_threads(), "workers": self.workers,
-                "memory": "kept" if self.memory_kept else "returned"}
+        return {
+            "precision": self.precision,
+            "kernels": self.kernels,
+            "augment": self.augment_device,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "workers": self.workers,
+            "memory": "kept" if self.memory_kept else "returned",
+        }
 
     def split(self, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and rows to validate on."""
@@ -91,10 +97,12 @@ class Setup:
 
 def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], restart: bool = False) -> Setup:
     """Check every name and every image before anything is written, then open or make the run."""
+
     def opened(draft: RunRecord, choose_precision: Callable[[], str]) -> Run:
         if config.train.init and not (RUNS / config.name / "run.json").is_file():
             find_init_run(config.train.init, draft, wanted)
         return open_run(config, draft, choose_precision, restart)
+
     return _build_setup(config, device_name, opened)
 
 
@@ -105,8 +113,11 @@ def setup_from_run(run: Run, device_name: str) -> Setup:
 
 def open_benchmark_setup(config: Config, device_name: str) -> Setup:
     """The same, precision and all, for who only measures: its run is never written, only the cache is."""
-    return _build_setup(config, device_name,
-                   lambda draft, precision: Run(RUNS / config.name, config, replace(draft, precision=precision())))
+    return _build_setup(
+        config,
+        device_name,
+        lambda draft, precision: Run(RUNS / config.name, config, replace(draft, precision=precision())),
+    )
 
 
 def _build_setup(config: Config, device_name: str, opened: Callable[[RunRecord, Callable[[], str]], Run]) -> Setup:
@@ -123,20 +134,38 @@ def _build_setup(config: Config, device_name: str, opened: Callable[[RunRecord, 
     cache = load_cache(dataset.name, dataset.train, square)
     draft = _run_record(config, dataset, table, model, device)
     trial = fuse(model) if draft.kernels == "fused" else model
-    run = distributed.call_on_rank_zero(lambda: opened(draft, lambda: choose_precision(
-        config.train.precision, trial, device, config.data.size, min(config.train.batch, len(dataset.train)))))
+    run = distributed.call_on_rank_zero(
+        lambda: opened(
+            draft,
+            lambda: choose_precision(
+                config.train.precision, trial, device, config.data.size, min(config.train.batch, len(dataset.train))
+            ),
+        )
+    )
     check_unchanged(run, config, draft)  # the images and the split of another machine may be others
     labels = np.array([dataset.classes.index(image.label) for image in dataset.train])
-    return Setup(run, dataset, table["fold"].to_numpy(), labels, cache, device, memory_kept,
-                 sharing=distributed.local_world_size())
+    return Setup(
+        run,
+        dataset,
+        table["fold"].to_numpy(),
+        labels,
+        cache,
+        device,
+        memory_kept,
+        sharing=distributed.local_world_size(),
+    )
 
 
 def open_debug_setup(config: Config, device_name: str, wanted: Sequence[int | str]) -> Setup:
     """A few batches of one epoch, always afresh, where nothing that looks for runs finds them."""
     check_names(config)
-    config = config.model_copy(update={"name": f"debug/{config.name}",
-                                       "train": config.train.model_copy(update={"epochs": 1}),
-                                       "log": config.log.model_copy(update={"wandb": "off"})})
+    config = config.model_copy(
+        update={
+            "name": f"debug/{config.name}",
+            "train": config.train.model_copy(update={"epochs": 1}),
+            "log": config.log.model_copy(update={"wandb": "off"}),
+        }
+    )
     distributed.call_on_rank_zero(lambda: shutil.rmtree(RUNS / config.name, ignore_errors=True))
     return replace(open_setup(config, device_name, wanted), batches=4)
 
@@ -160,8 +189,10 @@ def check_split(config: Config) -> None:
     about = read_json(config.folds_file.with_suffix(".json"))
     for key in ("k", "seed"):
         if key in about and about[key] != getattr(config.folds, key):  # an official split was drawn by others
-            raise UserError(f"{config.folds_file} has {key}={about[key]}, and this asks for folds.{key}="
-                            f"{getattr(config.folds, key)}; set folds.{key}={about[key]}, or another folds.file")
+            raise UserError(
+                f"{config.folds_file} has {key}={about[key]}, and this asks for folds.{key}="
+                f"{getattr(config.folds, key)}; set folds.{key}={about[key]}, or another folds.file"
+            )
 
 
 def check_input(model: nn.Module, config: Config, classes: int) -> None:
@@ -171,16 +202,26 @@ def check_input(model: nn.Module, config: Config, classes: int) -> None:
         with torch.no_grad():
             shape = tuple(model.train()(torch.zeros(min(2, config.train.batch), 3, size, size)).shape)
     except (RuntimeError, ValueError, AssertionError, TypeError) as problem:
-        raise UserError(f"model {model_name} does not take batches of {config.train.batch} at {size} px: "
-                        f"{str(problem)[:200]}; see data.size, train.batch, model.kwargs") from None
+        raise UserError(
+            f"model {model_name} does not take batches of {config.train.batch} at {size} px: "
+            f"{str(problem)[:200]}; see data.size, train.batch, model.kwargs"
+        ) from None
     if shape[1:] != (classes,):
         raise UserError(f"model {model_name} gives {shape[1:]} per image, not one score for each of {classes} classes")
 
 
 def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
     model = config.model
-    return build_model(model.name, classes, size=config.data.size, pretrained=pretrained, dropout=model.dropout,
-                       drop_path=model.drop_path, init=model.init, kwargs=model.kwargs)
+    return build_model(
+        model.name,
+        classes,
+        size=config.data.size,
+        pretrained=pretrained,
+        dropout=model.dropout,
+        drop_path=model.drop_path,
+        init=model.init,
+        kwargs=model.kwargs,
+    )
 
 
 def find_init_run(name: str, record: RunRecord, wanted: Sequence[int | str]) -> Run:
@@ -190,16 +231,19 @@ def find_init_run(name: str, record: RunRecord, wanted: Sequence[int | str]) -> 
         raise UserError(f"train.init: {name} means {len(found)} runs; name one, such as {found[0].name}")
     other = found[0]
     if other.record.folds_sha256 != record.folds_sha256:
-        raise UserError(f"train.init: {other.name} was trained on another split, so its folds have seen images that "
-                        f"the folds here validate on; use a run on {record.folds_file}")
+        raise UserError(
+            f"train.init: {other.name} was trained on another split, so its folds have seen images that "
+            f"the folds here validate on; use a run on {record.folds_file}"
+        )
     for fold in wanted:
         if not other.fold_dir(fold).is_done:
             raise UserError(f"train.init: {other.name} has no finished fold {fold}; train that first")
     return other
 
 
-def _run_record(config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module,
-                device: torch.device) -> RunRecord:
+def _run_record(
+    config: Config, dataset: Dataset, table: pd.DataFrame, model: nn.Module, device: torch.device
+) -> RunRecord:
     """Return the record of a run before it is created."""
     return RunRecord(
         seed=config.train.seed,

@@ -19,8 +19,9 @@ def snapshot_epochs(config: Config, last: int) -> range:
 
 def should_keep_snapshot(config: Config, epoch: int) -> bool:
     """Whether that epoch may turn out to be one of those: with early stopping, any may."""
-    return config.train.snapshots > 0 and (config.train.patience is not None
-                                           or epoch in snapshot_epochs(config, config.train.epochs))
+    return config.train.snapshots > 0 and (
+        config.train.patience is not None or epoch in snapshot_epochs(config, config.train.epochs)
+    )
 
 
 def save_snapshot(setup: Setup, fold: int | str, place: FoldDir, progress: FoldProgress, spec: ModelSpec) -> None:

@@ -81,15 +81,18 @@ def _soup_record(run: Run) -> RunRecord:
 
 def _is_soup_of(soup: Run, run: Run) -> bool:
     """False where the run was trained again since, with another config or on other images."""
-    record = replace(_soup_record(run), created=soup.record.created, git=soup.record.git, precision=soup.record.precision)
+    record = replace(
+        _soup_record(run), created=soup.record.created, git=soup.record.git, precision=soup.record.precision
+    )
     return soup.config.identity() == _config(run).identity() and soup.record == record
 
 
 def _is_current(source: FoldDir, place: FoldDir) -> bool:
     """Snapshots that were deleted to save room make no soup old."""
     made_of = (record.snapshots if (record := place.read_record()) else None) or {}
-    return place.is_done and all(made_of.get(file.name) == file_sha256(file)
-                              for file in source.snapshot_path(0).parent.glob("epoch*.pt"))
+    return place.is_done and all(
+        made_of.get(file.name) == file_sha256(file) for file in source.snapshot_path(0).parent.glob("epoch*.pt")
+    )
 
 
 def _metrics(soup: Run) -> dict[str, Any] | None:
@@ -107,8 +110,9 @@ def _snapshots(run: Run, fold: int | str) -> list[Path]:
 def _check_snapshots_exist(run: Run, fold: int | str) -> None:
     for file in _snapshots(run, fold):
         if not file.is_file():
-            raise UserError(f"{file} is missing; restore it, or delete {run.fold_dir(fold).weights_path} and train the "
-                            f"fold again")
+            raise UserError(
+                f"{file} is missing; restore it, or delete {run.fold_dir(fold).weights_path} and train the fold again"
+            )
 
 
 def _make_fold(setup: Setup, fold: int | str, soup: Run) -> None:
@@ -130,9 +134,15 @@ def _make_fold(setup: Setup, fold: int | str, soup: Run) -> None:
         said = f"  {run.record.metric} {score(run.record.metric, setup.labels[val_rows], probabilities):.4f}"
     write_weights(place.weights_path, soup, fold, record.epochs, parts.spec, model.state_dict())
     seconds = time.perf_counter() - started
-    place.mark_ended("done", epochs=record.epochs, kept="soup", best_epoch=None,
-              seconds=round(record.seconds + seconds, 1),
-              snapshots={file.name: file_sha256(file) for file in files}, weights_sha256=file_sha256(place.weights_path))
+    place.mark_ended(
+        "done",
+        epochs=record.epochs,
+        kept="soup",
+        best_epoch=None,
+        seconds=round(record.seconds + seconds, 1),
+        snapshots={file.name: file_sha256(file) for file in files},
+        weights_sha256=file_sha256(place.weights_path),
+    )
     print(f"fold {fold}  mean of {', '.join(file.stem for file in files)}{said}  {seconds:.0f} s", flush=True)
 
 
@@ -140,7 +150,9 @@ def _last_epoch_images(setup: Setup, fold: int | str, parts: TrainingComponents,
     """The images of the training's last epoch, as the model was shown them."""
     each, mix = parts.source.steps_per_epoch, make_mix(setup)
     steps = range((epochs - 1) * each, epochs * each)
-    for step, batch in zip(steps, tqdm(parts.batches(steps), f"fold {fold} statistics", each, disable=None,
-                                       leave=False), strict=True):
-        yield prepare_batch(batch, step, parts.prepare, setup.device, setup.stream(fold),
-                       mix if mix.active(epochs - 1) else None)[0]
+    for step, batch in zip(
+        steps, tqdm(parts.batches(steps), f"fold {fold} statistics", each, disable=None, leave=False), strict=True
+    ):
+        yield prepare_batch(
+            batch, step, parts.prepare, setup.device, setup.stream(fold), mix if mix.active(epochs - 1) else None
+        )[0]

@@ -25,8 +25,13 @@ def write_metrics(setup: Setup) -> dict[str, Any]:
     run = setup.run
     with run.lock():
         done = run.folds_done()
-        metrics: dict[str, Any] = {"run": run.name, "metric": run.record.metric, "kept": run.config.train.keep,
-                                   "folds_done": done, "complete": done == list(run.record.folds)}
+        metrics: dict[str, Any] = {
+            "run": run.name,
+            "metric": run.record.metric,
+            "kept": run.config.train.keep,
+            "folds_done": done,
+            "complete": done == list(run.record.folds),
+        }
         if done:
             tables = {which: _concat_folds(run, done, which) for which in ("best", "last")}
             metrics |= _scores(run, tables)
@@ -36,8 +41,14 @@ def write_metrics(setup: Setup) -> dict[str, Any]:
         write_json(run.path / "metrics.json", metrics)
     if metrics["complete"]:
         for observer in wandb_observers(run, "summary", "summary"):
-            observer.summary({"mean": metrics["mean"], "sd": metrics["sd"], "oof": metrics["oof"]["kept"]["score"],
-                              "best_minus_last": metrics["best_minus_last"]})
+            observer.summary(
+                {
+                    "mean": metrics["mean"],
+                    "sd": metrics["sd"],
+                    "oof": metrics["oof"]["kept"]["score"],
+                    "best_minus_last": metrics["best_minus_last"],
+                }
+            )
             observer.close()
     return metrics
 
@@ -49,17 +60,24 @@ def _concat_folds(run: Run, folds: list[int], which: str) -> pd.DataFrame:
 def _scores(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     kept = run.config.train.keep
     metric = run.record.metric
-    per_fold = {which: [score(metric, *to_arrays(part, run.classes)) for _, part in table.groupby("fold")]
-                for which, table in tables.items()}
+    per_fold = {
+        which: [score(metric, *to_arrays(part, run.classes)) for _, part in table.groupby("fold")]
+        for which, table in tables.items()
+    }
     pooled = {which: score(metric, *to_arrays(table, run.classes)) for which, table in tables.items()}
     low, high = bootstrap_interval(metric, *to_arrays(tables[kept], run.classes))
-    return {"mean": statistics.mean(per_fold[kept]),
-            "sd": statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
-            "per_fold": per_fold,
-            "oof": {"kept": {"score": pooled[kept], "interval": [low, high], "optimistic": kept == "best"},
-                    "best": {"score": pooled["best"]}, "last": {"score": pooled["last"]}},
-            "best_minus_last": (pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
-            "report": score_report(*to_arrays(tables[kept], run.classes), run.classes)}
+    return {
+        "mean": statistics.mean(per_fold[kept]),
+        "sd": statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
+        "per_fold": per_fold,
+        "oof": {
+            "kept": {"score": pooled[kept], "interval": [low, high], "optimistic": kept == "best"},
+            "best": {"score": pooled["best"]},
+            "last": {"score": pooled["last"]},
+        },
+        "best_minus_last": (pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
+        "report": score_report(*to_arrays(tables[kept], run.classes), run.classes),
+    }
 
 
 def to_arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,5 +99,7 @@ def summary_line(metrics: dict[str, Any], full: bool = False) -> str:
     part = "" if metrics["complete"] else f" (folds {','.join(map(str, metrics['folds_done']))} only)"
     low, high = metrics["oof"]["kept"]["interval"]
     optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics["kept"] == "best" else ""
-    return (f"CV {metrics['mean']:.4f}{spread}{part}, OOF {metrics['oof']['kept']['score']:.4f} "
-            f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {metrics['best_minus_last']:+.4f}, {then}")
+    return (
+        f"CV {metrics['mean']:.4f}{spread}{part}, OOF {metrics['oof']['kept']['score']:.4f} "
+        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {metrics['best_minus_last']:+.4f}, {then}"
+    )

@@ -37,19 +37,30 @@ class DivergedError(UserError):
     """The loss is no longer a number."""
 
 
-def run_experiment(config: Config, *, fold: str | None = None, device: str = "auto", restart: bool = False,
-                   debug: bool = False, jobs: int = 1, observers: Sequence[Observer] = ()) -> dict[str, Any]:
+def run_experiment(
+    config: Config,
+    *,
+    fold: str | None = None,
+    device: str = "auto",
+    restart: bool = False,
+    debug: bool = False,
+    jobs: int = 1,
+    observers: Sequence[Observer] = (),
+) -> dict[str, Any]:
     """Train the folds asked for that are not done yet, one after the other, or `jobs` at a time, each in a process of
     its own and unobserved; the content of metrics.json."""
     if jobs > 1 and distributed.world_size() > 1:
-        raise UserError(f"--jobs {jobs} trains folds in processes of their own, and torchrun one fold in several; use "
-                        f"one of them")
+        raise UserError(
+            f"--jobs {jobs} trains folds in processes of their own, and torchrun one fold in several; use one of them"
+        )
     wanted = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
     if "full" in wanted and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, wanted) if debug else open_setup(config, device, wanted, restart)
-    print(f"{setup.run.path}: {config.model.name}, {setup.run.record.parameters:,} parameters, "
-          f"{config.data.size} px", flush=True)
+    print(
+        f"{setup.run.path}: {config.model.name}, {setup.run.record.parameters:,} parameters, {config.data.size} px",
+        flush=True,
+    )
     print("chosen:", ", ".join(f"{what} {choice}" for what, choice in setup.choices.items()), flush=True)
     apart = [each for each in wanted if not setup.run.fold_dir(each).is_done] if jobs > 1 else []
     failed = train_parallel(train_fold, setup, apart, jobs) if apart else []
@@ -58,8 +69,9 @@ def run_experiment(config: Config, *, fold: str | None = None, device: str = "au
             train_fold(setup, each, observers)
     metrics = distributed.call_on_rank_zero(lambda: write_metrics(setup))
     if failed:
-        raise UserError(f"fold {','.join(map(str, failed))} failed, as said above; mend that and give the same command "
-                        "again")
+        raise UserError(
+            f"fold {','.join(map(str, failed))} failed, as said above; mend that and give the same command again"
+        )
     return metrics
 
 
@@ -70,8 +82,12 @@ def train_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()
         if distributed.call_on_rank_zero(lambda: place.is_done):
             print(f"fold {fold}  already done")
             return
-        place.mark_running(process_info(setup.device), processes=distributed.world_size(), workers=setup.workers,
-                    memory_kept=setup.memory_kept)
+        place.mark_running(
+            process_info(setup.device),
+            processes=distributed.world_size(),
+            workers=setup.workers,
+            memory_kept=setup.memory_kept,
+        )
         try:
             _train(setup, fold, place, observers)
         except StopTraining:
@@ -79,8 +95,10 @@ def train_fold(setup: Setup, fold: int | str, observers: Sequence[Observer] = ()
             raise
         except FloatingPointError as problem:
             place.mark_ended("failed", reason=str(problem))
-            raise DivergedError(f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
-                           f"train.precision=fp32, and begin with --restart") from None
+            raise DivergedError(
+                f"fold {fold} of {setup.run.name}: {problem}; lower optim.lr, set optim.clip=1, or "
+                f"train.precision=fp32, and begin with --restart"
+            ) from None
         except Exception as problem:
             with contextlib.suppress(OSError):  # the disk may be full
                 place.mark_ended("failed", reason=f"{type(problem).__name__}: {problem}")
@@ -104,9 +122,13 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
 
     def score(event: Epoch) -> dict[str, Any]:
         started = time.perf_counter()
-        probabilities = predict_validation(setup, state.evaluated, val_rows, parts.held_out(), spec) if len(val_rows) else None
+        probabilities = (
+            predict_validation(setup, state.evaluated, val_rows, parts.held_out(), spec) if len(val_rows) else None
+        )
         seconds = time.perf_counter() - started
-        return distributed.call_on_rank_zero(lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds))
+        return distributed.call_on_rank_zero(
+            lambda: progress.note(event, probabilities, setup.labels[val_rows], config, device, seconds)
+        )
 
     events = () if progress.stopped_early(config) else fit_fold(setup, fold, parts, state)
     try:
@@ -140,19 +162,27 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
             observer.close()
 
 
-def _observers(setup: Setup, fold: int | str, place: FoldDir, source: TrainingSet, state: TrainState,
-               others: Sequence[Observer]) -> Sequence[Observer]:
+def _observers(
+    setup: Setup, fold: int | str, place: FoldDir, source: TrainingSet, state: TrainState, others: Sequence[Observer]
+) -> Sequence[Observer]:
     """The console, W&B, and whoever else watches."""
     config, each = setup.config, len(source.rows)
-    console = ConsoleObserver(fold, place.path / "train.log", config.train.metric, config.train.epochs, each,
-                      len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0))
+    console = ConsoleObserver(
+        fold,
+        place.path / "train.log",
+        config.train.metric,
+        config.train.epochs,
+        each,
+        len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0),
+    )
     if state.step:
         console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
     return console, *wandb_observers(setup.run, "train", f"fold{fold}"), *others
 
 
-def _write_outputs(setup: Setup, fold: int | str, place: FoldDir, progress: FoldProgress, val_rows: np.ndarray,
-            spec: ModelSpec) -> None:
+def _write_outputs(
+    setup: Setup, fold: int | str, place: FoldDir, progress: FoldProgress, val_rows: np.ndarray, spec: ModelSpec
+) -> None:
     """Write what the fold leaves behind; `done` last, so that a kill here repeats this and nothing more."""
     state = progress.state
     for name, seen in (("best", progress.best), ("last", progress.last)):
@@ -160,12 +190,22 @@ def _write_outputs(setup: Setup, fold: int | str, place: FoldDir, progress: Fold
             write_validation_csv(place.path / f"{name}.csv", setup, fold, val_rows, seen.probabilities.numpy())
     keep_best = setup.config.train.keep == "best" and progress.best is not None
     weights = progress.best.weights if keep_best else state.evaluated.state_dict()
-    write_weights(place.weights_path, setup.run, fold, progress.best.row["epoch"] if keep_best else len(state.history),
-                  spec, weights)
+    write_weights(
+        place.weights_path,
+        setup.run,
+        fold,
+        progress.best.row["epoch"] if keep_best else len(state.history),
+        spec,
+        weights,
+    )
     delete_snapshots(place, snapshot_epochs(setup.config, len(state.history)))
-    place.mark_ended("done", epochs=len(state.history), kept="best" if keep_best else "last",
-              best_epoch=progress.best.row["epoch"] if progress.best else None,
-              seconds=round(sum(row["seconds"] for row in state.history), 1),
-              weights_sha256=file_sha256(place.weights_path))
+    place.mark_ended(
+        "done",
+        epochs=len(state.history),
+        kept="best" if keep_best else "last",
+        best_epoch=progress.best.row["epoch"] if progress.best else None,
+        seconds=round(sum(row["seconds"] for row in state.history), 1),
+        weights_sha256=file_sha256(place.weights_path),
+    )
     place.resume_path.unlink(missing_ok=True)
     place.pretrain_path.unlink(missing_ok=True)

@@ -47,8 +47,11 @@ class SpatialGate(nn.Module):
 
 
 def bottleneck(channels: int, ratio: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, channels // ratio, 1, bias=False), nn.ReLU(inplace=True),
-                         nn.Conv2d(channels // ratio, channels, 1, bias=False))
+    return nn.Sequential(
+        nn.Conv2d(channels, channels // ratio, 1, bias=False),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels // ratio, channels, 1, bias=False),
+    )
 
 
 # Gupta's counts fit all three, which add channels ** 2 / 2 parameters each; the textbook's ratio of 16 does not

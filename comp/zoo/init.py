@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-INITIALISERS = {"he": nn.init.kaiming_normal_, "glorot": nn.init.xavier_uniform_}  # as PyTorch's and Keras's examples do
+INITIALISERS = {
+    "he": nn.init.kaiming_normal_,
+    "glorot": nn.init.xavier_uniform_,
+}  # as PyTorch's and Keras's examples do
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 

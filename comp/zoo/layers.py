@@ -21,8 +21,9 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-def conv_bn_relu(inputs: int, outputs: int, kernel: Kernel = 3, stride: int = 1,
-                 activation: type[nn.Module] = nn.ReLU) -> list[nn.Module]:
+def conv_bn_relu(
+    inputs: int, outputs: int, kernel: Kernel = 3, stride: int = 1, activation: type[nn.Module] = nn.ReLU
+) -> list[nn.Module]:
     """Gupta's order."""
     return [conv(inputs, outputs, kernel, stride), batch_norm(outputs), activation(inplace=True)]
 
@@ -57,8 +58,9 @@ class SamePadMaxPool(nn.Module):
 def feature_map_side(img_size: int, halvings: int) -> int:
     """The side of the map after so many poolings by two, which drop an odd row."""
     if img_size >> halvings == 0:
-        raise ValueError(f"img_size={img_size} leaves no map after {halvings} poolings by two; "
-                         f"the smallest is {2 ** halvings}")
+        raise ValueError(
+            f"img_size={img_size} leaves no map after {halvings} poolings by two; the smallest is {2**halvings}"
+        )
     return img_size >> halvings
 
 

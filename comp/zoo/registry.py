@@ -25,6 +25,7 @@ def register_paper_model(pixels: dict[str, tuple[float, ...]]) -> Callable[[Mode
 
     The model carries the paper's normalisation where timm looks for a weight file's: in `pretrained_cfg`.
     """
+
     def register(build: ModelBuilder) -> ModelBuilder:
         @functools.wraps(build)
         def entry(pretrained: bool = False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
@@ -34,5 +35,7 @@ def register_paper_model(pixels: dict[str, tuple[float, ...]]) -> Callable[[Mode
             model = build(**kwargs)
             model.pretrained_cfg = dict(pixels)
             return model
+
         return register_model(entry)
+
     return register

@@ -22,8 +22,7 @@ TEXT_STAGES = ((16, 1, 1, 1), (24, 2, 6, 2), (40, 2, 6, 2), (80, 2, 6, 3))
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs)]
+    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
 
 
 class MBConv(nn.Module):
@@ -47,8 +46,18 @@ class MBConv(nn.Module):
 
 
 class DeepEfficientNet(nn.Module):
-    def __init__(self, stages=DEEP_STAGES, *, num_classes: int = 1000, in_chans: int = 3, se: bool = True,
-                 stem: int = 32, head: int | None = 320, drop_rate: float = 0.3, drop_path_rate: float = 0.2):
+    def __init__(
+        self,
+        stages=DEEP_STAGES,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        se: bool = True,
+        stem: int = 32,
+        head: int | None = 320,
+        drop_rate: float = 0.3,
+        drop_path_rate: float = 0.2,
+    ):
         super().__init__()
         self.num_classes, self.drop_rate = num_classes, drop_rate
         self.stem = nn.Sequential(*conv_bn(in_chans, stem, 3, 2), nn.SiLU(inplace=True))
@@ -97,8 +106,9 @@ def sharif_efficientnet_lite(drop_path_rate: float = 0.0, **kwargs) -> DeepEffic
 
 
 @register_paper_model(IMAGENET)
-def sharif_simple_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 224,
-                      drop_rate: float = 0.5) -> Classifier:
+def sharif_simple_cnn(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 224, drop_rate: float = 0.5
+) -> Classifier:
     """26,084,104 parameters: the paper's count asks for half the widths of its text and for one dense layer.
 
     The dropout is a choice: the paper names none, and no count can tell.
@@ -108,6 +118,10 @@ def sharif_simple_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int 
     for width in (32, 64, 128, 256):
         features += [conv(inputs, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         inputs = width
-    neck = [nn.Flatten(), nn.Linear(inputs * feature_map_side(img_size, 4) ** 2, 512), nn.ReLU(inplace=True),
-            nn.Dropout(drop_rate)]
+    neck = [
+        nn.Flatten(),
+        nn.Linear(inputs * feature_map_side(img_size, 4) ** 2, 512),
+        nn.ReLU(inplace=True),
+        nn.Dropout(drop_rate),
+    ]
     return Classifier(features, neck, 512, num_classes)

@@ -1,6 +1,6 @@
 """A batch augmented one image at a time and all at once, up to normalised floats on the device; interleaved.
 
-    python -m tests.benchmarks.augment --size 224 --batch 32 [--device cuda]
+python -m tests.benchmarks.augment --size 224 --batch 32 [--device cuda]
 """
 
 from __future__ import annotations

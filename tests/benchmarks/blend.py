@@ -8,13 +8,7 @@ import time
 
 import numpy as np
 
-from comp.ensemble.crossfit import (
-    MemberFitOptions,
-    fit_each_fold,
-    fit_members,
-    fit_on_rows,
-    predict_cross_fitted,
-)
+from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, fit_on_rows, predict_cross_fitted
 from comp.ensemble.pool import MemberPredictions, Pool
 
 IMAGES, CLASSES, FOLDS = 3200, 8, 5
@@ -28,9 +22,17 @@ def pool_of(members: int) -> Pool:
         logits = draw.normal(size=(1, IMAGES, CLASSES))
         logits[0, np.arange(IMAGES), truth] += draw.uniform(1, 3)
         shares = np.exp(logits)
-        spoken.append(MemberPredictions(f"m{number:04}", ("identity",), (shares / shares.sum(-1, keepdims=True)).astype("f4")))
-    return Pool(tuple("abcdefgh"), "accuracy", tuple(f"{number:05}" for number in range(IMAGES)), truth,
-                draw.permutation(IMAGES) % FOLDS, tuple(spoken))
+        spoken.append(
+            MemberPredictions(f"m{number:04}", ("identity",), (shares / shares.sum(-1, keepdims=True)).astype("f4"))
+        )
+    return Pool(
+        tuple("abcdefgh"),
+        "accuracy",
+        tuple(f"{number:05}" for number in range(IMAGES)),
+        truth,
+        draw.permutation(IMAGES) % FOLDS,
+        tuple(spoken),
+    )
 
 
 def main(members: int) -> None:

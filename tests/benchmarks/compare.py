@@ -54,8 +54,14 @@ def main() -> None:
     for round_ in range(args.rounds):
         for measurement in wanted(round_, args, kept["results"]):
             take(measurement, kept)
-    found = {**asked, "date": str(date.today()), "command": shlex.join(["python", *sys.argv]), "rounds": args.rounds,
-             "machine": machine(), "results": kept["results"]}
+    found = {
+        **asked,
+        "date": str(date.today()),
+        "command": shlex.join(["python", *sys.argv]),
+        "rounds": args.rounds,
+        "machine": machine(),
+        "results": kept["results"],
+    }
     text = render(found)
     print(text)
     if not args.only:
@@ -85,10 +91,13 @@ def wanted(round_: int, args: argparse.Namespace, results: dict[str, dict]) -> l
 
 def best_workers(results: dict[str, dict]) -> dict[tuple[str, str], int]:
     """By the first round, in which both were tried."""
+
     def rate(case: str, peer: str, workers: int) -> float:
         return results.get(f"{case} | {peer}, {workers} workers | 0", {}).get("train_ips", 0.0)
-    return {(case, peer): max(WORKERS, key=lambda workers: rate(case, peer, workers))
-            for case in TRAINING for peer in PEERS}
+
+    return {
+        (case, peer): max(WORKERS, key=lambda workers: rate(case, peer, workers)) for case in TRAINING for peer in PEERS
+    }
 
 
 def take(measurement: Measurement, kept: dict) -> None:
@@ -97,8 +106,14 @@ def take(measurement: Measurement, kept: dict) -> None:
         return
     print(f"{measurement.key} ...", file=sys.stderr, flush=True)
     try:
-        done = subprocess.run([PYTHON[measurement.program], *measurement.words], capture_output=True, text=True,
-                              timeout=LONGEST, env={**os.environ, "PYTHONPATH": "."}, check=False)
+        done = subprocess.run(
+            [PYTHON[measurement.program], *measurement.words],
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            env={**os.environ, "PYTHONPATH": "."},
+            check=False,
+        )
         kept["results"][measurement.key] = json.loads(done.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
         print(f"{measurement.key} failed: not done after {LONGEST} s", file=sys.stderr)
@@ -111,12 +126,23 @@ def take(measurement: Measurement, kept: dict) -> None:
 
 def machine() -> dict:
     process = process_info(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    packages = subprocess.run([PYTHON["peer"], "-c", "import fastai, lightning; from importlib.metadata import version;"
-                               "print(fastai.__version__, lightning.__version__, version('torchvision'))"],
-                              capture_output=True, text=True, check=False).stdout.split()
-    return {"device_name": process.device_name, "cores": os.cpu_count(), "threads": process.threads,
-            "versions": {**process.versions, **dict(zip(("fastai", "lightning", "torchvision"), packages,
-                                                         strict=False))}}
+    packages = subprocess.run(
+        [
+            PYTHON["peer"],
+            "-c",
+            "import fastai, lightning; from importlib.metadata import version;"
+            "print(fastai.__version__, lightning.__version__, version('torchvision'))",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    return {
+        "device_name": process.device_name,
+        "cores": os.cpu_count(),
+        "threads": process.threads,
+        "versions": {**process.versions, **dict(zip(("fastai", "lightning", "torchvision"), packages, strict=False))},
+    }
 
 
 def git(*words: str) -> str:

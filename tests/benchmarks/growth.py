@@ -1,6 +1,6 @@
 """Training on a dataset laid out N times over: the images a second and the memory must not notice.
 
-  python tests/benchmarks/growth.py input/demo 16            one line of JSON: images, train_ips, loader_ips, peak_gb
+python tests/benchmarks/growth.py input/demo 16            one line of JSON: images, train_ips, loader_ips, peak_gb
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def main() -> None:
     groups = {image.id: image.id.partition("-")[2] for image in dataset.train}  # copies of an image stay together
     write_folds(split, make_folds(dataset, groups, 3, 42), dataset, 3, 42)
     words = ["-c", "configs/demo.yaml", f"data.root={dataset.root}", f"folds.file={split}"]
-    raise SystemExit(subprocess.run([sys.executable, "-m", "comp", "bench", "--only", "train,loader", "--json",
-                                     *words]).returncode)
+    raise SystemExit(
+        subprocess.run([sys.executable, "-m", "comp", "bench", "--only", "train,loader", "--json", *words]).returncode
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from comp.zoo.build import register_models
 
 register_models()  # so that timm knows the kit's models too
 
-SECONDS = 9.0      # as the kit measures its own training
-PAUSE = 0.5        # at least so long between two looks at the clock, as in the kit's loop
+SECONDS = 9.0  # as the kit measures its own training
+PAUSE = 0.5  # at least so long between two looks at the clock, as in the kit's loop
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LR, WEIGHT_DECAY, SMOOTHING = 1e-3, 1e-4, 0.1
 
@@ -35,12 +35,13 @@ class Enough(Exception):
 @dataclass
 class Stopwatch:
     """The kit's meter for loops that are not pulled along but push."""
+
     warm: int = 0
     steps: int = 0
     rates: list[float] = field(default_factory=list)
     begun: float = 0.0
     mark: float = 0.0
-    waiting: tuple[int, int] = (0, 0)       # steps and images since the mark
+    waiting: tuple[int, int] = (0, 0)  # steps and images since the mark
 
     def step(self, images: int) -> None:
         """After each of them."""

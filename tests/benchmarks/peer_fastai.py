@@ -25,10 +25,21 @@ class Watched(Callback):
 def main() -> None:
     args = arguments()
     loaders = ImageDataLoaders.from_folder(
-        args.images / "train", valid_pct=0.2, seed=42, item_tfms=Resize(args.size), bs=args.batch,
-        batch_tfms=[*aug_transforms(), Normalize.from_stats(*imagenet_stats)], num_workers=args.workers)
-    learner = Learner(loaders, new_model(args.model, loaders.c), metrics=accuracy, wd=WEIGHT_DECAY,
-                      loss_func=LabelSmoothingCrossEntropyFlat(eps=SMOOTHING))
+        args.images / "train",
+        valid_pct=0.2,
+        seed=42,
+        item_tfms=Resize(args.size),
+        bs=args.batch,
+        batch_tfms=[*aug_transforms(), Normalize.from_stats(*imagenet_stats)],
+        num_workers=args.workers,
+    )
+    learner = Learner(
+        loaders,
+        new_model(args.model, loaders.c),
+        metrics=accuracy,
+        wd=WEIGHT_DECAY,
+        loss_func=LabelSmoothingCrossEntropyFlat(eps=SMOOTHING),
+    )
     watch = Stopwatch()
     with learner.no_bar(), learner.no_logging():
         learner.fit(1000, lr=LR, cbs=Watched(watch))

@@ -33,13 +33,27 @@ def main() -> None:
     warnings.simplefilter("ignore")  # that there are few workers, and no validation
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     args = arguments()
-    images = ImageFolder(str(args.images / "train"), transforms.Compose([
-        transforms.RandomResizedCrop(args.size), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
-        transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]))
+    images = ImageFolder(
+        str(args.images / "train"),
+        transforms.Compose(
+            [
+                transforms.RandomResizedCrop(args.size),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            ]
+        ),
+    )
     loader = DataLoader(images, args.batch, shuffle=True, num_workers=args.workers, persistent_workers=args.workers > 0)
     watch = Stopwatch()
-    trainer = lightning.Trainer(max_epochs=-1, devices=1, logger=False, enable_checkpointing=False,
-                                enable_progress_bar=False, enable_model_summary=False)
+    trainer = lightning.Trainer(
+        max_epochs=-1,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     try:
         trainer.fit(Classifier(new_model(args.model, len(images.classes)), watch), loader)
     except Enough:

@@ -20,9 +20,20 @@ def main() -> None:
     dataset = create_dataset("", root=args.images, split="train", is_training=True, batch_size=args.batch)
     model = new_model(args.model, len(dataset.reader.class_to_idx)).to(DEVICE, memory_format=layout)
     about = resolve_data_config({"input_size": (3, args.size, args.size)}, model=model)
-    loader = create_loader(dataset, input_size=about["input_size"], batch_size=args.batch, is_training=True, hflip=0.5,
-                           color_jitter=0.4, interpolation="random", mean=about["mean"], std=about["std"],
-                           num_workers=args.workers, persistent_workers=args.workers > 0, device=DEVICE)
+    loader = create_loader(
+        dataset,
+        input_size=about["input_size"],
+        batch_size=args.batch,
+        is_training=True,
+        hflip=0.5,
+        color_jitter=0.4,
+        interpolation="random",
+        mean=about["mean"],
+        std=about["std"],
+        num_workers=args.workers,
+        persistent_workers=args.workers > 0,
+        device=DEVICE,
+    )
     optimizer = create_optimizer_v2(model, opt="adamw", lr=LR, weight_decay=WEIGHT_DECAY)
     loss_of = LabelSmoothingCrossEntropy(smoothing=SMOOTHING).to(DEVICE)
     watch = Stopwatch()

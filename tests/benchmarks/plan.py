@@ -17,10 +17,17 @@ PEERS = {  # a peer -> its script and switches; all but the equalised one are as
     "Lightning": ("peer_lightning.py",),
 }
 EQUALISED = "timm, equalised"
-WORKERS = (0, 2)     # of a peer's loader: both are tried in the first round, and the better stays
-PRECISION = ("sharif_deep_efficientnet", "resnet18", "mobilenetv4_conv_small", "efficientnet_b0", "convnext_atto",
-             "vit_tiny_patch16_224", "karakus_unet_encoder")
-SIZES = (1, 4, 16)   # times the demo
+WORKERS = (0, 2)  # of a peer's loader: both are tried in the first round, and the better stays
+PRECISION = (
+    "sharif_deep_efficientnet",
+    "resnet18",
+    "mobilenetv4_conv_small",
+    "efficientnet_b0",
+    "convnext_atto",
+    "vit_tiny_patch16_224",
+    "karakus_unet_encoder",
+)
+SIZES = (1, 4, 16)  # times the demo
 DEMO = "runs/bench/demo"
 
 
@@ -29,7 +36,7 @@ class Measurement:
     case: str
     contender: str
     round: int
-    program: str                 # "kit" or "peer": whose Python
+    program: str  # "kit" or "peer": whose Python
     words: tuple[str, ...]
 
     @property
@@ -38,8 +45,17 @@ class Measurement:
 
 
 def bench(only: str, model: str, size: int, batch: int, images: str) -> tuple[str, ...]:
-    return ("-m", "comp", "bench", "--only", only, "--json", *asked_of(model, images), f"data.size={size}",
-            f"train.batch={batch}")
+    return (
+        "-m",
+        "comp",
+        "bench",
+        "--only",
+        only,
+        "--json",
+        *asked_of(model, images),
+        f"data.size={size}",
+        f"train.batch={batch}",
+    )
 
 
 def asked_of(model: str, images: str) -> tuple[str, ...]:
@@ -57,21 +73,53 @@ def training_round(round_: int, images: str, best_workers: dict[tuple[str, str],
         for peer, (script, *switches) in PEERS.items():
             chosen = best_workers.get((case, peer))
             for workers in WORKERS if chosen is None else (chosen,):
-                plan.append(Measurement(case, f"{peer}, {workers} workers", round_, "peer", (
-                    f"tests/benchmarks/{script}", *switches, "--model", model, "--size", size, "--batch", batch,
-                    "--images", images, "--workers", str(workers))))
+                plan.append(
+                    Measurement(
+                        case,
+                        f"{peer}, {workers} workers",
+                        round_,
+                        "peer",
+                        (
+                            f"tests/benchmarks/{script}",
+                            *switches,
+                            "--model",
+                            model,
+                            "--size",
+                            size,
+                            "--batch",
+                            batch,
+                            "--images",
+                            images,
+                            "--workers",
+                            str(workers),
+                        ),
+                    )
+                )
     return plan
 
 
 def other_round(round_: int, images: str) -> list[Measurement]:
     """What the kit is only held against itself in."""
+
     def kit(case: str, contender: str, *words: str) -> Measurement:
         return Measurement(case, contender, round_, "kit", words)
+
     main = ("sharif_deep_efficientnet", 224, 32)
-    plan = [kit("end to end over the step, 128 px", "kit", *bench("train,step", main[0], 128, 32, images)),
-            kit("inference", "kit", *bench("infer", *main, images))]
+    plan = [
+        kit("end to end over the step, 128 px", "kit", *bench("train,step", main[0], 128, 32, images)),
+        kit("inference", "kit", *bench("infer", *main, images)),
+    ]
     if round_ == 0:  # each is paired, or repeated, in itself
-        plan += [kit("automatic precision", model, "tests/benchmarks/precision.py", *asked_of(model, images),
-                     "data.size=224" if "vit" in model else "data.size=128", "train.batch=32") for model in PRECISION]
+        plan += [
+            kit(
+                "automatic precision",
+                model,
+                "tests/benchmarks/precision.py",
+                *asked_of(model, images),
+                "data.size=224" if "vit" in model else "data.size=128",
+                "train.batch=32",
+            )
+            for model in PRECISION
+        ]
         plan += [kit("growth", f"{times}x", "tests/benchmarks/growth.py", DEMO, str(times)) for times in SIZES]
     return plan

@@ -19,8 +19,9 @@ TURNS = 4
 
 
 def opened(*overrides: str) -> Setup:
-    return open_benchmark_setup(config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0],
-                              "auto")
+    return open_benchmark_setup(
+        config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0], "auto"
+    )
 
 
 def main() -> None:

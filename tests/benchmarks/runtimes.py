@@ -34,8 +34,10 @@ def main() -> None:
     if args.way:
         return print(json.dumps(measure(args.way, args.model, args.size)))
     command = [sys.executable, __file__, args.model, "--size", str(args.size), "--way"]
-    rounds = [{way: json.loads(subprocess.run([*command, way], check=True, stdout=subprocess.PIPE).stdout)
-               for way in WAYS} for _ in range(args.rounds)]
+    rounds = [
+        {way: json.loads(subprocess.run([*command, way], check=True, stdout=subprocess.PIPE).stdout) for way in WAYS}
+        for _ in range(args.rounds)
+    ]
     print(f"{'':12}" + "".join(f"{title:>30}" for title in COLUMNS.values()))
     for way in WAYS:
         print(f"{way:12}" + "".join(f"{cell(rounds, way, key):>30}" for key in COLUMNS))
@@ -48,8 +50,9 @@ def cell(rounds: list[dict], way: str, key: str) -> str:
     value = statistics.median(each[way][key] for each in rounds)
     if key == "views":
         return f"{value:.2f}"
-    gain = statistics.median((each[way][key] / each["eager"][key]) ** (-1 if key == "latency_ms" else 1)
-                             for each in rounds)
+    gain = statistics.median(
+        (each[way][key] / each["eager"][key]) ** (-1 if key == "latency_ms" else 1) for each in rounds
+    )
     return f"{value:.1f} ({gain:.2f}x)"
 
 
@@ -60,21 +63,27 @@ def measure(way: str, name: str, size: int) -> dict[str, float]:
     from comp.engine.export import build_network
     from comp.engine.predict import normalise
     from comp.zoo.build import build_model, normalisation
+
     model = build_model(name, 8, size=size).eval()
     mean, std = normalisation(model)
     pictures = torch.randint(0, 256, (32, size, size, 3), dtype=torch.uint8)
     if way != "eager":
         configure_allocator()
     if way in RUNTIMES:
-        network = build_network(way, model, {"name": name, "classes": list("abcdefgh"), "mean": mean, "std": std,
-                                          "size": size, "precision": "fp32"})
+        network = build_network(
+            way,
+            model,
+            {"name": name, "classes": list("abcdefgh"), "mean": mean, "std": std, "size": size, "precision": "fp32"},
+        )
     else:
         layout = torch.contiguous_format if way == "eager" else torch.channels_last
         network = model.to(memory_format=layout)
         pictures = normalise(pictures, mean, std, torch.device("cpu")).contiguous(memory_format=layout)
     with torch.no_grad():
-        made = {"latency_ms": 1000 * seconds(lambda: network(pictures[:1]), 100),
-                "ips": 32 / seconds(lambda: network(pictures), 3)}
+        made = {
+            "latency_ms": 1000 * seconds(lambda: network(pictures[:1]), 100),
+            "ips": 32 / seconds(lambda: network(pictures), 3),
+        }
     return {**made, **({"views": views_over_one(network, size)} if way in RUNTIMES else {})}
 
 
@@ -96,15 +105,18 @@ def views_over_one(network, size: int) -> float:
     from comp.data.scan import scan
     from comp.engine.predict import predict_probabilities
     from comp.engine.views import TTA
+
     dataset = scan("input/blood-cells")
     cache = load_cache(dataset.name, dataset.train, make_square_spec(dataset.train, size, "squash", None))
     batches = EvaluationSet(cache, np.arange(32), size, 32)
 
     def once(views: str) -> float:
         start = time.perf_counter()
-        predict_probabilities([network], iterate_batches(batches, range(len(batches)), 0), views=TTA[views],
-                      device=torch.device("cpu"))
+        predict_probabilities(
+            [network], iterate_batches(batches, range(len(batches)), 0), views=TTA[views], device=torch.device("cpu")
+        )
         return time.perf_counter() - start
+
     one, eight, again = once("none"), once("d4"), once("none")
     return 8 * (one + again) / 2 / eight
 

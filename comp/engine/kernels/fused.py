@@ -74,8 +74,9 @@ class FusedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and self.affine and self.track_running_stats and self.momentum is not None and _can_fuse(x):
             self.num_batches_tracked.add_(1)
-            return _BatchNorm.apply(x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum,
-                                    self.eps, self.kind)
+            return _BatchNorm.apply(
+                x, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps, self.kind
+            )
         return ACTIVATIONS[self.kind](super().forward(x))
 
 
@@ -84,9 +85,20 @@ class _BatchNorm(torch.autograd.Function):
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, kind):
         x = x.contiguous(memory_format=LAYOUT)
         out, saved = torch.empty_like(x), x.new_empty(4, x.shape[1])
-        kernels().batch_norm_forward(ctypes.c_int(kind), _pointer(x), _pointer(out), *_shape(x), _threads(), _pointer(weight),
-                                     _pointer(bias), _pointer(running_mean), _pointer(running_var), ctypes.c_double(momentum),
-                                     ctypes.c_double(eps), _pointer(saved))
+        kernels().batch_norm_forward(
+            ctypes.c_int(kind),
+            _pointer(x),
+            _pointer(out),
+            *_shape(x),
+            _threads(),
+            _pointer(weight),
+            _pointer(bias),
+            _pointer(running_mean),
+            _pointer(running_var),
+            ctypes.c_double(momentum),
+            ctypes.c_double(eps),
+            _pointer(saved),
+        )
         ctx.save_for_backward(x, saved)
         ctx.kind = kind
         return out
@@ -97,8 +109,17 @@ class _BatchNorm(torch.autograd.Function):
         x, saved = ctx.saved_tensors
         grad = grad.contiguous(memory_format=LAYOUT)
         dx, dweight, dbias = torch.empty_like(x), torch.empty_like(saved[0]), torch.empty_like(saved[0])
-        kernels().batch_norm_backward(ctypes.c_int(ctx.kind), _pointer(x), _pointer(grad), _pointer(dx), *_shape(x), _threads(),
-                                      _pointer(saved), _pointer(dweight), _pointer(dbias))
+        kernels().batch_norm_backward(
+            ctypes.c_int(ctx.kind),
+            _pointer(x),
+            _pointer(grad),
+            _pointer(dx),
+            *_shape(x),
+            _threads(),
+            _pointer(saved),
+            _pointer(dweight),
+            _pointer(dbias),
+        )
         return dx, dweight, dbias, None, None, None, None, None
 
 
@@ -113,8 +134,9 @@ class FusedTimmSqueezeExcite(TimmSqueezeExcite):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and _can_fuse(x)):
             return super().forward(x)
-        return scale_by_gate(x, lambda mean: self.gate(self.conv_expand(self.act1(self.conv_reduce(mean)))),
-                      list(self.parameters()))
+        return scale_by_gate(
+            x, lambda mean: self.gate(self.conv_expand(self.act1(self.conv_reduce(mean)))), list(self.parameters())
+        )
 
 
 FUSED_CLASSES = {SqueezeExcite: FusedSqueezeExcite, TimmSqueezeExcite: FusedTimmSqueezeExcite}
@@ -141,7 +163,7 @@ class _Excite(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         grad = grad.contiguous(memory_format=LAYOUT)
         dmean, *dparameters = torch.autograd.grad(ctx.scores, [ctx.mean, *ctx.parameters], _pixel_sums(x, grad))
         return _gate(grad, ctx.scores.detach(), dmean / x[0, 0].numel()), None, *dparameters
@@ -155,8 +177,14 @@ def _pixel_sums(x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
 
 def _gate(x: torch.Tensor, gate: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     out = torch.empty_like(x)
-    kernels().gate_pixels(_pointer(x), _pointer(gate.contiguous()), _pointer(offset.contiguous()), _pointer(out), *_shape(x, images=True),
-                          _threads())
+    kernels().gate_pixels(
+        _pointer(x),
+        _pointer(gate.contiguous()),
+        _pointer(offset.contiguous()),
+        _pointer(out),
+        *_shape(x, images=True),
+        _threads(),
+    )
     return out
 
 

@@ -10,31 +10,34 @@ from collections.abc import Sequence
 from torch import nn
 
 from comp.zoo.attention import make_attention
-from comp.zoo.layers import (
-    Classifier,
-    Concat,
-    Kernel,
-    Residual,
-    SamePadMaxPool,
-    conv,
-    conv_bn_relu,
-    feature_map_side,
-)
+from comp.zoo.layers import Classifier, Concat, Kernel, Residual, SamePadMaxPool, conv, conv_bn_relu, feature_map_side
 from comp.zoo.registry import UNIT_RANGE, register_paper_model
 
 WIDTHS = (32, 64, 128, 256, 512, 512)
 
 
-def plain_net(repeats: Sequence[int], img_size: int, *, num_classes: int = 1000, in_chans: int = 3, bn: bool = True,
-              pool_stride: int = 2, final_pool: bool = True, dense: Sequence[int] = (), drop_rate: float = 0.2,
-              attention: str | None = None, se_mode: str = "separate") -> Classifier:
+def plain_net(
+    repeats: Sequence[int],
+    img_size: int,
+    *,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    bn: bool = True,
+    pool_stride: int = 2,
+    final_pool: bool = True,
+    dense: Sequence[int] = (),
+    drop_rate: float = 0.2,
+    attention: str | None = None,
+    se_mode: str = "separate",
+) -> Classifier:
     """So many convolutions at each of WIDTHS, each group pooled and attended to, then dense layers.
 
     Dropout follows every hidden dense layer, or the flattened map where there is none.
     """
     if not 1 <= len(repeats) <= len(WIDTHS) or pool_stride not in (1, 2):
-        raise ValueError(f"from 1 to {len(WIDTHS)} groups of layers with pool_stride 1 or 2, "
-                         f"not {len(repeats)} with {pool_stride}")
+        raise ValueError(
+            f"from 1 to {len(WIDTHS)} groups of layers with pool_stride 1 or 2, not {len(repeats)} with {pool_stride}"
+        )
     features: list[nn.Module] = []
     inputs = in_chans
     for group, (width, repeat) in enumerate(zip(WIDTHS, repeats, strict=False), 1):
@@ -54,14 +57,30 @@ def plain_net(repeats: Sequence[int], img_size: int, *, num_classes: int = 1000,
 
 
 @register_paper_model(UNIT_RANGE)
-def gupta_cnn(img_size: int = 64, layers: int = 4, final_pool: bool = True, bn: bool = True, dense: int = 0,
-              pool_stride: int = 1, drop_rate: float = 0.0, **kwargs) -> Classifier:
+def gupta_cnn(
+    img_size: int = 64,
+    layers: int = 4,
+    final_pool: bool = True,
+    bn: bool = True,
+    dense: int = 0,
+    pool_stride: int = 1,
+    drop_rate: float = 0.0,
+    **kwargs,
+) -> Classifier:
     """8,777,992 parameters: experiment 5 of 13; comp/papers/model_sizes.py has the arguments of the others.
 
     The paper draws pools that halve the map (422,152 parameters); only a stride of 1 gives its 8.78 million.
     """
-    return plain_net((1,) * layers, img_size, final_pool=final_pool, bn=bn, dense=(dense,) if dense else (),
-                     pool_stride=pool_stride, drop_rate=drop_rate, **kwargs)
+    return plain_net(
+        (1,) * layers,
+        img_size,
+        final_pool=final_pool,
+        bn=bn,
+        dense=(dense,) if dense else (),
+        pool_stride=pool_stride,
+        drop_rate=drop_rate,
+        **kwargs,
+    )
 
 
 @register_paper_model(UNIT_RANGE)
@@ -151,34 +170,61 @@ def downsample_pool() -> nn.Module:
 
 
 def inception_a(inputs: int) -> Concat:
-    return Concat([avg_pool_branch(inputs, 96), chain(inputs, (96, 1)), chain(inputs, (64, 1), (96, 3)),
-                   chain(inputs, (64, 1), (96, 3), (96, 3))])
+    return Concat(
+        [
+            avg_pool_branch(inputs, 96),
+            chain(inputs, (96, 1)),
+            chain(inputs, (64, 1), (96, 3)),
+            chain(inputs, (64, 1), (96, 3), (96, 3)),
+        ]
+    )
 
 
 def inception_b(inputs: int) -> Concat:
-    return Concat([avg_pool_branch(inputs, 128), chain(inputs, (384, 1)), chain(inputs, (192, 1), (224, (1, 7)), (256, (7, 1))),
-                   chain(inputs, (192, 1), (192, (1, 7)), (224, (7, 1)), (224, (1, 7)), (256, (7, 1)))])
+    return Concat(
+        [
+            avg_pool_branch(inputs, 128),
+            chain(inputs, (384, 1)),
+            chain(inputs, (192, 1), (224, (1, 7)), (256, (7, 1))),
+            chain(inputs, (192, 1), (192, (1, 7)), (224, (7, 1)), (224, (1, 7)), (256, (7, 1))),
+        ]
+    )
 
 
 def inception_c(inputs: int) -> Concat:
-    return Concat([
-        avg_pool_branch(inputs, 256), chain(inputs, (256, 1)),
-        nn.Sequential(chain(inputs, (384, 1)), Concat([chain(384, (256, (1, 3))), chain(384, (256, (3, 1)))])),
-        nn.Sequential(chain(inputs, (384, 1), (448, (1, 3)), (512, (3, 1))),
-                      Concat([chain(512, (256, (3, 1))), chain(512, (256, (1, 3)))])),
-    ])
+    return Concat(
+        [
+            avg_pool_branch(inputs, 256),
+            chain(inputs, (256, 1)),
+            nn.Sequential(chain(inputs, (384, 1)), Concat([chain(384, (256, (1, 3))), chain(384, (256, (3, 1)))])),
+            nn.Sequential(
+                chain(inputs, (384, 1), (448, (1, 3)), (512, (3, 1))),
+                Concat([chain(512, (256, (3, 1))), chain(512, (256, (1, 3)))]),
+            ),
+        ]
+    )
 
 
 @register_paper_model(UNIT_RANGE)
-def gupta_inception(num_classes: int = 1000, in_chans: int = 3, img_size: int = 64,
-                    drop_rate: float = 0.2) -> Classifier:
+def gupta_inception(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 64, drop_rate: float = 0.2
+) -> Classifier:
     """15,561,608 parameters, 786,440 of them because the last map is flattened and not averaged."""
     features = [
-        chain(in_chans, (32, 3), (64, 3, 2), (96, 3)), inception_a(96), inception_a(384),
+        chain(in_chans, (32, 3), (64, 3, 2), (96, 3)),
+        inception_a(96),
+        inception_a(384),
         Concat([downsample_pool(), chain(384, (96, 3, 2)), chain(384, (64, 1), (96, 3, 2))]),
-        inception_b(576), inception_b(1024), inception_b(1024),
-        Concat([downsample_pool(), chain(1024, (128, 1), (192, 3, 2)),
-                chain(1024, (128, 1), (128, (1, 7)), (128, (7, 1)), (192, 3, 2))]),
+        inception_b(576),
+        inception_b(1024),
+        inception_b(1024),
+        Concat(
+            [
+                downsample_pool(),
+                chain(1024, (128, 1), (192, 3, 2)),
+                chain(1024, (128, 1), (128, (1, 7)), (128, (7, 1)), (192, 3, 2)),
+            ]
+        ),
         inception_c(1408),
     ]
     width = 1536 * (-(-img_size // 8)) ** 2  # `same` convolutions round up where poolings round down
@@ -186,10 +232,14 @@ def gupta_inception(num_classes: int = 1000, in_chans: int = 3, img_size: int = 
 
 
 def residual(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    body = nn.Sequential(*conv_bn_relu(inputs, outputs, 3, stride),
-                         *conv_bn_relu(outputs, outputs, activation=nn.Identity))
-    shortcut = nn.Identity() if inputs == outputs else nn.Sequential(
-        *conv_bn_relu(inputs, outputs, 1, stride, activation=nn.Identity))
+    body = nn.Sequential(
+        *conv_bn_relu(inputs, outputs, 3, stride), *conv_bn_relu(outputs, outputs, activation=nn.Identity)
+    )
+    shortcut = (
+        nn.Identity()
+        if inputs == outputs
+        else nn.Sequential(*conv_bn_relu(inputs, outputs, 1, stride, activation=nn.Identity))
+    )
     return [Residual([body, shortcut]), nn.ReLU(inplace=True)]
 
 

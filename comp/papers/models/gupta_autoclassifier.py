@@ -1,8 +1,8 @@
 """Gupta's AutoClassifier: a network on the 64 numbers to which an autoencoder, trained before, reduces an image.
 
-    model = timm.create_model("gupta_autoclassifier", num_classes=8)    # its encoder is frozen
-    pretraining = model.autoencoder()      # thaws it: pretraining(images) is the error of each, to be minimised
-    model.freeze()                         # and the classifier can be trained
+model = timm.create_model("gupta_autoclassifier", num_classes=8)    # its encoder is frozen
+pretraining = model.autoencoder()      # thaws it: pretraining(images) is the error of each, to be minimised
+model.freeze()                         # and the classifier can be trained
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.encoder = encoder
         side = -(-img_size // 16)  # what does not come out even is drawn larger and cut: 28 px begins as 2 x 2
-        layers: list[nn.Module] = [nn.Linear(LATENT, 256 * side ** 2), nn.ELU(inplace=True),
-                                   nn.Unflatten(1, (256, side, side))]
+        layers: list[nn.Module] = [
+            nn.Linear(LATENT, 256 * side**2),
+            nn.ELU(inplace=True),
+            nn.Unflatten(1, (256, side, side)),
+        ]
         inputs = 256
         for width in (128, 64, 32):
             layers += [upsample_conv(inputs, width), nn.ELU(inplace=True)]
@@ -58,7 +61,7 @@ class Reconstruction(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The mean squared error of every image, (N,)."""
-        drawn = self.decoder(self.encoder(images))[..., :images.shape[2], :images.shape[3]]
+        drawn = self.decoder(self.encoder(images))[..., : images.shape[2], : images.shape[3]]
         return (drawn - images).square().mean((1, 2, 3))
 
 
@@ -92,7 +95,8 @@ class AutoClassifier(Classifier):
 
 
 @register_paper_model(UNIT_RANGE)
-def gupta_autoclassifier(num_classes: int = 1000, in_chans: int = 3, img_size: int = 64,
-                         drop_rate: float = 0.3) -> AutoClassifier:
+def gupta_autoclassifier(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 64, drop_rate: float = 0.3
+) -> AutoClassifier:
     """1,590,696 parameters to train after its encoder is frozen, 2,245,224 numbers in all."""
     return AutoClassifier(num_classes, in_chans, img_size, drop_rate)

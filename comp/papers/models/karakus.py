@@ -19,38 +19,45 @@ def dense_head(inputs: int, width: int, drop_rate: float) -> list[nn.Module]:
     return [nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(inplace=True), nn.Dropout(drop_rate)]
 
 
-def three_blocks(dropouts: Sequence[float], dense: int, drop_rate: float, num_classes: int, in_chans: int,
-                 img_size: int) -> Classifier:
+def three_blocks(
+    dropouts: Sequence[float], dense: int, drop_rate: float, num_classes: int, in_chans: int, img_size: int
+) -> Classifier:
     features: list[nn.Module] = []
     inputs = in_chans
     for width, dropout in zip((32, 64, 128), dropouts, strict=True):
         features += [*conv_relu_bn(inputs, width), nn.MaxPool2d(2), nn.Dropout(dropout)]
         inputs = width
-    return Classifier(features, dense_head(inputs * feature_map_side(img_size, 3) ** 2, dense, drop_rate), dense, num_classes)
+    return Classifier(
+        features, dense_head(inputs * feature_map_side(img_size, 3) ** 2, dense, drop_rate), dense, num_classes
+    )
 
 
 @register_paper_model(UNIT_RANGE)
-def karakus_baseline_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 128,
-                         drop_rate: float = 0.5) -> Classifier:
+def karakus_baseline_cnn(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 128, drop_rate: float = 0.5
+) -> Classifier:
     """4,289,160 parameters at 128 px and 1,143,432 at 64, where the paper repeats the 4.29 million of 128 px."""
     return three_blocks((0.25, 0.25, 0.3), 128, drop_rate, num_classes, in_chans, img_size)
 
 
 @register_paper_model(UNIT_RANGE)
-def karakus_unet_encoder(num_classes: int = 1000, in_chans: int = 3, img_size: int = 128,
-                         drop_rate: float = 0.3) -> Classifier:
+def karakus_unet_encoder(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 128, drop_rate: float = 0.3
+) -> Classifier:
     """2,191,432 parameters: of the U-Net only the contracting half, with one convolution on a level."""
     return three_blocks((0.1, 0.15, 0.2), 64, drop_rate, num_classes, in_chans, img_size)
 
 
 def inception(inputs: int, one: int, three: tuple[int, int], five: tuple[int, int], pooled: int) -> Concat:
     """Four views of a map at different scales; only the last convolution of each is normalised."""
-    return Concat([
-        nn.Sequential(*conv_relu_bn(inputs, one, 1)),
-        nn.Sequential(conv(inputs, three[0], 1), nn.ReLU(inplace=True), *conv_relu_bn(*three, 3)),
-        nn.Sequential(conv(inputs, five[0], 1), nn.ReLU(inplace=True), *conv_relu_bn(*five, 5)),
-        nn.Sequential(nn.MaxPool2d(3, 1, 1), *conv_relu_bn(inputs, pooled, 1)),
-    ])
+    return Concat(
+        [
+            nn.Sequential(*conv_relu_bn(inputs, one, 1)),
+            nn.Sequential(conv(inputs, three[0], 1), nn.ReLU(inplace=True), *conv_relu_bn(*three, 3)),
+            nn.Sequential(conv(inputs, five[0], 1), nn.ReLU(inplace=True), *conv_relu_bn(*five, 5)),
+            nn.Sequential(nn.MaxPool2d(3, 1, 1), *conv_relu_bn(inputs, pooled, 1)),
+        ]
+    )
 
 
 def pooled_head(inputs: int, drop_rate: float) -> list[nn.Module]:
@@ -60,18 +67,29 @@ def pooled_head(inputs: int, drop_rate: float) -> list[nn.Module]:
 @register_paper_model(UNIT_RANGE)
 def karakus_inception_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
     """36,828 parameters."""
-    features = [conv(in_chans, 32), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-                inception(32, 16, (16, 24), (4, 8), 8), nn.MaxPool2d(2),
-                inception(56, 32, (32, 48), (8, 16), 16), nn.MaxPool2d(2)]
+    features = [
+        conv(in_chans, 32),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        inception(32, 16, (16, 24), (4, 8), 8),
+        nn.MaxPool2d(2),
+        inception(56, 32, (32, 48), (8, 16), 16),
+        nn.MaxPool2d(2),
+    ]
     return Classifier(features, pooled_head(112, drop_rate), 64, num_classes)
 
 
 @register_paper_model(UNIT_RANGE)
 def karakus_inception_skip_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
     """45,124 parameters: the Inception network with a normalised stem, and a projection past each of its blocks."""
-    features = [*conv_relu_bn(in_chans, 32), nn.MaxPool2d(2),
-                Residual([inception(32, 16, (16, 24), (4, 8), 8), conv(32, 56, 1)]), nn.MaxPool2d(2),
-                Residual([inception(56, 32, (32, 48), (8, 16), 16), conv(56, 112, 1)]), nn.MaxPool2d(2)]
+    features = [
+        *conv_relu_bn(in_chans, 32),
+        nn.MaxPool2d(2),
+        Residual([inception(32, 16, (16, 24), (4, 8), 8), conv(32, 56, 1)]),
+        nn.MaxPool2d(2),
+        Residual([inception(56, 32, (32, 48), (8, 16), 16), conv(56, 112, 1)]),
+        nn.MaxPool2d(2),
+    ]
     return Classifier(features, pooled_head(112, drop_rate), 64, num_classes)
 
 
@@ -82,7 +100,11 @@ def double_conv(inputs: int, width: int) -> nn.Sequential:
 @register_paper_model(UNIT_RANGE)
 def karakus_skip_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
     """307,112 parameters: shortcuts past the second and third block, as the paper says; its slides speak of three."""
-    features = [double_conv(in_chans, 32), nn.MaxPool2d(2),
-                Residual([double_conv(32, 64), conv(32, 64, 1)]), nn.MaxPool2d(2),
-                Residual([double_conv(64, 128), conv(64, 128, 1)])]
+    features = [
+        double_conv(in_chans, 32),
+        nn.MaxPool2d(2),
+        Residual([double_conv(32, 64), conv(32, 64, 1)]),
+        nn.MaxPool2d(2),
+        Residual([double_conv(64, 128), conv(64, 128, 1)]),
+    ]
     return Classifier(features, pooled_head(128, drop_rate), 64, num_classes)

@@ -23,8 +23,13 @@ def pinto_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 28) ->
     for width in (32, 64, 128):
         features += [conv(inputs, width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         inputs = width
-    neck = [nn.Flatten(), nn.Linear(inputs * feature_map_side(img_size, 3) ** 2, 256), nn.ReLU(inplace=True),
-            nn.Linear(256, 128), nn.ReLU(inplace=True)]
+    neck = [
+        nn.Flatten(),
+        nn.Linear(inputs * feature_map_side(img_size, 3) ** 2, 256),
+        nn.ReLU(inplace=True),
+        nn.Linear(256, 128),
+        nn.ReLU(inplace=True),
+    ]
     return Classifier(features, neck, 128, num_classes)
 
 
@@ -48,7 +53,9 @@ class MultiLayerPerceptron(nn.Module):
 
 
 @register_paper_model(UNIT_RANGE)
-def pinto_mlnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 28, hidden_layers: int = 1) -> MultiLayerPerceptron:
+def pinto_mlnn(
+    num_classes: int = 1000, in_chans: int = 3, img_size: int = 28, hidden_layers: int = 1
+) -> MultiLayerPerceptron:
     """2,785,988 parameters. Every hidden layer is as wide as the mean of what goes in and what comes out: 1,180."""
-    inputs = in_chans * img_size ** 2
+    inputs = in_chans * img_size**2
     return MultiLayerPerceptron([inputs] + [(inputs + num_classes) // 2] * hidden_layers, num_classes)

@@ -19,28 +19,34 @@ READ_ERRORS = (UserError, OSError, KeyError, IndexError, TypeError, ValueError, 
 @dataclass(frozen=True)
 class LeaderboardEntry:
     """A line of the table. What is not known is None."""
-    name: str                         # a blend's begins with blends/
+
+    name: str  # a blend's begins with blends/
     path: Path
-    oof: Path                         # its out-of-fold predictions
+    oof: Path  # its out-of-fold predictions
     folds_sha256: str
     metric: str
     higher_is_better: bool
-    score: float | None = None        # out of fold; of a blend, cross-fitted
+    score: float | None = None  # out of fold; of a blend, cross-fitted
     interval: tuple[float, float] | None = None
     per_fold: tuple[float, ...] = ()
-    optimism: float | None = None     # how much better the best epoch looks than the last; of a blend, the naive score
-    optimistic: bool = False          # the score itself is: each fold's epoch was chosen on it
+    optimism: float | None = None  # how much better the best epoch looks than the last; of a blend, the naive score
+    optimistic: bool = False  # the score itself is: each fold's epoch was chosen on it
     parameters: int | None = None
-    seconds: float | None = None      # of training, of all folds
+    seconds: float | None = None  # of training, of all folds
     complete: bool = False
-    remark: str = ""                  # what is missing
+    remark: str = ""  # what is missing
 
 
 def read_entries(wanted: Iterable[str] = ()) -> tuple[list[LeaderboardEntry], list[str]]:
     """Those of the names or patterns asked for, or all; and a warning for each that says nothing of itself."""
     entries, warnings = {}, []
-    paths = {**list_runs(), **{file.parent.relative_to(RUNS).as_posix(): file.parent
-                                for file in sorted((RUNS / "blends").rglob("blend.json"))}}
+    paths = {
+        **list_runs(),
+        **{
+            file.parent.relative_to(RUNS).as_posix(): file.parent
+            for file in sorted((RUNS / "blends").rglob("blend.json"))
+        },
+    }
     for name, path in paths.items():
         try:
             entries[name] = _blend_entry(name, path, entries) if name.startswith("blends/") else _run_entry(name, path)
@@ -61,8 +67,15 @@ def _matches(text: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
 
 def _run_entry(name: str, path: Path) -> LeaderboardEntry:
     about = read_json(path / "run.json")
-    known = LeaderboardEntry(name, path, path / "predictions" / "identity" / "oof.csv", str(about["folds_sha256"]),
-                  str(about["metric"]), bool(about["higher_is_better"]), parameters=int(_number(about["parameters"])))
+    known = LeaderboardEntry(
+        name,
+        path,
+        path / "predictions" / "identity" / "oof.csv",
+        str(about["folds_sha256"]),
+        str(about["metric"]),
+        bool(about["higher_is_better"]),
+        parameters=int(_number(about["parameters"])),
+    )
     folds = len(about["folds"])
     try:
         metrics = read_json(path / "metrics.json") if (path / "metrics.json").is_file() else {}
@@ -70,28 +83,42 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
         if not done:
             return replace(known, remark="no fold is done")
         kept = metrics["oof"]["kept"]
-        return replace(known, score=_number(kept["score"]), interval=_interval(kept["interval"]),
-                       per_fold=tuple(map(_number, metrics["per_fold"][metrics["kept"]])),
-                       optimism=_number(metrics["best_minus_last"]), optimistic=bool(kept["optimistic"]),
-                       seconds=_seconds(path, done), complete=bool(metrics["complete"]),
-                       remark="" if metrics["complete"] else f"{len(done)} of {folds} folds")
+        return replace(
+            known,
+            score=_number(kept["score"]),
+            interval=_interval(kept["interval"]),
+            per_fold=tuple(map(_number, metrics["per_fold"][metrics["kept"]])),
+            optimism=_number(metrics["best_minus_last"]),
+            optimistic=bool(kept["optimistic"]),
+            seconds=_seconds(path, done),
+            complete=bool(metrics["complete"]),
+            remark="" if metrics["complete"] else f"{len(done)} of {folds} folds",
+        )
     except READ_ERRORS:
         return replace(known, remark="metrics.json cannot be read: give its train.py again")
 
 
 def _blend_entry(name: str, path: Path, runs: dict[str, LeaderboardEntry]) -> LeaderboardEntry:
     about = read_json(path / "blend.json")
-    known = LeaderboardEntry(name, path, path / "oof.csv", str(about["folds_sha256"]), str(about["metric"]),
-                  bool(about["higher_is_better"]))
+    known = LeaderboardEntry(
+        name, path, path / "oof.csv", str(about["folds_sha256"]), str(about["metric"]), bool(about["higher_is_better"])
+    )
     try:
         oof, members = about["oof"], [runs.get(run) for run in {member["run"] for member in about["members"]}]
         score = _number(oof["score"])
         sign = 1 if known.higher_is_better else -1
-        return replace(known, score=score, interval=_interval(oof["interval"]),
-                       per_fold=tuple(map(_number, oof["per_fold"])), optimism=sign * (_number(oof["naive"]) - score),
-                       optimistic=bool(about["optimistic"]),
-                       parameters=_sum_members(members, "parameters"), seconds=_sum_members(members, "seconds"),
-                       complete=bool(about["complete"]), remark="" if about["complete"] else "not of every fold")
+        return replace(
+            known,
+            score=score,
+            interval=_interval(oof["interval"]),
+            per_fold=tuple(map(_number, oof["per_fold"])),
+            optimism=sign * (_number(oof["naive"]) - score),
+            optimistic=bool(about["optimistic"]),
+            parameters=_sum_members(members, "parameters"),
+            seconds=_sum_members(members, "seconds"),
+            complete=bool(about["complete"]),
+            remark="" if about["complete"] else "not of every fold",
+        )
     except READ_ERRORS:
         return replace(known, remark="blend.json lacks its scores: give its infer.py again")
 

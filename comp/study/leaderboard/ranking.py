@@ -21,6 +21,7 @@ from comp.tables import read_csv
 @dataclass(frozen=True)
 class PairedTest:
     """On the images that both predicted out of fold. Positive is better than the best."""
+
     difference: float
     p: float
     inside_noise: bool
@@ -30,13 +31,14 @@ class PairedTest:
 @dataclass(frozen=True)
 class LeaderboardGroup:
     """Entries scored on the same split by the same metric; nothing else is comparable."""
+
     dataset: str
     folds_sha256: str
     metric: str
     higher_is_better: bool
-    entries: list[LeaderboardEntry]              # the best first; those that lack folds, then those without a score, last
-    best: LeaderboardEntry | None                # that the others are held against: complete and not optimistic, if one is
-    against: dict[str, PairedTest]       # by name
+    entries: list[LeaderboardEntry]  # the best first; those that lack folds, then those without a score, last
+    best: LeaderboardEntry | None  # that the others are held against: complete and not optimistic, if one is
+    against: dict[str, PairedTest]  # by name
 
 
 def group_entries(entries: Iterable[LeaderboardEntry]) -> list[LeaderboardGroup]:
@@ -51,8 +53,15 @@ def _group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
     entries = sorted(entries, key=_sort_key)
     scored = [entry for entry in entries if entry.score is not None]
     best = next((entry for entry in scored if entry.complete and not entry.optimistic), next(iter(scored), None))
-    return LeaderboardGroup(_dataset(entries), first.folds_sha256, first.metric, first.higher_is_better, entries, best,
-                 _against(best, scored) if best else {})
+    return LeaderboardGroup(
+        _dataset(entries),
+        first.folds_sha256,
+        first.metric,
+        first.higher_is_better,
+        entries,
+        best,
+        _against(best, scored) if best else {},
+    )
 
 
 def _sort_key(entry: LeaderboardEntry) -> tuple:
@@ -75,9 +84,10 @@ def _dataset(entries: list[LeaderboardEntry]) -> str:
 @dataclass(frozen=True)
 class _OofPredictions:
     """Predictions out of fold; classes in a fixed order."""
+
     images: pd.Index
     classes: list[str]
-    truth: np.ndarray                 # class numbers
+    truth: np.ndarray  # class numbers
     probabilities: np.ndarray
 
 
@@ -106,8 +116,15 @@ def _test(metric: str, truth: np.ndarray, best: np.ndarray, said: dict[str, np.n
     if metric == "accuracy":  # its test draws nothing, so two hundred runs take a second
         right = {name: each.argmax(1) == truth for name, each in said.items()}
         theirs = best.argmax(1) == truth
-        return {name: PairedTest(float(mine.mean() - theirs.mean()), p := mcnemar_p_value(mine, theirs), p >= SIGNIFICANCE_LEVEL, len(truth))
-                for name, mine in right.items()}
+        return {
+            name: PairedTest(
+                float(mine.mean() - theirs.mean()),
+                p := mcnemar_p_value(mine, theirs),
+                p >= SIGNIFICANCE_LEVEL,
+                len(truth),
+            )
+            for name, mine in right.items()
+        }
     reference, *others = resample_scores(metric, truth, [best, *said.values()])
     tests = zip(said, (compare(other, reference) for other in others), strict=True)
     return {name: PairedTest(test.difference, test.p, test.inside_noise, len(truth)) for name, test in tests}
