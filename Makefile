@@ -1,4 +1,4 @@
-# make demo: the whole path on a drawn competition. make test: lint and tests. Both make .venv if it is missing.
+# make demo: every step on a drawn competition. make test: lint and tests. Both create .venv if it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
@@ -7,16 +7,16 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 .PHONY: help demo test slow docs bench clean
 
 help:
-	@echo "make demo    draw, check, split, train, ensemble: submissions/demo.csv in a few minutes"
-	@echo "make test    lint and the default tests"
-	@echo "make slow    the tests that take minutes (kills at random moments, and the like)"
-	@echo "make docs    docs/configuration.md and the pages in site/, with MkDocs"
-	@echo "make bench   the kit against timm, fastai and Lightning on this machine: an hour"
-	@echo "make clean   remove both .venv and what the demo made"
+	@echo "make demo    draw a small competition, check, split, train, predict: submissions/demo.csv in minutes"
+	@echo "make test    run lint and the default tests"
+	@echo "make slow    run the tests that take minutes, e.g. kills at random moments"
+	@echo "make docs    build docs/configuration.md and the pages in site/, with MkDocs"
+	@echo "make bench   compare the speed with timm, fastai and Lightning on this machine, in about an hour"
+	@echo "make clean   remove the virtual environments, site/ and the files of the demo"
 
-# The stamp is written last: an installation that was cut short is done again.
+# The stamp is written last, so an interrupted installation is run again.
 .venv/.done: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; say make PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; run make PYTHON=...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -29,11 +29,11 @@ demo: .venv/.done
 	$(RUN) infer.py demo
 	$(RUN) -m comp submit check submissions/demo.csv
 	@echo
-	@echo "That was the whole path. With your own images in input/NAME/train/<class>/ and input/NAME/test/:"
+	@echo "Those were all steps. With your own images in input/NAME/train/<class>/ and input/NAME/test/:"
 	@echo "  $(RUN) -m comp data check data.root=input/NAME"
 	@echo "  $(RUN) -m comp folds data.root=input/NAME"
 	@echo "  $(RUN) train.py data.root=input/NAME"
-	@echo "and infer.py as the last line of train.py says."
+	@echo "and the infer.py command that train.py prints in its last line."
 
 test: .venv/.done
 	$(BIN)/ruff check .
@@ -51,7 +51,7 @@ docs: .venv/.docs-done
 	$(RUN) docs/generate_configuration.py
 	$(BIN)/mkdocs build --strict
 
-# The peers live apart, and see the kit's packages behind their own: torch is not installed twice.
+# The peers have their own environment, which sees the kit's packages too: torch is not installed twice.
 .venv-bench/.done: .venv/.done tests/benchmarks/requirements.txt constraints.txt
 	$(RUN) -m venv --clear .venv-bench
 	PACKAGES=$$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \

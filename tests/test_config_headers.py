@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")
-                 if not path.name.endswith(".winner.yaml"))  # written by `python -m comp tune`
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if not path.name.endswith(".winner.yaml")
+)  # written by `python -m comp tune`
 SCORED = re.compile(r"# Score: .*0\.\d{3}.* \[0\.\d{3}, 0\.\d{3}\].* 20\d\d-\d\d-\d\d.*")
 
 
