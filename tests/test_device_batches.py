@@ -112,13 +112,13 @@ def test_where_to_augment_is_chosen_by_the_device_unless_named():
 class Killed:
     """An observer that stops the training as a signal would, after its first epoch."""
 
-    def step(self, *_):
+    def log_step(self, *_):
         pass
 
-    def epoch(self, *_):
+    def log_epoch(self, *_):
         raise KeyboardInterrupt
 
-    finish = close = step
+    log_predictions = close = log_step
 
 
 def test_a_run_records_where_it_augments_and_stays_with_it(workspace, run_cli, monkeypatch):

@@ -37,7 +37,7 @@ FLOORS = {
     "runs": 2,
     "ensemble": 3,
     "submit": 3,
-    "track": 3,
+    "observers": 3,
     "training": 4,
     "prediction": 4,
     "blending": 5,
@@ -72,7 +72,7 @@ ARROWS = {
 }
 # libraries that one place hides from the rest
 ONLY_IN = {
-    "wandb": "comp/track.py",
+    "wandb": "comp/observers/wandb.py",
     "albumentations": "comp/batches/augment_image.py",
     "optuna": "comp/study/",
     "onnx": "comp/engine/export.py",

@@ -68,4 +68,4 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, worksp
     for one, other in zip(*kept, strict=True):
         whole, killed = (torch.load(file, weights_only=True)["state_dict"] for file in (one, other))
         assert all(torch.equal(value, killed[key]) for key, value in whole.items())
-    assert not saved.exists() and "goes on from step" in Path("runs/killed/fold0/train.log").read_text()
+    assert not saved.exists() and "resumes at step" in Path("runs/killed/fold0/train.log").read_text()

@@ -116,7 +116,7 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_
     assert process.returncode == 0, err
 
     assert sorted(os.listdir("elsewhere/runs")) == [".cache"]
-    assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and "goes on from step 8" in out
+    assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and "resumes at step 8" in out
     same = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     for fold in uneven:
         one, two = (Path("runs") / name / f"fold{fold}" for name in ("one", "two"))

@@ -86,7 +86,7 @@ def test_a_study_goes_on_after_a_crash_and_confirms_its_winner_elsewhere(tune, m
 
 
 def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeypatch):
-    from comp.track import StopTraining
+    from comp.observers.protocol import StopTraining
     from comp.training.train import DivergedError
 
     real, calls = comp.training.train.run_experiment, []
@@ -105,23 +105,23 @@ def test_a_trial_that_diverges_or_is_pruned_does_not_end_the_study(tune, monkeyp
 
 
 def test_epochs_are_reported_fold_after_fold_and_each_fold_prunes_for_itself():
+    from comp.observers.protocol import StopTraining
     from comp.study.tune import FoldMedian, OptunaReporter
-    from comp.track import StopTraining
 
     study = optuna.create_study(direction="maximize", pruner=FoldMedian(2, True, startup=1, warmup=0))
     good = study.ask()
     for fold in (1, 3):
         reporter = OptunaReporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
         for epoch in (1, 2):
-            reporter.epoch(fold, {"epoch": epoch, "val_score": 0.9})
+            reporter.log_epoch(fold, {"epoch": epoch, "val_score": 0.9})
     study.tell(good, 0.9)
     assert study.get_trials()[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9, 4: 0.9}
     with pytest.raises(StopTraining):
-        OptunaReporter(study.ask(), [1, 3], epochs=2).epoch(1, {"epoch": 1, "val_score": 0.1})
+        OptunaReporter(study.ask(), [1, 3], epochs=2).log_epoch(1, {"epoch": 1, "val_score": 0.1})
     late = OptunaReporter(study.ask(), [1, 3], epochs=2)
-    late.epoch(1, {"epoch": 1, "val_score": 0.95})
+    late.log_epoch(1, {"epoch": 1, "val_score": 0.95})
     with pytest.raises(StopTraining):  # Optuna's MedianPruner would remember the 0.95 of the first fold
-        late.epoch(3, {"epoch": 1, "val_score": 0.1})
+        late.log_epoch(3, {"epoch": 1, "val_score": 0.1})
 
 
 def test_pruning_waits_for_trials_and_epochs_and_knows_losses():

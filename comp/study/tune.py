@@ -20,10 +20,10 @@ from comp.data.scan import scan
 from comp.errors import UserError
 from comp.files import write_atomic
 from comp.metrics import METRICS, RESAMPLES
+from comp.observers.protocol import StopTraining
 from comp.runs import RUNS, RunLockedError, read_run
 from comp.study.space import StudyConfig
 from comp.tables import read_predictions
-from comp.track import StopTraining
 from comp.training import train as training
 from comp.training.setup import check_names
 from comp.yaml12 import render_yaml
@@ -154,17 +154,17 @@ class OptunaReporter:
     def __init__(self, trial: Trial, folds: list[int], epochs: int):
         self.trial, self.folds, self.epochs = trial, folds, epochs
 
-    def step(self, event, images: int) -> None:
+    def log_step(self, event, images: int) -> None:
         pass
 
-    def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
+    def log_epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
             self.trial.report(row["val_score"], self.folds.index(fold) * self.epochs + row["epoch"])
         if self.trial.should_prune():
             raise StopTraining
 
-    def finish(self, truth, probabilities) -> None:
+    def log_predictions(self, truth, probabilities) -> None:
         pass
 
     def close(self) -> None:

@@ -20,8 +20,8 @@ import torch
 
 from comp.cli import format_error
 from comp.engine.fit import Step
+from comp.observers.protocol import Observer, PauseTraining
 from comp.schema import Config
-from comp.track import Observer, PauseTraining
 from comp.training.setup import Setup, open_setup
 
 KILLED_MESSAGE = "its process was killed, perhaps for want of memory"
@@ -136,10 +136,10 @@ class ParentObserver:
         with self.lock:
             self.connection.send(message)
 
-    def step(self, event: Step, images: int) -> None:
+    def log_step(self, event: Step, images: int) -> None:
         self._tell_share(event.step / event.steps)
 
-    def epoch(self, fold: int | str, row: dict[str, Any]) -> None:
+    def log_epoch(self, fold: int | str, row: dict[str, Any]) -> None:
         self._tell_share(row["epoch"] / self.epochs)
 
     def _tell_share(self, share: float) -> None:
@@ -147,7 +147,7 @@ class ParentObserver:
         if self.connection.poll():  # there is but one thing a parent says
             raise PauseTraining
 
-    def finish(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
+    def log_predictions(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
         pass
 
     def close(self) -> None:

@@ -16,10 +16,10 @@ from comp.engine import distributed
 from comp.engine.fit import Epoch, TrainState, fit
 from comp.engine.optim import make_optimizer
 from comp.errors import UserError
+from comp.observers.console import log_line
 from comp.runs import FoldDir
 from comp.schema import Config
 from comp.tables import write_csv
-from comp.track import log_line
 from comp.zoo.init import initialise
 
 PRETRAIN_COLUMNS = ["epoch", "loss", "seconds"]  # pretrain.csv

@@ -13,10 +13,10 @@ from comp.cli import DEFAULT_CONFIG
 from comp.config import load
 from comp.files import write_json
 from comp.metrics import bootstrap_interval, score, score_report
+from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import build_provenance, write_provenance
 from comp.runs import Run
 from comp.tables import read_predictions, write_csv
-from comp.track import wandb_observers
 from comp.training.setup import Setup
 
 
@@ -41,7 +41,7 @@ def write_metrics(setup: Setup) -> dict[str, Any]:
         write_json(run.path / "metrics.json", metrics)
     if metrics["complete"]:
         for observer in wandb_observers(run, "summary", "summary"):
-            observer.summary(
+            observer.log_summary(
                 {
                     "mean": metrics["mean"],
                     "sd": metrics["sd"],

@@ -18,11 +18,13 @@ from comp.engine.fit import Epoch, TrainState
 from comp.environment import process_info
 from comp.errors import UserError
 from comp.files import file_sha256
+from comp.observers.console import ConsoleObserver
+from comp.observers.protocol import Observer, PauseTraining, StopTraining
+from comp.observers.wandb import wandb_observers
 from comp.records.weights import ModelSpec
 from comp.runs import FoldDir, ReadOnlyFoldDir
 from comp.schema import Config
 from comp.tables import HISTORY_COLUMNS, write_csv
-from comp.track import ConsoleObserver, Observer, PauseTraining, StopTraining, wandb_observers
 from comp.training.components import build_components, fit_fold, make_train_state
 from comp.training.outputs import predict_validation, write_validation_csv, write_weights
 from comp.training.parallel_folds import train_parallel
@@ -138,10 +140,10 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
                 if first:
                     write_csv(place.path / "history.csv", pd.DataFrame(state.history, columns=HISTORY_COLUMNS))
                 for observer in watching:
-                    observer.epoch(fold, state.history[-1])
+                    observer.log_epoch(fold, state.history[-1])
             else:
                 for observer in watching:
-                    observer.step(event, state.images)
+                    observer.log_step(event, state.images)
             if first and isinstance(event, Epoch) and should_keep_snapshot(config, len(state.history)):
                 save_snapshot(setup, fold, place, progress, spec)
             elif first and time.monotonic() - progress.saved > config.train.save_every:
@@ -153,7 +155,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
         kept = progress.best if config.train.keep == "best" else progress.last
         for observer in watching:
             if kept:
-                observer.finish(setup.labels[val_rows], kept.probabilities.numpy())
+                observer.log_predictions(setup.labels[val_rows], kept.probabilities.numpy())
     except PauseTraining:
         progress.save(place)
         raise
@@ -176,7 +178,9 @@ def _observers(
         len(state.history) * each + state.images * (state.step % source.steps_per_epoch > 0),
     )
     if state.step:
-        console.say(f"fold {fold}  goes on from step {state.step} of epoch {state.step // source.steps_per_epoch + 1}")
+        console.log_line(
+            f"fold {fold}  resumes at step {state.step} of epoch {state.step // source.steps_per_epoch + 1}"
+        )
     return console, *wandb_observers(setup.run, "train", f"fold{fold}"), *others
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from comp.cli import run_main
 from comp.files import read_json
+from comp.observers.wandb import wandb_mode
 from comp.tables import HISTORY_COLUMNS
-from comp.track import wandb_mode
 from tests.conftest import SMALL
 
 
@@ -55,16 +55,16 @@ def prepared(workspace, monkeypatch):
     return workspace
 
 
-def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared, monkeypatch):
+def test_wandb_offline_fold_and_summary_runs_equal_the_disk(prepared, monkeypatch):
     assert train(monkeypatch, "--name", "mirror", *SMALL, "log.wandb=offline") == 0
-    found = {}
+    wandb_runs = {}
     for file in Path("runs/mirror/wandb").rglob("offline-run-*/*.wandb"):
         written = list(records(file))
         [run] = [record.run for record in written if record.WhichOneof("record_type") == "run"][:1]
-        found[run.display_name] = (run, written)
-    assert sorted(found) == ["mirror-fold0", "mirror-fold1", "mirror-fold2", "mirror-summary"]
+        wandb_runs[run.display_name] = (run, written)
+    assert sorted(wandb_runs) == ["mirror-fold0", "mirror-fold1", "mirror-fold2", "mirror-summary"]
 
-    run, written = found["mirror-fold1"]
+    run, written = wandb_runs["mirror-fold1"]
     assert (run.project, run.run_group, run.job_type) == ("tiny", "mirror", "train")
     config = {}
     for record in written:
@@ -82,7 +82,7 @@ def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared,
         assert row["val_loss"] == pytest.approx(kept["val_loss"]) and row["epoch"] == kept["epoch"]
     assert any("confusion" in key for row in rows for key in row)
 
-    run, written = found["mirror-summary"]
+    run, written = wandb_runs["mirror-summary"]
     summary = {}
     for record in written:
         if record.WhichOneof("record_type") == "summary":
@@ -94,7 +94,7 @@ def test_offline_a_run_per_fold_and_a_summary_hold_what_the_disk_holds(prepared,
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish"])
-def test_when_wandb_fails_training_goes_on_with_one_warning(where, prepared, monkeypatch, capfd):
+def test_wandb_failure_warns_once_and_training_continues(where, prepared, monkeypatch, capfd):
     import wandb
 
     class Broken:
@@ -123,7 +123,7 @@ def test_when_wandb_fails_training_goes_on_with_one_warning(where, prepared, mon
     assert read_json(Path("runs/alone/fold0/fold.json"))["status"] == "done"
 
 
-def test_auto_is_online_with_a_key_and_off_without(monkeypatch, tmp_path):
+def test_wandb_mode_auto_is_online_only_with_a_key(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert wandb_mode("auto") == "off"

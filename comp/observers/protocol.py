@@ -1,0 +1,34 @@
+"""What a fold's training calls while it trains, and how an observer may end it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from comp.engine.fit import Step
+from comp.records.base import Fold
+
+
+class StopTraining(Exception):
+    """Raised by an observer to end a fold for good; its status becomes `pruned`."""
+
+
+class PauseTraining(KeyboardInterrupt):
+    """Raised by an observer to interrupt a fold: it is saved first, and the same command resumes it."""
+
+
+class Observer(Protocol):
+    """Called by the training of one fold, in this order: steps and epochs, then once the predictions, then close."""
+
+    def log_step(self, event: Step, images: int) -> None:
+        """Receive a point inside an epoch; `images` have been trained on in this epoch."""
+
+    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
+        """Receive the row that history.csv gets for a finished epoch."""
+
+    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
+        """Receive class indices and probabilities of the validation images, by the kept weights."""
+
+    def close(self) -> None:
+        """Release what is held, also when the training ends with an exception."""
