@@ -20,14 +20,13 @@ runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip ins
 
 from __future__ import annotations
 
-from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, run_main
+from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, add_device_argument, run_main
 
 
 def parser() -> Parser:
     parser = Parser(prog="infer.py", description=__doc__)
     add_blend_arguments(parser)
-    parser.add_argument("--fold", choices=("full",), help="use the model trained on all images, not the folds'")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_device_argument(parser)
     parser.add_argument(
         "--runtime", choices=("torch", "onnx", "openvino"), default="torch", help="what computes (default: %(default)s)"
     )
@@ -41,7 +40,7 @@ def main() -> None:
 
     wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
     wish = InferOptions(
-        args.blend, args.tta, args.budget, args.temperature, args.fold == "full", args.name, args.device, args.runtime
+        args.blend, args.tta, args.budget, args.calibrate, args.fold == "full", args.name, args.device, args.runtime
     )
     path = infer(runs.find_runs(wanted), wish)
     print(f"next: python -m comp submit check {path}")

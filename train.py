@@ -13,7 +13,7 @@ A run lives in runs/<config>+<what differs>/. Killed? Give the same command agai
 
 from __future__ import annotations
 
-from comp.cli import Parser, add_config_arguments, run_main
+from comp.cli import Parser, add_config_arguments, add_device_argument, run_main
 from comp.errors import UserError
 
 
@@ -25,7 +25,7 @@ def parser() -> Parser:
     parser.add_argument("--name", help="name the run; otherwise the config and what differs from it do")
     parser.add_argument("--restart", action="store_true", help="begin afresh; the old run moves to runs/.replaced/")
     parser.add_argument("--debug", action="store_true", help="a few batches, always afresh, into runs/debug/")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    add_device_argument(parser)
     return parser
 
 

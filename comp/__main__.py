@@ -1,67 +1,91 @@
-"""Everything but training and inference; `python -m comp <verb> --help` teaches each."""
+"""`python -m comp <command>`: everything but training and inference, which are train.py and infer.py."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+from dataclasses import dataclass
 
 from comp.cli import Parser, run_main
 from comp.errors import UserError, did_you_mean
 
-VERBS = {  # verb -> module, imported only when called; what it answers
-    "data demo": ("comp.commands.demo", "draw a small blood-cell competition to try the kit on"),
-    "data check": ("comp.commands.check", "what is wrong or suspicious with the data"),
-    "data show": ("comp.commands.show", "a picture of augmented samples"),
-    "data import": ("comp.commands.import_npz", "a MedMNIST file becomes a dataset with its official split"),
-    "data export-npz": ("comp.commands.export_npz", "a dataset's training images become such a file"),
-    "folds": ("comp.commands.folds", "the split everybody shares: folds/<dataset>.csv"),
-    "leaderboard": ("comp.commands.leaderboard", "all runs and blends, the best first, and which are inside the noise"),
-    "soup": ("comp.commands.soup", "the mean of a run's last epochs, a run like any other"),
-    "export": ("comp.commands.export", "a run's models as ONNX or OpenVINO files that agree with torch"),
-    "submit check": ("comp.commands.submit_check", "may this file be sent, or would it waste a shot"),
-    "submit push": ("comp.commands.submit_push", "a submission goes to Kaggle, once, and its score into the ledger"),
-    "submit log": ("comp.commands.submit_log", "enter a score by hand"),
-    "submit status": ("comp.commands.submit_status", "all submissions, CV against LB, and what to pick"),
-    "submit final": ("comp.commands.submit_final", "name the submission that counts"),
-    "submit reproduce": ("comp.commands.submit_reproduce", "make a past submission again, or say what changed"),
-    "bundle": ("comp.commands.bundle", "a zip that writes the submission in notebooks without internet"),
-    "reproduce": ("comp.commands.reproduce", "the papers' tables, measured again: reported beside measured"),
-    "zoo": ("comp.commands.zoo", "what every model of the papers weighs"),
-    "bench": ("comp.commands.bench", "how fast this machine trains and predicts, and what it could do"),
-    "tune": ("comp.commands.tune", "search regularisation (or anything else) with Optuna"),
+
+@dataclass(frozen=True)
+class Command:
+    """A command's module below comp.commands, imported only when it is called, and the function in it.
+
+    The function's docstring is the command's help; `<function>_arguments` beside it declares its arguments.
+    """
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "data demo": Command("data", "demo", "draw a small blood-cell competition to try the kit on"),
+    "data check": Command("data", "check", "find broken, duplicate and suspicious images"),
+    "data show": Command("data", "show", "draw augmented samples"),
+    "data import": Command("data", "import_medmnist", "turn a MedMNIST file into a dataset with its official split"),
+    "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),
+    "folds": Command("data", "folds", "write the split that the team shares: folds/<dataset>.csv"),
+    "leaderboard": Command("runs", "leaderboard", "rank all runs and blends, with paired tests against the best"),
+    "soup": Command("runs", "soup", "average the weights of a run's last epochs, as a run of its own"),
+    "export": Command("runs", "export", "write a run's models as ONNX or OpenVINO files that agree with torch"),
+    "submit check": Command("submit", "check", "check a submission file before you submit it"),
+    "submit push": Command("submit", "push", "send a submission to Kaggle, once, and record its score"),
+    "submit log": Command("submit", "log", "record a score by hand"),
+    "submit status": Command("submit", "status", "list all submissions, plot CV against LB, propose picks"),
+    "submit final": Command("submit", "final", "name the submission that counts"),
+    "submit reproduce": Command("submit", "reproduce", "make a past submission again, or report what changed"),
+    "bundle": Command("submit", "bundle", "pack a submission for notebooks without internet"),
+    "reproduce": Command("study", "reproduce", "measure a paper's tables again: reported beside measured"),
+    "zoo": Command("study", "zoo", "list the papers' models with their parameter counts"),
+    "bench": Command("bench", "bench", "measure how fast this machine trains and predicts"),
+    "tune": Command("study", "tune", "search regularisation (or any other keys) with Optuna"),
 }
 
 
 def main() -> int | None:
-    words = sys.argv[1:]
-    family = any(verb.startswith(f"{words[0]} ") for verb in VERBS) if words else False
-    if not words or words[0] in ("-h", "--help") or (family and (words[1:] or ["-h"])[0] in ("-h", "--help")):
-        print(_overview(words[0] if family else ""))
+    """Run the command of sys.argv and return its exit status."""
+    arguments = sys.argv[1:]
+    group = arguments[0] if arguments and any(name.startswith(f"{arguments[0]} ") for name in COMMANDS) else ""
+    rest = arguments[1:] if group else arguments
+    if not rest or rest[0] in ("-h", "--help"):
+        print(_overview(group))
         return 0
-    verb = " ".join(words[:2]) if " ".join(words[:2]) in VERBS else words[0]
-    if verb not in VERBS:
-        said = " ".join(words[:2]) if family else words[0]
-        raise UserError(f"there is no verb {said!r}{did_you_mean(said, VERBS)} (see python -m comp --help)")
-    module = importlib.import_module(VERBS[verb][0])
-    parser = Parser(prog=f"python -m comp {verb}", description=module.__doc__)
-    module.add_arguments(parser)
-    return module.run(parser.parse_intermixed_args(words[len(verb.split()) :]))
+    name = f"{group} {rest[0]}" if group else rest[0]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)} (see python -m comp --help)")
+    command = COMMANDS[name]
+    module = importlib.import_module(f"comp.commands.{command.module}")
+    function = getattr(module, command.function)
+    parser = Parser(prog=f"python -m comp {name}", description=inspect.getdoc(function))
+    getattr(module, f"{command.function}_arguments")(parser)
+    return function(parser.parse_intermixed_args(rest[1:]))
 
 
-def _overview(family: str) -> str:
-    """All verbs, or those of a family such as `submit`."""
-    shown = {verb: about for verb, (_, about) in VERBS.items() if not family or verb.startswith(f"{family} ")}
+def _overview(group: str) -> str:
+    """Return the list of all commands, or of those in a group such as `submit`."""
+    shown = {name: command for name, command in COMMANDS.items() if not group or name.startswith(f"{group} ")}
     width = max(map(len, shown))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in shown.items()]
     return "\n".join(
         [
-            "usage: python -m comp <verb> [-c CONFIG] [key=value ...]",
+            "usage: python -m comp <command> [-c CONFIG] [key=value ...]",
             "",
-            *(f"  {verb:<{width}}  {about}" for verb, about in shown.items()),
+            *lines,
             "",
-            "Each teaches its use: python -m comp <verb> --help; so do train.py and infer.py, the programs.",
+            "Help for one command: python -m comp <command> --help. Training: train.py; inference: infer.py.",
         ]
     )
 
 
+def console_script() -> int:
+    """Entry point of the installed command `comp`, which equals `python -m comp`."""
+    return run_main(main)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_main(main))
+    raise SystemExit(console_script())

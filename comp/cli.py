@@ -1,4 +1,4 @@
-"""What every program here shares: an argument parser that speaks one line, and the door errors leave by."""
+"""Command-line parts that every program shares: the parser, common arguments, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from comp.errors import UserError
 
@@ -13,96 +14,121 @@ DEFAULT_CONFIG = "configs/deep_efficientnet.yaml"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line that begins `error:` instead of a usage block."""
+    """An argparse parser that reports a mistake as one line beginning `error:` instead of a usage block."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
-    """`-c FILE key=value ...`, the same for every command that reads a config. `otherwise` says in words what stands
-    in for one where none is given."""
+def add_config_arguments(parser: argparse.ArgumentParser, default_help: str | None = None) -> None:
+    """Add `-c FILE key=value ...`.
+
+    Without `default_help` the config defaults to the main model's; with it there is no default, and the text says
+    what is used instead.
+    """
     parser.add_argument(
         "-c",
         "--config",
-        default=None if otherwise else DEFAULT_CONFIG,
+        default=None if default_help else DEFAULT_CONFIG,
         metavar="FILE",
-        help=f"the experiment (default: {otherwise or DEFAULT_CONFIG})",
+        help=f"read this config (default: {default_help or DEFAULT_CONFIG})",
     )
+    add_overrides_argument(parser)
+
+
+def add_overrides_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `key=value ...`."""
     parser.add_argument(
         "overrides",
         nargs="*",
         default=[],
         metavar="key=value",
-        help="change a key of the config, e.g. optim.lr=3e-4 train.epochs=30",
+        help="override a config key, e.g. optim.lr=3e-4 train.epochs=30",
     )
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: %(default)s)")
+
+
+def add_runs_argument(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
+    """Add `RUN ...`."""
+    parser.add_argument("runs", nargs=nargs, metavar="RUN", help="names, paths or quoted patterns below runs/")
+
+
+def add_full_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--fold full`."""
+    parser.add_argument("--fold", choices=("full",), help="use the model trained on all images, not the folds' models")
+
+
 def add_blend_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which runs, and how they become one: the same for every command that makes a submission."""
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="names, paths or quoted patterns below runs/")
+    """Add the arguments of every command that makes a submission: the runs, and how they are blended."""
+    add_runs_argument(parser)
     parser.add_argument(
         "--blend",
         choices=("mean", "geometric", "vote", "greedy", "weights", "stack"),
         default="mean",
-        help="how members become one (default: %(default)s)",
+        help="combine the runs by this method (default: %(default)s)",
     )
     parser.add_argument(
         "--tta",
         choices=("none", "flips", "d4", "auto"),
-        help="views averaged; auto chooses them out of fold (default: the run's infer.tta)",
+        help="average these test-time views; auto chooses them on out-of-fold predictions "
+        "(default: infer.tta of each run)",
     )
     parser.add_argument(
         "--budget",
         type=parse_duration,
         metavar="TIME",
-        help="with --tta auto: what predicting the test images may take here, such as 60s or 5m",
+        help="limit the time to predict the test images on this machine, e.g. 60s or 5m (requires --tta auto)",
     )
     parser.add_argument(
         "--no-temperature",
-        dest="temperature",
+        dest="calibrate",
         action="store_false",
-        help="leave every member as sure of itself as it is",
+        help="do not calibrate members (no temperature scaling)",
     )
-    parser.add_argument("--name", help="name the result; otherwise the runs do")
+    add_full_argument(parser)
+    parser.add_argument("--name", help="name the submission (default: made from the names of the runs)")
 
 
 def parse_duration(text: str) -> float:
-    """`60`, `60s`, `1.5m`, `2h`"""
+    """Return the seconds of `60`, `60s`, `1.5m` or `2h`."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
     try:
-        value = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
     except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; say 60s, 5m or 1h")
-    return value
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; use for example 60s, 5m or 1h")
+    return seconds
 
 
 def run_main(main: Callable[[], int | None]) -> int:
-    """Run `main`; turn what a user can mend into one line on stderr and exit status 2."""
+    """Run `main` and return its exit status; report an error that the user can fix in one line, with status 2."""
     try:
         return main() or 0
     except KeyboardInterrupt:
-        print("interrupted: give the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, OSError) as problem:
+    except (UserError, OSError) as error:
         if os.environ.get("COMP_TRACEBACK") == "1":
             raise
-        print(f"error: {format_error(problem)}", file=sys.stderr)
+        print(f"error: {format_error(error)}", file=sys.stderr)
         return 2
 
 
-def format_error(problem: Exception) -> str:
-    """What a person is told of it."""
-    if isinstance(problem, OSError) and problem.strerror:
-        where = f" ({problem.filename})" if problem.filename else ""
-        return f"{problem.strerror}{where}; mend that and give the same command again"
-    words = " ".join(str(problem).split())
-    return words if isinstance(problem, (UserError, OSError)) else f"{type(problem).__name__}: {words[:200]}"
+def format_error(error: Exception) -> str:
+    """Return an exception as one line for the user."""
+    if isinstance(error, OSError) and error.strerror:
+        file = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{file}; fix the cause and run the same command again"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: {message[:200]}"

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read: a single line that says what is wrong and what to do."""
+"""The one error that users read: a single line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input. Programs print it as `error: ...` and exit with 2, without a traceback."""
+    """Bad input. Programs print it as `error: ...` and exit with status 2, without a traceback."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the right word: `; did you mean x?`, or what there is to choose from, or nothing."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
+def did_you_mean(name: str, available: Iterable[str]) -> str:
+    """Return a hint to append to an error: the closest available name, else a list of up to 30, else nothing."""
+    names = sorted(available)
+    close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; there is: {', '.join(known)}" if 0 < len(known) <= 30 else ""
+    return f"; available: {', '.join(names)}" if 0 < len(names) <= 30 else ""

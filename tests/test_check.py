@@ -274,13 +274,13 @@ def test_the_screen_shows_twenty_files_and_the_json_all(tmp_path):
 
 
 def test_the_command_prints_writes_and_returns_the_status(tmp_path, monkeypatch, capsys):
-    from comp.commands import check as verb
+    from comp.commands import data as commands
 
     (competition(tmp_path / "input" / "cells") / "train" / "a" / "empty.jpg").touch()
     (tmp_path / "experiment.yaml").write_text("data: {root: input/cells}\n")
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    assert verb.run(parser.parse_args(["-c", "experiment.yaml", "folds.k=4"])) == 1
+    commands.check_arguments(parser)
+    assert commands.check(parser.parse_args(["-c", "experiment.yaml", "folds.k=4"])) == 1
     assert "train/a/empty.jpg (empty file)" in capsys.readouterr().out
     assert json.loads(Path("runs/checks/cells.json").read_text())["exit_code"] == 1

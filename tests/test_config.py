@@ -157,11 +157,11 @@ def test_an_override_that_cannot_be_read_is_refused(text):
     ("override", "wrong", "hint"),
     [
         ("optim.lrr=1", "optim.lrr", "did you mean optim.lr?"),
-        ("lr=1", "lr", "there is: optim.lr"),
+        ("lr=1", "lr", "available: optim.lr"),
         ("train.lr=1", "train.lr", "did you mean optim.lr?"),
         ("epochs=3", "epochs", "did you mean train.epochs?"),
         ("trian.epochs=3", "trian", "did you mean train?"),
-        ("seed=3", "seed", "there is: folds.seed, train.seed"),
+        ("seed=3", "seed", "available: folds.seed, train.seed"),
         ("train.batch_size=3", "train.batch_size", "did you mean train.batch?"),
         ("model.kwarg.se=false", "model.kwarg", "did you mean model.kwargs?"),
         ("loss.smoothing=0.1", "loss.smoothing", "did you mean loss.label_smoothing?"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comp.__main__ import VERBS
+from comp.__main__ import COMMANDS
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REPO_ROOT / "infer.py"])
@@ -145,7 +145,7 @@ def test_no_file_is_a_drawer_for_odds_and_ends():
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-@pytest.mark.parametrize("command", ["train.py", "infer.py", "-m comp", *(f"-m comp {verb}" for verb in VERBS)])
+@pytest.mark.parametrize("command", ["train.py", "infer.py", "-m comp", *(f"-m comp {verb}" for verb in COMMANDS)])
 def test_help_is_instant_because_it_imports_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command.split(), "--help"], cwd=REPO_ROOT, capture_output=True, text=True

@@ -218,8 +218,8 @@ def test_a_single_fold_has_an_honest_score_too(workspace, undrawn, run_cli):
     ("words", "complaint"),
     [
         (("anna", "--budget", "60s"), "--budget is for views that are chosen; give --tta auto too"),
-        (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is no time; say 60s, 5m or 1h"),
-        (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is no time"),
+        (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is not a duration; use for example 60s, 5m or 1h"),
+        (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is not a duration"),
         (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is learnt out of fold"),
         (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is learnt out of fold"),
         (("anna", "--blend", "best"), "invalid choice: 'best'"),

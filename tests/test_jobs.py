@@ -191,7 +191,7 @@ def test_ctrl_c_and_the_same_command_again_lose_nothing(split, run_cli, one_thre
     status, _, err = run_cli(*command, "x")
     interrupting.join()
     assert status == 130 and err == (
-        "every fold saves and stops; Ctrl-C again stops at once\ninterrupted: give the same command again to go on\n"
+        "every fold saves and stops; Ctrl-C again stops at once\ninterrupted; run the same command again to resume\n"
     )
     assert Path("runs/x/fold0/resume.pt").is_file()
     assert run_cli(*command, "x")[0] == 0

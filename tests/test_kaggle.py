@@ -114,7 +114,7 @@ def test_a_home_without_room_for_the_clients_settings_is_named(kaggle_server, mo
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "full").write_text("")
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "full" / "kaggle"))
-    assert listed() == f"Not a directory ({tmp_path}/full/kaggle); mend that and give the same command again"
+    assert listed() == f"Not a directory ({tmp_path}/full/kaggle); fix the cause and run the same command again"
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_given_twice_it_changes_nothing_and_mends_a_lost_split(place, run_cli):
         for name in lost:
             Path("folds", name).unlink()
         status, out, _ = run_cli("comp", "data", "import", "cells.npz")
-        assert status == 0 and "input/cells is there" in out and tree(place) == before
+        assert status == 0 and "input/cells already exists" in out and tree(place) == before
 
 
 def test_nothing_that_differs_is_written_over(place, run_cli):
@@ -230,7 +230,7 @@ def test_nothing_that_differs_is_written_over(place, run_cli):
         before = tree(place)
         refused(
             run_cli("comp", "data", "import", "other.npz", "--root", "input/cells", "--folds", "folds/new.csv"),
-            "input/cells is there and is not what other.npz holds; remove it, or give --root DIR",
+            "input/cells exists and differs from other.npz; remove it, or set --root DIR",
         )
         assert tree(place) == before
     np.savez(place / "other.npz", **arrays(classes=2))
@@ -379,7 +379,7 @@ def test_an_export_that_cannot_be_is_refused_and_leaves_nothing(letters, run_cli
         refused(run_cli(*EXPORT, *words), expected)
         assert tree(letters.parent) == before
 
-    fails("input/taken.npz is there; remove it, or give --out FILE", "--out", "input/taken.npz")
+    fails("input/taken.npz already exists; remove it, or set --out FILE", "--out", "input/taken.npz")
     fails("needs 10 different images of each class; class basophil has", "data.root=input/tiny")
     fails("there is no dataset at input/nothing", "data.root=input/nothing")
     for wrong in (["--size", "0"], ["--crop", "0"], ["--seed", "-1"], ["--seed", str(2**32)]):

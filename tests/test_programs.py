@@ -32,7 +32,7 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
 def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
     assert run_cli("comp", "data", "check", *SMALL)[0] == 0
     assert run_cli("comp", "folds", *SMALL)[0] == 0
-    assert "is there and the same" in run_cli("comp", "folds", *SMALL)[1]
+    assert "already exists and is the same" in run_cli("comp", "folds", *SMALL)[1]
     status, out, err = run_cli("train.py", "--name", "tiny", *SMALL)
     assert (status, err) == (0, "")
     last = out.strip().splitlines()[-1]
@@ -146,7 +146,7 @@ def test_a_run_that_is_done_needs_nothing_it_began_from(workspace, run_cli):
 
 
 MISTAKES = {
-    "an unknown verb": (["comp", "dta"], "there is no verb 'dta'"),
+    "an unknown verb": (["comp", "dta"], "unknown command 'dta'"),
     "an unknown sub-verb": (["comp", "data", "chek"], "did you mean data check"),
     "an unknown flag": (["train.py", "--flod", "0"], "unrecognized arguments: --flod"),
     "an unknown flag of infer": (["infer.py", "--tt", "d4"], "unrecognized arguments: --tt"),

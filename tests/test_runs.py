@@ -279,7 +279,7 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
     made("pinto")
     with pytest.raises(UserError, match=r"no run deep_eficientnet; did you mean deep_efficientnet\?"):
         find_runs(["deep_eficientnet"])
-    with pytest.raises(UserError, match=r"no run zzz; there is: deep_efficientnet, pinto"):
+    with pytest.raises(UserError, match=r"no run zzz; available: deep_efficientnet, pinto"):
         find_runs(["zzz"])
 
 

@@ -231,7 +231,7 @@ def test_the_note_of_a_file_that_is_gone_names_its_ledger(house, run_cli, suffix
     ("arguments", "complaint"),
     [
         (["", "--public", "0.9"], "'' names no submission"),
-        (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; there is: x"),
+        (["y", "--public", "0.9"], "y is not in submissions/ledger.csv; available: x"),
         (["y.csv", "--public", "0.9"], "y.csv is not in submissions/ledger.csv"),
         (["x"], "nothing to note; say --public SCORE, or --sent"),
         (["x", "--public", "98.4"], "--public 98.4: accuracy is between 0 and 1"),
@@ -330,7 +330,7 @@ def test_final_refuses_what_the_ledger_does_not_know(house, run_cli):
     written("x", 0.9)
     run_cli("comp", "submit", "final", "x")
     status, _, err = run_cli("comp", "submit", "final", "y", *CONFIG)
-    assert status == 2 and err == "error: y is not in submissions/ledger.csv; there is: x\n"
+    assert status == 2 and err == "error: y is not in submissions/ledger.csv; available: x\n"
     assert Path("submissions/FINAL").read_text() == "submissions/x.csv\n"
 
 

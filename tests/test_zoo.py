@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import nn
 
-from comp.commands import zoo
+from comp.commands import study
 from comp.errors import UserError
 from comp.papers.model_sizes import PAPER_MODELS, ModelSize, PaperModel, build_on_meta, compare_counts, count_model_size
 from comp.papers.models import gupta
@@ -166,7 +166,7 @@ def test_the_memory_that_karakus_prints_is_all_numbers_in_32_bits():
 
 
 def test_the_verb_prints_an_aligned_row_per_model(capsys):
-    zoo.run(argparse.Namespace(paper="sharif"))
+    study.zoo(argparse.Namespace(paper="sharif"))
     header, *rows = capsys.readouterr().out.splitlines()
     assert header.split() == [
         "model",
@@ -185,7 +185,7 @@ def test_the_verb_prints_an_aligned_row_per_model(capsys):
     assert "se=false" in rows[4] and "no: 564,664" in rows[5]
     assert {row[header.index(" px") - 1 : header.index(" px") + 3] for row in rows} == {" 224"}
     with pytest.raises(UserError, match="did you mean pinto"):
-        zoo.run(argparse.Namespace(paper="pintoo"))
+        study.zoo(argparse.Namespace(paper="pintoo"))
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -1,1 +1,1 @@
-"""The command line of `python -m comp`: thin modules, each `arguments(parser)` and `run(args)`."""
+"""The commands of `python -m comp`, one module per family: `<command>(args)` and `<command>_arguments(parser)`."""

@@ -56,7 +56,7 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
     """The split, refused where it does not hold exactly the dataset's images under the dataset's labels."""
     if not path.is_file():
         raise UserError(f"{path} is missing; make it with `python -m comp folds` and the same -c and key=value")
-    table = read_csv(path, FOLDS_COLUMNS, text=("image", "label", "group"))
+    table = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
     about = read_json(path.with_suffix(".json"))
     listed, there = dict(zip(table["image"], table["label"], strict=True)), {i.id: i.label for i in dataset.train}
     again = (

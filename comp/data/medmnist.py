@@ -106,7 +106,7 @@ def official_split(npz: MedMnistFile) -> pd.DataFrame:
 
 def check_split_file(path: Path, split: pd.DataFrame) -> None:
     """Refuse to write over a split that differs, before anything is made."""
-    if path.is_file() and not read_csv(path, FOLDS_COLUMNS, text=("image", "label", "group")).equals(split):
+    if path.is_file() and not read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group")).equals(split):
         raise UserError(f"{path} is there and is another split; remove it, or give --folds FILE")
 
 

@@ -45,7 +45,7 @@ def read_rows(paper: str, wanted: Sequence[str] = ()) -> list[ReportedRow]:
     if paper not in papers():
         raise UserError(f"there is no paper {paper}{did_you_mean(paper, papers())}")
     path = PAPERS / paper / "reported.csv"
-    table = read_csv(path, KEY_COLUMNS, text=(*KEY_COLUMNS, *TEXT_COLUMNS))
+    table = read_csv(path, KEY_COLUMNS, text_columns=(*KEY_COLUMNS, *TEXT_COLUMNS))
     figures = [column for column in table.columns if column not in (*KEY_COLUMNS, *TEXT_COLUMNS)]
     rows = [_read_row(line, figures, path) for line in table.to_dict("records")]
     known = list(dict.fromkeys(row.config for row in rows))

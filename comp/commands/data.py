@@ -1,0 +1,259 @@
+"""Commands about images and splits: data demo, check, show, import, export-npz, and folds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comp.cli import add_config_arguments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from comp.data.scan import Dataset
+
+
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, default=Path("input/demo"), help="write it here (default: %(default)s)")
+    parser.add_argument("--per-class", type=int, default=60, help="training images per class (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=160, help="number of test images (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="draw other images (default: %(default)s)")
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Draw a stylised blood-cell competition: train/<class>/, test/, a sample submission and the test labels.
+
+    python -m comp data demo                     into input/demo
+    python -m comp data demo --per-class 10 --test 16 --root input/tiny
+    """
+    from comp.data.demo import draw_competition
+    from comp.errors import UserError
+
+    if args.per_class < 2 or args.test < 1:
+        raise UserError("a demo needs at least --per-class 2 and --test 1")
+    if args.root.exists():
+        print(f"{args.root} already exists")
+        return
+    draw_competition(args.root, per_class=args.per_class, test=args.test, seed=args.seed)
+    print(f"wrote {args.root}: {8 * args.per_class} training images of 8 classes, {args.test} test images")
+
+
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Find images that would spoil a training or a score, and say what to do about each.
+
+      python -m comp data check                             the dataset of the default config
+      python -m comp data check data.root=input/my-cells folds.k=4
+
+    Errors (exit status 1): unreadable images, copies of one image under two labels, training images that are also
+    in test, a class smaller than the number of folds. Warnings (exit status 0): copies inside a class or inside
+    test, files that are not images, and an image size, JPEG quality or colour that predicts the class. Copies are
+    found even when rotated by quarter turns, mirrored, re-encoded, resized or slightly brightened.
+    Writes runs/checks/<dataset>.json.
+    """
+    from comp import config
+    from comp.data.check import check_dataset, format_report
+    from comp.data.scan import scan
+    from comp.files import write_json
+
+    settings = config.load(args.config, args.overrides)[0]
+    report = check_dataset(scan(settings.data.root), settings.folds.k)
+    print(format_report(report))
+    write_json(Path(f"runs/checks/{report.dataset}.json"), report.to_json())
+    return report.exit_code
+
+
+def show_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--columns", type=int, default=8, help="augmented versions of each image, each way (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="choose other images and draws (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="write the PNG here (default: runs/checks/<dataset>-<policy>.png)")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Draw augmented samples: a row per class, the original image and then what the model may see.
+
+      python -m comp data show                                 runs/checks/blood-cells-paper.png
+      python -m comp data show augment.policy=heavy augment.device=gpu --columns 10
+
+    Without augment.device: --columns images augmented one by one on the CPU (albumentations), and as many in one
+    batch on the device.
+    """
+    from comp import config
+    from comp.batches.gallery import draw_gallery, write_png
+    from comp.batches.policies import check_policy
+    from comp.data.cache import make_square_spec
+    from comp.data.scan import scan
+    from comp.errors import UserError
+
+    if args.columns < 1 or args.seed < 0:
+        raise UserError("--columns must be 1 or more and --seed 0 or more")
+    settings = config.load(args.config, args.overrides)[0]
+    data, augment = settings.data, settings.augment
+    check_policy(augment.policy)
+    path = args.out or Path(f"runs/checks/{settings.dataset}-{augment.policy}.png")
+    dataset = scan(data.root)
+    square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)
+    gallery = draw_gallery(
+        dataset, augment.policy, augment.device, square_spec, min(data.size, 160), args.columns, args.seed
+    )
+    write_png(path, gallery)
+    print(f"wrote {path}: policy {augment.policy}; the first column is the original image")
+
+
+def import_medmnist_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="a MedMNIST .npz: 28, 64, 128 or 224 px, colour or grey, single-label")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="write it here (default: input/<name of the file>)")
+    parser.add_argument(
+        "--folds", type=Path, metavar="FILE", help="write the split here (default: folds/<dataset>.csv)"
+    )
+
+
+def import_medmnist(args: argparse.Namespace) -> None:
+    """Turn a MedMNIST file into a dataset with its official split; no pixel changes.
+
+      python -m comp data import bloodmnist_64.npz             into input/bloodmnist_64, folds/bloodmnist_64.csv
+      python -m comp data import cells.npz --root input/mine --folds folds/mine-official.csv
+
+    The official training and validation subsets become train/<class>/train_00000.png ... and val_00000.png ...; in
+    the folds file validation is fold 0 and the rest is never validated. The official test subset becomes test/, with
+    test_labels.csv. An interrupted import resumes when the same command runs again. The files are published at
+    https://medmnist.com; `data export-npz` makes one from other images.
+    """
+    from comp.data.medmnist import (
+        check_split_file,
+        dataset_matches,
+        official_split,
+        read_npz,
+        write_dataset,
+        write_official_split,
+    )
+    from comp.data.scan import scan
+    from comp.errors import UserError
+
+    root = args.root or Path("input", args.file.stem)
+    folds_file = args.folds or Path("folds", f"{root.name}.csv")
+    medmnist = read_npz(args.file)
+    split = official_split(medmnist)
+    check_split_file(folds_file, split)
+    if not root.exists():
+        write_dataset(medmnist, root)
+        print(
+            f"wrote {root}: {len(split)} training images of {len(medmnist.classes)} classes, "
+            f"{len(medmnist.labels['test'])} test images"
+        )
+    elif dataset_matches(root, medmnist, split):
+        print(f"{root} already exists")
+    else:
+        raise UserError(f"{root} exists and differs from {args.file}; remove it, or set --root DIR")
+    write_official_split(folds_file, split, scan(root))
+    validation_count = len(medmnist.labels["val"])
+    print(f"wrote {folds_file}: the official split; its {validation_count} validation images are fold 0")
+    override = f" folds.file={folds_file}" if args.folds else ""
+    print(f"next: python train.py data.root={root} data.size={max(medmnist.shape[:2])}{override}")
+
+
+def export_medmnist_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--size", type=int, default=28, help="side of the squares in pixels (default: %(default)s)")
+    parser.add_argument("--crop", type=int, help="centre crop in source pixels before resizing (default: data.crop)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the split and the order (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it here (default: input/<dataset>_<size>.npz)")
+
+
+def export_medmnist(args: argparse.Namespace) -> None:
+    """Pack a dataset's training images as a MedMNIST file: small squares, split 70/10/20, copies in one subset.
+
+      python -m comp data export-npz --size 28 --crop 200      input/blood-cells_28.npz, as BloodMNIST
+      python -m comp data export-npz data.root=input/demo --size 64 --seed 1 --out demo.npz
+
+    Use it to try a protocol that needs train, validation and test subsets on a dataset of which only the training
+    images have labels: the dataset's own test/ is never read. `data import` turns the file into a dataset.
+    """
+    from comp import config
+    from comp.data.images import SquareSpec
+    from comp.data.medmnist import SUBSET_FOLDS, assign_subsets, pack_arrays, write_npz
+    from comp.data.scan import scan
+    from comp.errors import UserError
+
+    if args.size < 8 or (args.crop is not None and args.crop < 1) or not 0 <= args.seed < 2**32:
+        raise UserError("--size must be 8 or more, --crop 1 or more, and --seed from 0 to 4294967295")
+    data = config.load(args.config, args.overrides)[0].data
+    dataset = scan(data.root)
+    path = args.out or Path("input", f"{dataset.name}_{args.size}.npz")
+    if path.exists():
+        raise UserError(f"{path} already exists; remove it, or set --out FILE")
+    table = assign_subsets(dataset, _duplicate_groups(dataset), args.seed)
+    arrays = pack_arrays(dataset, table, SquareSpec(args.size, data.fit, args.crop or data.crop), args.seed)
+    write_npz(path, arrays)
+    counts = ", ".join(f"{len(arrays[f'{subset}_labels'])} {subset}" for subset in SUBSET_FOLDS)
+    print(
+        f"wrote {path}: {len(dataset.classes)} classes at {args.size} px, {counts}, seed {args.seed}, "
+        f"{_count_groups(table)} group(s) of duplicates kept together"
+    )
+    print(f"next: python -m comp data import {path}")
+
+
+def folds_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="replace a split that differs")
+
+
+def folds(args: argparse.Namespace) -> None:
+    """Write folds/<dataset>.csv: stratified, duplicates in one fold, the same on every machine.
+
+      python -m comp folds                                             the split of the main config
+      python -m comp folds folds.k=10 folds.seed=1 folds.file=folds/other.csv
+
+    An existing file that differs is not replaced without --force: runs trained on it would no longer match.
+    """
+    from comp import config
+    from comp.data.folds import make_folds, write_folds
+    from comp.data.scan import scan
+    from comp.errors import UserError
+    from comp.tables import FOLDS_COLUMNS, read_csv
+
+    settings = config.load(args.config, args.overrides)[0]
+    path, k, seed = settings.folds_file, settings.folds.k, settings.folds.seed
+    dataset = scan(settings.data.root)
+    table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
+    if path.is_file():
+        existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
+        if existing.equals(table) and path.with_suffix(".json").is_file():
+            print(f"{path} already exists and is the same")
+            return
+        if not existing.equals(table) and not args.force:
+            raise UserError(
+                f"{path} exists and differs, and runs trained on it would no longer match; "
+                f"use --force, or another folds.file"
+            )
+    write_folds(path, table, dataset, k, seed)
+    print(
+        f"wrote {path}: {len(table)} images, {k} folds, seed {seed}, "
+        f"{_count_groups(table)} group(s) of duplicates kept together"
+    )
+    print(table.groupby(["label", "fold"]).size().unstack().to_string())
+
+
+def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
+    """Return the duplicate group of each training image by id; refuse a dataset with unreadable images."""
+    from comp.data.duplicates import find_duplicates, group_ids
+    from comp.data.image_stats import survey
+    from comp.errors import UserError
+
+    stats = survey(dataset.train)
+    if stats.broken:
+        example = stats.broken[0][0].path
+        raise UserError(f"cannot read {len(stats.broken)} images, e.g. {example}; see: python -m comp data check")
+    return group_ids(dataset.train, find_duplicates(stats))
+
+
+def _count_groups(table: pd.DataFrame) -> int:
+    """Return the number of groups with more than one image."""
+    return int((table["group"].value_counts() > 1).sum())
