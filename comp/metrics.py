@@ -1,8 +1,8 @@
-"""Scores: name -> (function, direction), every headline with a bootstrap interval.
+"""Scores of predictions: each metric is a function of the confusion matrix, or the log loss.
 
-All but log loss are functions of the confusion matrix (rows = truth, columns = prediction) and are written here
-for a stack of matrices at once: 2,000 bootstrap resamples are then one multinomial draw. scikit-learn has the
-same numbers one matrix at a time; the tests hold these against it.
+A confusion matrix has a row per true class and a column per predicted class. Its functions accept a stack of
+matrices, so that 2,000 bootstrap resamples are scored at once. scikit-learn computes the same numbers for one matrix
+at a time; the tests compare the two.
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 2000
-
 
 @dataclass(frozen=True)
 class Metric:
-    of: Callable[[np.ndarray], np.ndarray] | None  # of a stack of confusion matrices; None: of the probabilities
+    """A score and its direction. `from_confusion` maps (..., classes, classes) to (...); it is None for the log loss,
+    which needs the probabilities."""
+
+    from_confusion: Callable[[np.ndarray], np.ndarray] | None
     higher_is_better: bool = True
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, -1 where a lower one is."""
+        return 1 if self.higher_is_better else -1
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a / b, and 0 where b is 0."""
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0)
 
 
@@ -38,18 +45,19 @@ def _f1s(cm: np.ndarray) -> np.ndarray:
 
 
 def _specificities(cm: np.ndarray) -> np.ndarray:
-    """One against the rest: of the images that are not of the class, the share not called so."""
+    """Return per class the share of the images of other classes that are not predicted as this class."""
     true = np.diagonal(cm, axis1=-2, axis2=-1)
     others = cm.sum((-1, -2))[..., None] - cm.sum(-1)
     return _divide(others - (cm.sum(-2) - true), others)
 
 
 def _weighted(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the mean of a score over the classes, weighted by their number of images."""
     return lambda cm: _divide((per_class(cm) * cm.sum(-1)).sum(-1), cm.sum((-1, -2)))
 
 
 def _macro(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Mean over the classes that occur, in truth or in prediction, as scikit-learn does."""
+    """Return the mean of a score over the classes that are true or predicted at least once, as in scikit-learn."""
 
     def mean(cm: np.ndarray) -> np.ndarray:
         occurs = (cm.sum(-1) + cm.sum(-2)) > 0
@@ -58,12 +66,16 @@ def _macro(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarra
     return mean
 
 
+def _accuracy(cm: np.ndarray) -> np.ndarray:
+    return _divide(np.trace(cm, axis1=-2, axis2=-1), cm.sum((-1, -2)))
+
+
 def _balanced_accuracy(cm: np.ndarray) -> np.ndarray:
     return _divide(_recalls(cm).sum(-1), (cm.sum(-1) > 0).sum(-1))
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(lambda cm: _divide(np.trace(cm, axis1=-2, axis2=-1), cm.sum((-1, -2)))),
+    "accuracy": Metric(_accuracy),
     "balanced_accuracy": Metric(_balanced_accuracy),
     "macro_precision": Metric(_macro(_precisions)),
     "macro_recall": Metric(_macro(_recalls)),
@@ -77,52 +89,23 @@ METRICS: dict[str, Metric] = {
 PER_CLASS = {"precision": _precisions, "recall": _recalls, "f1": _f1s, "specificity": _specificities}
 
 
-def confusion(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Counts by class number; `truth` holds column numbers of `probabilities`."""
+def confusion(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the confusion matrix, in numbers of images. `targets` holds class indices: columns of `probabilities`."""
     classes = probabilities.shape[1]
-    cells = truth.astype(np.int64) * classes + probabilities.argmax(1)
+    cells = targets.astype(np.int64) * classes + probabilities.argmax(1)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def log_losses(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Per image; clipped at float32's epsilon, as scikit-learn does for float32 input."""
+def log_losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the log loss of each image; clipped at float32's epsilon, as scikit-learn does for float32 input."""
     eps = np.finfo(np.float32).eps
     total = probabilities.sum(1, dtype=np.float64)
-    return -np.log(np.clip(probabilities[np.arange(len(truth)), truth] / total, eps, 1.0))
+    return -np.log(np.clip(probabilities[np.arange(len(targets)), targets] / total, eps, 1.0))
 
 
-def score(metric: str, truth: np.ndarray, probabilities: np.ndarray) -> float:
-    of = METRICS[metric].of
-    return float(log_losses(truth, probabilities).mean() if of is None else of(confusion(truth, probabilities)))
-
-
-def bootstrap_interval(metric: str, truth: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The bootstrap 95 % interval over images. One seed: the same predictions always print the same interval."""
-    draw = np.random.default_rng(seed)
-    of = METRICS[metric].of
-    if of is None:
-        losses = log_losses(truth, probabilities)
-        values = np.array([draw.choice(losses, len(losses)).mean() for _ in range(RESAMPLES)])
-    else:
-        cm = confusion(truth, probabilities)
-        cells = draw.multinomial(cm.sum(), cm.ravel() / cm.sum(), size=RESAMPLES)
-        values = of(cells.reshape(RESAMPLES, *cm.shape))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def score_report(truth: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict:
-    """Everything about one table of predictions, as plain numbers."""
-    cm = confusion(truth, probabilities)
-    per_class = {name: of(cm) for name, of in PER_CLASS.items()}
-    return {
-        "images": len(truth),
-        **{name: score(name, truth, probabilities) for name in METRICS},
-        "interval": {
-            name: bootstrap_interval(name, truth, probabilities) for name in ("accuracy", "macro_f1", "log_loss")
-        },
-        "per_class": {
-            label: {name: float(values[i]) for name, values in per_class.items()} for i, label in enumerate(classes)
-        },
-        "confusion": cm.tolist(),
-    }
+def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the score of probabilities (images, classes) by one of METRICS."""
+    from_confusion = METRICS[metric].from_confusion
+    if from_confusion is None:
+        return float(log_losses(targets, probabilities).mean())
+    return float(from_confusion(confusion(targets, probabilities)))

@@ -1,11 +1,12 @@
-"""Is one candidate better than another, or is it noise? Both answered the same images, so they are compared in pairs.
+"""Intervals of scores and paired tests: the one bootstrap, the one paired test and the one verdict of the kit.
 
-Every candidate is scored on the same resamples of the images; what two of them differ by on each is the difference's
-spread. The draws depend on the number of images alone: `a` against `b` is exactly `b` against `a` with the sign
-turned, the order of candidates and of classes changes nothing, and all pairs cost no more than scoring each candidate.
+An interval or a test measures the noise of the images alone: how another training of the same model would differ is
+not in it. p is that of one pair: of twenty pairs without a difference, one looks different.
 
-The noise is that of the images: how another training of the same model would differ is not in it. And p is that of one
-pair alone: of twenty pairs without a difference, one looks different.
+Two candidates that predict the same images are compared in pairs: every candidate is scored on the same resamples of
+the images, and the spread of their differences is that of the difference. The resamples depend on the number of
+images alone, so comparing `a` with `b` is exactly comparing `b` with `a` with the sign turned, the order of
+candidates and classes changes nothing, and all pairs cost no more than scoring each candidate.
 """
 
 from __future__ import annotations
@@ -17,15 +18,127 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import bdtr
 
-from comp.metrics import METRICS, RESAMPLES, log_losses, score
+from comp.metrics import METRICS, PER_CLASS, confusion, log_losses, score
+from comp.records.scores import ScoreReport
 
-SIGNIFICANCE_LEVEL = 0.05  # the p from which on a difference is called noise
+RESAMPLES = 2000
+SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is called noise
 MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
+
+
+def bootstrap_interval(
+    metric: str, targets: np.ndarray, probabilities: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a score over images. One seed: the same predictions always give the same interval.
+
+    Resampling cannot show an error that did not occur: where every image is correct, or none is, all resamples of a
+    score can be equal. The interval is then as wide as Wilson's for a share of so many images.
+    """
+    rng = np.random.default_rng(seed)
+    from_confusion = METRICS[metric].from_confusion
+    if from_confusion is None:
+        losses = log_losses(targets, probabilities)
+        values = np.array([rng.choice(losses, len(losses)).mean() for _ in range(RESAMPLES)])
+        return _percentile_interval(values)
+    cm = confusion(targets, probabilities)
+    cells = rng.multinomial(cm.sum(), cm.ravel() / cm.sum(), size=RESAMPLES)
+    low, high = _percentile_interval(from_confusion(cells.reshape(RESAMPLES, *cm.shape)))
+    if low == high and np.trace(cm) in (0, cm.sum()):
+        return _interval_without_variation(metric, cm)
+    return low, high
+
+
+def bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of a value per image; of differences per image, it is the paired one.
+
+    Few different values occur, so a resample is one multinomial draw of how often each does.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), RESAMPLES)
+    return _percentile_interval(draws @ distinct / len(values))
+
+
+def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int = 100) -> np.ndarray:
+    """Return (draws, members): the weights that are fitted to resamples of the images.
+
+    `fit_weights` gets the indices of the resampled images, some of them several times.
+    """
+    rng = np.random.default_rng(0)
+    return np.stack([fit_weights(rng.integers(images, size=images)) for _ in range(draws)])
+
+
+def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
+    """Return Wilson's binomial 95 % interval of an accuracy; unlike others it is good for few images and near 1 too."""
+    from scipy.stats import binomtest  # here, for it takes 0.7 s to import, and most programs need no such interval
+
+    interval = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, float]:
+    """Return the interval of a score where every image is correct, or none is.
+
+    Its other end is the score if as many images as Wilson's interval of the accuracy allows (3.8 of many) were the
+    other way. They are taken from the rarest classes, where an image changes a macro mean most. For the accuracy
+    this is Wilson's interval itself.
+    """
+    images = int(cm.sum())
+    all_correct = np.trace(cm) == images
+    low, high = wilson_interval(float(all_correct), images)
+    if metric == "accuracy":
+        return low, high
+    remaining = (1 - low if all_correct else high) * images
+    sizes = cm.sum(1)
+    by_size = [int(row) for row in np.argsort(sizes, kind="stable") if sizes[row]]
+    changed = cm.astype(np.float64)
+    for position, row in enumerate(by_size):
+        moved = min(remaining, sizes[row])
+        remaining -= moved
+        changed[row] *= 1 - moved / sizes[row]
+        neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % len(cm)
+        changed[row, neighbour if all_correct else row] += moved
+    from_confusion = METRICS[metric].from_confusion
+    assert from_confusion is not None  # a log loss varies, or is no count
+    ends = sorted((float(from_confusion(cm)), float(from_confusion(changed))))
+    return ends[0], ends[1]
+
+
+def _percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def score_report(targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> ScoreReport:
+    """Return all scores of one table of predictions, the three headline scores with their interval."""
+    cm = confusion(targets, probabilities)
+    per_class = {name: from_confusion(cm) for name, from_confusion in PER_CLASS.items()}
+    return ScoreReport(
+        images=len(targets),
+        **{name: score(name, targets, probabilities) for name in METRICS},
+        interval={
+            name: bootstrap_interval(name, targets, probabilities) for name in ("accuracy", "macro_f1", "log_loss")
+        },
+        per_class={
+            label: {name: float(values[index]) for name, values in per_class.items()}
+            for index, label in enumerate(classes)
+        },
+        confusion=tuple(map(tuple, cm.tolist())),
+    )
+
+
+def verdict(difference: float, p: float) -> str:
+    """Return `better`, `worse` or `inside the noise` for a difference that is positive where the first is better."""
+    return "inside the noise" if p >= SIGNIFICANCE_LEVEL else "better" if difference > 0 else "worse"
+
+
+def format_p(p: float) -> str:
+    return f"p {p:.3f}" if p >= 0.001 else "p <.001"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference` is positive where the first is the better one, also where less is better (log loss)."""
+    """The first of two candidates against the second. `difference` is positive where the first is better, also where
+    lower scores are better (log loss)."""
 
     difference: float
     interval: tuple[float, float]  # 95 %, by paired bootstrap
@@ -37,76 +150,80 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        return "inside the noise" if self.inside_noise else "better" if self.difference > 0 else "worse"
+        return verdict(self.difference, self.p)
 
     def __str__(self) -> str:
         low, high = self.interval
-        p = f"p {self.p:.3f}" if self.p >= 0.001 else "p <.001"
-        return f"{self.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}]  {p}  {self.verdict}"
+        return f"{self.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}]  {format_p(self.p)}  {self.verdict}"
 
 
 @dataclass(frozen=True, eq=False)
 class ResampledScore:
-    """A candidate as `compare` needs it."""
+    """A candidate's score on the images and on each resample, as `compare` needs it."""
 
     metric: str
     score: float
     resampled: np.ndarray  # the score on each resample
-    right: np.ndarray  # per image
+    correct: np.ndarray  # per image
 
 
-def compare_predictions(metric: str, truth: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
-    """`a` against `b`, each (images, classes) probabilities of the same images in the same order."""
-    return compare(*resample_scores(metric, truth, [a, b]))
+def compare_predictions(metric: str, targets: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
+    """Compare `a` with `b`, each probabilities (images, classes) of the same images in the same order."""
+    return compare(*resample_scores(metric, targets, [a, b]))
 
 
-def resample_scores(metric: str, truth: np.ndarray, candidates: Sequence[np.ndarray]) -> list[ResampledScore]:
-    """Every candidate on the same resamples; `compare` then takes any two of them at no cost."""
-    evaluate = [_on_resamples(metric, truth, candidate) for candidate in candidates]
-    blocks = [[one(times) for one in evaluate] for times in _draws(len(truth), candidates[0].shape[1])]
+def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.ndarray]) -> list[ResampledScore]:
+    """Score every candidate on the same resamples. `compare` then takes any two of them, without resampling again."""
+    scorers = [_resample_scorer(metric, targets, candidate) for candidate in candidates]
+    blocks = [[scorer(counts) for scorer in scorers] for counts in _resamples(len(targets), candidates[0].shape[1])]
     return [
-        ResampledScore(metric, score(metric, truth, candidate), np.concatenate(values), candidate.argmax(1) == truth)
+        ResampledScore(
+            metric, score(metric, targets, candidate), np.concatenate(values), candidate.argmax(1) == targets
+        )
         for candidate, values in zip(candidates, zip(*blocks, strict=True), strict=True)
     ]
 
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:
-    sign = 1 if METRICS[a.metric].higher_is_better else -1
-    spread = sign * (a.resampled - b.resampled)
-    low, high = np.percentile(spread, [2.5, 97.5])
-    p = mcnemar_p_value(a.right, b.right) if a.metric == "accuracy" else _two_sided(spread)
-    return Comparison(sign * (a.score - b.score), (float(low), float(high)), p)
+    """Compare two candidates that were scored on the same resamples."""
+    sign = METRICS[a.metric].sign
+    differences = sign * (a.resampled - b.resampled)
+    p = mcnemar_p_value(a.correct, b.correct) if a.metric == "accuracy" else _two_sided_p_value(differences)
+    return Comparison(sign * (a.score - b.score), _percentile_interval(differences), p)
 
 
 def mcnemar_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the images that only one of the two has right, each is the toss of a fair coin if they are equally good."""
+    """Return the p value of McNemar's exact test of two arrays that say of each image whether it is correct.
+
+    Of the images that only one of the two has correct, each is the toss of a fair coin if they are equally good.
+    """
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))  # the two tails are alike
 
 
-def _two_sided(spread: np.ndarray) -> float:
-    """Twice the share of resamples on the other side of zero, and never zero: no number of draws can show that."""
-    beyond = min((spread <= 0).sum(), (spread >= 0).sum())
-    return float(min(1.0, 2 * (beyond + 1) / (len(spread) + 1)))
+def _two_sided_p_value(differences: np.ndarray) -> float:
+    """Return twice the share of resamples on the other side of zero; never zero: no number of draws can show that."""
+    beyond = min((differences <= 0).sum(), (differences >= 0).sum())
+    return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
 
 
-def _on_resamples(metric: str, truth: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """times drawn (images, resamples) -> scores (resamples,)"""
-    of = METRICS[metric].of
-    if of is None:
-        losses = log_losses(truth, probabilities)
-        return lambda times: losses @ times / len(losses)
+def _resample_scorer(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from counts (images, resamples) to scores (resamples,)."""
+    from_confusion = METRICS[metric].from_confusion
+    if from_confusion is None:
+        losses = log_losses(targets, probabilities)
+        return lambda counts: losses @ counts / len(losses)
     images, classes = probabilities.shape
-    cells = truth.astype(np.int64) * classes + probabilities.argmax(1)
+    cells = targets.astype(np.int64) * classes + probabilities.argmax(1)
     in_cell = csr_array((np.ones(images), (cells, np.arange(images))), shape=(classes * classes, images))
-    return lambda times: of((in_cell @ times).T.reshape(-1, classes, classes))
+    return lambda counts: from_confusion((in_cell @ counts).T.reshape(-1, classes, classes))
 
 
-def _draws(images: int, classes: int) -> Iterator[np.ndarray]:
-    """How often each image is in each resample, (images, resamples), in blocks of as many resamples as BLOCK allows."""
-    draw = np.random.default_rng(0)  # one seed: the same predictions always print the same
-    most = max(1, MAX_BLOCK_SIZE // max(images, classes * classes))
-    for start in range(0, RESAMPLES, most):
-        here = min(most, RESAMPLES - start)
-        places = draw.integers(images, size=(here, images)) * here + np.arange(here)[:, None]
-        yield np.bincount(places.ravel(), minlength=here * images).reshape(images, here).astype(float)
+def _resamples(images: int, classes: int) -> Iterator[np.ndarray]:
+    """Yield how often each image is in each resample, (images, resamples), in blocks that MAX_BLOCK_SIZE limits."""
+    rng = np.random.default_rng(0)  # one seed: the same predictions always print the same
+    block_size = max(1, MAX_BLOCK_SIZE // max(images, classes * classes))
+    for start in range(0, RESAMPLES, block_size):
+        size = min(block_size, RESAMPLES - start)
+        cells = rng.integers(images, size=(size, images)) * size + np.arange(size)[:, None]
+        yield np.bincount(cells.ravel(), minlength=size * images).reshape(images, size).astype(float)

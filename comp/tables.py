@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from comp.errors import UserError
@@ -67,3 +68,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     if table[class_columns].isna().any(axis=None):
         raise UserError(f"{path} has a probability that is not a number; predict again")
     return table.set_index("image")
+
+
+def to_arrays(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (class indices of the labels, probabilities) of a table of predictions with labels."""
+    indices = {label: index for index, label in enumerate(classes)}
+    return table["label"].map(indices).to_numpy(), table[list(classes)].to_numpy(np.float32)

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binomtest
 
 from comp import stats as compare_module
-from comp.metrics import METRICS, bootstrap_interval, score
-from comp.stats import Comparison, compare, compare_predictions, resample_scores
+from comp.metrics import METRICS, score
+from comp.stats import Comparison, bootstrap_interval, compare, compare_predictions, resample_scores
 
 CLASSES = 8
 KINDS = ("accuracy", "macro_f1", "log_loss")  # McNemar, of the confusion matrix, of the probabilities

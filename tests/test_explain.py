@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from comp.ensemble.diagnostics import bootstrap_weights, error_correlation, leave_one_out_gains, member_table
+from comp.ensemble.diagnostics import error_correlation, leave_one_out_gains, member_table
 from comp.ensemble.plots import CandidateConfidence, draw_blend, draw_reliability
 from comp.ensemble.text_tables import Candidate, compare_all_pairs, format_candidates, format_members, format_pairs
-from comp.stats import Comparison
+from comp.stats import Comparison, bootstrap_weights
 
 CLASSES = 4
 LONG = "papers/gupta/full+train.epochs=60+augment.policy=strong+optim.lr=0.0003"

@@ -64,6 +64,7 @@ ARROWS = {
     ("checkpoints", "files"): "checkpoints are written atomically",
     ("environment", "records"): "it fills the records of process and code",
     ("stats", "metrics"): "intervals and tests are of metrics",
+    ("stats", "records"): "it fills the record of all scores",
     ("batches", "data"): "batches are made of cached images",
     ("training", "prediction"): "a finished fold is predicted and described as later programs do it",
     ("config", "yaml12"): "configs are written in YAML",

@@ -16,9 +16,10 @@ import pytest
 from scipy.stats import binomtest
 
 from comp.files import write_json
-from comp.metrics import METRICS, bootstrap_interval, score
+from comp.metrics import METRICS, score
 from comp.records.run import FoldRecord, ProcessInfo, RunRecord
 from comp.runs import find_runs, list_runs
+from comp.stats import bootstrap_interval
 from comp.study.leaderboard.entries import read_entries
 from comp.study.leaderboard.ranking import group_entries
 from comp.tables import write_csv

@@ -6,9 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from comp.metrics import METRICS, PER_CLASS, bootstrap_interval, confusion, score, score_report
+from comp.metrics import METRICS, PER_CLASS, confusion, score
+from comp.stats import bootstrap_interval, score_report, wilson_interval
 
 CLASSES = 4
 # of two lists of class numbers; the classes counted are those in truth or prediction, as in the kit
@@ -97,11 +99,60 @@ def test_better_predictions_score_better_in_the_direction_the_metric_names(metri
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_perfect_predictions_leave_no_doubt(metric):
-    truth = np.arange(40) % CLASSES
+def test_score_perfect_predictions_is_the_best(metric):
+    targets = np.arange(40) % CLASSES
     best = 1.0 if METRICS[metric].higher_is_better else 0.0
-    perfect = np.eye(CLASSES, dtype=np.float32)[truth]
-    assert score(metric, truth, perfect) == best and bootstrap_interval(metric, truth, perfect) == (best, best)
+    assert score(metric, targets, np.eye(CLASSES, dtype=np.float32)[targets]) == best
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("images", [1, 7, 400])
+def test_bootstrap_interval_every_image_correct_or_none_still_has_a_width(metric, images):
+    """Resamples of perfect predictions are perfect too, yet they do not prove that no image of 400 is wrong."""
+    targets = np.random.default_rng(0).choice(CLASSES, images, p=[0.7, 0.2, 0.09, 0.01])
+    for correct in (True, False):
+        probabilities = np.eye(CLASSES, dtype=np.float32)[targets if correct else (targets + 1) % CLASSES]
+        value, (low, high) = score(metric, targets, probabilities), bootstrap_interval(metric, targets, probabilities)
+        if metric == "log_loss":  # of probabilities of 0 and 1 it is no count of images
+            assert low == high == pytest.approx(value)
+        else:
+            assert 0 <= low <= value <= high <= 1
+            assert low < high or len(np.unique(targets)) == 1  # of one class, nothing lowers a weighted precision
+
+
+@pytest.mark.parametrize("images", [1, 40, 3200])
+def test_bootstrap_interval_every_image_correct_is_wilsons(images):
+    targets = np.arange(images) % CLASSES
+    for correct in (True, False):
+        probabilities = np.eye(CLASSES, dtype=np.float32)[targets if correct else (targets + 1) % CLASSES]
+        wilson = binomtest(images * correct, images).proportion_ci(method="wilson")
+        interval = bootstrap_interval("accuracy", targets, probabilities)
+        assert interval == pytest.approx((wilson.low, wilson.high))
+        if images > 1:  # of classes of one size a mean over classes is the accuracy
+            assert bootstrap_interval("macro_recall", targets, probabilities) == pytest.approx(interval)
+    low, high = wilson_interval(1.0, 3200)
+    assert high == 1 and 1 - low == pytest.approx(3.84 / 3200, rel=0.01)  # of a rule of three: 3 / 3200
+
+
+def test_bootstrap_interval_perfect_macro_score_is_wider_with_a_rare_class():
+    even, uneven = np.arange(400) % CLASSES, np.repeat(np.arange(CLASSES), [196, 100, 100, 4])
+    (low, _), (lower, _) = (
+        bootstrap_interval("macro_recall", targets, np.eye(CLASSES, dtype=np.float32)[targets])
+        for targets in (even, uneven)
+    )
+    assert lower < 0.8 < 0.99 < low
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval"),
+    [
+        ("accuracy", (0.515, 0.65)),
+        ("macro_f1", (0.5119775349017078, 0.6455687036728703)),
+        ("log_loss", (0.9416848203265864, 1.1437022635250256)),
+    ],
+)
+def test_bootstrap_interval_keeps_the_numbers_of_past_records(metric, interval):
+    assert bootstrap_interval(metric, *predict(200)) == pytest.approx(interval, rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -128,7 +179,7 @@ def test_an_interval_shrinks_with_the_root_of_the_images(metric):
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
 def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100(metric, monkeypatch):
-    monkeypatch.setattr("comp.metrics.RESAMPLES", 400)
+    monkeypatch.setattr("comp.stats.RESAMPLES", 400)
     world = score(metric, *predict(400_000, seed=10_000))
     covered = 0
     for seed in range(200):
@@ -139,7 +190,7 @@ def test_a_95_percent_interval_covers_the_truth_about_95_times_in_100(metric, mo
 
 def test_a_report_is_plain_numbers_that_agree_with_each_other():
     truth, probabilities = predict(120)
-    told = score_report(truth, probabilities, tuple("abcd"))
+    told = score_report(truth, probabilities, tuple("abcd")).to_dict()
     assert told["images"] == np.sum(told["confusion"]) == 120
     assert told["accuracy"] == np.trace(told["confusion"]) / 120
     assert told["macro_recall"] == pytest.approx(np.mean([told["per_class"][label]["recall"] for label in "abcd"]))

@@ -22,10 +22,11 @@ from comp.data.medmnist import BLOOD_CELLS
 from comp.files import read_json
 from comp.metrics import METRICS
 from comp.papers import worker
-from comp.papers.measure import COSTS, bootstrap_mean_interval
+from comp.papers.measure import COSTS
 from comp.papers.model_sizes import PAPER_MODELS
 from comp.papers.reported import KEY_COLUMNS, TEXT_COLUMNS, config_file, papers, read_rows
 from comp.papers.reproduce import ProtocolOverrides
+from comp.stats import bootstrap_mean_interval
 from comp.tables import read_predictions
 from tests.conftest import REPO_ROOT, SMALL
 
@@ -203,7 +204,7 @@ def test_only_fold_0_is_scored_however_many_are_trained(split, here, run_cli):
 def test_an_interval_of_the_mean_is_that_of_resampled_images():
     values = pd.Series(np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300))
     draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)
-    assert bootstrap_mean_interval(values) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
+    assert bootstrap_mean_interval(values.to_numpy()) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
 
 
 def test_seeds_are_siblings_and_their_mean_is_told(split, here, run_cli):

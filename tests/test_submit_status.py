@@ -10,8 +10,8 @@ from PIL import Image as Picture
 
 from comp import config
 from comp.files import file_sha256, read_json, write_json
+from comp.stats import wilson_interval
 from comp.submit.ledger import Event, LedgerEntry, append, latest_entries, read
-from comp.submit.noise import wilson_interval
 from comp.submit.picks import ImageCounts, format_correlation, propose_picks
 from comp.submit.status import status
 

@@ -24,7 +24,8 @@ from comp.ensemble.crossfit import (
 )
 from comp.ensemble.pool import Pool
 from comp.ensemble.text_tables import Candidate, compare_all_pairs
-from comp.metrics import bootstrap_interval, score
+from comp.metrics import score
+from comp.stats import bootstrap_interval
 
 
 @dataclass(frozen=True)

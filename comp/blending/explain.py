@@ -26,6 +26,7 @@ from comp.ensemble.text_tables import format_candidates, format_members, format_
 from comp.files import write_json
 from comp.metrics import METRICS
 from comp.runs import BLENDS
+from comp.stats import bootstrap_weights
 from comp.tables import write_csv
 
 
@@ -112,7 +113,7 @@ def _resampled_weights(found: Assessment) -> np.ndarray | None:
             )
             return np.array([part.weight for part in made.parts])
 
-        return explaining.bootstrap_weights(learnt, len(pool.images), draws)
+        return bootstrap_weights(learnt, len(pool.images), draws)
 
 
 def _member_gains(found: Assessment) -> dict[str, Any]:

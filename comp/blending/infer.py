@@ -23,15 +23,16 @@ from comp.ensemble.crossfit import MemberFitOptions
 from comp.ensemble.pool import Pool, build_pool, drop_duplicate_members, stack_tables
 from comp.environment import command_line, git_state, versions
 from comp.errors import UserError
-from comp.metrics import bootstrap_interval, score
+from comp.metrics import score
 from comp.prediction.predictor import Predictor, open_predictor
 from comp.prediction.provenance import input_hashes, weights_hashes
 from comp.prediction.test_labels import join_test_labels
 from comp.runs import BLENDS, Run
+from comp.stats import bootstrap_interval
 from comp.submit.competition import from_config
 from comp.submit.sample import check_sample, fill_table, load_sample
 from comp.submit.write import write_submission
-from comp.training.summary import to_arrays
+from comp.tables import to_arrays
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,13 +23,6 @@ def error_correlation(truth: np.ndarray, members: np.ndarray) -> np.ndarray:
     correlation = np.clip(unit @ unit.T, -1, 1)
     np.fill_diagonal(correlation, 1)
     return correlation
-
-
-def bootstrap_weights(learn_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int = 100) -> np.ndarray:
-    """(draws, members): the weights that would have been learnt from other images, drawn anew from the same ones.
-    `learn_weights` gets the numbers of the images, some of them several times."""
-    draw = np.random.default_rng(0)
-    return np.stack([learn_weights(draw.integers(images, size=images)) for _ in range(draws)])
 
 
 def leave_one_out_gains(

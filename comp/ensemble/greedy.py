@@ -25,7 +25,7 @@ def fit_greedy_weights(said: np.ndarray, truth: np.ndarray, metric: str, rounds:
     best, kept = -np.inf, counts
     for size in range(1, rounds + 1):
         losses = _log_losses(total_of_truth + of_truth, size)
-        scores = -losses if METRICS[metric].of is None else _scores(by_class, total, truth, metric)
+        scores = -losses if METRICS[metric].from_confusion is None else _scores(by_class, total, truth, metric)
         chosen = _choose(scores, counts > 0, losses)
         counts[chosen] += 1
         total += by_class[chosen]
@@ -60,4 +60,4 @@ def _scores(by_class: np.ndarray, total: np.ndarray, truth: np.ndarray, metric: 
             np.copyto(called, number, where=value > highest)
             np.maximum(highest, value, out=highest)
         matrices[member] = np.bincount(row + called, minlength=classes**2).reshape(classes, classes)
-    return METRICS[metric].of(matrices) * (1 if METRICS[metric].higher_is_better else -1)
+    return METRICS[metric].from_confusion(matrices) * (1 if METRICS[metric].higher_is_better else -1)

@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 from scipy.stats import kendalltau
 
-from comp.papers.measure import bootstrap_mean_interval
 from comp.papers.results import Protocol, RowResult
+from comp.stats import bootstrap_mean_interval
 
 SCORES = {
     "macro_precision": "macro P",
@@ -155,7 +155,9 @@ def _against(line: RowResult, reference: RowResult | None) -> str:
 def _gain(line: RowResult, other: RowResult) -> tuple[float, float, float]:
     """The same images by two models: the mean difference and its paired interval; NaN where they are not the same."""
     gain = line.measured.hits - other.measured.hits  # joined by image id
-    return (gain.mean(), *bootstrap_mean_interval(gain)) if not gain.isna().any() else (np.nan, np.nan, np.nan)
+    return (
+        (gain.mean(), *bootstrap_mean_interval(gain.to_numpy())) if not gain.isna().any() else (np.nan, np.nan, np.nan)
+    )
 
 
 def _costs(lines: list[RowResult]) -> list[str]:

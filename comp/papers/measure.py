@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from comp.data.scan import scan
-from comp.metrics import METRICS, PER_CLASS, RESAMPLES, confusion, score
+from comp.metrics import METRICS, PER_CLASS, confusion, score
 from comp.prediction.predictor import predict_run
 from comp.prediction.test_labels import join_test_labels
 from comp.runs import Run
-from comp.tables import read_csv, read_predictions
-from comp.training.summary import to_arrays
+from comp.stats import bootstrap_mean_interval
+from comp.tables import read_csv, read_predictions, to_arrays
 
 COSTS = (
     "train_seconds",
@@ -68,7 +68,7 @@ def measure(runs: Sequence[Run], scored_on: str, device: str) -> MeasuredRow:
         chosen_there=not on_test and runs[0].config.train.keep == "best",
         scores={name: statistics.mean(each[name] for each in per_seed) for name in METRICS},
         sd=statistics.stdev(each["accuracy"] for each in per_seed) if len(runs) > 1 else None,
-        interval=bootstrap_mean_interval(hits),
+        interval=bootstrap_mean_interval(hits.to_numpy()),
         hits=hits,
         best_epoch_score=statistics.mean(_history(run)["val_score"].max() for run in runs),
         f1=dict(zip(classes, map(float, f1), strict=True)),
@@ -77,15 +77,6 @@ def measure(runs: Sequence[Run], scored_on: str, device: str) -> MeasuredRow:
         precision="/".join(sorted({run.record.precision for run in runs})),
         machine=_machine(runs[0]),
     )
-
-
-def bootstrap_mean_interval(values: pd.Series) -> tuple[float, float]:
-    """Bootstrap, 95 %, over images; of differences between two models it is the paired one. Few different values
-    occur, so a resample is a multinomial draw of how often each does."""
-    kinds, counts = np.unique(values.to_numpy(), return_counts=True)
-    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), RESAMPLES)
-    low, high = np.percentile(draws @ kinds / len(values), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _validation(run: Run) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -19,11 +20,12 @@ from comp.data.folds import parse_fold_range, parse_folds, read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.files import write_atomic
-from comp.metrics import METRICS, RESAMPLES
+from comp.metrics import METRICS, score
 from comp.observers.protocol import StopTraining
 from comp.runs import RUNS, RunLockedError, read_run
+from comp.stats import compare_predictions, format_p
 from comp.study.space import StudyConfig
-from comp.tables import read_predictions
+from comp.tables import read_predictions, to_arrays
 from comp.training import train as training
 from comp.training.setup import check_names
 from comp.yaml12 import render_yaml
@@ -207,32 +209,32 @@ def importances(search: optuna.Study) -> dict[str, float]:
 
 
 def _confirm(study: StudyConfig, best: FrozenTrial, device: str) -> str:
-    """The winner against the base on folds the study did not look at, image by image."""
-    tables = []
+    """Compare the winner with the base by the study's metric, on folds the study did not look at."""
+    predictions = []
     for values, name in ((best.params, f"trial_{best.number:04d}"), ({}, "base")):
         config = study.configure(values, name)
         print(f"{config.name} on folds {study.confirm}", flush=True)
         training.run_experiment(config, fold=str(study.confirm), device=device)
-        tables.append(_correct_per_image(RUNS / config.name, study.confirm))
-    gain = tables[0] - tables[1]
-    draws = np.random.default_rng(0).choice(gain, (RESAMPLES, len(gain))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    word = "inside the noise" if low <= 0 <= high else "outside the noise"
+        predictions.append(_read_predictions(RUNS / config.name, study.confirm))
+    (targets, winner), (_, base) = predictions
+    metric = study.configure({}, "base").train.metric
+    comparison = compare_predictions(metric, targets, winner, base)
+    low, high = comparison.interval
     return (
-        f"on folds {study.confirm}: winner {tables[0].mean():.4f}, base {tables[1].mean():.4f}, difference "
-        f"{gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] in accuracy on {len(gain)} images, {word}"
+        f"on folds {study.confirm}: winner {score(metric, targets, winner):.4f}, base "
+        f"{score(metric, targets, base):.4f}, gain {comparison.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}] in "
+        f"{metric} on {len(targets)} images, {format_p(comparison.p)}, {comparison.verdict}"
     )
 
 
-def _correct_per_image(path: Path, folds: str | int) -> np.ndarray:
-    """Right or wrong per image of those folds, in the order of ids."""
+def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (targets, probabilities) of the validation images of `folds`, in the order of their ids."""
     run = read_run(path)
-    parts = [
+    tables = [
         read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
         for fold in parse_fold_range(str(folds))
     ]
-    hits = [(part[list(run.classes)].idxmax(axis=1) == part["label"]).sort_index().to_numpy(float) for part in parts]
-    return np.concatenate(hits)
+    return to_arrays(pd.concat(tables).sort_index(), run.classes)
 
 
 def _write_winner(study: StudyConfig, best: FrozenTrial, verdict: str, path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from comp.files import write_atomic
+from comp.stats import wilson_interval
 from comp.submit.ledger import LedgerEntry
-from comp.submit.noise import wilson_interval
 from comp.submit.status import Status
 
 DOT, PICKED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"

@@ -51,7 +51,7 @@ def score_events(
 
 def _check_score_range(entry: LedgerEntry, public: float | None, private: float | None, rank: int | None) -> None:
     """98.4 for 0.984 would win every comparison from then on."""
-    shares = entry.metric in METRICS and METRICS[entry.metric].of is not None
+    shares = entry.metric in METRICS and METRICS[entry.metric].from_confusion is not None
     for name, value in (("public", public), ("private", private)):
         if value is not None and shares and not 0 <= value <= 1:
             raise UserError(f"--{name} {value:g}: {entry.metric} is between 0 and 1")

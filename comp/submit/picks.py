@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from scipy.stats import kendalltau, rankdata
 
 from comp.metrics import METRICS
+from comp.stats import wilson_interval
 from comp.submit.ledger import LedgerEntry
-from comp.submit.noise import wilson_interval
 
 MIN_POINTS = 5  # points below which no correlation can be significant: of 4, all in order, p is 0.08; of 5 it is 0.017
 

@@ -79,7 +79,7 @@ def _match(
         return ("warning", "could not be compared with ", f": {theirs}") if entry.sent else None
     if theirs != mine:
         return None
-    if form.columns and METRICS[metric].of is None:
+    if form.columns and METRICS[metric].from_confusion is None:
         return "warning", "every label is that of ", f"; its probabilities differ, which {metric} sees"
     return level, "every label is that of ", ""
 

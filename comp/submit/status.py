@@ -10,11 +10,11 @@ from pathlib import Path
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.schema import Config
+from comp.stats import wilson_interval
 from comp.submit import ledger
 from comp.submit.competition import Competition, from_config
 from comp.submit.final import final_warning, read_final_id
 from comp.submit.ledger import LedgerEntry, parse_time
-from comp.submit.noise import wilson_interval
 from comp.submit.picks import ImageCounts, Pick, format_correlation, propose_picks
 from comp.submit.sample import load_sample
 from comp.submit.write import manifest_path, read_manifest

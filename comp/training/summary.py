@@ -6,17 +6,17 @@ import shlex
 import statistics
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
 from comp.config import load
 from comp.files import write_json
-from comp.metrics import bootstrap_interval, score, score_report
+from comp.metrics import score
 from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import build_provenance, write_provenance
 from comp.runs import Run
-from comp.tables import read_predictions, write_csv
+from comp.stats import bootstrap_interval, score_report
+from comp.tables import read_predictions, to_arrays, write_csv
 from comp.training.setup import Setup
 
 
@@ -76,14 +76,8 @@ def _scores(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
             "last": {"score": pooled["last"]},
         },
         "best_minus_last": (pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
-        "report": score_report(*to_arrays(tables[kept], run.classes), run.classes),
+        "report": score_report(*to_arrays(tables[kept], run.classes), run.classes).to_dict(),
     }
-
-
-def to_arrays(table: pd.DataFrame, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(class numbers of the truth, probabilities) of an OOF table."""
-    numbers = {label: number for number, label in enumerate(classes)}
-    return table["label"].map(numbers).to_numpy(), table[list(classes)].to_numpy(np.float32)
 
 
 def summary_line(metrics: dict[str, Any], full: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from comp.stats import format_p, verdict
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup
 
@@ -52,9 +53,7 @@ def _against(group: LeaderboardGroup, entry: LeaderboardEntry) -> str:
     found = group.against.get(entry.name)
     if not found:
         return ""
-    verdict = "inside the noise" if found.inside_noise else "better" if found.difference > 0 else "worse"
-    p = "p < 0.001" if found.p < 0.001 else f"p {found.p:.3f}"
-    return f"{found.difference:+.4f}  {p}  {verdict}"
+    return f"{found.difference:+.4f}  {format_p(found.p)}  {verdict(found.difference, found.p)}"
 
 
 def _count(parameters: int) -> str:
