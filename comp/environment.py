@@ -1,4 +1,4 @@
-"""Who computed this: the command, the machine, the versions and the code, for the files that outlive a process."""
+"""Describe this process for the files that outlive it: command, machine, library versions, and git state."""
 
 from __future__ import annotations
 
@@ -36,25 +36,27 @@ def process_info(device: torch.device) -> ProcessInfo:
 
 
 def command_line() -> str:
-    """What to give to python again."""
+    """Return the arguments that make `python` run this command again."""
     program = Path(sys.argv[0])
-    return shlex.join([*(("-m", "comp") if program.name == "__main__.py" else (program.name,)), *sys.argv[1:]])
+    is_kit = program.name == "__main__.py" or program.stem == "comp"  # the latter is the console script
+    return shlex.join([*(("-m", "comp") if is_kit else (program.name,)), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:
-    known = {"python": platform.python_version()}
+    """Return the version of Python and of each installed library that decides results."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):  # a bundle does without some
-            known[package] = version(package)
-    return known
+        with contextlib.suppress(PackageNotFoundError):  # a bundle does not need all of them
+            installed[package] = version(package)
+    return installed
 
 
 def git_state() -> GitState:
     """Return the commit of the current directory, and whether tracked files differ from it."""
 
-    def git(*words: str) -> str | None:
+    def git(*arguments: str) -> str | None:
         try:
-            return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
 
@@ -62,7 +64,7 @@ def git_state() -> GitState:
 
 
 def _cpu_name() -> str:
-    """What Linux calls it, else the kind of machine: `platform.processor()` is empty there."""
+    """Return the processor's name on Linux, where `platform.processor()` is empty; elsewhere the machine type."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -1,32 +1,27 @@
-"""The run directory, a contract between the programs here and whatever reads runs after them.
+"""Find, create and open run directories: the contract between all programs of the kit.
 
-runs/<name>/config.yaml            every choice; train.py -c on it repeats the run
-runs/<name>/run.json               written once and last, at creation: a directory with it is a run. Schema version,
-                                   git state, seed, precision, where it augments, classes in order, hashes of
-                                   split and image list
-runs/<name>/fold<k>/fold.json      status (running|done|failed|pruned), command, device, processes, threads,
-                                   versions, times
+runs/<name>/config.yaml            the complete config; train.py -c on it repeats the run
+runs/<name>/run.json               RunRecord, written last when the run is created: a directory with it is a run
+runs/<name>/fold<k>/fold.json      FoldRecord: status (running|done|failed|pruned), command, device, versions, times
 runs/<name>/fold<k>/history.csv    one row per epoch
-runs/<name>/fold<k>/train.log      the same as people read it
-runs/<name>/fold<k>/resume.pt      everything to go on; removed when the fold is done. pretrain.pt and
-                                   pretrain.csv: the same, and the history, of a reconstruction stage before
-runs/<name>/fold<k>/weights.pt     the kept weights and the recipe that rebuilds their model
-runs/<name>/fold<k>/snapshots/epoch<e>.pt    the same of each of the last `train.snapshots` epochs, counted from 1;
-                                   while it trains, perhaps of some before
-runs/<name>+soup/                  their mean, a run like any other (python -m comp soup): run.json says of which
-                                   run, fold.json of which snapshots
-runs/<name>/fold<k>/model.onnx     the same, exported and found to agree: see model.onnx.json. model.xml, model.bin
-                                   and model.openvino.json likewise (comp/prediction/export.py)
-runs/<name>/fold<k>/best.csv last.csv    validation predictions of the best and the last epoch
+runs/<name>/fold<k>/train.log      the lines printed during training
+runs/<name>/fold<k>/resume.pt      what a killed training needs to resume; removed when the fold is done
+runs/<name>/fold<k>/pretrain.pt    the same for a reconstruction stage before it; pretrain.csv is its history
+runs/<name>/fold<k>/weights.pt     the kept weights, and the spec that rebuilds their model
+runs/<name>/fold<k>/snapshots/epoch<e>.pt    weights of each of the last `train.snapshots` epochs, counted from 1
+runs/<name>/fold<k>/model.onnx     exported from weights.pt; model.onnx.json records how well it agrees with torch.
+                                   OpenVINO: model.xml, model.bin, model.openvino.json
+runs/<name>/fold<k>/best.csv       validation predictions of the best epoch; last.csv: of the last
 runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
-                                   which weights made it. cost.json above: what a view takes on which machine.
-                                   predictions/full/<view>/: by the model trained on everything;
-                                   predictions/onnx/... and openvino/...: the same by that runtime
-runs/blends/<name>/                what infer.py learnt, how good it is and why (comp/blending/explain.py)
-runs/bundles/<submission>.zip      rehearsed, for notebooks without internet (comp/ship/bundle.py)
+                                   which weights and images made it. full/<view>/: by the model trained on all
+                                   images. onnx/<view>/, openvino/<view>/: by that runtime. cost.json: milliseconds
+                                   per image on each machine
+runs/<name>/metrics.json           the scores of all finished folds
+runs/<name>+soup/                  a run whose weights are the means of another run's snapshots (python -m comp soup)
+runs/blends/<name>/                what infer.py fitted and how good it is
+runs/bundles/<submission>.zip      verified bundles for notebooks without internet
 runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
 runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
-runs/<name>/metrics.json           the scores of every fold that is done; complete when all are
 """
 
 from __future__ import annotations
@@ -46,21 +41,22 @@ from comp import config as configs
 from comp.environment import git_state
 from comp.errors import UserError, did_you_mean
 from comp.files import write_atomic
-from comp.records.run import FoldRecord, ProcessInfo, RunRecord
+from comp.records.base import Fold
+from comp.records.run import FoldRecord, FoldStatus, ProcessInfo, RunRecord
 from comp.schema import Config
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
-RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/, and no runs anybody looks for
+RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/; never listed as runs
 
 
 class RunLockedError(UserError):
-    """Another process works on this."""
+    """Another process holds the lock of this fold."""
 
 
 @dataclass(frozen=True)
 class FoldDir:
-    """One trained fold of a run, or one being trained."""
+    """The directory of one fold, trained or being trained."""
 
     path: Path
 
@@ -77,7 +73,7 @@ class FoldDir:
         return self.path / "weights.pt"
 
     def snapshot_path(self, epoch: int) -> Path:
-        """Of an epoch counted from 1."""
+        """Return the snapshot of an epoch, counted from 1."""
         return self.path / "snapshots" / f"epoch{epoch}.pt"
 
     def read_record(self) -> FoldRecord | None:
@@ -90,10 +86,12 @@ class FoldDir:
         record = FoldRecord(status="running", started=_now(), **vars(process), **details)
         record.write(self.path / "fold.json")
 
-    def mark_ended(self, status: str, **details: Any) -> None:
+    def mark_ended(self, status: FoldStatus, **details: Any) -> None:
         """Update fold.json: how the training ended, and further fields of the record."""
-        record = replace(self.read_record(), status=status, finished=_now(), **details)
-        record.write(self.path / "fold.json")
+        record = self.read_record()
+        if record is None:
+            raise UserError(f"{self.path / 'fold.json'} is missing; run the same command again")
+        replace(record, status=status, finished=_now(), **details).write(self.path / "fold.json")
 
     @property
     def is_done(self) -> bool:
@@ -101,7 +99,7 @@ class FoldDir:
         return record is not None and record.status == "done" and self.weights_path.is_file()
 
     def lock(self) -> contextlib.AbstractContextManager:
-        """Held while training: a second process with the same command must not write here too."""
+        """Lock the fold while it is trained, so that no second process with the same command writes here too."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             return FileLock(self.path / ".lock").acquire(timeout=0)
@@ -110,12 +108,12 @@ class FoldDir:
 
 
 class ReadOnlyFoldDir(FoldDir):
-    """The same to a process that helps to train the fold: another one writes, and holds the lock."""
+    """A fold directory on ranks other than 0, which write nothing and take no lock."""
 
     def mark_running(self, process: ProcessInfo, **details: Any) -> None:
         pass
 
-    def mark_ended(self, status: str, **details: Any) -> None:
+    def mark_ended(self, status: FoldStatus, **details: Any) -> None:
         pass
 
     def lock(self) -> contextlib.AbstractContextManager:
@@ -124,6 +122,8 @@ class ReadOnlyFoldDir(FoldDir):
 
 @dataclass(frozen=True)
 class Run:
+    """A run directory with its config and record."""
+
     path: Path
     config: Config
     record: RunRecord  # run.json
@@ -134,15 +134,19 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The class names in the order of the model's outputs."""
         return self.record.classes
 
-    def fold_dir(self, fold: int | str) -> FoldDir:
+    def fold_dir(self, fold: Fold) -> FoldDir:
+        """Return the directory of a fold, whether it exists or not."""
         return FoldDir(self.path / f"fold{fold}")
 
     def folds_done(self) -> list[int]:
+        """Return the finished folds; the model trained on all images is none of them."""
         return [fold for fold in self.record.folds if self.fold_dir(fold).is_done]
 
     def lock(self) -> FileLock:
+        """Return the lock for writing files that all folds share."""
         return FileLock(self.path / ".lock")
 
 
@@ -183,39 +187,39 @@ def _check_not_soup(path: Path, draft: RunRecord) -> None:
 
 
 def _write_config(path: Path, config: Config, record: RunRecord) -> None:
-    again = f"-m comp soup {record.soup_of}" if record.soup_of else f"train.py -c {path / 'config.yaml'}"
-    write_atomic(path / "config.yaml", f"# python {again}\n{config.to_yaml()}")
+    command = f"-m comp soup {record.soup_of}" if record.soup_of else f"train.py -c {path / 'config.yaml'}"
+    write_atomic(path / "config.yaml", f"# python {command}\n{config.to_yaml()}")
 
 
 def _archive_run(path: Path) -> None:
-    """--restart loses nothing: the old files move to runs/.replaced/. Refused while another process trains there."""
-    for folder in path.glob("fold*"):
-        with FoldDir(folder).lock():
+    """Move the files of a run to runs/.replaced/, for --restart; refused while another process trains there."""
+    for directory in path.glob("fold*"):
+        with FoldDir(directory).lock():
             pass
-    aside = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    aside.mkdir(parents=True)
+    archive = RUNS / ".replaced" / f"{path.relative_to(RUNS)}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    archive.mkdir(parents=True)
     for file in path.iterdir():
         if file.name != ".lock":
-            file.rename(aside / file.name)
-    print(f"the old run is kept as {aside}")
+            file.rename(archive / file.name)
+    print(f"the old run is kept as {archive}")
 
 
 def check_unchanged(run: Run, config: Config, current: RunRecord) -> None:
     """Refuse a run whose config, split, images or classes differ from the current ones."""
-    ways_out = "train it under another name (--name NEW) or afresh (--restart)"
+    ways_out = "train it under another name (--name NEW) or from scratch (--restart)"
     old, new = run.config.identity(), config.identity()
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key):
             raise UserError(
-                f"{run.path} was made with {key}={old.get(key)}, and this asks for {new.get(key)}; {ways_out}"
+                f"{run.path} was made with {key}={old.get(key)}, and this config has {new.get(key)}; {ways_out}"
             )
-    for key, what in (
+    for key, kind in (
         ("folds_sha256", f"split than {current.folds_file} holds now"),
         ("image_list_sha256", "list of training images"),
         ("classes", "list of classes, or their order"),
     ):
         if getattr(run.record, key) != getattr(current, key):
-            raise UserError(f"{run.path} was made with another {what}; {ways_out}")
+            raise UserError(f"{run.path} was made with another {kind}; {ways_out}")
 
 
 def read_run(path: Path) -> Run:
@@ -225,7 +229,7 @@ def read_run(path: Path) -> Run:
 
 
 def list_runs() -> dict[str, Path]:
-    """Every run anybody looks for, by name."""
+    """Return the directory of every run by name, reserved directories left out."""
     return {
         path.parent.relative_to(RUNS).as_posix(): path.parent
         for path in sorted(RUNS.rglob("run.json"))
@@ -233,20 +237,20 @@ def list_runs() -> dict[str, Path]:
     }
 
 
-def find_runs(wanted: Iterable[str]) -> list[Run]:
-    """Runs by name, path or quoted pattern, each once, in the order asked."""
-    known = list_runs()
-    found: dict[Path, Path] = {}  # by where it really is: a name and a path may mean the same run
-    for text in wanted:
+def find_runs(names: Iterable[str]) -> list[Run]:
+    """Return the runs of names, paths or quoted patterns, each once, in the order given."""
+    available = list_runs()
+    paths: dict[Path, Path] = {}  # by resolved path: a name and a path may mean the same run
+    for text in names:
         name = text.rstrip("/").removeprefix(f"{RUNS}/")
-        matches = [known[match] for match in ([name] if name in known else fnmatch.filter(known, name))]
+        matches = [available[match] for match in ([name] if name in available else fnmatch.filter(available, name))]
         if not matches and (Path(text) / "run.json").is_file() and name.partition("/")[0] not in RESERVED_DIRS:
             matches = [Path(text)]
         if not matches:
-            there = did_you_mean(name, known) if known else "; none is trained yet: python train.py"
-            raise UserError(f"there is no run {text}{there}")
-        found |= {path.resolve(): path for path in matches}
-    return [read_run(path) for path in found.values()]
+            hint = did_you_mean(name, available) if available else "; none is trained yet: python train.py"
+            raise UserError(f"there is no run {text}{hint}")
+        paths |= {path.resolve(): path for path in matches}
+    return [read_run(path) for path in paths.values()]
 
 
 def _now() -> str:

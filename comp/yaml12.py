@@ -1,10 +1,10 @@
-"""YAML as 1.2 reads it: only true and false are booleans, and 1e-3 is a number."""
+"""Read and write YAML 1.2: only true and false are booleans, and 1e-3 is a number."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -12,15 +12,15 @@ from comp.errors import UserError, did_you_mean
 
 
 class Yaml12(yaml.SafeLoader):
-    """YAML 1.2 scalars: PyYAML reads 1.1, where `off`, `on`, `no` are booleans and `1e-3` is text."""
+    """A loader of YAML 1.2 scalars; PyYAML reads 1.1, where `off`, `on`, `no` are booleans and `1e-3` is text."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {}  # none of 1.1; filled below
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  filled below
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if len(set(keys)) != len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.MarkedYAMLError(problem=f"the key {twice} stands twice", problem_mark=node.start_mark)
+            duplicate = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.MarkedYAMLError(problem=f"the key {duplicate} appears twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -36,18 +36,18 @@ Yaml12.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(nod
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that 1.2 would read as something else: a run may be called 08 or 1e5."""
+    """A dumper that quotes text which 1.2 would read as another type: a run may be named 08 or 1e5."""
 
     yaml_implicit_resolvers = Yaml12.yaml_implicit_resolvers
 
 
 def render_yaml(tree: dict[str, Any]) -> str:
-    """Text that `read_yaml` reads back as it was, in the same order."""
+    """Return YAML that `read_yaml` reads back unchanged, in the same order."""
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of a `key=value` override."""
+    """Return the value of a `key=value` override."""
     try:
         return yaml.load(text, Loader=Yaml12)
     except (yaml.YAMLError, ValueError):
@@ -55,19 +55,19 @@ def parse_scalar(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A file of keys and values."""
+    """Return the keys and values of a file."""
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12)
     except (FileNotFoundError, IsADirectoryError):
         if not Path("configs").is_dir():
             raise UserError(f"there is no config {path}, and no configs/ here; run this in the kit's folder") from None
-        known = [found.as_posix() for found in Path("configs").rglob("*.yaml")]
+        known = [file.as_posix() for file in Path("configs").rglob("*.yaml")]
         raise UserError(f"there is no config {path}{did_you_mean(path.as_posix(), known)}") from None
-    except (yaml.YAMLError, ValueError) as problem:
-        line = getattr(getattr(problem, "problem_mark", None), "line", None)
-        where = f" in line {line + 1}" if line is not None else ""
-        reason = getattr(problem, "problem", None) or "a value or a character cannot be read"
-        raise UserError(f"{path} is not readable YAML{where}: {reason}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        location = f" in line {line + 1}" if line is not None else ""
+        reason = getattr(error, "problem", None) or "a value or a character cannot be read"
+        raise UserError(f"{path} is not readable YAML{location}: {reason}") from None
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{path} must hold keys and values, such as `train: {{epochs: 30}}`")
     return tree or {}

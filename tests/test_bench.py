@@ -93,7 +93,7 @@ def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypat
     [
         (["--only", "trian"], "error: --only: there is no part 'trian'; did you mean train?"),
         (["data.root=input/none"], "error: there is no dataset at input/none"),
-        (["train.seed=0,1"], "error: this asks for 2 runs, and one is measured"),
+        (["train.seed=0,1"], "error: the config describes 2 runs, and bench measures one"),
         (["model.name=resnet81"], "error: model.name: neither the kit nor timm has resnet81"),
         (["folds.file=folds/none.csv"], "error: folds/none.csv is missing; make it with"),
         (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),

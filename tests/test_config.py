@@ -70,8 +70,8 @@ def test_a_scalar_is_what_yaml_1_2_says(text, value):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("train: {epochs: 3}\nloss: {}\ntrain: {batch: 8}\n", "the key train stands twice"),
-        ("train: {epochs: 3, epochs: 4}\n", "the key epochs stands twice"),
+        ("train: {epochs: 3}\nloss: {}\ntrain: {batch: 8}\n", "the key train appears twice"),
+        ("train: {epochs: 3, epochs: 4}\n", "the key epochs appears twice"),
         ("train: {epochs: 3\n", "not readable YAML in line"),
         ("? [a, b]\n: 1\n", "not readable YAML in line 1"),
         ("!!python/object/apply:os.getcwd []\n", "not readable YAML"),

@@ -214,7 +214,7 @@ def test_bad_files_are_one_line_too(workspace, run_cli):
     spare.unlink()
 
     assert run_cli(*train)[0] == 0
-    fails("train.epochs=2, and this asks for 3", *train, "train.epochs=3")
+    fails("train.epochs=2, and this config has 3", *train, "train.epochs=3")
     weights = Path("runs/x/fold0/weights.pt")
     saved = weights.read_bytes()
     for broken in (saved[:1000], b"not a checkpoint"):

@@ -163,7 +163,7 @@ def test_a_changed_config_is_refused_naming_the_key_and_both_ways_out(override, 
     made()
     with pytest.raises(
         UserError,
-        match=f"runs/base was made with {key}={old}, and this asks for {new}; "
+        match=f"runs/base was made with {key}={old}, and this config has {new}; "
         r".*--name NEW.*--restart",
     ):
         made("base", override)

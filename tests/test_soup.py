@@ -107,7 +107,7 @@ def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
     assert list(kept) == ["epoch3", "epoch4", "epoch5"]
     assert same(kept["epoch5"], scored) and not same(kept["epoch4"], scored)
     assert load_checkpoint(Path("runs/x/fold0/snapshots/epoch4.pt"))["epoch"] == 4
-    assert "snapshots=3, and this asks for 4" in train("x", "train.snapshots=4", "train.ema=0.9", fails=True)
+    assert "snapshots=3, and this config has 4" in train("x", "train.snapshots=4", "train.ema=0.9", fails=True)
     train("y")
     assert not Path("runs/y/fold0/snapshots").exists()
     train("all", "train.snapshots=9")

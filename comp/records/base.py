@@ -16,7 +16,7 @@ Fold = int | Literal["full"]  # a fold's number, or the model trained on every i
 
 
 @cache
-def _adapter(record: type) -> TypeAdapter:
+def _adapter(record: Any) -> TypeAdapter:
     return TypeAdapter(with_config(ConfigDict(strict=True))(record))
 
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from comp.records.base import Record
 
+FoldStatus = Literal["running", "done", "failed", "pruned"]
+
 
 @dataclass(frozen=True)
 class GitState(Record):
@@ -70,7 +72,7 @@ class FoldRecord(ProcessInfo):
 
     ADVICE: ClassVar[str] = "restore it, or delete it and train the fold again"
 
-    status: Literal["running", "done", "failed", "pruned"]
+    status: FoldStatus
     started: str
     processes: int = 1
     workers: int = 0
