@@ -53,8 +53,8 @@ def streamed(source: TrainingSet, steps: range, workers: int = 0) -> list:
 @pytest.mark.parametrize("method", ["none", "smote", "gupta"])
 def test_the_same_batches_come_from_a_pool_as_from_the_file(source, method):
     source = oversample(source, method)
-    pool = load_device_pool(source.images, CPU)
-    assert np.array_equal(pool.numpy(), np.stack([source.images[row] for row in range(60)]))
+    pool = load_device_pool(source.squares, CPU)
+    assert np.array_equal(pool.numpy(), np.stack([source.squares[row] for row in range(60)]))
     steps = range(3, 2 * source.steps_per_epoch + 1)
     apart = 1.6 if method == "smote" else 0  # OpenCV and torch may round the half of a blend to either side
     assert same(streamed(source, steps), DeviceBatches(source, CPU, 0, pool)(steps), apart)
@@ -68,38 +68,38 @@ def test_neither_workers_nor_a_restart_change_anything(source):
 
 def test_the_parts_of_several_processes_are_the_batch(source):
     steps = range(5, 9)
-    whole, parts = streamed(source, steps), [streamed(replace(source, part=(rank, 3)), steps) for rank in range(3)]
+    whole, parts = streamed(source, steps), [streamed(replace(source, shard=(rank, 3)), steps) for rank in range(3)]
     for number, step in enumerate(steps):
         for rank in range(3):
             images, labels = parts[rank][number]
-            places = replace(source, part=(rank, 3)).plan(step)[1]
-            where = [source.plan(step)[1].index(place) for place in places]
+            places = replace(source, shard=(rank, 3)).plan_step(step).positions
+            where = [source.plan_step(step).positions.index(place) for place in places]
             assert torch.equal(labels, whole[number][1][where])
             assert torch.allclose(images, whole[number][0][where], atol=0.01)
 
 
 def test_both_ways_train_on_the_same_images_in_the_same_order(source):
     """Only what the policy draws differs; `none` draws nothing, so there the pixels are alike too."""
-    source = replace(source, policy=ImageAugmenter("none"))
+    source = replace(source, augmenter=ImageAugmenter("none"))
     for step, (images, labels) in enumerate(streamed(source, range(20))):
         pixels, numbers = source[step]
         assert torch.equal(labels, numbers) and (images.permute(0, 2, 3, 1) - pixels).abs().max() <= 0.51
 
 
 def test_no_two_epochs_are_alike(source):
-    source = replace(source, rows=np.repeat(source.rows[:1], 50), policy=ImageAugmenter("paper"))
+    source = replace(source, rows=np.repeat(source.rows[:1], 50), augmenter=ImageAugmenter("paper"))
     pictures = torch.cat([images for images, _ in streamed(source, range(3 * source.steps_per_epoch))])
     assert len({picture.numpy().tobytes() for picture in pictures}) == 150
 
 
 def test_added_copies_go_through_the_policy_they_were_added_with(source):
-    source = oversample(replace(source, policy=ImageAugmenter("none")), "flips")
-    plain = {source.images[row].tobytes() for row in source.rows}
+    source = oversample(replace(source, augmenter=ImageAugmenter("none")), "flips")
+    plain = {source.squares[row].tobytes() for row in source.rows}
     source = replace(source, size=48)
     for step, (images, _) in enumerate(streamed(source, range(source.steps_per_epoch))):
-        _, _, items = source.plan(step)
+        _, _, items = source.plan_step(step)
         turned = np.array([image.round().byte().permute(1, 2, 0).numpy().tobytes() not in plain for image in images])
-        assert not turned[items < source.added.first].any()
+        assert not turned[items < source.oversampled.first_index].any()
     assert turned.any()
 
 

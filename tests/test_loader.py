@@ -57,14 +57,14 @@ def test_an_epoch_shows_every_image_once_and_never_one_alone(source, count, batc
     batches = [epoch[step] for step in range(epoch.steps_per_epoch)]
     assert [len(labels) for _, labels in batches] == sizes
     seen = sorted(image.numpy().tobytes() for images, _ in batches for image in images)
-    once = EvaluationSet(epoch.images, np.arange(count), 24, count)[0]
+    once = EvaluationSet(epoch.squares, np.arange(count), 24, count)[0]
     assert seen == sorted(image.numpy().tobytes() for image in once)
 
 
 def test_balanced_draws_make_rare_classes_common(source):
     few = source(48, 8, balanced=True)
     skewed = TrainingSet(
-        few.images, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, ImageAugmenter("none"), (1, 0), True
+        few.squares, np.arange(30), np.array([0] * 27 + [1] * 3), 24, 10, ImageAugmenter("none"), (1, 0), True
     )
     drawn = np.concatenate([skewed[step][1].numpy() for step in range(60)])
     assert 0.4 < drawn.mean() < 0.6
@@ -72,7 +72,7 @@ def test_balanced_draws_make_rare_classes_common(source):
 
 def test_evaluation_keeps_the_order_and_any_batch_size(source):
     rows = np.array([5, 3, 40, 7, 1])
-    cache = source().images
+    cache = source().squares
     whole = EvaluationSet(cache, rows, 24, 99)[0]
     parts = EvaluationSet(cache, rows, 24, 2)
     assert torch.equal(whole, torch.cat([parts[index] for index in range(len(parts))]))

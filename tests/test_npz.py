@@ -66,7 +66,7 @@ def test_every_pixel_and_every_label_survives(place, run_cli, shape, flat):
     np.savez(place / "cells.npz", **content)
     assert run_cli("comp", "data", "import", "cells.npz")[0] == 0
     dataset = scan("input/cells")
-    assert dataset.classes == ("class_0", "class_1", "class_2") and dataset.id_form == "name"
+    assert dataset.classes == ("class_0", "class_1", "class_2") and dataset.id_kind == "name"
     assert len(dataset.train) == COUNTS["train"] + COUNTS["val"] and len(dataset.test) == COUNTS["test"]
     truth = read_csv(Path("input/cells/test_labels.csv"), ["image", "label"]).set_index("image")["label"]
     for image in [*dataset.train, *dataset.test]:

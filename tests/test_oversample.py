@@ -30,7 +30,7 @@ def source(tmp_path) -> TrainingSet:
 
 
 def parts(source: TrainingSet) -> tuple[np.ndarray, ...]:
-    return source.rows, source.labels, source.added.partners, source.added.shares
+    return source.rows, source.targets, source.oversampled.partners, source.oversampled.blend_weights
 
 
 def same_plan(a: TrainingSet, b: TrainingSet) -> bool:
@@ -55,12 +55,15 @@ def pictures(source: TrainingSet, number: int) -> dict[int, np.ndarray]:
 def test_every_class_grows_to_the_largest_from_training_rows_of_its_own(source, how):
     more = oversample(source, how)
     count = len(source.rows)
-    assert np.bincount(more.labels).tolist() == [max(COUNTS)] * len(COUNTS)
-    assert np.array_equal(more.rows[:count], source.rows) and np.array_equal(more.labels[:count], source.labels)
-    assert more.added.first == count and len(more.added.partners) == len(more.added.shares) == len(more.rows) - count
-    label_of = dict(zip(source.rows.tolist(), source.labels.tolist(), strict=True))  # no other row has a label here
-    assert [label_of[row] for row in more.rows.tolist()] == more.labels.tolist()
-    assert [label_of[row] for row in more.added.partners.tolist()] == more.labels[count:].tolist()
+    assert np.bincount(more.targets).tolist() == [max(COUNTS)] * len(COUNTS)
+    assert np.array_equal(more.rows[:count], source.rows) and np.array_equal(more.targets[:count], source.targets)
+    assert (
+        more.oversampled.first_index == count
+        and len(more.oversampled.partners) == len(more.oversampled.blend_weights) == len(more.rows) - count
+    )
+    label_of = dict(zip(source.rows.tolist(), source.targets.tolist(), strict=True))  # no other row has a label here
+    assert [label_of[row] for row in more.rows.tolist()] == more.targets.tolist()
+    assert [label_of[row] for row in more.oversampled.partners.tolist()] == more.targets[count:].tolist()
 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
@@ -68,7 +71,7 @@ def test_the_images_of_a_class_take_turns(source, how):
     more = oversample(source, how)
     used = Counter(more.rows[len(source.rows) :].tolist())
     for label in range(1, len(COUNTS)):
-        times = [used[row] for row in source.rows[source.labels == label].tolist()]
+        times = [used[row] for row in source.rows[source.targets == label].tolist()]
         assert max(times) - min(times) <= 1
 
 
@@ -78,7 +81,7 @@ def test_the_plan_is_a_pure_function_of_the_stream(source, how):
     np.random.seed(5)
     assert same_plan(plan, oversample(source, how))
     for stream in [(43, 0), (42, 1)]:
-        assert not same_plan(plan, oversample(replace(source, stream=stream), how))
+        assert not same_plan(plan, oversample(replace(source, rng_key=stream), how))
 
 
 def test_the_plan_shares_no_stream_with_the_order_or_the_augmentation(source, monkeypatch):
@@ -88,7 +91,7 @@ def test_the_plan_shares_no_stream_with_the_order_or_the_augmentation(source, mo
     oversample(source, "smote")
     monkeypatch.undo()
     [plan] = seeds
-    shorter = [(*source.stream, *rest) for rest in np.ndindex(9, 9)] + [(*source.stream, epoch) for epoch in range(9)]
+    shorter = [(*source.rng_key, *rest) for rest in np.ndindex(9, 9)] + [(*source.rng_key, epoch) for epoch in range(9)]
     state = np.random.SeedSequence(plan).generate_state(4).tolist()
     assert all(np.random.SeedSequence(seed).generate_state(4).tolist() != state for seed in shorter)
 
@@ -97,15 +100,15 @@ def test_the_plan_shares_no_stream_with_the_order_or_the_augmentation(source, mo
 def test_a_partner_is_one_of_the_five_nearest_of_the_class(source, size):
     more = oversample(replace(source, size=size), "smote")
     side = min(size, SEARCH_SIZE)
-    pixels = {row: resize(source.images[row], side).astype(int) for row in source.rows.tolist()}
+    pixels = {row: resize(source.squares[row], side).astype(int) for row in source.rows.tolist()}
     ranks = []
     for base, partner, label in zip(
         more.rows[len(source.rows) :].tolist(),
-        more.added.partners.tolist(),
-        more.labels[len(source.rows) :],
+        more.oversampled.partners.tolist(),
+        more.targets[len(source.rows) :],
         strict=True,
     ):
-        others = [row for row in source.rows[source.labels == label].tolist() if row != base]
+        others = [row for row in source.rows[source.targets == label].tolist() if row != base]
         near = sorted(others, key=lambda row: ((pixels[row] - pixels[base]) ** 2).sum())[:5]
         assert partner in near or (not near and partner == base)
         ranks += [near.index(partner)] if near else []
@@ -115,10 +118,16 @@ def test_a_partner_is_one_of_the_five_nearest_of_the_class(source, size):
 def test_a_blend_lies_between_its_parents_at_its_share(source):
     more = oversample(source, "smote")
     shown = pictures(more, 0)
-    assert more.added.shares.min() >= 0 and more.added.shares.max() < 1 and 0.3 < more.added.shares.mean() < 0.7
-    for number, (partner, share) in enumerate(zip(more.added.partners, more.added.shares, strict=True)):
-        item = more.added.first + number
-        base, other = more.images[more.rows[item]], more.images[partner]
+    assert (
+        more.oversampled.blend_weights.min() >= 0
+        and more.oversampled.blend_weights.max() < 1
+        and 0.3 < more.oversampled.blend_weights.mean() < 0.7
+    )
+    for number, (partner, share) in enumerate(
+        zip(more.oversampled.partners, more.oversampled.blend_weights, strict=True)
+    ):
+        item = more.oversampled.first_index + number
+        base, other = more.squares[more.rows[item]], more.squares[partner]
         assert (shown[item] >= np.minimum(base, other)).all() and (shown[item] <= np.maximum(base, other)).all()
         exact = base + share * (other.astype(float) - base)
         assert np.abs(shown[item] - exact).max() <= 0.5 + 1e-4
@@ -129,8 +138,10 @@ def test_every_pair_of_values_is_blended_to_the_nearest_whole_number(tmp_path):
     np.save(tmp_path / "pairs.npy", np.stack([ramp, ramp.transpose(1, 0, 2)]))
     cache = Cache(tmp_path / "pairs.npy", 2, 256)
     for share in [1e-9, 0.25, 1 / 3, 0.5, 0.999999]:
-        added = OversampledItems(0, np.array([1]), np.array([share]), ImageAugmenter("none"))
-        source = TrainingSet(cache, np.array([0]), np.array([0]), 256, 1, ImageAugmenter("none"), (1, 0), added=added)
+        oversampled = OversampledItems(0, np.array([1]), np.array([share]), ImageAugmenter("none"))
+        source = TrainingSet(
+            cache, np.array([0]), np.array([0]), 256, 1, ImageAugmenter("none"), (1, 0), oversampled=oversampled
+        )
         a, b = cache[0].astype(float), cache[1].astype(float)
         assert np.abs(source[0][0][0].numpy() - (a + share * (b - a))).max() <= 0.5 + 1e-4
 
@@ -140,15 +151,15 @@ def test_the_images_themselves_are_left_to_the_runs_own_policy(source, how):
     shown = pictures(oversample(source, how), 0)
     assert sorted(shown) == list(range(max(COUNTS) * len(COUNTS)))
     for item, row in enumerate(source.rows):
-        assert np.array_equal(shown[item], source.images[row])
+        assert np.array_equal(shown[item], source.squares[row])
 
 
 def test_copies_go_through_their_policy_and_look_different_every_epoch(source):
     more = oversample(source, "flips")
     first, second = pictures(more, 0), pictures(more, 1)
     changed = again = 0
-    for item in range(more.added.first, len(more.rows)):
-        square = more.images[more.rows[item]]
+    for item in range(more.oversampled.first_index, len(more.rows)):
+        square = more.squares[more.rows[item]]
         views = [square, square[::-1], square[:, ::-1], square[::-1, ::-1]]
         assert any(np.array_equal(first[item], view) for view in views)
         changed += not np.array_equal(first[item], square)
@@ -158,17 +169,19 @@ def test_copies_go_through_their_policy_and_look_different_every_epoch(source):
 
 
 def test_blends_go_through_the_runs_own_policy(source):
-    plain, flipped = (oversample(replace(source, policy=ImageAugmenter(name)), "smote") for name in ("none", "flips"))
+    plain, flipped = (
+        oversample(replace(source, augmenter=ImageAugmenter(name)), "smote") for name in ("none", "flips")
+    )
     assert same_plan(plain, flipped)
     before, after = pictures(plain, 0), pictures(flipped, 0)
-    blends = range(plain.added.first, len(plain.rows))
+    blends = range(plain.oversampled.first_index, len(plain.rows))
     assert all(sorted(before[item].ravel()) == sorted(after[item].ravel()) for item in blends)
     assert any(not np.array_equal(before[item], after[item]) for item in blends)
 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_workers_change_nothing(source, how):
-    more = oversample(replace(source, policy=ImageAugmenter("flips")), how)
+    more = oversample(replace(source, augmenter=ImageAugmenter("flips")), how)
     steps = range(3, 9)  # from mid-epoch, across an epoch's end
     assert same(list(iterate_batches(more, steps, workers=0)), list(iterate_batches(more, steps, workers=2)))
 
@@ -176,18 +189,18 @@ def test_workers_change_nothing(source, how):
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_an_image_alone_in_its_class_is_copied(source, how):
     more = oversample(source, how)
-    alone = np.flatnonzero(more.labels == COUNTS.index(1))
+    alone = np.flatnonzero(more.targets == COUNTS.index(1))
     assert len(alone) == max(COUNTS) and len(set(more.rows[alone])) == 1
     if how == "smote":
         shown = pictures(more, 0)
-        assert all(np.array_equal(shown[item], more.images[more.rows[item]]) for item in alone)
+        assert all(np.array_equal(shown[item], more.squares[more.rows[item]]) for item in alone)
 
 
 @pytest.mark.parametrize("how", ["smote", "gupta"])
 def test_a_balanced_set_gains_nothing(source, how):
-    even = replace(source, rows=source.rows[:20], labels=np.arange(20) % 4)
+    even = replace(source, rows=source.rows[:20], targets=np.arange(20) % 4)
     more = oversample(even, how)
-    assert len(more.rows) == 20 and more.labels.dtype == even.labels.dtype
+    assert len(more.rows) == 20 and more.targets.dtype == even.targets.dtype
     assert same(epoch(even, 0), epoch(more, 0))
 
 

@@ -30,13 +30,13 @@ def tree(tmp_path: Path):
 
 def test_classes_are_in_alphabetical_order_and_numbered_from_0(tree):
     dataset = scan(tree("train/b/1.png", "train/a/2.png", "train/c/3.png"))
-    assert (dataset.classes, dataset.numbers) == (("a", "b", "c"), (0, 1, 2))
+    assert (dataset.classes, dataset.class_numbers) == (("a", "b", "c"), (0, 1, 2))
     assert [(image.id, image.label) for image in dataset.train] == [("2.png", "a"), ("1.png", "b"), ("3.png", "c")]
 
 
 def test_a_class_map_gives_the_order_and_the_numbers(tree):
     dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/c/3.png", class_map={"a": 7, "b": 10, "c": 2}))
-    assert (dataset.classes, dataset.numbers) == (("c", "a", "b"), (2, 7, 10))
+    assert (dataset.classes, dataset.class_numbers) == (("c", "a", "b"), (2, 7, 10))
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_class_map_that_does_not_fit_is_refused(tree, class_map, complaint):
 
 def test_an_id_is_the_file_name_where_names_are_unique(tree):
     dataset = scan(tree("train/a/deep/1.png", "train/b/2.png", "test/1.png"))
-    assert dataset.id_form == "name"
+    assert dataset.id_kind == "name"
     assert [image.id for image in dataset.train] == ["1.png", "2.png"]
     assert [(image.id, image.label) for image in dataset.test] == [("1.png", None)]
 
 
 def test_all_ids_are_paths_as_soon_as_one_name_repeats(tree):
     dataset = scan(tree("train/a/1.png", "train/b/1.png", "train/b/2.png"))
-    assert dataset.id_form == "path"
+    assert dataset.id_kind == "path"
     assert [image.id for image in dataset.train] == ["a/1.png", "b/1.png", "b/2.png"]
 
 
@@ -117,13 +117,13 @@ def test_a_missing_dataset_says_where_to_put_it(tmp_path):
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_files(tree):
     dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/a/3.png"))
-    assert replace(dataset, train=dataset.train[::-1]).fingerprint() == dataset.fingerprint()
+    assert replace(dataset, train=dataset.train[::-1]).image_list_sha256 == dataset.image_list_sha256
 
 
 def test_the_fingerprint_is_of_ids_and_labels_not_of_where_they_lie(tree, tmp_path):
-    before = scan(tree("train/a/1.png", "train/b/2.png")).fingerprint()
+    before = scan(tree("train/a/1.png", "train/b/2.png")).image_list_sha256
     (tmp_path / "train/a/deep").mkdir()
     (tmp_path / "train/a/1.png").rename(tmp_path / "train/a/deep/1.png")
-    assert scan(tmp_path).fingerprint() == before
+    assert scan(tmp_path).image_list_sha256 == before
     (tmp_path / "train/a/deep/1.png").rename(tmp_path / "train/b/1.png")
-    assert scan(tmp_path).fingerprint() != before
+    assert scan(tmp_path).image_list_sha256 != before

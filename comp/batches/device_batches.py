@@ -1,7 +1,8 @@
-"""Batches made on the training's device: uint8 squares there, augmented all at once.
+"""Training batches made on the device: uint8 squares, augmented a batch at a time.
 
-The squares of the whole dataset lie on the device where they fit; else those of each batch are read (by workers, if
-there are any) and sent. Which images, and every draw, are those of the step: the same either way.
+The squares of the whole dataset are kept on the device where they fit (the device pool). Otherwise the squares of each
+batch are read, by loader workers if there are any, and sent. Images and random numbers depend on the step alone, so
+both ways give the same batches.
 """
 
 from __future__ import annotations
@@ -21,77 +22,87 @@ from comp.data.cache import Cache
 
 @dataclass(frozen=True)
 class DeviceBatches:
-    """`batches(steps)` for `fit`: float images (N, 3, size, size) from 0 to 255, on the device, and class numbers."""
+    """A callable `batches(steps)` for `fit`: it yields images and class indices.
 
-    source: TrainingSet
+    The images are floats (N, 3, size, size) from 0 to 255 on the device.
+    """
+
+    train_set: TrainingSet
     device: torch.device
     workers: int
-    pool: torch.Tensor | None  # every square of the cache, on the device
+    device_pool: torch.Tensor | None  # every square of the cache, on the device
 
     def __call__(self, steps: range) -> Iterator[Batch]:
-        for step, (squares, labels) in zip(steps, self._squares(steps), strict=True):
-            yield augment_batch(squares, self._draws(step), self.source.size), labels
+        for step, (squares, targets) in zip(steps, self._iterate_squares(steps), strict=True):
+            yield augment_batch(squares, self._sample_transforms(step), self.train_set.size), targets
 
-    def _squares(self, steps: range) -> Iterator[Batch]:
-        if self.pool is None:
-            for squares, labels in iterate_batches(
-                SquareBatches(self.source), steps, self.workers, pin=self.device.type == "cuda"
-            ):
-                yield squares.to(self.device, non_blocking=True), labels
+    def _iterate_squares(self, steps: range) -> Iterator[Batch]:
+        """Yield the squares of each step, on the device, and their targets."""
+        if self.device_pool is None:
+            batches = SquareBatches(self.train_set)
+            for squares, targets in iterate_batches(batches, steps, self.workers, pin=self.device.type == "cuda"):
+                yield squares.to(self.device, non_blocking=True), targets
             return
         for step in steps:
-            _, _, items = self.source.plan(step)
-            yield self._from_pool(items), torch.from_numpy(self.source.labels[items])
+            items = self.train_set.plan_step(step).items
+            yield self._from_pool(self.device_pool, items), torch.from_numpy(self.train_set.targets[items])
 
-    def _from_pool(self, items: np.ndarray) -> torch.Tensor:
-        squares, added = self.pool[to_device(self.source.rows[items], self.device)], self.source.added
-        extra = np.flatnonzero(items >= added.first) if added else ()
-        if len(extra):  # blends, or copies where the share is 0
-            which, where = items[extra] - added.first, to_device(extra, self.device)
-            partners = self.pool[to_device(added.partners[which], self.device)].float()
-            share = to_device(added.shares[which], self.device)[:, None, None, None]
-            squares.index_copy_(0, where, squares[where].float().lerp_(partners, share).round_().byte())
+    def _from_pool(self, device_pool: torch.Tensor, items: np.ndarray) -> torch.Tensor:
+        """Return the squares of `items` from the pool; oversampled items are blended with their partners."""
+        squares = device_pool[to_device(self.train_set.rows[items], self.device)]
+        oversampled = self.train_set.oversampled
+        positions = np.flatnonzero(items >= oversampled.first_index) if oversampled else ()
+        if oversampled and len(positions):  # blends, or copies where the weight is 0
+            indices, where = items[positions] - oversampled.first_index, to_device(positions, self.device)
+            partners = device_pool[to_device(oversampled.partners[indices], self.device)].float()
+            weights = to_device(oversampled.blend_weights[indices], self.device)[:, None, None, None]
+            squares.index_copy_(0, where, squares[where].float().lerp_(partners, weights).round_().byte())
         return squares
 
-    def _draws(self, step: int) -> SampledTransforms:
-        source, (epoch, places, items) = self.source, self.source.plan(step)
-        rows = uniform_rows(source.stream, epoch, places)
-        draws = sample_transforms(POLICIES[source.policy.name], rows, source.size)
-        if source.added and (items >= source.added.first).any():
-            draws = draws.replaced(
-                items >= source.added.first, sample_transforms(POLICIES[source.added.policy.name], rows, source.size)
-            )
-        return draws
+    def _sample_transforms(self, step: int) -> SampledTransforms:
+        """Draw the transforms of the step's images; oversampled items take those of their own policy."""
+        train_set, oversampled = self.train_set, self.train_set.oversampled
+        epoch, positions, items = train_set.plan_step(step)
+        rows = uniform_rows(train_set.rng_key, epoch, positions)
+        transforms = sample_transforms(POLICIES[train_set.augmenter.name], rows, train_set.size)
+        if oversampled and (added := items >= oversampled.first_index).any():
+            policy = POLICIES[oversampled.augmenter.name]
+            transforms = transforms.replaced(added, sample_transforms(policy, rows, train_set.size))
+        return transforms
 
 
 @dataclass(frozen=True)
 class SquareBatches:
-    """Item `step` is what the batch of that step is made of."""
+    """The batches of a training set before augmentation: item `step` is the squares and targets of that step."""
 
-    source: TrainingSet
+    train_set: TrainingSet
 
     def __getitem__(self, step: int) -> Batch:
-        _, _, items = self.source.plan(step)
-        squares = np.stack([self.source.square(item) for item in items])
-        return torch.from_numpy(squares), torch.from_numpy(self.source.labels[items])
+        items = self.train_set.plan_step(step).items
+        squares = np.stack([self.train_set.read_square(item) for item in items])
+        return torch.from_numpy(squares), torch.from_numpy(self.train_set.targets[items])
 
 
-def make_device_pool(images: Cache, device: torch.device) -> torch.Tensor | None:
-    """All squares on the device, or None where they would take more than half of what is free there. On a CPU they
-    stay in their file, which is as near."""
-    if device.type != "cuda" or images.bytes > torch.cuda.mem_get_info(device)[0] / 2:
+def make_device_pool(squares: Cache, device: torch.device) -> torch.Tensor | None:
+    """Return all squares on the device, or None if they need more than half of its free memory.
+
+    On a CPU the pool is None too: reading the cache file is as fast.
+    """
+    if device.type != "cuda" or squares.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
-    return load_device_pool(images, device)
+    return load_device_pool(squares, device)
 
 
-def load_device_pool(images: Cache, device: torch.device) -> torch.Tensor:
-    pool = torch.empty((len(images), images.side, images.side, 3), dtype=torch.uint8, device=device)
-    for start in range(0, len(images), 256):
-        some = [images[row] for row in range(start, min(start + 256, len(images)))]
-        pool[start : start + 256] = torch.from_numpy(np.stack(some)).to(device)
-    return pool
+def load_device_pool(squares: Cache, device: torch.device) -> torch.Tensor:
+    """Copy all squares to the device, as uint8 (N, side, side, 3)."""
+    device_pool = torch.empty((len(squares), squares.side, squares.side, 3), dtype=torch.uint8, device=device)
+    for start in range(0, len(squares), 256):
+        block = [squares[row] for row in range(start, min(start + 256, len(squares)))]
+        device_pool[start : start + 256] = torch.from_numpy(np.stack(block)).to(device)
+    return device_pool
 
 
-def choose_augment_device(wanted: str, device: torch.device) -> str:
-    """`gpu`: whole batches on the training's device; `cpu`: one image at a time, in the loader's workers."""
-    return wanted if wanted != "auto" else "gpu" if device.type == "cuda" else "cpu"
+def choose_augment_device(requested: str, device: torch.device) -> str:
+    """Return where to augment: `gpu` is a batch at a time on the training's device, `cpu` is one image at a time in
+    the loader's workers. `auto` is `gpu` on CUDA and `cpu` elsewhere."""
+    return requested if requested != "auto" else "gpu" if device.type == "cuda" else "cpu"

@@ -1,12 +1,15 @@
-"""Batches as pure functions of the step: the number of workers, or a restart in mid-epoch, changes nothing."""
+"""Training and evaluation batches as pure functions of the step.
+
+Neither the number of workers nor a restart in the middle of an epoch changes a batch.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -16,139 +19,183 @@ from torch.utils.data import DataLoader
 from comp.data.cache import Cache
 from comp.data.images import resize
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class numbers (N,)
-Augmenter = Callable[[np.ndarray, int, int], np.ndarray]  # (square, size, seed) -> pixels; see augment.py
+Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class indices (N,)
+
+
+class Augmenter(Protocol):
+    """Turn a square into the pixels of a training image: an `ImageAugmenter` from augment_image.py."""
+
+    name: str  # of the policy
+
+    def __call__(self, square: np.ndarray, size: int, seed: int) -> np.ndarray: ...
+
+
+class StepPlan(NamedTuple):
+    """The images of one step on this rank."""
+
+    epoch: int
+    positions: list[int]  # in the order of the epoch
+    items: np.ndarray  # the item of the training set at each position
+
+
+class ShardInfo(NamedTuple):
+    """This rank's share of one step."""
+
+    has_images: bool  # False: the rank repeats the images of rank 0, and its loss has weight 0
+    global_batch_size: int  # images of the step on all ranks
 
 
 @dataclass(frozen=True)
 class OversampledItems:
-    """What oversampling makes of the items from `first` on: blends with a second image, or copies where the share is
-    0, and the policy they go through."""
+    """The items that oversampling adds to a training set, from item `first_index` on.
 
-    first: int
-    partners: np.ndarray  # the row blended into each
-    shares: np.ndarray  # how much of it, from 0 to below 1
-    policy: Augmenter
+    Each is its own image blended with a partner, or a copy of it where the blend weight is 0.
+    """
+
+    first_index: int
+    partners: np.ndarray  # the cache row that is blended into each item
+    blend_weights: np.ndarray  # weight of the partner, from 0 to below 1
+    augmenter: Augmenter
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Item `step` is the batch of that step, counted over the whole training.
+    """The batches of a training: item `step` is the batch of that step, counted over all epochs.
 
-    The last batch of an epoch takes what is left; a single image left over joins the batch before it, because
-    BatchNorm cannot normalise a batch of one.
+    The last batch of an epoch takes the images that are left. A single image that is left joins the batch before it,
+    because BatchNorm cannot normalise a batch of one.
     """
 
-    images: Cache
-    rows: np.ndarray  # which of its rows to train on
-    labels: np.ndarray  # their class numbers
-    size: int
-    batch: int
-    policy: Augmenter
-    stream: tuple[int, int]  # (seed, fold): two trainings with different streams share no draw
+    squares: Cache
+    rows: np.ndarray  # the cache row of each item
+    targets: np.ndarray  # the class index of each item
+    size: int  # side of the image that the model sees, in pixels
+    batch_size: int
+    augmenter: Augmenter
+    rng_key: tuple[int, int]  # (seed, fold): trainings with different keys share no random number
     balanced: bool = False
-    added: OversampledItems | None = None  # the last of the items, if any
-    part: tuple[int, int] = (0, 1)  # (rank, processes): of several, each makes its part of every batch
+    oversampled: OversampledItems | None = None  # the last of the items, if any
+    shard: tuple[int, int] = (0, 1)  # (rank, world size): each rank makes its part of every batch
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(1, (len(self.rows) - 2) // self.batch + 1)
+        """The number of batches in an epoch, at least 1."""
+        return max(1, (len(self.rows) - 2) // self.batch_size + 1)
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, places, items = self.plan(step)
+        epoch, positions, items = self.plan_step(step)
         pixels = [
-            self._policy(item)(self.square(item), self.size, self._seed(epoch, place))
-            for item, place in zip(items, places, strict=True)
+            self._augmenter_of(item)(self.read_square(item), self.size, self._seed(epoch, position))
+            for item, position in zip(items, positions, strict=True)
         ]
-        return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.labels[items])
+        return torch.from_numpy(np.stack(pixels)), torch.from_numpy(self.targets[items])
 
-    def plan(self, step: int) -> tuple[int, list[int], np.ndarray]:
-        """The epoch of that step, the places in it that this process fills, and the items that come there."""
-        epoch, whole = step // self.steps_per_epoch, self._places(step)
-        places = [
-            whole[place]
-            for place in shard_indices(len(whole), *self.part) or shard_indices(len(whole), 0, self.part[1])
-        ]
-        return epoch, places, self._order(epoch)[places]
+    def plan_step(self, step: int) -> StepPlan:
+        """Return the epoch of `step`, the positions in it that this rank fills, and the items at these positions."""
+        epoch, batch = step // self.steps_per_epoch, self._positions(step)
+        rank, world_size = self.shard
+        indices = shard_indices(len(batch), rank, world_size) or shard_indices(len(batch), 0, world_size)
+        positions = [batch[index] for index in indices]
+        return StepPlan(epoch, positions, self._order(epoch)[positions])
 
-    def counts(self, step: int) -> tuple[bool, int]:
-        """Whether this process' part of that step counts, and how many images the step has in all processes. Where no
-        image is left for this one it gets those of the first, uncounted: every model must be asked something, for
-        BatchNorm may wait for them all."""
-        whole = len(self._places(step))
-        return bool(shard_indices(whole, *self.part)), whole
+    def shard_info(self, step: int) -> ShardInfo:
+        """Return whether this rank has images of its own in `step`, and the size of the step's batch on all ranks.
 
-    def _places(self, step: int) -> range:
-        """Where the batch lies in the order of its epoch."""
-        index = step % self.steps_per_epoch
-        last = index == self.steps_per_epoch - 1
-        return range(index * self.batch, len(self.rows) if last else (index + 1) * self.batch)
+        A rank without images repeats those of rank 0 with weight 0: under SyncBatchNorm every rank must run the
+        forward pass.
+        """
+        batch_size = len(self._positions(step))
+        return ShardInfo(bool(shard_indices(batch_size, *self.shard)), batch_size)
 
-    def square(self, item: int) -> np.ndarray:
-        """What the policy is given."""
-        square, added = self.images[self.rows[item]], self.added
-        if added and item >= added.first and (share := added.shares[item - added.first]):
-            partner = self.images[added.partners[item - added.first]]
-            square = cv2.addWeighted(square, 1 - share, partner, share, 0)  # 0.03 ms; numpy takes 0.7 ms for as much
+    def read_square(self, item: int) -> np.ndarray:
+        """Return the square of `item` before augmentation; an oversampled item is blended with its partner."""
+        square, oversampled = self.squares[self.rows[item]], self.oversampled
+        if oversampled and item >= oversampled.first_index:
+            index = item - oversampled.first_index
+            if weight := oversampled.blend_weights[index]:
+                partner = self.squares[oversampled.partners[index]]
+                # OpenCV blends two squares in 0.03 ms and numpy in 0.7 ms
+                square = cv2.addWeighted(square, 1 - weight, partner, weight, 0)
         return square
 
-    def _policy(self, item: int) -> Augmenter:
-        return self.added.policy if self.added and item >= self.added.first else self.policy
+    def _positions(self, step: int) -> range:
+        """Return the positions of the step's batch, on all ranks, in the order of its epoch."""
+        index = step % self.steps_per_epoch
+        is_last = index == self.steps_per_epoch - 1
+        return range(index * self.batch_size, len(self.rows) if is_last else (index + 1) * self.batch_size)
+
+    def _augmenter_of(self, item: int) -> Augmenter:
+        if self.oversampled and item >= self.oversampled.first_index:
+            return self.oversampled.augmenter
+        return self.augmenter
 
     def _order(self, epoch: int) -> np.ndarray:
-        return _epoch_order(tuple(self.labels.tolist()), (*self.stream, epoch), self.balanced)
+        return _epoch_order(tuple(self.targets.tolist()), (*self.rng_key, epoch), self.balanced)
 
-    def _seed(self, epoch: int, place: int) -> int:
-        return int(np.random.SeedSequence([*self.stream, epoch, place]).generate_state(1, np.uint64)[0])
+    def _seed(self, epoch: int, position: int) -> int:
+        return int(np.random.SeedSequence([*self.rng_key, epoch, position]).generate_state(1, np.uint64)[0])
 
 
-def shard_indices(count: int, rank: int, world: int) -> list[int]:
-    """Which of a batch's images one of `world` processes takes. Mixup blends the first image with the last, the second
-    with the one before it, and so on: such pairs stay together, so that mixing the parts is mixing the whole. An odd
-    image out goes with the last pair, for BatchNorm cannot normalise one alone."""
-    pairs = list(range(count // 2))[rank::world]
-    odd = [count - 1] if count % 2 and (rank == max(count // 2 - 1, 0) % world) else []
+def shard_indices(count: int, rank: int, world_size: int) -> list[int]:
+    """Return the indices of the images that `rank` takes from a batch of `count`.
+
+    Mixup blends the first image with the last, the second with the one before it, and so on. Such pairs stay on one
+    rank, so that mixing the shards equals mixing the batch. An odd image goes with the last pair, because BatchNorm
+    cannot normalise a batch of one.
+    """
+    pairs = list(range(count // 2))[rank::world_size]
+    odd = [count - 1] if count % 2 and (rank == max(count // 2 - 1, 0) % world_size) else []
     return [*pairs, *(count // 2 * 2 - 1 - pair for pair in reversed(pairs)), *odd]
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(labels: tuple[int, ...], stream: tuple[int, ...], balanced: bool) -> np.ndarray:
-    """A permutation; or, balanced, draws with replacement in which every class is equally likely."""
-    draw = np.random.default_rng(stream)
+def _epoch_order(targets: tuple[int, ...], rng_key: tuple[int, ...], balanced: bool) -> np.ndarray:
+    """Return the items of an epoch in order: a permutation, or for `balanced` a sample with replacement in which
+    every class is equally likely."""
+    rng = np.random.default_rng(rng_key)
     if not balanced:
-        return draw.permutation(len(labels))
-    numbers = np.asarray(labels)
-    weight = 1.0 / np.bincount(numbers)[numbers]
-    return draw.choice(len(numbers), size=len(numbers), p=weight / weight.sum())
+        return rng.permutation(len(targets))
+    classes = np.asarray(targets)
+    weight = 1.0 / np.bincount(classes)[classes]
+    return rng.choice(len(classes), size=len(classes), p=weight / weight.sum())
 
 
 class SquareSource(Protocol):
-    """Squares by their row: a cache, or whatever else has them."""
+    """Squares by row: a cache, or an object that decodes them on request."""
 
     def __getitem__(self, row: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Item i is the i-th batch of images in their given order, whole squares resized and nothing else."""
+    """Batches of images in their given order: whole squares, resized and not augmented. Item i is batch i."""
 
-    images: SquareSource
+    squares: SquareSource
     rows: np.ndarray
     size: int
-    batch: int
+    batch_size: int
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch)
+        return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        rows = self.rows[index * self.batch : (index + 1) * self.batch]
-        return torch.from_numpy(np.stack([resize(self.images[row], self.size) for row in rows]))
+        rows = self.rows[index * self.batch_size : (index + 1) * self.batch_size]
+        return torch.from_numpy(np.stack([resize(self.squares[row], self.size) for row in rows]))
 
 
-def iterate_batches(source: TrainingSet | EvaluationSet, steps: range, workers: int, pin: bool = False) -> Iterator:
-    """Items `steps` of `source`, in order. One pass for a whole training, so workers start once, not per epoch."""
+class BatchSource(Protocol):
+    """Batches by index: a TrainingSet, an EvaluationSet or the SquareBatches of device_batches.py."""
+
+    def __getitem__(self, index: int, /) -> Batch | torch.Tensor: ...
+
+
+def iterate_batches(dataset: BatchSource, steps: range, workers: int, pin: bool = False) -> Iterator:
+    """Yield the items `steps` of `dataset`, in order.
+
+    One iterator serves a whole training, so that the worker processes start once and not in every epoch.
+    """
     yield from DataLoader(
-        source,
+        dataset,
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -157,9 +204,12 @@ def iterate_batches(source: TrainingSet | EvaluationSet, steps: range, workers: 
     )
 
 
-def choose_workers(wanted: int | str, device: str, sharing: int = 1) -> int:
-    """On a CPU a worker takes a core from the training that waits for it; beside a GPU the cores are idle, and
-    processes that train at the same time share them."""
-    if wanted != "auto":
-        return int(wanted)
-    return 0 if device == "cpu" else max(0, min(8, (os.cpu_count() or 1) // sharing - 1))
+def choose_workers(requested: int | str, device: str, local_processes: int = 1) -> int:
+    """Return the number of loader workers: `requested`, or for `auto` what suits the device.
+
+    On a CPU a worker takes a core from the training that waits for it. Beside a GPU the cores are idle, and the
+    `local_processes` that train at the same time share them.
+    """
+    if requested != "auto":
+        return int(requested)
+    return 0 if device == "cpu" else max(0, min(8, (os.cpu_count() or 1) // local_processes - 1))

@@ -44,7 +44,7 @@ class Cache:
         return self.count
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         return self.count * self.side * self.side * 3
 
     def __getitem__(self, row: int) -> np.ndarray:

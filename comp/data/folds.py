@@ -46,8 +46,8 @@ def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed:
             "k": k,
             "seed": seed,
             "images": len(table),
-            "image_id": dataset.id_form,
-            "image_list_sha256": dataset.fingerprint(),
+            "image_id": dataset.id_kind,
+            "image_list_sha256": dataset.image_list_sha256,
         },
     )
 
@@ -75,7 +75,7 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
             f"{path} does not match {dataset.root}: {len(moved)} images changed their label, "
             f"such as {moved[0]}; {again}"
         )
-    if not isinstance(about, dict) or about.get("image_list_sha256") != dataset.fingerprint():
+    if not isinstance(about, dict) or about.get("image_list_sha256") != dataset.image_list_sha256:
         raise UserError(f"{path.with_suffix('.json')} was written for another split; {again}")
     if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1:
         raise UserError(f"{path} names an image twice or has a fold that is no number; restore it")

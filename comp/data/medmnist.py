@@ -119,8 +119,8 @@ def write_official_split(path: Path, split: pd.DataFrame, dataset: Dataset) -> N
             "dataset": dataset.name,
             "official": True,
             "images": len(split),
-            "image_id": dataset.id_form,
-            "image_list_sha256": dataset.fingerprint(),
+            "image_id": dataset.id_kind,
+            "image_list_sha256": dataset.image_list_sha256,
         },
     )
 

@@ -26,16 +26,17 @@ class Image:
 class Dataset:
     root: Path
     classes: tuple[str, ...]  # in the order of class_map.json, else sorted: the order of every class column
-    numbers: tuple[int, ...]  # what a submission calls each class
+    class_numbers: tuple[int, ...]  # what a submission calls each class
     train: tuple[Image, ...]
     test: tuple[Image, ...]
-    id_form: str  # "name" or "path": see _identify
+    id_kind: str  # "name" or "path": see _identify
 
     @property
     def name(self) -> str:
         return dataset_name(self.root)
 
-    def fingerprint(self) -> str:
+    @property
+    def image_list_sha256(self) -> str:
         """Hash of the training list: who is there and under which label, whatever the order or the folder."""
         lines = sorted(f"{image.id}\t{image.label}\n" for image in self.train)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -62,14 +63,14 @@ def scan(root: Path | str) -> Dataset:
     train = [(path, label) for label in classes for path in _images_below(root / "train" / label)]
     if not train:
         raise UserError(f"{root / 'train'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders")
-    train_ids, id_form = _identify([path for path, _ in train], root / "train")
+    train_ids, id_kind = _identify([path for path, _ in train], root / "train")
     return Dataset(
         root,
         classes,
         numbers,
         tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
         find_test_images(root),
-        id_form,
+        id_kind,
     )
 
 

@@ -28,7 +28,7 @@ def build_provenance(
     square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
     return {
         "weights": weights_hashes(run, folds),
-        "labels": dataset.fingerprint() if part == "oof" else None,
+        "labels": dataset.image_list_sha256 if part == "oof" else None,
         "images": cache_key(images, square),
         **({} if runtime == "torch" else {"runtime": runtime}),
     }
@@ -42,7 +42,7 @@ def input_hashes(dataset: Dataset) -> dict[str, Any]:
         test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
     sample = sample_path(dataset.root)
     return {
-        "train_list_sha256": dataset.fingerprint(),
+        "train_list_sha256": dataset.image_list_sha256,
         "test_sha256": test.hexdigest(),
         "sample_sha256": sample and file_sha256(sample),
     }

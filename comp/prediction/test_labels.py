@@ -16,7 +16,7 @@ def join_test_labels(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame | Non
     if not file.is_file():
         return None
     labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
-    names = dict(zip(map(str, dataset.numbers), dataset.classes, strict=True))
+    names = dict(zip(map(str, dataset.class_numbers), dataset.classes, strict=True))
     known = labels.replace({} if set(labels) <= set(dataset.classes) else names)
     if known.index.has_duplicates:
         raise UserError(f"{file} has image {known.index[known.index.duplicated()][0]} twice")

@@ -68,7 +68,7 @@ def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> None:
         "name": note["id"],
         "sha256": note["sha256"],
         "classes": list(dataset.classes),
-        "numbers": list(dataset.numbers),
+        "numbers": list(dataset.class_numbers),
         "blend": note["blend"],
         "members": about,
         **{key: note[key] for key in ("created", "oof", "git", "versions")},

@@ -58,7 +58,7 @@ def check_submission(file: Path, config: Config | None = None, yes: bool = False
     competition = resolve_competition(config, note)
     submission, dataset = read_table_unchecked(file), scan(competition.root)
     sample, metric = load_sample(dataset), _metric(config, note)
-    asked = detect_label_format(sample, dataset.classes, dataset.numbers)
+    asked = detect_label_format(sample, dataset.classes, dataset.class_numbers)
     found = list(format_checks.format_issues(submission, sample, asked))
     if note is not None and note.get("sha256") != sha256:
         found.append(

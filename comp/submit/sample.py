@@ -152,7 +152,7 @@ def detect_label_format(sample: SubmissionTable, classes: Sequence[str], numbers
 
 
 def _answers(sample: SubmissionTable, values: np.ndarray, dataset: Dataset) -> list[tuple[str, ...]]:
-    form = detect_label_format(sample, dataset.classes, dataset.numbers)
+    form = detect_label_format(sample, dataset.classes, dataset.class_numbers)
     if not form.columns:
         return [(form.words[best],) for best in values.argmax(1)]
     order = [form.words.index(column) for column in sample.columns[1:]]

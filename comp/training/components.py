@@ -60,7 +60,7 @@ def build_components(setup: Setup, fold: int | str, fresh: bool) -> TrainingComp
             ImageAugmenter(config.augment.policy),
             setup.stream(fold),
             config.train.balanced,
-            part=(distributed.rank(), distributed.world_size()),
+            shard=(distributed.rank(), distributed.world_size()),
         ),
         config.augment.oversample,
     )
@@ -142,7 +142,7 @@ def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: Tr
     config, source, device = setup.config, parts.source, setup.device
     weights = None
     if config.loss.class_weights == "balanced":
-        weights = balanced_weights(torch.from_numpy(source.labels), len(setup.run.classes)).to(device)
+        weights = balanced_weights(torch.from_numpy(source.targets), len(setup.run.classes)).to(device)
     schedule = config.schedule
     return fit(
         state,
@@ -173,5 +173,5 @@ def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: Tr
         clip=config.optim.clip,
         clip_mode=config.optim.clip_mode,
         mix=make_mix(setup),
-        counts=source.counts,
+        counts=source.shard_info,
     )

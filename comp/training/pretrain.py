@@ -82,11 +82,11 @@ def pretrain(
             lr_at=lambda *_: optim.lr,
             device=device,
             precision=precision,
-            stream=source.stream,
+            stream=source.rng_key,
             accumulate=config.train.accumulate,
             clip=optim.clip,
             clip_mode=optim.clip_mode,
-            counts=source.counts,
+            counts=source.shard_info,
         ):
             bar.update(event.step - bar.n)
             if isinstance(event, Epoch):

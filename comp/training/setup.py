@@ -253,7 +253,7 @@ def _run_record(
         folds=tuple(sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)),
         folds_file=str(config.folds_file),
         folds_sha256=file_sha256(config.folds_file),
-        image_list_sha256=dataset.fingerprint(),
+        image_list_sha256=dataset.image_list_sha256,
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         kernels=choose_kernels(device),
         augment_device=choose_augment_device(config.augment.device, device),
