@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,9 +14,13 @@ from comp.files import read_json, write_json
 Fold = int | Literal["full"]  # a fold's number, or the model trained on every image
 
 
-@cache
-def _adapter(record: Any) -> TypeAdapter:
-    return TypeAdapter(with_config(ConfigDict(strict=True))(record))
+_ADAPTERS: dict[type, TypeAdapter] = {}  # made at the first use: building one takes about a millisecond
+
+
+def _adapter(record: type) -> TypeAdapter:
+    if record not in _ADAPTERS:
+        _ADAPTERS[record] = TypeAdapter(with_config(ConfigDict(strict=True))(record))
+    return _ADAPTERS[record]
 
 
 class Record:
