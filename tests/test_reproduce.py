@@ -23,7 +23,7 @@ from comp.files import read_json
 from comp.metrics import METRICS
 from comp.papers import worker
 from comp.papers.measure import COSTS
-from comp.papers.model_sizes import PAPER_MODELS
+from comp.papers.model_table import PAPER_MODELS
 from comp.papers.reported import KEY_COLUMNS, TEXT_COLUMNS, config_file, papers, read_rows
 from comp.papers.reproduce import ProtocolOverrides
 from comp.stats import bootstrap_mean_interval
@@ -100,7 +100,7 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_what_the_configs_train_is_what_the_zoo_counts(paper):
     counted = {
-        (entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.size): entry.reported
+        (entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.image_size): entry.reported
         for entry in PAPER_MODELS
         if entry.paper == paper
     }

@@ -93,7 +93,8 @@ def zoo(args: argparse.Namespace) -> None:
     model.kwargs.layers=3 data.size=64 model.dropout=null model.drop_path=null
     """
     from comp.errors import UserError, did_you_mean
-    from comp.papers.model_sizes import PAPER_MODELS, compare_counts, count_model_size
+    from comp.papers.model_sizes import count_model_size
+    from comp.papers.model_table import PAPER_MODELS, compare_counts
 
     papers = {model.paper for model in PAPER_MODELS}
     if args.paper not in {None, *papers}:
@@ -103,13 +104,13 @@ def zoo(args: argparse.Namespace) -> None:
     rows = [header]
     for model in PAPER_MODELS:
         if args.paper in (None, model.paper):
-            size = count_model_size(model)
+            size = count_model_size(model.name, model.kwargs, model.image_size)
             name = " ".join([model.name, *(f"{key}={value}".lower() for key, value in model.kwargs.items())])
             rows.append(
                 (
                     name,
                     model.paper,
-                    str(model.size),
+                    str(model.image_size),
                     f"{size.trainable:,}",
                     f"{size.statistics:,}",
                     f"{size.total:,}",

@@ -16,7 +16,7 @@ from comp.errors import UserError
 from comp.files import file_sha256
 from comp.papers import worker
 from comp.papers.measure import measure
-from comp.papers.model_sizes import PaperModel, count_model_size
+from comp.papers.model_sizes import count_model_size
 from comp.papers.reported import ReportedRow, config_file, read_rows
 from comp.papers.results import Protocol, RowResult
 from comp.papers.write import write_table
@@ -129,7 +129,7 @@ def _check(plans: Sequence[Config]) -> None:
 def _build_error(config: Config) -> str | None:
     """Why its model cannot be, tried without memory for its weights."""
     try:
-        count_model_size(PaperModel(config.model.name, config.model.kwargs, "", config.data.size))
+        count_model_size(config.model.name, config.model.kwargs, config.data.size)
     except (KeyError, RuntimeError, ValueError, TypeError) as problem:
         return f"model {config.model.name} cannot be built: {' '.join(str(problem).split())[:200]}"
     return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from comp.papers.measure import MeasuredRow
-from comp.papers.model_sizes import ModelSize, PaperModel, count_model_size
+from comp.papers.model_sizes import ModelSize, count_model_size
 from comp.papers.reported import ReportedRow
 from comp.schema import Config
 
@@ -24,7 +24,7 @@ class RowResult:
         """At the paper's image size, for a flatten makes a model's parameters depend on it; None if it has no such
         model."""
         try:
-            return count_model_size(PaperModel(self.own.model.name, self.own.model.kwargs, "", self.own.data.size))
+            return count_model_size(self.own.model.name, self.own.model.kwargs, self.own.data.size)
         except (KeyError, RuntimeError, ValueError, TypeError):
             return None
 

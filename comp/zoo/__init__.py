@@ -1,1 +1,1 @@
-"""The zoo: one file per family of architectures, each model registered with timm under a name of its own."""
+"""The kit's own model, and models of any kind by name."""

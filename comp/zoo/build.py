@@ -1,11 +1,8 @@
-"""Models by name, ours and timm's alike, with errors in the words of the config."""
+"""Models by name, ours and timm's alike, with errors that name the config key."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import pkgutil
-from functools import lru_cache
 from typing import Any
 
 import timm
@@ -13,18 +10,9 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
-import comp
 from comp.errors import UserError, did_you_mean
 from comp.zoo.init import initialise
-from comp.zoo.registry import takes_img_size
-
-
-@lru_cache
-def register_models() -> None:
-    """Import every module of the model packages, so that timm knows the kit's models by name."""
-    for package in map(importlib.import_module, comp.MODEL_PACKAGES):
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
+from comp.zoo.registry import register_models, takes_img_size
 
 
 def build_model(
@@ -38,47 +26,55 @@ def build_model(
     init: str = "own",
     kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """What is None is the model's own default. A model that ends in dense layers is told the size of its images."""
+    """Build the model `name` with an output per class; an argument that is None keeps the model's own default.
+
+    `size` is the side of the images in pixels. It is passed on to models that end in dense layers; the others take
+    any size.
+    """
     register_models()
-    base = name.partition(".")[0]
-    if not timm.is_model(base):
-        raise UserError(f"model.name: neither the kit nor timm has {name}{did_you_mean(base, timm.list_models())}")
-    given = {
+    base_name = name.partition(".")[0]
+    if not timm.is_model(base_name):
+        hint = did_you_mean(base_name, timm.list_models())
+        raise UserError(f"model.name: neither the kit nor timm has {name}{hint}")
+    options = {
         "drop_rate": dropout,
         "drop_path_rate": drop_path,
-        "img_size": size if takes_img_size(base) else None,
+        "img_size": size if takes_img_size(base_name) else None,
         **(kwargs or {}),
     }
-    given = {key: value for key, value in given.items() if value is not None}
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # a dozen lines of retries; ours is one
-    try:
-        # channels last: the layout that CPU kernels and tensor cores are fast in
-        model = timm.create_model(name, num_classes=classes, pretrained=pretrained, **given).to(
-            memory_format=torch.channels_last
-        )
-    except TypeError as problem:
-        raise UserError(
-            f"model {name}: {_plain(problem)}; check model.kwargs, and set model.dropout=null or "
-            f"model.drop_path=null where it has none"
-        ) from None
-    except Exception as problem:
-        if not pretrained:
-            raise UserError(f"model {name} cannot be built: {problem}") from None
-        raise UserError(
-            f"model.pretrained: cannot load weights for {name} ({type(problem).__name__}: no cached copy "
-            f"and no way to the hub); set model.pretrained=false to train from scratch"
-        ) from None
+    options = {key: value for key, value in options.items() if value is not None}
+    model = _create_model(name, classes, pretrained, options)
     initialise(model, init)
     return model
 
 
+def _create_model(name: str, classes: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it logs a dozen lines of retries; ours is one
+    try:
+        model = timm.create_model(name, num_classes=classes, pretrained=pretrained, **options)
+    except TypeError as error:
+        raise UserError(
+            f"model {name}: {_format_type_error(error)}; check model.kwargs, and set model.dropout=null or "
+            f"model.drop_path=null for a model without it"
+        ) from None
+    except Exception as error:
+        if not pretrained:
+            raise UserError(f"model {name} cannot be built: {error}") from None
+        raise UserError(
+            f"model.pretrained: cannot load weights for {name} ({type(error).__name__}: no cached copy and no access "
+            f"to the hub); set model.pretrained=false to train from scratch"
+        ) from None
+    # channels last: the layout in which CPU kernels and tensor cores are fast
+    return model.to(memory_format=torch.channels_last)
+
+
 def normalisation(model: nn.Module) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel: the pretrained weights' own where there are any, else ImageNet's."""
-    about = resolve_model_data_config(model)
-    return list(about["mean"]), list(about["std"])
+    """Return mean and standard deviation per channel: the pretrained weights' own, or else ImageNet's."""
+    data_config = resolve_model_data_config(model)
+    return list(data_config["mean"]), list(data_config["std"])
 
 
-def _plain(problem: TypeError) -> str:
-    return str(problem).replace("got an unexpected keyword argument", "does not take").partition("()")[
-        2
-    ].strip() or str(problem)
+def _format_type_error(error: TypeError) -> str:
+    """Return the message without the builder's name: `does not take 'sse'`."""
+    message = str(error).replace("got an unexpected keyword argument", "does not take")
+    return message.partition("()")[2].strip() or str(error)

@@ -1,22 +1,26 @@
-"""Starting weights by name, for recipes that ask for others than a model's own."""
+"""Initial weights by name (`model.init`), for configs that do not keep a model's own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import nn
 
-INITIALISERS = {
+# he: the initialisation of PyTorch's examples; glorot: that of Keras
+INITIALISERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "he": nn.init.kaiming_normal_,
     "glorot": nn.init.xavier_uniform_,
-}  # as PyTorch's and Keras's examples do
-LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+}
+LAYER_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
-def initialise(model: nn.Module, how: str) -> None:
-    """Draw every convolution's and dense layer's weights anew and zero their biases; `own` leaves all as it is."""
-    if how == "own":
+def initialise(model: nn.Module, method: str) -> None:
+    """Draw the weights of every convolution and dense layer again and zero their biases; `own` changes nothing."""
+    if method == "own":
         return
     for layer in model.modules():
-        if isinstance(layer, LAYERS):
-            INITIALISERS[how](layer.weight)
+        if isinstance(layer, LAYER_TYPES):
+            INITIALISERS[method](layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

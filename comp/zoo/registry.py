@@ -1,41 +1,63 @@
-"""How a model of a paper gets into timm's registry, and what it says of the pixels it wants."""
+"""Registration of our models with timm, which every program looks models up in."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable
+from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import model_entrypoint, register_model
 from torch import nn
 
+import comp
+
 ModelBuilder = Callable[..., nn.Module]
-IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
-UNIT_RANGE = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # pixels / 255 and nothing else
+Normalisation = dict[str, tuple[float, ...]]  # `mean` and `std` per channel, for pixels from 0 to 1
+IMAGENET: Normalisation = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+UNIT_RANGE: Normalisation = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # pixels / 255 and nothing else
+
+
+@functools.cache
+def register_models() -> None:
+    """Import every module of the model packages (`comp.MODEL_PACKAGES`), so that timm knows our models by name."""
+    for package in map(importlib.import_module, comp.MODEL_PACKAGES):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def takes_img_size(name: str) -> bool:
-    """Whether a model, ours or timm's, must be told the size of its images: where dense layers follow the last map."""
+    """Return whether a model, ours or timm's, needs the size of its images: dense layers follow its last map."""
+    register_models()
     return "img_size" in inspect.signature(model_entrypoint(name)).parameters
 
 
-def register_paper_model(pixels: dict[str, tuple[float, ...]]) -> Callable[[ModelBuilder], ModelBuilder]:
-    """Register a builder under its own name; its signature stays visible, so that others see whether it takes a size.
+def register_paper_model(normalisation: Normalisation) -> Callable[[ModelBuilder], ModelBuilder]:
+    """Return a decorator that registers a builder with timm under its own name.
 
-    The model carries the paper's normalisation where timm looks for a weight file's: in `pretrained_cfg`.
+    The builder's signature stays visible, so that `takes_img_size` can read it. The model carries the paper's
+    normalisation in `pretrained_cfg`, where timm keeps that of a weight file.
     """
 
     def register(build: ModelBuilder) -> ModelBuilder:
         @functools.wraps(build)
-        def entry(pretrained: bool = False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
-            """The last three of timm's own arguments are about weight files, and there are none."""
+        def entrypoint(
+            pretrained: bool = False,
+            pretrained_cfg: object = None,
+            pretrained_cfg_overlay: object = None,
+            cache_dir: object = None,
+            **kwargs: Any,
+        ) -> nn.Module:
+            """Build the model; timm's last three arguments concern weight files, which do not exist here."""
             if pretrained:
                 raise RuntimeError("no pretrained weights exist for this architecture")
             model = build(**kwargs)
-            model.pretrained_cfg = dict(pixels)
+            model.pretrained_cfg = dict(normalisation)  # type: ignore[assignment]  # a plain attribute, as timm's own
             return model
 
-        return register_model(entry)
+        return register_model(entrypoint)
 
     return register

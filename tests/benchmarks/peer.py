@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from comp.bench.meter import MIN_STEPS, WARMUP_STEPS
-from comp.zoo.build import register_models
+from comp.zoo.registry import register_models
 
 register_models()  # so that timm knows the kit's models too
 

@@ -1,8 +1,8 @@
-"""Gupta's AutoClassifier: a network on the 64 numbers to which an autoencoder, trained before, reduces an image.
+"""Gupta's AutoClassifier: a classifier of the 64 numbers to which a pretrained autoencoder reduces an image.
 
 model = timm.create_model("gupta_autoclassifier", num_classes=8)    # its encoder is frozen
-pretraining = model.autoencoder()      # thaws it: pretraining(images) is the error of each, to be minimised
-model.freeze()                         # and the classifier can be trained
+pretraining = model.autoencoder()      # unfreezes the encoder; minimise the mean of pretraining(images)
+model.freeze()                         # then train the classifier
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from comp.zoo.layers import Classifier, SamePadMaxPool, conv_bn_relu, feature_map_side
+from comp.papers.models.layers import Classifier, SamePadMaxPool, conv_bn_relu, feature_map_side
 from comp.zoo.registry import UNIT_RANGE, register_paper_model
 
 LATENT = 64
 
 
 class Encoder(nn.Module):
-    """Image to 64 numbers. While frozen nothing in it changes: it stays in evaluation mode whatever is asked."""
+    """Encode an image as 64 numbers. While frozen it stays in evaluation mode, so that nothing in it changes."""
 
     def __init__(self, in_chans: int, img_size: int):
         super().__init__()
@@ -34,6 +34,7 @@ class Encoder(nn.Module):
         return self.latent(self.layers(x))
 
     def freeze(self, frozen: bool = True) -> None:
+        """Freeze or unfreeze the parameters and the running statistics."""
         self.frozen = frozen
         self.requires_grad_(not frozen).train(not frozen)
 
@@ -42,12 +43,12 @@ class Encoder(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """The pretraining stage: an encoder, a decoder of its own, and how far the picture that comes back is off."""
+    """The pretraining stage: the model's encoder and a new decoder; the output is each image's reconstruction error."""
 
     def __init__(self, encoder: Encoder, in_chans: int, img_size: int):
         super().__init__()
         self.encoder = encoder
-        side = -(-img_size // 16)  # what does not come out even is drawn larger and cut: 28 px begins as 2 x 2
+        side = -(-img_size // 16)  # rounded up; `forward` crops what is too large: 28 px begins as 2 x 2
         layers: list[nn.Module] = [
             nn.Linear(LATENT, 256 * side**2),
             nn.ELU(inplace=True),
@@ -60,16 +61,19 @@ class Reconstruction(nn.Module):
         self.decoder = nn.Sequential(*layers, upsample_conv(inputs, in_chans))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The mean squared error of every image, (N,)."""
-        drawn = self.decoder(self.encoder(images))[..., : images.shape[2], : images.shape[3]]
-        return (drawn - images).square().mean((1, 2, 3))
+        """Return the mean squared error of every image, (N,)."""
+        reconstruction = self.decoder(self.encoder(images))[..., : images.shape[2], : images.shape[3]]
+        return (reconstruction - images).square().mean((1, 2, 3))
 
 
 def upsample_conv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    """Return a transposed convolution that doubles the side of a feature map."""
     return nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1)
 
 
 class AutoClassifier(Classifier):
+    """An encoder, and a convolutional classifier of its 64 numbers as a map of 16 channels and 2 x 2 positions."""
+
     def __init__(self, num_classes: int, in_chans: int, img_size: int, drop_rate: float):
         features: list[nn.Module] = [nn.Unflatten(1, (16, 2, 2))]
         inputs = 16
@@ -82,15 +86,16 @@ class AutoClassifier(Classifier):
         self.freeze()
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """2 x 2, and its places are no places of the image: the latent numbers lie between."""
+        """Return a 2 x 2 feature map; its positions are not positions of the image, as latent numbers lie between."""
         return self.features(self.encoder(x))
 
     def autoencoder(self) -> Reconstruction:
-        """A stage with a new decoder, training this model's own encoder; only the stage holds the decoder."""
+        """Return a pretraining stage that trains this model's encoder with a new decoder; only the stage holds it."""
         self.encoder.freeze(False)
         return Reconstruction(self.encoder, self.in_chans, self.img_size).to(self.encoder.latent.weight)
 
     def freeze(self) -> None:
+        """Freeze the encoder after pretraining."""
         self.encoder.freeze()
 
 
@@ -98,5 +103,5 @@ class AutoClassifier(Classifier):
 def gupta_autoclassifier(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 64, drop_rate: float = 0.3
 ) -> AutoClassifier:
-    """1,590,696 parameters to train after its encoder is frozen, 2,245,224 numbers in all."""
+    """1,590,696 parameters to train after its encoder is frozen, 2,245,224 parameters and statistics in all."""
     return AutoClassifier(num_classes, in_chans, img_size, drop_rate)

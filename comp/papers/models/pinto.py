@@ -1,7 +1,6 @@
-"""Pinto and Silva: a convolutional network held against a plain one, on BloodMNIST at 28 px.
+"""Pinto and Silva: a convolutional network compared with a multilayer perceptron, on BloodMNIST at 28 px.
 
-The paper calls the data "already preprocessed and normalized" and says no more; pixels divided by 255 is the reading
-taken.
+The paper calls the data "already preprocessed and normalized" without details; here pixels are divided by 255.
 """
 
 from __future__ import annotations
@@ -11,19 +10,19 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from comp.zoo.layers import Classifier, conv, feature_map_side
+from comp.papers.models.layers import Classifier, conv, feature_map_side
 from comp.zoo.registry import UNIT_RANGE, register_paper_model
 
 
 @register_paper_model(UNIT_RANGE)
 def pinto_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 28) -> Classifier:
-    """422,344 parameters, no BatchNorm and no dropout."""
+    """422,344 parameters, without BatchNorm or dropout."""
     features: list[nn.Module] = []
     inputs = in_chans
     for width in (32, 64, 128):
         features += [conv(inputs, width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         inputs = width
-    neck = [
+    neck: list[nn.Module] = [
         nn.Flatten(),
         nn.Linear(inputs * feature_map_side(img_size, 3) ** 2, 256),
         nn.ReLU(inplace=True),
@@ -34,7 +33,7 @@ def pinto_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 28) ->
 
 
 class MultiLayerPerceptron(nn.Module):
-    """Dense layers on the bare pixels. There is no map in it, so no `forward_features` either."""
+    """Dense layers on the pixels. It has no feature map and therefore no `forward_features`."""
 
     def __init__(self, widths: list[int], num_classes: int):
         super().__init__()
@@ -49,6 +48,7 @@ class MultiLayerPerceptron(nn.Module):
         return self.fc(self.layers(x))
 
     def get_classifier(self) -> nn.Linear:
+        """Return the last layer, as timm's models do."""
         return self.fc
 
 
@@ -56,6 +56,6 @@ class MultiLayerPerceptron(nn.Module):
 def pinto_mlnn(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 28, hidden_layers: int = 1
 ) -> MultiLayerPerceptron:
-    """2,785,988 parameters. Every hidden layer is as wide as the mean of what goes in and what comes out: 1,180."""
+    """2,785,988 parameters. A hidden layer has as many units as the mean of the inputs and the classes: 1,180."""
     inputs = in_chans * img_size**2
     return MultiLayerPerceptron([inputs] + [(inputs + num_classes) // 2] * hidden_layers, num_classes)
