@@ -1,4 +1,4 @@
-"""Shared by the tests: a tiny drawn competition, and an empty workplace to run the programs in."""
+"""Fixtures: a tiny drawn competition, workspaces to run the programs in, and a local stand-in for Kaggle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-os.environ["WANDB_MODE"] = "disabled"  # no test may reach a network; those of W&B itself ask for offline
+os.environ["WANDB_MODE"] = "disabled"  # no test may use the network; those of W&B itself set offline
 os.environ.pop("WANDB_API_KEY", None)
 REPO_ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO_ROOT))
 
-# 24 px and timm's smallest network: every promise of a training holds there too, in seconds
+# 24 px and timm's smallest network: whatever must hold for a training is tested in seconds
 SMALL = [
     "data.root=input/tiny",
     "data.size=24",
@@ -51,17 +51,17 @@ def workspace(tiny_dataset: Path, tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
-    """A workplace with the runs `anna` and `bert`, of other seeds."""
+    """A workspace with the finished runs `anna` and `bert`, which differ in their seed."""
     from comp import config
     from comp.data.duplicates import group_ids
     from comp.data.folds import make_folds, write_folds
     from comp.data.scan import scan
     from comp.training.train import run_experiment
 
-    place, before = tmp_path_factory.mktemp("trained"), Path.cwd()
-    shutil.copytree(REPO_ROOT / "configs", place / "configs")
-    shutil.copytree(tiny_dataset, place / "input" / "tiny")
-    os.chdir(place)
+    workspace, previous = tmp_path_factory.mktemp("trained"), Path.cwd()
+    shutil.copytree(REPO_ROOT / "configs", workspace / "configs")
+    shutil.copytree(tiny_dataset, workspace / "input" / "tiny")
+    os.chdir(workspace)
     try:
         dataset = scan("input/tiny")
         write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
@@ -69,13 +69,13 @@ def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
             [settings] = config.load("configs/deep_efficientnet.yaml", [*SMALL, f"train.seed={seed}"], name=name)
             run_experiment(settings)
     finally:
-        os.chdir(before)
-    return place
+        os.chdir(previous)
+    return workspace
 
 
 @pytest.fixture
 def run_cli(capfd, monkeypatch):
-    """`run("train.py", ...)` -> (exit status, stdout, stderr), in this process: starting torch takes seconds."""
+    """Return `run_cli("train.py", ...)` -> (status, stdout, stderr), in this process: importing torch takes seconds."""
     from comp.cli import run_main
 
     def call(program: str, *arguments: str):
@@ -90,7 +90,7 @@ def run_cli(capfd, monkeypatch):
 
 @pytest.fixture
 def kaggle_server(tmp_path, monkeypatch):
-    """A small Kaggle, and the real client led to it: no test may reach further."""
+    """A stand-in for Kaggle on localhost, and the real client directed to it; any other address fails the test."""
     from comp.submit import kaggle
     from tests.kaggle_service import Service
 
@@ -102,7 +102,7 @@ def kaggle_server(tmp_path, monkeypatch):
     connect = socket.socket.connect
 
     def guarded(self, address):
-        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", f"a test reached for {address}"
+        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", f"a test connected to {address}"
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)

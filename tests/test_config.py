@@ -62,7 +62,7 @@ def written(tmp_path: Path, monkeypatch):
         ("[0, on]", [0, "on"]),
     ],
 )
-def test_a_scalar_is_what_yaml_1_2_says(text, value):
+def test_parse_scalar_follows_yaml_1_2(text, value):
     read = parse_scalar(text)
     assert read == value and type(read) is type(value)
 
@@ -79,13 +79,13 @@ def test_a_scalar_is_what_yaml_1_2_says(text, value):
         ("just words\n", "must hold keys and values"),
     ],
 )
-def test_a_file_that_is_no_config_is_refused_by_name(written, text, complaint):
+def test_read_yaml_malformed_file_error_names_it(written, text, complaint):
     path = written("odd.yaml", text)
     with pytest.raises(UserError, match=f"^{path}.*{complaint}"):
         load(path)
 
 
-def test_a_missing_config_names_the_nearest(written):
+def test_read_yaml_missing_file_names_the_nearest(written):
     written("recipes/ema.yaml")
     with pytest.raises(UserError, match=r"no config configs/recipe/ema.yaml; did you mean configs/recipes/ema.yaml\?"):
         load("configs/recipe/ema.yaml")
@@ -94,7 +94,7 @@ def test_a_missing_config_names_the_nearest(written):
 # ---- one parent ----
 
 
-def test_a_chain_of_parents_merges_maps_deeply_and_replaces_lists(written):
+def test_read_tree_parents_merge_maps_and_replace_lists(written):
     written("root.yaml", "train: {epochs: 9, batch: 7}\nmodel: {kwargs: {widths: [1, 2, 3], se: true}}\n")
     written("sub/middle.yaml", "extends: ../root.yaml\ntrain: {batch: 8}\nmodel: {kwargs: {widths: [4]}}\n")
     (leaf,) = load(written("sub/leaf.yaml", "extends: middle.yaml\noptim: {lr: 1e-2}\n"))
@@ -102,7 +102,7 @@ def test_a_chain_of_parents_merges_maps_deeply_and_replaces_lists(written):
     assert leaf.model.kwargs == {"widths": [4], "se": True}
 
 
-def test_a_circle_of_parents_is_refused(written):
+def test_read_tree_circular_extends_is_an_error(written):
     written("a.yaml", "extends: b.yaml\n")
     written("b.yaml", "extends: a.yaml\n")
     with pytest.raises(UserError, match=r"a\.yaml extends itself"):
@@ -119,13 +119,13 @@ def test_a_circle_of_parents_is_refused(written):
         ("train: {epochs: 2}", {"se": False}),
     ],
 )
-def test_a_new_model_drops_the_kwargs_of_the_old_one(written, child, kwargs):
+def test_merge_new_model_drops_old_kwargs(written, child, kwargs):
     written("parent.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
     (config,) = load(written("child.yaml", f"extends: parent.yaml\n{child}\n"))
     assert config.model.kwargs == kwargs
 
 
-def test_merging_changes_neither_side():
+def test_merge_does_not_modify_its_arguments():
     below, above = {"a": {"x": 1}, "b": [1]}, {"a": {"y": 2}, "b": [2]}
     assert merge(below, above) == {"a": {"x": 1, "y": 2}, "b": [2]}
     assert (below, above) == ({"a": {"x": 1}, "b": [1]}, {"a": {"y": 2}, "b": [2]})
@@ -136,19 +136,19 @@ def test_merging_changes_neither_side():
 OVERRIDES = ["model.name=resnet18", "model.kwargs.stem_width=8", "optim.lr=3e-4"]
 
 
-def test_the_order_of_overrides_changes_neither_the_config_nor_its_name(written):
+def test_load_override_order_does_not_matter(written):
     path = written("base.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
     there, back = load(path, OVERRIDES), load(path, OVERRIDES[::-1])
     assert there == back
     assert there[0].name == "base+model.kwargs.stem_width=8+model.name=resnet18+optim.lr=0.0003"
 
 
-def test_the_last_of_two_overrides_of_a_key_holds():
+def test_load_last_override_of_a_key_wins():
     assert parse_overrides(["optim.lr=1", "optim.lr=2"]) == {"optim": {"lr": 2}}
 
 
 @pytest.mark.parametrize("text", ["epochs", "=3", "train epochs=3", "train..epochs=3", "--epochs=3", "optim.lr=["])
-def test_an_override_that_cannot_be_read_is_refused(text):
+def test_parse_overrides_malformed_is_an_error(text):
     with pytest.raises(UserError, match="cannot read"):
         parse_overrides([text])
 
@@ -167,7 +167,7 @@ def test_an_override_that_cannot_be_read_is_refused(text):
         ("loss.smoothing=0.1", "loss.smoothing", "did you mean loss.label_smoothing?"),
     ],
 )
-def test_an_unknown_key_names_the_nearest_right_one(written, override, wrong, hint):
+def test_load_unknown_key_error_names_the_nearest(written, override, wrong, hint):
     path = written("base.yaml")
     with pytest.raises(UserError, match=re.escape(f"{path}: unknown key {wrong}; {hint}")):
         load(path, [override])
@@ -195,7 +195,7 @@ def test_an_unknown_key_names_the_nearest_right_one(written, override, wrong, hi
         ("train.seed=[0, x]", "train.seed", "'x'"),
     ],
 )
-def test_a_wrong_value_names_its_key_and_itself(written, override, key, value):
+def test_load_wrong_value_error_names_key_and_value(written, override, key, value):
     path = written("base.yaml")
     with pytest.raises(UserError, match=rf"{path}: {re.escape(key)} must .*, and is {re.escape(value)}$"):
         load(path, [override])
@@ -213,12 +213,12 @@ def test_a_wrong_value_names_its_key_and_itself(written, override, key, value):
         ("my-kit/configs/main.yaml", "main"),
     ],
 )
-def test_a_run_is_named_by_the_path_below_configs(written, path, name):
+def test_load_run_name_is_the_path_below_configs(written, path, name):
     assert load(written(path))[0].name == name
     assert load(Path(written(path)).resolve())[0].name == name
 
 
-def test_a_config_elsewhere_is_named_by_its_stem(tmp_path):
+def test_load_config_outside_configs_is_named_by_stem(tmp_path):
     (tmp_path / "mine.yaml").write_text("train: {epochs: 2}\n")
     assert load(tmp_path / "mine.yaml")[0].name == "mine"
 
@@ -236,32 +236,32 @@ def test_a_config_elsewhere_is_named_by_its_stem(tmp_path):
         "optim.lr=0.001",
     ],
 )
-def test_an_override_that_makes_no_other_run_adds_nothing_to_the_name(written, override):
+def test_load_override_outside_identity_keeps_the_name(written, override):
     path = written("base.yaml", "model: {name: resnet18}\ntrain: {epochs: 7}\n")
     assert load(path, [override])[0].name == "base"
 
 
 @pytest.mark.parametrize("seeds", ["0,1,2", "[0, 1, 2]", "0, 1, 2"])
-def test_several_seeds_make_siblings(written, seeds):
+def test_load_several_seeds_give_one_config_each(written, seeds):
     siblings = load(written("base.yaml"), [f"train.seed={seeds}", "optim.lr=1"])
     assert [config.train.seed for config in siblings] == [0, 1, 2]
     assert [config.name for config in siblings] == [f"base+optim.lr=1.0+train.seed={seed}" for seed in range(3)]
     assert load(written("seeds.yaml", "train: {seed: [4, 5]}\n"), name="mine")[1].name == "mine+train.seed=5"
 
 
-def test_name_overrules_what_differs(written):
+def test_load_name_argument_replaces_the_derived_name(written):
     assert load(written("base.yaml"), ["train.epochs=3"], name="my/run-1")[0].name == "my/run-1"
 
 
 @pytest.mark.parametrize("name", ["", "../out", "a/../../b", "/tmp/x", "a b", "a//b", "./a", "a/", "~", "a:b"])
-def test_a_name_that_leaves_its_folder_or_needs_quotes_is_refused(written, name):
+def test_load_unsafe_name_argument_is_an_error(written, name):
     path = written("base.yaml")
     for ask in (lambda: load(path, name=name), lambda: load(path, [f"name='{name}'"])):
         with pytest.raises(UserError, match="as a name"):
             ask()
 
 
-def test_a_long_name_ends_in_a_hash_of_all_of_it(written):
+def test_load_long_name_ends_in_a_hash(written):
     path = written("base.yaml")
     many = [f"model.kwargs.some_rather_long_key_{number}=1" for number in range(6)]
     long, other = (load(path, [*many, f"train.epochs={epochs}"])[0].name for epochs in (3, 4))
@@ -271,7 +271,7 @@ def test_a_long_name_ends_in_a_hash_of_all_of_it(written):
     assert len(short) < 80 and short.endswith("=1")
 
 
-def test_unsafe_characters_stay_out_of_a_name(written):
+def test_load_unsafe_characters_are_replaced_in_the_name(written):
     name = load(written("base.yaml"), ["data.root=input/other cells", "model.kwargs.widths=[1, 2]"])[0].name
     assert name == "base+data.root=input-other-cells+model.kwargs.widths=-1,-2-"
 
@@ -280,7 +280,7 @@ def test_unsafe_characters_stay_out_of_a_name(written):
 
 
 @pytest.mark.parametrize("name", [None, "08", "1e5", "null", "off", "true", "0x10", "a=b,c", "großes/Modell"])
-def test_the_config_a_run_writes_loads_as_itself(written, name):
+def test_config_written_by_a_run_loads_unchanged(written, name):
     (made,) = load(
         written("base.yaml"), [*OVERRIDES, "train.init='010'", "log.wandb=off", "model.kwargs.act='1e-3'"], name
     )
@@ -306,12 +306,12 @@ def test_the_config_a_run_writes_loads_as_itself(written, name):
         ("train.seed=1", False),
     ],
 )
-def test_identity_is_everything_that_changes_the_weights(written, override, same):
+def test_identity_holds_every_key_that_changes_weights(written, override, same):
     path = written("base.yaml")
     assert (load(path)[0].identity() == load(path, [override])[0].identity()) is same
 
 
-def test_a_config_cannot_be_changed_once_made():
+def test_config_is_immutable():
     with pytest.raises(ValueError, match="frozen"):
         Config(name="x").train.epochs = 3
 
@@ -319,12 +319,12 @@ def test_a_config_cannot_be_changed_once_made():
 # ---- the configs in the house ----
 
 
-def test_there_are_configs():
+def test_configs_exist():
     assert DEFAULT_CONFIG in CONFIGS and len(CONFIGS) > 10
 
 
 @pytest.mark.parametrize("path", CONFIGS)
-def test_every_config_in_the_house_loads(path, monkeypatch):
+def test_configs_in_the_repository_load(path, monkeypatch):
     monkeypatch.chdir(REPO_ROOT)
     if path.startswith("configs/studies/") and "extends" not in read_yaml(Path(path)):
         from comp.study.space import read_study
@@ -336,7 +336,7 @@ def test_every_config_in_the_house_loads(path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", CONFIGS)
-def test_every_config_in_the_house_asks_a_question_and_tells_its_command(path):
+def test_configs_in_the_repository_have_a_header(path):
     lines = (REPO_ROOT / path).read_text(encoding="utf-8").splitlines()
     header = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
     commands = [line.removeprefix("# ") for line in header if re.match(r"# (python|make) ", line)]

@@ -46,7 +46,7 @@ def config(*overrides: str, name: str | None = None) -> Config:
     return load("configs/base.yaml", overrides, name)[0]
 
 
-def made(name: str = "base", *overrides: str, **changes) -> Run:
+def make_run(name: str = "base", *overrides: str, **changes) -> Run:
     return open_run(config(*overrides, name=name), replace(DRAFT, **changes), lambda: "fp32")
 
 
@@ -55,7 +55,7 @@ def made(name: str = "base", *overrides: str, **changes) -> Run:
 CONTENT = {"epoch": 3, "model": {"weight": torch.arange(6.0)}, "history": [{"lr": 0.1, "note": None}]}
 
 
-def test_a_checkpoint_comes_back_as_it_was():
+def test_checkpoint_round_trip_is_equal():
     save_checkpoint(Path("new/resume.pt"), CONTENT)
     read = load_checkpoint(Path("new/resume.pt"))
     assert torch.equal(read["model"]["weight"], CONTENT["model"]["weight"])
@@ -64,7 +64,7 @@ def test_a_checkpoint_comes_back_as_it_was():
 
 
 @pytest.mark.parametrize("part", [0, 1, 0.3, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_refused_by_name(part):
+def test_load_checkpoint_truncated_file_error_names_it(part):
     path = Path("resume.pt")
     save_checkpoint(path, CONTENT)
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size) if part < 1 else 1])
@@ -91,21 +91,21 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("what", FOREIGN)
-def test_a_foreign_file_is_refused_by_name_and_never_run(what):
-    FOREIGN[what](Path("weights.pt"))
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_load_checkpoint_foreign_file_is_refused_and_never_executed(kind):
+    FOREIGN[kind](Path("weights.pt"))
     with pytest.raises(UserError, match=r"weights\.pt is truncated or not a checkpoint of this kit"):
         load_checkpoint(Path("weights.pt"))
     assert not Path("exploded").exists()
 
 
-def test_a_missing_checkpoint_is_called_missing():
+def test_load_checkpoint_missing_file_is_reported_as_missing():
     with pytest.raises(UserError, match=r"fold0/weights\.pt is missing"):
         load_checkpoint(Path("fold0/weights.pt"))
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_checkpoint_readable(monkeypatch, step):
+def test_save_checkpoint_full_disk_keeps_the_old_file(monkeypatch, step):
     path = Path("fold0/resume.pt")
     save_checkpoint(path, {"epoch": 1})
 
@@ -121,33 +121,33 @@ def test_a_full_disk_leaves_the_old_checkpoint_readable(monkeypatch, step):
 # ---- one directory, one run ----
 
 
-def test_a_new_run_holds_its_config_and_its_facts():
-    run = made("mine", "optim.lr=0.5")
+def test_open_run_writes_config_and_record():
+    run = make_run("mine", "optim.lr=0.5")
     assert run.path == Path("runs/mine") and run.classes == ("a", "b") and run.record.precision == "fp32"
     assert load(run.path / "config.yaml") == [run.config]
     assert read_run(run.path).record == run.record
     assert run.record.to_dict() == json.loads((run.path / "run.json").read_text())
 
 
-def test_opening_it_again_changes_nothing_on_disk():
-    files = {file: file.read_bytes() for file in made().path.iterdir()}
-    made()
+def test_open_run_twice_changes_nothing_on_disk():
+    files = {file: file.read_bytes() for file in make_run().path.iterdir()}
+    make_run()
     assert {file: file.read_bytes() for file in Path("runs/base").iterdir()} == files
 
 
-def test_precision_is_asked_once_in_a_runs_life():
+def test_open_run_chooses_precision_once():
     answers = iter(["bf16"])
     runs = [open_run(config(), DRAFT, lambda: next(answers)) for _ in range(3)]
     assert {run.record.precision for run in runs} == {"bf16"}
 
 
-def test_a_creation_that_was_cut_short_is_made_anew():
+def test_open_run_after_interrupted_creation_starts_again():
     def killed():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         open_run(config("optim.lr=0.5", name="base"), DRAFT, killed)
-    assert made("base").config.optim.lr == load("runs/base/config.yaml")[0].optim.lr == 0.001
+    assert make_run("base").config.optim.lr == load("runs/base/config.yaml")[0].optim.lr == 0.001
 
 
 @pytest.mark.parametrize(
@@ -159,23 +159,23 @@ def test_a_creation_that_was_cut_short_is_made_anew():
         ("data.crop=60", "data.crop", "None", "60"),
     ],
 )
-def test_a_changed_config_is_refused_naming_the_key_and_both_ways_out(override, key, old, new):
-    made()
+def test_open_run_changed_config_error_names_key_and_ways_out(override, key, old, new):
+    make_run()
     with pytest.raises(
         UserError,
         match=f"runs/base was made with {key}={old}, and this config has {new}; "
         r".*--name NEW.*--restart",
     ):
-        made("base", override)
+        make_run("base", override)
 
 
-def test_a_changed_split_is_refused_naming_the_file_and_both_ways_out():
-    made()
+def test_open_run_changed_split_error_names_file_and_ways_out():
+    make_run()
     with pytest.raises(UserError, match=r"another split than folds/cells\.csv holds now; .*--name NEW.*--restart"):
-        made(folds_sha256="0" * 64)
+        make_run(folds_sha256="0" * 64)
 
 
-def test_restart_keeps_every_old_run(capsys):
+def test_open_run_restart_archives_the_old_run(capsys):
     for times in range(3):
         run = open_run(config(f"train.epochs={times + 1}", name="a/b"), DRAFT, lambda: "fp32", restart=True)
         run.fold_dir(0).path.mkdir()
@@ -195,8 +195,8 @@ def test_restart_keeps_every_old_run(capsys):
         ('{"schema": 0}', "has schema 0, and this version reads 1"),
     ],
 )
-def test_a_directory_that_is_no_run_is_refused(about, complaint):
-    path = made().path / "run.json"
+def test_read_run_invalid_record_error_names_it(about, complaint):
+    path = make_run().path / "run.json"
     path.unlink() if about is None else path.write_text(about)
     with pytest.raises(UserError, match=f"runs/base.*{complaint}"):
         read_run(path.parent)
@@ -215,7 +215,7 @@ def many_runs(tmp_path_factory) -> Path:
         Path("configs").mkdir()
         Path("configs/base.yaml").write_text("train: {epochs: 3}\n")
         for name in [*NAMES, "debug/deep", ".replaced/deep-1", "checks/x", "papers/deep"]:
-            made(name)
+            make_run(name)
         Path("runs/papers/empty").mkdir()
     return folder / "runs"
 
@@ -226,7 +226,7 @@ def several(many_runs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("names", "expected"),
     [
         (["deep"], ["deep"]),
         (["papers/a/b"], ["papers/a/b"]),
@@ -243,11 +243,11 @@ def several(many_runs) -> None:
         ([], []),
     ],
 )
-def test_runs_are_found_by_name_path_or_pattern_each_once(several, wanted, found):
-    assert [run.name for run in find_runs(text.format(here=Path.cwd()) for text in wanted)] == found
+def test_find_runs_by_name_path_or_pattern_lists_each_once(several, names, expected):
+    assert [run.name for run in find_runs(text.format(here=Path.cwd()) for text in names)] == expected
 
 
-def test_a_run_outside_the_house_is_found_by_its_path(several, tmp_path):
+def test_find_runs_outside_the_repository_by_path(several, tmp_path):
     shutil.copytree("runs/deep", "elsewhere/mine")
     (run,) = find_runs(["elsewhere/mine"])
     assert run.path == Path("elsewhere/mine") and run.config == config(name="deep")
@@ -267,16 +267,16 @@ def test_a_run_outside_the_house_is_found_by_its_path(several, tmp_path):
         "trial_0001",
     ],
 )
-def test_trials_of_the_kit_itself_and_folders_are_no_runs(several, text):
+def test_find_runs_reserved_directories_are_not_runs(several, text):
     with pytest.raises(UserError, match="there is no run"):
         find_runs(["deep", text])
 
 
-def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
+def test_find_runs_unknown_name_lists_available_runs():
     with pytest.raises(UserError, match=r"no run deep; none is trained yet: python train\.py"):
         find_runs(["deep"])
-    made("deep_efficientnet")
-    made("pinto")
+    make_run("deep_efficientnet")
+    make_run("pinto")
     with pytest.raises(UserError, match=r"no run deep_eficientnet; did you mean deep_efficientnet\?"):
         find_runs(["deep_eficientnet"])
     with pytest.raises(UserError, match=r"no run zzz; available: deep_efficientnet, pinto"):
@@ -286,8 +286,8 @@ def test_an_unknown_run_lists_what_there_is_or_says_how_to_make_one():
 # ---- folds ----
 
 
-def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
-    run = made()
+def test_fold_dir_is_done_needs_record_and_weights():
+    run = make_run()
     assert run.folds_done() == [] and run.fold_dir(1).read_record() is None
     run.fold_dir(1).mark_running(PROCESS)
     assert not run.fold_dir(1).is_done
@@ -306,7 +306,7 @@ def test_a_fold_is_done_when_it_says_so_and_its_weights_are_there():
     assert run.folds_done() == []
 
 
-def test_only_one_process_trains_a_fold():
+def test_fold_dir_lock_second_process_is_refused():
     first = FoldDir(Path("runs/x/fold0")).lock()
     with pytest.raises(UserError, match="runs/x/fold0 is being trained by another process"):
         FoldDir(Path("runs/x/fold0")).lock()
@@ -321,20 +321,20 @@ def test_only_one_process_trains_a_fold():
 @pytest.mark.parametrize(
     ("fact", "value", "word"), [("classes", ["b", "a"], "order"), ("image_list_sha256", "0" * 64, "training images")]
 )
-def test_a_dataset_that_changed_under_a_run_is_refused(fact, value, word):
-    made("base")
+def test_check_unchanged_changed_dataset_is_an_error(fact, value, word):
+    make_run("base")
     with pytest.raises(UserError, match=word):
-        made("base", **{fact: value})
+        make_run("base", **{fact: value})
 
 
-def test_restart_is_refused_while_another_process_trains_there():
-    run = made("base")
+def test_open_run_restart_of_a_locked_fold_is_refused():
+    run = make_run("base")
     with run.fold_dir(1).lock(), pytest.raises(UserError, match="being trained by another process"):
         open_run(config(name="base"), DRAFT, lambda: "fp32", restart=True)
     assert (run.path / "run.json").is_file()
 
 
-def test_how_a_run_is_read_out_may_change_at_any_time():
-    made("base")
-    made("base", "infer.tta=d4", "log.wandb=off")
+def test_open_run_keys_outside_identity_may_change():
+    make_run("base")
+    make_run("base", "infer.tta=d4", "log.wandb=off")
     assert read_run(Path("runs/base")).config.infer.tta == "d4"

@@ -19,7 +19,7 @@ AWKWARD = ["NA", "null", "nan", "None", "007", "1e5", "True", "-", "a,b", 'say "
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
+def test_write_atomic_full_disk_keeps_the_old_file_only(tmp_path, monkeypatch, step):
     path = tmp_path / "scores.csv"
     write_atomic(path, "old")
 
@@ -33,7 +33,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["scores.csv"]
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_write_atomic_interrupted_keeps_the_old_file_only(tmp_path, monkeypatch):
     path = tmp_path / "scores.csv"
     write_atomic(path, "old")
 
@@ -47,7 +47,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
 
 
 @pytest.mark.parametrize("content", ["ä\r\nb\n", b"\x00\xff\r\n", ""])
-def test_what_is_written_is_on_the_disk_byte_for_byte(tmp_path, content):
+def test_write_atomic_content_is_on_disk(tmp_path, content):
     path = tmp_path / "new" / "folder" / "file"
     write_atomic(path, content)
     wanted = content.encode() if isinstance(content, str) else content
@@ -55,7 +55,7 @@ def test_what_is_written_is_on_the_disk_byte_for_byte(tmp_path, content):
     assert os.listdir(path.parent) == ["file"]
 
 
-def test_json_keeps_unicode_and_order(tmp_path):
+def test_write_json_keeps_unicode_and_order(tmp_path):
     write_json(tmp_path / "a.json", {"z": "ä", "a": [1, 0.1]})
     assert list(read_json(tmp_path / "a.json").items()) == [("z", "ä"), ("a", [1, 0.1])]
     assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_json_keeps_unicode_and_order(tmp_path):
     ("content", "complaint"),
     [(None, "is missing"), ("{", "not readable JSON"), (b"\xff\xfe", "not readable JSON"), ("", "not readable JSON")],
 )
-def test_a_broken_json_is_refused_by_name(tmp_path, content, complaint):
+def test_read_json_malformed_file_error_names_it(tmp_path, content, complaint):
     path = tmp_path / "about.json"
     if content is not None:
         write_atomic(path, content)
@@ -77,7 +77,7 @@ def predictions(probabilities: np.ndarray, classes: list[str], images: list[str]
     return pd.DataFrame({"image": images, **dict(zip(classes, probabilities.T, strict=True))})
 
 
-def test_float32_survives_bit_for_bit(tmp_path):
+def test_write_csv_float32_round_trip_is_exact(tmp_path):
     bits = np.random.default_rng(0).integers(0, 2**31, 40_000, dtype=np.uint32)
     values = bits.view(np.float32)
     values = np.concatenate([values[np.isfinite(values)], np.float32([0, 1, 1e-45, 1 / 3, 0.1, 1 - 2**-24])])
@@ -89,13 +89,13 @@ def test_float32_survives_bit_for_bit(tmp_path):
     assert np.array_equal(read.to_numpy().astype(np.float32).view(np.uint32), values.view(np.uint32))
 
 
-def test_certain_predictions_are_probabilities_too(tmp_path):
+def test_read_predictions_zeros_and_ones_are_numbers(tmp_path):
     write_csv(tmp_path / "oof.csv", predictions(np.float32([[1, 0], [0, 1]]), ["a", "b"], ["x", "y"]))
     assert read_predictions(tmp_path / "oof.csv", ["a", "b"]).to_numpy().tolist() == [[1, 0], [0, 1]]
 
 
 @pytest.mark.parametrize("names", [AWKWARD, ["007", "7", "1e5"], ["NA", "null"], ["True", "False"]])
-def test_no_name_is_taken_for_something_else(tmp_path, names):
+def test_read_csv_names_stay_text(tmp_path, names):
     table = predictions(np.full((len(names), len(names)), 0.5, np.float32), names, names)
     table.insert(1, "label", names)
     write_csv(tmp_path / "oof.csv", table)
@@ -103,7 +103,7 @@ def test_no_name_is_taken_for_something_else(tmp_path, names):
     assert read.index.tolist() == read["label"].tolist() == read.columns[1:].tolist() == names
 
 
-def test_lines_end_in_newlines_on_every_system(tmp_path):
+def test_write_csv_line_endings_are_newlines(tmp_path):
     write_csv(tmp_path / "a.csv", pd.DataFrame({"image": ["x"], "a": [0.5]}))
     assert (tmp_path / "a.csv").read_bytes() == b"image,a\nx,0.5\n"
 
@@ -128,7 +128,7 @@ def test_lines_end_in_newlines_on_every_system(tmp_path):
         (None, "is missing"),
     ],
 )
-def test_predictions_that_are_not_whole_are_refused_by_name(tmp_path, content, complaint):
+def test_read_predictions_malformed_table_error_names_it(tmp_path, content, complaint):
     path = tmp_path / "oof.csv"
     if content is not None:
         write_atomic(path, content)
@@ -136,7 +136,7 @@ def test_predictions_that_are_not_whole_are_refused_by_name(tmp_path, content, c
         read_predictions(path, ["a", "b"])
 
 
-def test_a_table_must_begin_with_its_columns(tmp_path):
+def test_read_csv_wrong_columns_is_an_error(tmp_path):
     path = Path(tmp_path / "folds.csv")
     write_atomic(path, "image,label,fold\nx,a,0\n")
     assert read_csv(path, ["image", "label"])["fold"].tolist() == [0]

@@ -1,4 +1,4 @@
-"""The programs as people use them: the whole path once, and every mistake as one line."""
+"""The programs as users run them: from images to a submission, and every mistake as one line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from comp.tables import read_predictions
 from tests.conftest import REPO_ROOT, SMALL
 
 
-def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+def shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *words],
+        [sys.executable, *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -29,7 +29,7 @@ def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess:
     )
 
 
-def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
+def test_cli_images_to_submission_file(workspace, run_cli):
     assert run_cli("comp", "data", "check", *SMALL)[0] == 0
     assert run_cli("comp", "folds", *SMALL)[0] == 0
     assert "already exists and is the same" in run_cli("comp", "folds", *SMALL)[1]
@@ -44,24 +44,24 @@ def test_the_whole_path_from_images_to_a_leaderboard_file(workspace, run_cli):
     assert set(oof.index) == set(folds.index)
     assert (oof["fold"] == folds.loc[oof.index, "fold"]).all() and (oof["label"] == folds.loc[oof.index, "label"]).all()
     metrics = read_json(Path("runs/tiny/metrics.json"))
-    right = oof[sorted(set(oof["label"]))].idxmax(axis=1) == oof["label"]
-    assert metrics["complete"] and metrics["oof"]["kept"]["score"] == pytest.approx(right.mean())
+    correct = oof[sorted(set(oof["label"]))].idxmax(axis=1) == oof["label"]
+    assert metrics["complete"] and metrics["oof"]["kept"]["score"] == pytest.approx(correct.mean())
 
     status, out, _ = run_cli("infer.py", "tiny", "--tta", "d4")
     assert out.endswith("next: python -m comp submit check submissions/tiny+d4.csv\n")
     assert status == 0 and "OOF accuracy" in out and "true test accuracy" in out
-    sent, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
-    assert pd.read_csv(sent)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
-    assert sent.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
+    written, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
+    assert pd.read_csv(written)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
+    assert written.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
     views = [
         read_predictions(file, list(oof.columns[2:]))
         for file in sorted(Path("runs/tiny/predictions").glob("*/test.csv"))
     ]
     best = sum(views).to_numpy().argmax(1)
-    assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(sent).to_numpy())
+    assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(written).to_numpy())
 
 
-def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workspace, run_cli):
+def test_infer_partial_run_warns_and_full_run_has_no_cv(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     assert "(folds 1 only)" in run_cli("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
     status, out, err = run_cli("infer.py", "part")
@@ -76,7 +76,7 @@ def test_a_partial_run_predicts_with_a_warning_and_a_full_one_has_no_cv(workspac
     assert len(np.loadtxt("submissions/part.csv", dtype=str)) == len(before)
 
 
-def test_siblings_debug_and_init(workspace, run_cli):
+def test_train_seeds_debug_and_init(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     assert "runs/debug/deep_efficientnet" in run_cli("train.py", "--debug", "--fold", "0", *SMALL)[1]
     assert run_cli("infer.py", "debug/*")[0] == 2
@@ -90,21 +90,21 @@ def test_siblings_debug_and_init(workspace, run_cli):
     assert status == 2 and "another split" in err
 
 
-def test_early_stopping_keeps_the_best_and_says_it_is_optimistic(workspace, run_cli):
+def test_train_early_stopping_keeps_best_epoch_and_is_optimistic(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     stop = [*SMALL, "train.epochs=30", "train.patience=2", "train.monitor=loss", "train.keep=best", "optim.lr=0.1"]
     out = run_cli("train.py", "--fold", "0", "--name", "stop", *stop)[1]
     history = pd.read_csv("runs/stop/fold0/history.csv")
-    about = read_json(Path("runs/stop/fold0/fold.json"))
+    record = read_json(Path("runs/stop/fold0/fold.json"))
     assert "optimistic" in out and len(history) < 30
-    assert about["best_epoch"] == history["val_loss"].idxmin() + 1 == len(history) - 2
+    assert record["best_epoch"] == history["val_loss"].idxmin() + 1 == len(history) - 2
 
 
 RECIPES = sorted(path.stem for path in (REPO_ROOT / "configs" / "recipes").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("init", "pretrained")])  # tested above
-def test_every_recipe_trains(recipe, workspace, run_cli):
+def test_train_every_recipe_runs(recipe, workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     small = [override for override in SMALL if "precision" not in override or recipe != "fp16"]
     # its own network where the recipe is about that network
@@ -113,22 +113,22 @@ def test_every_recipe_trains(recipe, workspace, run_cli):
     assert (status, err) == (0, "") and out.strip().endswith("works; nothing in it counts")
 
 
-def test_data_show_draws_a_row_per_class(workspace, run_cli):
+def test_data_show_draws_one_row_per_class(workspace, run_cli):
     status, out, _ = run_cli("comp", "data", "show", *SMALL, "--columns", "3", "--out", "sheet.png")
     height, width = cv2.imread("sheet.png").shape[:2]
     assert status == 0 and "sheet.png" in out and height > 8 * 24 and width > 4 * 24
     run_cli("comp", "data", "show", *SMALL, "--columns", "3", "--out", "batch.png", "augment.device=gpu")
-    assert width - cv2.imread("batch.png").shape[1] > 3 * 24  # the same pictures made the other way too
+    assert width - cv2.imread("batch.png").shape[1] > 3 * 24  # without a device: augmented both ways
 
 
-def test_predictions_are_made_again_when_a_picture_changes(workspace, run_cli):
+def test_infer_changed_image_is_predicted_again(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     run_cli("train.py", "--name", "x", *SMALL)
     run_cli("infer.py", "x")
     table = Path("runs/x/predictions/identity/test.csv")
     before, untouched = table.read_bytes(), table.stat().st_mtime_ns
     run_cli("infer.py", "x")
-    assert table.stat().st_mtime_ns == untouched  # and not when none does
+    assert table.stat().st_mtime_ns == untouched  # nothing changed: not predicted again
     first, last = (Path(f"input/tiny/test/img_{number}.jpg") for number in (0, 7))
     first.write_bytes(last.read_bytes())
     run_cli("infer.py", "x")
@@ -136,7 +136,7 @@ def test_predictions_are_made_again_when_a_picture_changes(workspace, run_cli):
     assert table.read_bytes() != before and (rows.loc["img_0.jpg"] == rows.loc["img_7.jpg"]).all()
 
 
-def test_a_run_that_is_done_needs_nothing_it_began_from(workspace, run_cli):
+def test_train_finished_run_does_not_need_its_init(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     run_cli("train.py", "--name", "old", *SMALL)
     command = ["train.py", "--name", "new", *SMALL, "train.init=old"]
@@ -146,8 +146,8 @@ def test_a_run_that_is_done_needs_nothing_it_began_from(workspace, run_cli):
 
 
 MISTAKES = {
-    "an unknown verb": (["comp", "dta"], "unknown command 'dta'"),
-    "an unknown sub-verb": (["comp", "data", "chek"], "did you mean data check"),
+    "an unknown command": (["comp", "dta"], "unknown command 'dta'"),
+    "an unknown command of a group": (["comp", "data", "chek"], "did you mean data check"),
     "an unknown flag": (["train.py", "--flod", "0"], "unrecognized arguments: --flod"),
     "an unknown flag of infer": (["infer.py", "--tt", "d4"], "unrecognized arguments: --tt"),
     "a bad choice": (["infer.py", "--tta", "d8"], "invalid choice: 'd8'"),
@@ -176,7 +176,7 @@ MISTAKES = {
     "a batch too small for BatchNorm": (["train.py", *SMALL, "train.batch=1"], "see data.size, train.batch"),
     "a value YAML cannot make": (["train.py", "optim.lr=!!int x"], "cannot read the value"),
     "endless folds": (["train.py", *SMALL, "--fold", "0..99999999"], "cannot read the folds"),
-    "a name that leaves the house": (["train.py", *SMALL, "--name", "../x"], "cannot use '../x' as a name"),
+    "a name outside runs/": (["train.py", *SMALL, "--name", "../x"], "cannot use '../x' as a name"),
     "a schedule that needs validation": (["train.py", *SMALL, "--fold", "full", "schedule.name=plateau"], "plateau"),
     "a split of another k": (["train.py", *SMALL, "folds.k=4"], "set folds.k=3"),
     "another split": (["comp", "folds", *SMALL, "folds.seed=7"], "--force"),
@@ -184,19 +184,19 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_that_says_what_to_do(mistake, workspace, run_cli):
-    words, expected = MISTAKES[mistake]
+def test_cli_mistake_is_one_error_line_and_status_2(mistake, workspace, run_cli):
+    arguments, expected = MISTAKES[mistake]
     run_cli("comp", "folds", *SMALL)
     before = sorted(path for path in workspace.rglob("*") if "runs/.cache" not in str(path))
-    status, _, err = run_cli(*words)
+    status, _, err = run_cli(*arguments)
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err
-    left = [path for path in sorted(workspace.rglob("*")) if "runs/.cache" not in str(path) and path not in before]
-    assert [path for path in left if path.suffix not in (".lock", "") and "studies" not in str(path)] == []
+    leftover = [path for path in sorted(workspace.rglob("*")) if "runs/.cache" not in str(path) and path not in before]
+    assert [path for path in leftover if path.suffix not in (".lock", "") and "studies" not in str(path)] == []
 
 
-def test_bad_files_are_one_line_too(workspace, run_cli):
-    def fails(expected: str, *words: str) -> None:
-        status, _, err = run_cli(*words)
+def test_cli_bad_file_is_one_error_line_and_status_2(workspace, run_cli):
+    def fails(expected: str, *arguments: str) -> None:
+        status, _, err = run_cli(*arguments)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
 
     run_cli("comp", "folds", *SMALL)
@@ -228,16 +228,16 @@ def test_bad_files_are_one_line_too(workspace, run_cli):
     fails("img_99.jpg", "infer.py", "x")
     Path("folds/tiny.csv").write_text("image,fold\n")
     fails("must begin with the columns", "train.py", "--name", "y", *SMALL)
-    assert run_cli("train.py", "--restart", "--name", "x", *SMALL)[0] == 2  # still refused: the split comes first
+    assert run_cli("train.py", "--restart", "--name", "x", *SMALL)[0] == 2  # still refused: the split is checked first
 
 
-def test_what_a_shell_sees_is_one_line_and_2(workspace):
-    done = shell(str(REPO_ROOT / "train.py"), "train.epoch=3", cwd=workspace)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+def test_train_in_a_shell_mistake_is_one_line_and_status_2(workspace):
+    process = shell(str(REPO_ROOT / "train.py"), "train.epoch=3", cwd=workspace)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_one_line_and_the_command_goes_on_after(workspace, run_cli, monkeypatch):
+def test_train_full_disk_is_one_line_and_resumes(workspace, run_cli, monkeypatch):
     run_cli("comp", "folds", *SMALL)
     train = ["train.py", "--name", "full", "--fold", "0", *SMALL, "train.save_every=0", "train.epochs=40"]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
