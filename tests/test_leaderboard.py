@@ -17,9 +17,10 @@ from scipy.stats import binomtest
 
 from comp.files import write_json
 from comp.metrics import METRICS, score
+from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
 from comp.records.run import FoldRecord, ProcessInfo, RunRecord
 from comp.runs import find_runs, list_runs
-from comp.stats import bootstrap_interval
+from comp.stats import bootstrap_interval, score_report
 from comp.study.leaderboard.entries import read_entries
 from comp.study.leaderboard.ranking import group_entries
 from comp.tables import write_csv
@@ -74,25 +75,22 @@ def made(
     )
     record.write(path / "run.json")
     (path / "config.yaml").write_text("name: x\ndata: {root: input/cells}\n")
-    kept = {
-        "score": score(metric, *values(table)),
-        "interval": bootstrap_interval(metric, *values(table)),
-        "optimistic": optimistic,
-    }
-    per_fold = [score(metric, *values(part)) for _, part in table.groupby("fold")]
-    write_json(
-        path / "metrics.json",
-        {
-            "run": name,
-            "metric": metric,
-            "kept": "last",
-            "folds_done": done,
-            "complete": done == [0, 1, 2],
-            "per_fold": {"last": per_fold},
-            "oof": {"kept": kept},
-            "best_minus_last": 0.01,
-        },
+    oof_score = score(metric, *values(table))
+    per_fold = tuple(score(metric, *values(fold_rows)) for _, fold_rows in table.groupby("fold"))
+    scores = RunScores(
+        mean=sum(per_fold) / len(per_fold),
+        sd=None,
+        per_fold={"best": per_fold, "last": per_fold},
+        oof=OofScores(
+            kept=KeptOof(oof_score, bootstrap_interval(metric, *values(table)), optimistic),
+            best=EpochOof(oof_score),
+            last=EpochOof(oof_score),
+        ),
+        best_minus_last=0.01,
+        report=score_report(*values(table), ("a", "b")),
     )
+    metrics = RunMetrics(name, metric, "last", tuple(done), complete=done == [0, 1, 2], scores=scores)
+    metrics.write(path / "metrics.json")
     write_csv(path / "predictions" / "identity" / "oof.csv", table)
     for fold in done:
         process = ProcessInfo("train.py", "cpu", "a processor", 1, "here", 1, {})

@@ -71,7 +71,7 @@ def soup(args: argparse.Namespace) -> None:
     check_has_snapshots(sources)
     for run in sources:
         metrics = make_soup(run, args.device)
-        print(summary_line(metrics, full="oof" not in metrics))
+        print(summary_line(metrics, full=metrics.scores is None))
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:

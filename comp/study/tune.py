@@ -145,8 +145,10 @@ def _run_trial(study: StudyConfig, search: optuna.Study, trial: Trial, device: s
         search.tell(trial, state=TrialState.FAIL)
         print(f"trial {trial.number}: {problem}")
     else:
-        search.tell(trial, metrics["oof"]["kept"]["score"])
-        print(f"trial {trial.number}: {metrics['metric']} {metrics['oof']['kept']['score']:.4f}")
+        assert metrics.scores, "a trial trains folds that are validated"
+        score = metrics.scores.oof.kept.score
+        search.tell(trial, score)
+        print(f"trial {trial.number}: {metrics.metric} {score:.4f}")
 
 
 class OptunaReporter:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,9 +19,10 @@ from comp.engine.fit import prepare_batch
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
 from comp.environment import process_info
 from comp.errors import UserError
-from comp.files import file_sha256, read_json
+from comp.files import file_sha256
 from comp.metrics import score
 from comp.prediction.load import finished_folds
+from comp.records.metrics import RunMetrics
 from comp.records.run import RunRecord
 from comp.runs import RUNS, FoldDir, Run, open_run, read_run
 from comp.schema import Config
@@ -33,7 +33,7 @@ from comp.training.snapshots import snapshot_epochs
 from comp.training.summary import write_metrics
 
 
-def make_soup(run: Run, device: str = "auto") -> dict[str, Any]:
+def make_soup(run: Run, device: str = "auto") -> RunMetrics:
     """Make what is missing of `runs/<name>+soup/`, or was made of other snapshots; the content of its metrics.json."""
     folds = _finished_folds(run)
     path = RUNS / f"{run.name}+soup"
@@ -42,7 +42,7 @@ def make_soup(run: Run, device: str = "auto") -> dict[str, Any]:
         raise UserError(f"{path} is no soup but a run of that name; move it away")
     stale = there is not None and not _is_soup_of(there, run)
     wanted = [fold for fold in folds if not there or stale or not _is_current(run.fold_dir(fold), there.fold_dir(fold))]
-    if not wanted and (metrics := _metrics(there)):
+    if not wanted and (metrics := _read_metrics(there)):
         print(f"{path} is there, made of the same snapshots; nothing to do")
         return metrics
     for fold in wanted:
@@ -95,11 +95,11 @@ def _is_current(source: FoldDir, place: FoldDir) -> bool:
     )
 
 
-def _metrics(soup: Run) -> dict[str, Any] | None:
-    """None where the process was killed between the last fold and the summary."""
+def _read_metrics(soup: Run) -> RunMetrics | None:
+    """Return the soup's metrics; None where the process was killed between the last fold and the summary."""
     file = soup.path / "metrics.json"
-    metrics = read_json(file) if file.is_file() else {}
-    return metrics if metrics.get("folds_done") == soup.folds_done() else None
+    metrics = RunMetrics.read(file) if file.is_file() else None
+    return metrics if metrics and list(metrics.folds_done) == soup.folds_done() else None
 
 
 def _snapshots(run: Run, fold: int | str) -> list[Path]:

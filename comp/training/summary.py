@@ -1,99 +1,104 @@
-"""The scores of a run: kept, best and last epoch side by side, so that optimism has a number."""
+"""The scores of a run: metrics.json, the OOF table, and the line that `train.py` ends with."""
 
 from __future__ import annotations
 
 import shlex
 import statistics
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
 from comp.config import load
-from comp.files import write_json
 from comp.metrics import score
 from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import build_provenance, write_provenance
+from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
 from comp.tables import read_predictions, to_arrays, write_csv
 from comp.training.setup import Setup
 
 
-def write_metrics(setup: Setup) -> dict[str, Any]:
-    """Pool the folds that are done, write the OOF table and metrics.json, and say so to W&B once complete."""
+def write_metrics(setup: Setup) -> RunMetrics:
+    """Score the folds that are done, write the OOF table and metrics.json, and report a complete run to W&B."""
     run = setup.run
+    kept = run.config.train.keep
     with run.lock():
         done = run.folds_done()
-        metrics: dict[str, Any] = {
-            "run": run.name,
-            "metric": run.record.metric,
-            "kept": run.config.train.keep,
-            "folds_done": done,
-            "complete": done == list(run.record.folds),
-        }
+        tables = {epoch: _concat_folds(run, done, epoch) for epoch in ("best", "last")} if done else {}
+        metrics = RunMetrics(
+            run=run.name,
+            metric=run.record.metric,
+            kept=kept,
+            folds_done=tuple(done),
+            complete=done == list(run.record.folds),
+            scores=_score_run(run, tables) if done else None,
+        )
         if done:
-            tables = {which: _concat_folds(run, done, which) for which in ("best", "last")}
-            metrics |= _scores(run, tables)
             file = run.path / "predictions" / "identity" / "oof.csv"
-            write_csv(file, tables[run.config.train.keep].reset_index())
+            write_csv(file, tables[kept].reset_index())
             write_provenance(file, build_provenance(run, setup.dataset, "oof", done))
-        write_json(run.path / "metrics.json", metrics)
-    if metrics["complete"]:
-        for observer in wandb_observers(run, "summary", "summary"):
-            observer.log_summary(
-                {
-                    "mean": metrics["mean"],
-                    "sd": metrics["sd"],
-                    "oof": metrics["oof"]["kept"]["score"],
-                    "best_minus_last": metrics["best_minus_last"],
-                }
-            )
-            observer.close()
+        metrics.write(run.path / "metrics.json")
+    if metrics.complete and metrics.scores:
+        _report_to_wandb(run, metrics.scores)
     return metrics
 
 
-def _concat_folds(run: Run, folds: list[int], which: str) -> pd.DataFrame:
-    return pd.concat([read_predictions(run.fold_dir(fold).path / f"{which}.csv", run.classes) for fold in folds])
+def _concat_folds(run: Run, folds: Sequence[int], epoch: str) -> pd.DataFrame:
+    """Return the validation predictions of the "best" or the "last" epoch of each fold."""
+    return pd.concat([read_predictions(run.fold_dir(fold).path / f"{epoch}.csv", run.classes) for fold in folds])
 
 
-def _scores(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    kept = run.config.train.keep
-    metric = run.record.metric
+def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:
+    kept, metric = run.config.train.keep, run.record.metric
     per_fold = {
-        which: [score(metric, *to_arrays(part, run.classes)) for _, part in table.groupby("fold")]
-        for which, table in tables.items()
+        epoch: tuple(score(metric, *to_arrays(fold_rows, run.classes)) for _, fold_rows in table.groupby("fold"))
+        for epoch, table in tables.items()
     }
-    pooled = {which: score(metric, *to_arrays(table, run.classes)) for which, table in tables.items()}
-    low, high = bootstrap_interval(metric, *to_arrays(tables[kept], run.classes))
-    return {
-        "mean": statistics.mean(per_fold[kept]),
-        "sd": statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
-        "per_fold": per_fold,
-        "oof": {
-            "kept": {"score": pooled[kept], "interval": [low, high], "optimistic": kept == "best"},
-            "best": {"score": pooled["best"]},
-            "last": {"score": pooled["last"]},
-        },
-        "best_minus_last": (pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
-        "report": score_report(*to_arrays(tables[kept], run.classes), run.classes).to_dict(),
-    }
+    pooled = {epoch: score(metric, *to_arrays(table, run.classes)) for epoch, table in tables.items()}
+    targets, probabilities = to_arrays(tables[kept], run.classes)
+    return RunScores(
+        mean=statistics.mean(per_fold[kept]),
+        sd=statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
+        per_fold=per_fold,
+        oof=OofScores(
+            kept=KeptOof(pooled[kept], bootstrap_interval(metric, targets, probabilities), optimistic=kept == "best"),
+            best=EpochOof(pooled["best"]),
+            last=EpochOof(pooled["last"]),
+        ),
+        best_minus_last=(pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
+        report=score_report(targets, probabilities, run.classes),
+    )
 
 
-def summary_line(metrics: dict[str, Any], full: bool = False) -> str:
-    """What `train.py` ends with; `full` says that the model without validation was asked for."""
-    name = metrics["run"]
+def _report_to_wandb(run: Run, scores: RunScores) -> None:
+    for observer in wandb_observers(run, "summary", "summary"):
+        observer.log_summary(
+            {
+                "mean": scores.mean,
+                "sd": scores.sd,
+                "oof": scores.oof.kept.score,
+                "best_minus_last": scores.best_minus_last,
+            }
+        )
+        observer.close()
+
+
+def summary_line(metrics: RunMetrics, full: bool = False) -> str:
+    """Return the line that `train.py` ends with; `full`: the model without validation was trained."""
+    name, scores = metrics.run, metrics.scores
     if name.startswith("debug/"):
-        return f"runs/{name} works; nothing in it counts"
+        return f"runs/{name} works; do not use its scores"
     default = load(DEFAULT_CONFIG)[0].name
-    then = "next: python infer.py" + ("" if name == default else f" {shlex.quote(name)}")
-    if full or "oof" not in metrics:
-        return f"{name}: trained on everything, so there is no CV; {then} --fold full"
-    spread = "" if metrics["sd"] is None else f" ± {metrics['sd']:.4f}"
-    part = "" if metrics["complete"] else f" (folds {','.join(map(str, metrics['folds_done']))} only)"
-    low, high = metrics["oof"]["kept"]["interval"]
-    optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics["kept"] == "best" else ""
+    next_step = "next: python infer.py" + ("" if name == default else f" {shlex.quote(name)}")
+    if full or scores is None:
+        return f"{name}: trained on all images, so there is no CV score; {next_step} --fold full"
+    spread = "" if scores.sd is None else f" ± {scores.sd:.4f}"
+    folds = "" if metrics.complete else f" (folds {','.join(map(str, metrics.folds_done))} only)"
+    low, high = scores.oof.kept.interval
+    optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics.kept == "best" else ""
     return (
-        f"CV {metrics['mean']:.4f}{spread}{part}, OOF {metrics['oof']['kept']['score']:.4f} "
-        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {metrics['best_minus_last']:+.4f}, {then}"
+        f"CV {scores.mean:.4f}{spread}{folds}, OOF {scores.oof.kept.score:.4f} "
+        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {scores.best_minus_last:+.4f}, {next_step}"
     )

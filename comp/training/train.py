@@ -21,6 +21,7 @@ from comp.files import file_sha256
 from comp.observers.console import ConsoleObserver
 from comp.observers.protocol import Observer, PauseTraining, StopTraining
 from comp.observers.wandb import wandb_observers
+from comp.records.metrics import RunMetrics
 from comp.records.weights import ModelSpec
 from comp.runs import FoldDir, ReadOnlyFoldDir
 from comp.schema import Config
@@ -48,7 +49,7 @@ def run_experiment(
     debug: bool = False,
     jobs: int = 1,
     observers: Sequence[Observer] = (),
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Train the folds asked for that are not done yet, one after the other, or `jobs` at a time, each in a process of
     its own and unobserved; the content of metrics.json."""
     if jobs > 1 and distributed.world_size() > 1:

@@ -11,6 +11,7 @@ from typing import Any
 
 from comp.errors import UserError, did_you_mean
 from comp.files import read_json
+from comp.records.metrics import RunMetrics
 from comp.runs import RUNS, list_runs
 
 READ_ERRORS = (UserError, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError)
@@ -78,21 +79,20 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
     )
     folds = len(about["folds"])
     try:
-        metrics = read_json(path / "metrics.json") if (path / "metrics.json").is_file() else {}
-        done = list(metrics.get("folds_done", ()))
-        if not done:
+        metrics = RunMetrics.read(path / "metrics.json") if (path / "metrics.json").is_file() else None
+        if metrics is None or metrics.scores is None:
             return replace(known, remark="no fold is done")
-        kept = metrics["oof"]["kept"]
+        done, scores = list(metrics.folds_done), metrics.scores
         return replace(
             known,
-            score=_number(kept["score"]),
-            interval=_interval(kept["interval"]),
-            per_fold=tuple(map(_number, metrics["per_fold"][metrics["kept"]])),
-            optimism=_number(metrics["best_minus_last"]),
-            optimistic=bool(kept["optimistic"]),
+            score=_number(scores.oof.kept.score),
+            interval=_interval(scores.oof.kept.interval),
+            per_fold=tuple(map(_number, scores.per_fold[metrics.kept])),
+            optimism=_number(scores.best_minus_last),
+            optimistic=scores.oof.kept.optimistic,
             seconds=_seconds(path, done),
-            complete=bool(metrics["complete"]),
-            remark="" if metrics["complete"] else f"{len(done)} of {folds} folds",
+            complete=metrics.complete,
+            remark="" if metrics.complete else f"{len(done)} of {folds} folds",
         )
     except READ_ERRORS:
         return replace(known, remark="metrics.json cannot be read: give its train.py again")

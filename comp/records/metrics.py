@@ -1,0 +1,74 @@
+"""Records of metrics.json: the scores of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from comp.records.base import Record
+from comp.records.scores import ScoreReport
+
+
+@dataclass(frozen=True)
+class EpochOof(Record):
+    """The OOF score of each fold's best or last epoch."""
+
+    score: float
+
+
+@dataclass(frozen=True)
+class KeptOof(EpochOof):
+    """The OOF score of the kept weights. Optimistic: each fold's epoch was chosen on the images it is scored on."""
+
+    interval: tuple[float, float]
+    optimistic: bool
+
+
+@dataclass(frozen=True)
+class OofScores(Record):
+    """The scores of the pooled OOF predictions."""
+
+    kept: KeptOof
+    best: EpochOof
+    last: EpochOof
+
+
+@dataclass(frozen=True)
+class RunScores(Record):
+    """The scores of the folds that are done, in the run's metric."""
+
+    mean: float  # over folds, of the kept weights
+    sd: float | None  # standard deviation over folds; None for one fold
+    per_fold: dict[str, tuple[float, ...]]  # of the "best" and the "last" epoch
+    oof: OofScores
+    best_minus_last: float  # how much better the best epoch's OOF score is than the last's
+    report: ScoreReport
+
+
+@dataclass(frozen=True)
+class RunMetrics(Record):
+    """metrics.json: the scores of a run. `scores` are None until a fold is done, and for a run without validation.
+
+    In the file the keys of `scores` stand beside the others.
+    """
+
+    ADVICE: ClassVar[str] = "delete it and run the command that wrote it again"
+
+    run: str
+    metric: str
+    kept: Literal["best", "last"]  # which epoch's weights
+    folds_done: tuple[int, ...]
+    complete: bool  # every fold of the run is done
+    scores: RunScores | None = None
+
+    @classmethod
+    def from_dict(cls, content: object, source: Path | str) -> Self:
+        if isinstance(content, dict):
+            content = {**content, "scores": content if content.get("folds_done") else None}
+        return super().from_dict(content, source)
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        scores = content.pop("scores") or {}
+        return {**content, **scores}
