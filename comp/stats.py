@@ -69,7 +69,7 @@ def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: i
 
 def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
     """Return Wilson's binomial 95 % interval of an accuracy; unlike others it is good for few images and near 1 too."""
-    from scipy.stats import binomtest  # here, for it takes 0.7 s to import, and most programs need no such interval
+    from scipy.stats import binomtest  # here, for it takes 0.5 s to import, and most programs never need it
 
     interval = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)

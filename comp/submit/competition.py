@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,24 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from comp import config as configs
 from comp.cli import DEFAULT_CONFIG
 from comp.errors import UserError
+from comp.records.submission import Competition
 from comp.schema import Config
-
-
-@dataclass(frozen=True)
-class Competition:
-    """The part of a config that outlives it: every note has these as its `competition`."""
-
-    name: str
-    root: str
-    ledger: str
-    kaggle: str | None = None
-    per_day: int = 5
-    public_share: float = 1.0
-
-    @property
-    def final(self) -> Path:
-        """Names the submission that counts."""
-        return Path(self.ledger).with_name("FINAL")
 
 
 def from_config(config: Config) -> Competition:

@@ -1,0 +1,78 @@
+"""Records of a blend: what rebuilds it from its members' predictions, its score, and blend.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from comp.records.base import Record
+
+
+@dataclass(frozen=True)
+class BlendMember(Record):
+    """A run in a blend: its views and temperature, which make one prediction of many, and its weight."""
+
+    name: str  # of the run
+    views: tuple[str, ...]
+    temperature: float = 1.0
+    weight: float | None = None  # None: a stack has a coefficient per class for it
+
+
+@dataclass(frozen=True)
+class StackWeights(Record):
+    """The logistic regression of a stack, on the members' log probabilities."""
+
+    coefficients: tuple[tuple[float, ...], ...]  # (classes, members * classes)
+    intercepts: tuple[float, ...]  # (classes,)
+
+
+@dataclass(frozen=True)
+class BlendSpec(Record):
+    """What rebuilds a blend from its members' predictions. Stored under the key `blend` of a submission or bundle."""
+
+    method: str
+    parts: tuple[BlendMember, ...]  # in the order of their names
+    stack: StackWeights | None = None
+
+
+@dataclass(frozen=True)
+class MemberRecord(Record):
+    """A run that a blend was made of: where it is, what computed its predictions, and the weights of its folds."""
+
+    run: str
+    path: str
+    runtime: str  # torch, onnx or openvino
+    weights_sha256: dict[str, str]  # fold -> hash, in the order of the mean over folds
+
+
+@dataclass(frozen=True)
+class OofSummary(Record):
+    """How well a blend predicts the training images out of fold. All but `naive` is cross-fitted."""
+
+    metric: str
+    score: float
+    interval: tuple[float, float]  # 95 %
+    naive: float  # the in-sample score: fitted on the images that are scored
+    log_loss: float
+    calibration_error: float
+    per_fold: tuple[float, ...]
+    images: int
+
+
+@dataclass(frozen=True)
+class BlendRecord(Record):
+    """blend.json: what was fitted to which members, and its score; read by the leaderboard."""
+
+    ADVICE: ClassVar[str] = "run the same infer.py command again"
+
+    name: str
+    method: str
+    members: tuple[MemberRecord, ...]
+    dataset: str
+    folds_sha256: str
+    metric: str
+    higher_is_better: bool
+    oof: OofSummary
+    parts: tuple[BlendMember, ...]
+    complete: bool  # every member has every fold
+    optimistic: bool  # of some member, each fold's epoch was chosen on the images that are scored

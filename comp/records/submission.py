@@ -1,0 +1,73 @@
+"""The JSON beside a submission: which competition it is for, how it was made and how good it is out of fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from comp.records.base import Record
+from comp.records.blend import BlendSpec, MemberRecord, OofSummary
+from comp.records.run import GitState
+
+
+@dataclass(frozen=True)
+class Competition(Record):
+    """The part of a config that outlives it: the dataset, the ledger, and what Kaggle allows."""
+
+    name: str
+    root: str
+    ledger: str
+    kaggle: str | None = None
+    per_day: int = 5
+    public_share: float = 1.0
+
+    @property
+    def final(self) -> Path:
+        """The file that names the submission that counts."""
+        return Path(self.ledger).with_name("FINAL")
+
+
+@dataclass(frozen=True)
+class FoldsFile(Record):
+    """The split that all members share."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InputHashes(Record):
+    """Hashes of what a submission depends on beside its members."""
+
+    train_list_sha256: str
+    test_sha256: str
+    sample_sha256: str | None  # None: there is no sample submission
+
+
+@dataclass(frozen=True)
+class SubmissionManifest(Record):
+    """The JSON beside a submission: all that is needed to make the file again and to know that it is the same.
+
+    `id`, `file`, `sha256` and `created` are filled in by `write_submission`. What a manifest from elsewhere lacks has
+    an empty default: such a file can be checked and submitted, but not made again.
+    """
+
+    ADVICE: ClassVar[str] = "make the submission again with infer.py"
+
+    schema: int = 1
+    id: str = ""
+    file: str = ""
+    sha256: str = ""
+    created: str = ""
+    command: str = ""
+    competition: Competition | None = None
+    classes: tuple[str, ...] = ()
+    full: bool = False  # by models that were trained on every image: there is no CV
+    blend: BlendSpec = field(default_factory=lambda: BlendSpec("", ()))
+    members: tuple[MemberRecord, ...] = ()
+    folds: FoldsFile = FoldsFile("", "")
+    images: InputHashes = InputHashes("", "", None)
+    oof: OofSummary | None = None
+    git: GitState = field(default_factory=lambda: GitState(None, False))
+    versions: dict[str, str] = field(default_factory=dict)
