@@ -4,11 +4,12 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo test slow docs bench clean
+.PHONY: help demo lint test test-fast slow docs bench clean
 
 help:
 	@echo "make demo    draw a small competition, check, split, train, predict: submissions/demo.csv in minutes"
-	@echo "make test    run lint and the default tests"
+	@echo "make test    run lint, mypy and the default tests"
+	@echo "make test-fast    run the tests that start no program, in less than a minute"
 	@echo "make slow    run the tests that take minutes, e.g. kills at random moments"
 	@echo "make docs    build docs/configuration.md and the pages in site/, with MkDocs"
 	@echo "make bench   compare the speed with timm, fastai and Lightning on this machine, in about an hour"
@@ -35,10 +36,19 @@ demo: .venv/.done
 	@echo "  $(RUN) train.py data.root=input/NAME"
 	@echo "and the infer.py command that train.py prints in its last line."
 
-test: .venv/.done
+lint: .venv/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(RUN) -m pytest
+	$(BIN)/mypy
+
+# A process per core with one thread each: two threads in each of two processes wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
+test: lint
+	$(PYTEST)
+
+test-fast: .venv/.done
+	$(PYTEST) -m 'not slow and not program'
 
 slow: .venv/.done
 	$(RUN) -m pytest -m slow

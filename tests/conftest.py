@@ -30,6 +30,16 @@ SMALL = [
 ]
 
 
+PROGRAM_FIXTURES = {"run_cli", "trained_workspace", "kaggle_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run whole programs, so that `make test-fast` can leave them out."""
+    for item in items:
+        if PROGRAM_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("program")
+
+
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> Path:
     """48 training images of 8 classes and 8 test images."""
