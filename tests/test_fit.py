@@ -8,10 +8,10 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from comp.engine.fit import Epoch, Step, TrainState, fit
+from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.losses import make_loss
 from comp.engine.mixup import Mix
-from comp.engine.optim import make_optimizer, make_schedule
+from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
 from comp.zoo.build import build_model
 
 CPU = torch.device("cpu")
@@ -59,6 +59,7 @@ def train(
     loss=PLAIN,
     schedule="constant",
     warmup: float = 0.0,
+    mix: Mix | None = None,
     **changes,
 ):
     steps = -(-images // batch)
@@ -69,21 +70,12 @@ def train(
             yield IMAGES[rows], LABELS[rows]
 
     lr_at = make_schedule(
-        schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1, patience=1
+        ScheduleOptions(
+            schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1, patience=1
+        )
     )
-    for event in fit(
-        state,
-        batches,
-        epochs=epochs,
-        steps_per_epoch=steps,
-        prepare=prepare,
-        loss=loss,
-        lr_at=lr_at,
-        device=CPU,
-        precision="fp32",
-        stream=(7, 0),
-        **changes,
-    ):
+    options = FitOptions(epochs=epochs, device=CPU, precision="fp32", rng_key=(7, 0), **changes)
+    for event in fit(state, TrainData(batches, prepare, steps), options, loss=loss, lr_at=lr_at, mix=mix):
         if isinstance(event, Epoch):
             state.history.append({"val_loss": 1.0, "train_loss": event.train_loss, "lr": event.lr})
         yield event
@@ -117,7 +109,7 @@ def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, sc
         return train(
             state,
             prepare=prepare,
-            pause=-1,
+            yield_interval=-1,
             accumulate=accumulate,
             schedule=schedule,
             warmup=0.3,
@@ -156,30 +148,19 @@ def test_a_training_stopped_between_its_last_batch_and_its_validation_yields_tha
 
 
 def test_events_tell_epoch_step_rate_and_loss():
-    events = list(train(start(plain_network()), pause=-1))
+    events = list(train(start(plain_network()), yield_interval=-1))
     assert [event.step for event in events] == list(range(1, 11))
     assert [type(event) for event in events] == ([Step] * 4 + [Epoch]) * 2
     assert events[4].images == 40 and events[4].lr == 1e-2
 
 
 def test_draws_depend_on_seed_and_fold_alone():
-    def end(stream):
+    def end(rng_key):
         state = start(noisy_network())
-        torch.manual_seed(stream[0] * 100)  # what ran before does not matter
-        list(
-            fit(
-                state,
-                lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps),
-                epochs=1,
-                steps_per_epoch=2,
-                prepare=prepare,
-                loss=PLAIN,
-                lr_at=lambda *_: 0.01,
-                device=CPU,
-                precision="fp32",
-                stream=stream,
-            )
-        )
+        torch.manual_seed(rng_key[0] * 100)  # what ran before does not matter
+        data = TrainData(lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps), prepare, steps_per_epoch=2)
+        options = FitOptions(epochs=1, device=CPU, precision="fp32", rng_key=rng_key)
+        list(fit(state, data, options, loss=PLAIN, lr_at=lambda *_: 0.01))
         return weights(state)
 
     assert torch.equal(end((1, 0)), end((1, 0)))
@@ -191,11 +172,11 @@ def test_ema_is_the_running_mean_it_says():
     state = start(plain_network(), ema=0.5)
     mean = {name: value.clone() for name, value in state.model.state_dict().items()}
     step = 0
-    for event in train(state, pause=-1, epochs=1):
+    for event in train(state, yield_interval=-1, epochs=1):
         step = event.step
         decay = min(0.5, 1 - (1 + step - 1) ** (-2 / 3)) if step > 1 else 0.0
         mean = {name: decay * mean[name] + (1 - decay) * value for name, value in state.model.state_dict().items()}
-    assert step == 5 and state.evaluated is state.ema.module
+    assert step == 5 and state.eval_model is state.ema.module
     for name, value in state.ema.module.state_dict().items():
         assert torch.allclose(value, mean[name], atol=1e-10), name
 
@@ -206,7 +187,7 @@ def test_the_first_update_is_the_formula_of_sgd_with_the_clipped_gradient():
     PLAIN(before(prepare_double(IMAGES[:8])), LABELS[:8]).mean().backward()
     gradient = before[1].weight.grad
     norm = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
-    event = next(train(state, pause=-1, clip=0.5, epochs=1))
+    event = next(train(state, yield_interval=-1, clip=0.5, epochs=1))
     expected = before[1].weight - event.lr * (gradient * min(1.0, 0.5 / norm) + 0.01 * before[1].weight)
     assert norm > 0.5 and torch.allclose(state.model[1].weight, expected, atol=1e-8)
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from comp.engine.optim import (
+    ScheduleOptions,
     check_optimizer,
     clip_gradients,
     count_plateau_drops,
@@ -20,19 +21,8 @@ from comp.zoo.build import build_model
 
 
 def schedule(name, **changes):
-    return make_schedule(
-        name,
-        **{
-            "lr": 1.0,
-            "min_lr": 0.01,
-            "epochs": 50,
-            "warmup_epochs": 0.0,
-            "gamma": 0.1,
-            "step_epochs": 10,
-            "patience": 3,
-            **changes,
-        },
-    )
+    defaults = {"min_lr": 0.01, "epochs": 50, "warmup_epochs": 0.0, "gamma": 0.1, "step_epochs": 10, "patience": 3}
+    return make_schedule(ScheduleOptions(**{"name": name, "lr": 1.0, **defaults, **changes}))
 
 
 def test_cosine_is_the_papers_formula():

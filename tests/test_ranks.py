@@ -51,25 +51,25 @@ import os, sys
 sys.path.insert(0, {str(REPO_ROOT)!r})
 if os.environ["RANK"] == "1":
     os.chdir("elsewhere")
-from comp.cli import run_guarded
+from comp.cli import run_main
 from train import main
-raise SystemExit(run_guarded(main))
+raise SystemExit(run_main(main))
 """
 # the second process meets something that the first does not
 FAILING = f"""
 import os, sys
 sys.path.insert(0, {str(REPO_ROOT)!r})
-from comp.cli import run_guarded
-from comp.engine import fit, ranks
+from comp.cli import run_main
+from comp.engine import distributed, fit
 from comp.errors import UserError
 from train import main
-update = fit._update
+step = fit._optimizer_step
 def fail(state, *rest):
-    if ranks.rank() == 1 and state.step >= 6:
+    if distributed.rank() == 1 and state.step >= 6:
         raise UserError("the cat has the cable")
-    update(state, *rest)
-fit._update = fail
-raise SystemExit(run_guarded(main))
+    step(state, *rest)
+fit._optimizer_step = fail
+raise SystemExit(run_main(main))
 """
 
 
@@ -205,7 +205,7 @@ def test_alone_every_word_gives_back_what_it_was_given():
         and distributed.world_size() == distributed.local_world_size() == 1
     )
     assert distributed.call_on_rank_zero(lambda: "word") == "word" and distributed.gather("word") == ["word"]
-    assert distributed.all_reduce(model, losses) is losses
+    assert distributed.reduce_losses_and_statistics(losses, model) is losses and distributed.wrap_model(model) is model
     assert distributed.use_sync_batchnorm(model, torch.device("cuda")) is model
     with distributed.process_group():
         assert distributed.world_size() == 1

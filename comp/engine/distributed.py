@@ -1,11 +1,10 @@
-"""One training in several processes, as torchrun starts them: which of them this is, and what they tell each other.
+"""One training in several processes, as torchrun starts them: ranks, messages, and torch's DistributedDataParallel.
 
-Without torchrun there is one process, and every word here gives back what it was given.
+Without torchrun there is one process, and every function here returns what it is given.
 
-Gradients are summed here and not by torch's DistributedDataParallel, which takes the mean over processes where the
-loop wants the sum over images (a last batch parts unevenly), renames every weight by wrapping the model, and sends
-running statistics and losses in messages of their own. Here one message an update carries all three. What is given up
-is sending while the backward pass still computes: little, for models of this size on one machine.
+torch's DistributedDataParallel sums the gradients while the backward pass still computes, and SyncBatchNorm normalises
+over all processes' images on CUDA. What is left to this module is one small message per optimiser step: the losses,
+and BatchNorm's running statistics on a CPU, where each process normalises its own shard.
 """
 
 from __future__ import annotations
@@ -13,13 +12,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
+if "TORCHELASTIC_RUN_ID" in os.environ:  # read when torch is imported; see `wrap_model` for what would be warned of
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 import torch
 from timm.layers import convert_sync_batchnorm
 from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from comp.errors import UserError
 
@@ -32,107 +36,140 @@ class DistributedError(UserError):
 
 
 def rank() -> int:
-    """The number of this process; the first, 0, is the one that writes and speaks."""
+    """Return the number of this process among all; rank 0 is the one that writes and prints."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together, on all machines."""
+    """Return how many processes train together, on all machines."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """The number of this process on its machine."""
+    """Return the number of this process on its machine."""
     return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
 
 
 def local_world_size() -> int:
-    """How many processes train together on this machine."""
+    """Return how many processes train together on this machine."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if world_size() > 1 else 1
 
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Inside, the processes that torchrun started know each other. Only the first prints; of what ends them all, one
-    that meets it tells, and the others go without a word."""
+    """Connect the processes that torchrun started, if it did. Only rank 0 prints; an error that ends them all is
+    printed by the first process that meets it."""
     if not distributed.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
-    store, number, count = next(distributed.rendezvous("env://", timeout=GROUP_TIMEOUT))
+    store, group_rank, group_size = next(distributed.rendezvous("env://", timeout=GROUP_TIMEOUT))
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
         store=store,
-        rank=number,
-        world_size=count,
+        rank=group_rank,
+        world_size=group_size,
         timeout=GROUP_TIMEOUT,
     )
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
+    with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull if group_rank else sys.stdout):
         try:
             yield
         except (KeyboardInterrupt, UserError, OSError):
             with contextlib.suppress(RuntimeError):  # the store may be gone with the machine that kept it
-                if store.add("said", 1) > 1:
+                if store.add("errors", 1) > 1:
                     raise SystemExit(2) from None
             raise
     distributed.destroy_process_group()
 
 
-def call_on_rank_zero(make: Callable[[], T]) -> T:
-    """What `make` gives in the first process, in all of them; it is called nowhere else, and the others wait."""
+def call_on_rank_zero(function: Callable[[], T]) -> T:
+    """Call `function` in rank 0 alone, and return its result in every process; the others wait."""
     if world_size() == 1:
-        return make()
-    said = [make() if rank() == 0 else None]
-    with _communication_errors():
-        distributed.broadcast_object_list(said)
-    return said[0]
+        return function()
+    result = [function() if rank() == 0 else None]
+    with communication_errors():
+        distributed.broadcast_object_list(result)
+    return result[0]
 
 
-def gather(mine: T) -> list[T]:
-    """What each process has, in the first of them; elsewhere nothing."""
+def gather(value: T) -> list[T]:
+    """Return the values of all processes, by rank, in rank 0, and an empty list elsewhere."""
     if world_size() == 1:
-        return [mine]
-    everybodys = [None] * world_size() if rank() == 0 else None
-    with _communication_errors():
-        distributed.gather_object(mine, everybodys)
-    return everybodys or []
-
-
-def all_reduce(model: nn.Module, losses: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-    """Make one update of everybody's part, in place: gradients and losses become sums, BatchNorm's running statistics
-    means. Gives the losses."""
-    if world_size() == 1:
-        return losses
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    statistics = [
-        value
-        for module in model.modules()
-        if module.training
-        for name, value in module.named_buffers(recurse=False)
-        if name in ("running_mean", "running_var")
-    ]
-    for value in statistics:
-        value.div_(world_size())
-    parts = [*gradients, *statistics, *losses]
-    message = torch.cat([part.flatten() for part in parts])
-    with _communication_errors():
-        distributed.all_reduce(message)
-    for part, total in zip(parts, message.split([part.numel() for part in parts]), strict=True):
-        part.copy_(total.view(part.shape))
-    return losses
+        return [value]
+    values = [None] * world_size() if rank() == 0 else None
+    with communication_errors():
+        distributed.gather_object(value, values)
+    return values or []
 
 
 def use_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """With BatchNorm taken over all processes' images. torch can do that on CUDA alone; elsewhere each process
-    normalises by the statistics of its own part."""
+    """Return `model` with BatchNorm over the images of all processes. torch can do that on CUDA alone; elsewhere each
+    process normalises by the statistics of its own shard."""
     return convert_sync_batchnorm(model) if world_size() > 1 and device.type == "cuda" else model
 
 
+def wrap_model(model: nn.Module) -> nn.Module:
+    """Return a network whose backward pass averages the gradients of `model` over all processes.
+
+    Rank 0's weights are sent to the others first. `model` itself is what is saved, averaged and evaluated: its weights
+    keep their names, so a checkpoint can be read with any number of processes.
+    """
+    if world_size() == 1:
+        return model
+    with communication_errors(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has a new name for broadcast_buffers, 2.11 has not
+        return DistributedDataParallel(
+            model,
+            broadcast_buffers=False,  # statistics are averaged, see `reduce_losses_and_statistics`
+            # A model may have weights that it does not use. Without them torch warns that this search was in vain, but
+            # it also keeps the gradients in one order: otherwise the second step reorders them, and with three
+            # processes or more a resumed training would add them in another order than one that was not killed.
+            find_unused_parameters=True,
+        )
+
+
 @contextlib.contextmanager
-def _communication_errors() -> Iterator[None]:
+def gradient_sync(network: nn.Module, enabled: bool) -> Iterator[None]:
+    """Run a forward and backward pass of a network of `wrap_model`; unless `enabled`, gradients stay in this process
+    and are added to those of the next pass."""
+    with communication_errors():
+        if enabled or not isinstance(network, DistributedDataParallel):
+            yield
+        else:
+            with network.no_sync():
+                yield
+
+
+def reduce_losses_and_statistics(losses: Sequence[torch.Tensor], model: nn.Module) -> Sequence[torch.Tensor]:
+    """Return `losses` summed over all processes; BatchNorm's running statistics become their mean, in place.
+
+    SyncBatchNorm's are the same in every process already.
+    """
+    if world_size() == 1:
+        return losses
+    statistics = [
+        value
+        for module in model.modules()
+        if module.training and not isinstance(module, nn.SyncBatchNorm)
+        for name, value in module.named_buffers(recurse=False)
+        if name in ("running_mean", "running_var")
+    ]
+    message = torch.cat([value.flatten() for value in (*losses, *statistics)])
+    with communication_errors():
+        distributed.all_reduce(message)
+    sums = message.split([value.numel() for value in (*losses, *statistics)])
+    for value, total in zip(statistics, sums[len(losses) :], strict=True):
+        value.copy_(total.view(value.shape) / world_size())
+    return [total.view(loss.shape) for loss, total in zip(losses, sums, strict=False)]
+
+
+@contextlib.contextmanager
+def communication_errors() -> Iterator[None]:
+    """Turn the error that a lost process causes in the others into one for people."""
     try:
         yield
-    except RuntimeError as problem:
+    except RuntimeError as error:  # gloo has no type of its own, but names its source file
+        if world_size() == 1 or not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
+            raise
         raise DistributedError(
-            "another process of this training has gone, or could not be reached; what it said of that "
-            "stands above, or on its machine"
-        ) from problem
+            "another process of this training has ended or cannot be reached; see its error above, or on its machine"
+        ) from error

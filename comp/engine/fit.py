@@ -1,14 +1,14 @@
-"""The training loop, a generator: the caller draws, scores, saves and stops; this only trains.
+"""The training loop, a generator: it only trains, and its caller scores, saves, shows progress and stops.
 
-    for event in fit(state, ...):        # Step, Step, ..., Epoch, Step, ...
+    for event in fit(state, data, options, loss=..., lr_at=...):        # Step, Step, ..., Epoch, Step, ...
         ...
 
 Every yield is a valid snapshot: save `state.state_dict()`, load it in another process, call `fit` with the same
 arguments, and the weights at the end are the same. No generator's state is saved, for none is used: every step
-seeds its own draws from (seed, fold, step).
+seeds its own random numbers from (seed, fold, step).
 
-Under torchrun every process runs this loop on its part of each batch, and `ranks` makes one update of the parts: all
-hold the same weights, losses and counts at every yield, though they do not yield a `Step` at the same time.
+Under torchrun every process runs this loop on its shard of each batch. All of them hold the same weights, losses and
+image counts at every yield, though they do not yield a `Step` at the same time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,45 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from comp.batches.loader import Batch, ShardInfo
 from comp.engine import distributed
 from comp.engine.losses import LossFunction
 from comp.engine.mixup import Mix
 from comp.engine.optim import LearningRateFn, clip_gradients, set_lr
 from comp.engine.precision import autocast
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Prepare = Callable[[torch.Tensor], torch.Tensor]  # images of a batch -> the model's input, on its device
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The batches to train on, and what turns their images into the model's input."""
+
+    batches: Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
+    prepare: Prepare
+    steps_per_epoch: int
+    shard_info: Callable[[int], ShardInfo] | None = None  # of a step; None in a single process
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The settings of the loop, constant over a training."""
+
+    epochs: int
+    device: torch.device
+    precision: str  # fp32, bf16 or fp16
+    rng_key: tuple[int, int]  # (seed, fold): two trainings with different keys share no random number
+    accumulate: int = 1  # batches to an optimiser step
+    clip: float | None = None  # gradients, see `clip_gradients`
+    clip_mode: str = "norm"
+    yield_interval: float = 0.5  # seconds between two `Step` events
 
 
 @dataclass(frozen=True)
@@ -45,7 +71,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The end of an epoch. The caller validates and appends to `state.history` before it asks for more."""
+    """The end of an epoch. The caller validates and appends to `state.history` before it takes the next event."""
 
     epoch: int
     step: int
@@ -57,7 +83,7 @@ class Epoch:
 
 @dataclass
 class TrainState:
-    """What a training is at any moment."""
+    """Everything that changes during a training."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -65,17 +91,17 @@ class TrainState:
     ema: ModelEmaV3 | None = None
     step: int = 0  # batches
     updates: int = 0  # of the moving average: one for every `accumulate` batches
-    history: list[dict] = field(default_factory=list)  # one dict per finished epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row per finished epoch, with its `val_loss`
     loss_sum: torch.Tensor | float = 0.0  # of the epoch so far; a tensor, so that a GPU need not wait
     images: int = 0
     seconds: float = 0.0
 
     @property
-    def evaluated(self) -> nn.Module:
-        """The weights that are scored and kept: the moving average where there is one."""
+    def eval_model(self) -> nn.Module:
+        """The model that is scored and kept: the moving average of the weights if there is one."""
         return self.ema.module if self.ema else self.model
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -89,7 +115,7 @@ class TrainState:
             "seconds": self.seconds,
         }
 
-    def load_state_dict(self, saved: dict) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
@@ -101,99 +127,76 @@ class TrainState:
 
 def fit(
     state: TrainState,
-    batches: Callable[[range], Iterator[Batch]],
+    data: TrainData,
+    options: FitOptions,
     *,
-    epochs: int,
-    steps_per_epoch: int,
-    prepare: Callable[[torch.Tensor], torch.Tensor],
     loss: LossFunction,
     lr_at: LearningRateFn,
-    device: torch.device,
-    precision: str,
-    stream: tuple[int, int],
-    accumulate: int = 1,
-    clip: float | None = None,
-    clip_mode: str = "norm",
     mix: Mix | None = None,
-    counts: Callable[[int], tuple[bool, int]] | None = None,
-    pause: float = 0.5,
 ) -> Iterator[Step | Epoch]:
-    """Train from `state.step` to the end. `batches(range)` gives the batches of those steps, in order; in several
-    processes `counts(step)` says whether this one's part counts, and how many images the whole batch has."""
-    source = batches(range(state.step, epochs * steps_per_epoch))
+    """Train `state` from its step to the end of the last epoch, and yield what happens."""
+    network = distributed.wrap_model(state.model)
+    steps_per_epoch, total_steps = data.steps_per_epoch, options.epochs * data.steps_per_epoch
+    batches = data.batches(range(state.step, total_steps))
     if len(state.history) < state.step // steps_per_epoch:
         yield _finished_epoch(state, steps_per_epoch)  # stopped after the last batch, before it was validated
-    while state.step < epochs * steps_per_epoch:
+    while state.step < total_steps:
         epoch, index = divmod(state.step, steps_per_epoch)
+        epoch_end = (epoch + 1) * steps_per_epoch
         if index == 0:
             state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
-        started = last_yield = time.perf_counter()
+        start = last_yield = time.perf_counter()
         state.model.train()
-        while state.step < (epoch + 1) * steps_per_epoch:
-            # an update never crosses an epoch's end: the last group is smaller, and weighs its images the same
-            group = list(islice(source, min(accumulate, (epoch + 1) * steps_per_epoch - state.step)))
+        while state.step < epoch_end:
+            # a group never crosses an epoch's end: the last one is smaller, and weighs its images the same
+            group = list(islice(batches, min(options.accumulate, epoch_end - state.step)))
             set_lr(state.optimizer, lr_at(state.step / steps_per_epoch, [row["val_loss"] for row in state.history]))
-            sizes = [
-                counts(state.step + index) if counts else (True, len(labels)) for index, (_, labels) in enumerate(group)
-            ]
-            _optimizer_step(
-                state,
-                group,
-                sizes,
-                prepare,
-                loss,
-                device,
-                precision,
-                stream,
-                clip,
-                clip_mode,
-                mix if mix and mix.active(epoch) else None,
-            )
+            _optimizer_step(state, network, group, data, options, loss, mix if mix and mix.active(epoch) else None)
             now = time.perf_counter()
-            if now - last_yield > pause and state.step < (epoch + 1) * steps_per_epoch:
-                state.seconds += now - started
-                yield Step(
-                    epoch, state.step, epochs * steps_per_epoch, _lr(state), float(state.loss_sum) / state.images
-                )
-                started = last_yield = time.perf_counter()
+            if now - last_yield > options.yield_interval and state.step < epoch_end:
+                state.seconds += now - start
+                yield Step(epoch, state.step, total_steps, _lr(state), float(state.loss_sum) / state.images)
+                start = last_yield = time.perf_counter()
                 state.model.train()
         mean_loss = float(state.loss_sum) / state.images  # waits for the device, so before the clock is read
         if not np.isfinite(mean_loss):
             raise FloatingPointError(f"the training loss is {mean_loss} in epoch {epoch + 1}")
-        state.seconds += time.perf_counter() - started
+        state.seconds += time.perf_counter() - start
         yield _finished_epoch(state, steps_per_epoch)
 
 
 def _optimizer_step(
     state: TrainState,
+    network: nn.Module,
     group: list[Batch],
-    sizes: list[tuple[bool, int]],
-    prepare,
+    data: TrainData,
+    options: FitOptions,
     loss: LossFunction,
-    device: torch.device,
-    precision: str,
-    stream: tuple[int, int],
-    clip: float | None,
-    clip_mode: str,
     mix: Mix | None,
 ) -> None:
-    """One optimiser step on the mean loss over all images of the group, in all processes."""
-    total = sum(size for _, size in sizes)
+    """Take one optimiser step on the mean loss over all images of the group, in all processes."""
+    shards = [
+        data.shard_info(state.step + index) if data.shard_info else ShardInfo(True, len(labels))
+        for index, (_, labels) in enumerate(group)
+    ]
+    # gradients become the mean over processes, and are wanted as the sum over images by the number of all images
+    divisor = sum(shard.global_batch_size for shard in shards) / distributed.world_size()
     loss_sums = []
-    for batch, (counted, size) in zip(group, sizes, strict=True):
-        images, targets = prepare_batch(batch, state.step, prepare, device, stream, mix)
-        with autocast(device, precision):
-            logits = state.model(images)
-        losses = loss(logits.float(), targets).sum() * counted
-        state.scaler.scale(losses / total).backward()
-        loss_sums.append(losses.detach())
-        state.images += size
+    for index, (batch, shard) in enumerate(zip(group, shards, strict=True)):
+        images, targets = prepare_batch(batch, state.step, data.prepare, options.device, options.rng_key, mix)
+        with distributed.gradient_sync(network, enabled=index == len(group) - 1):
+            with autocast(options.device, options.precision):
+                logits = network(images)
+            loss_sum = loss(logits.float(), targets).sum() * shard.has_images
+            state.scaler.scale(loss_sum / divisor).backward()
+        loss_sums.append(loss_sum.detach())
+        state.images += shard.global_batch_size
         state.step += 1
-    for loss_sum in distributed.all_reduce(state.model, loss_sums):
+    for loss_sum in distributed.reduce_losses_and_statistics(loss_sums, state.model):
         state.loss_sum = state.loss_sum + loss_sum
-    if clip is not None:
+    if options.clip is not None:
         state.scaler.unscale_(state.optimizer)
-        clip_gradients(state.model, clip, clip_mode)
+        clip_gradients(state.model, options.clip, options.clip_mode)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
@@ -203,15 +206,10 @@ def _optimizer_step(
 
 
 def prepare_batch(
-    batch: Batch,
-    step: int,
-    prepare: Callable[[torch.Tensor], torch.Tensor],
-    device: torch.device,
-    stream: tuple[int, int],
-    mix: Mix | None,
+    batch: Batch, step: int, prepare: Prepare, device: torch.device, rng_key: tuple[int, int], mix: Mix | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images and targets that the model is given at that step; what it draws itself is seeded."""
-    seed = int(np.random.SeedSequence([*stream, step]).generate_state(1, np.uint64)[0] >> 1)
+    """Return the model's input and the targets of a step, and seed torch for what the model itself draws."""
+    seed = int(np.random.SeedSequence([*rng_key, step]).generate_state(1, np.uint64)[0] >> 1)
     torch.manual_seed(seed + distributed.rank())  # dropout and stochastic depth
     images, labels = prepare(batch[0]), batch[1].to(device, non_blocking=True)
     return mix(images, labels, seed) if mix else (images, labels)
@@ -229,5 +227,5 @@ def _finished_epoch(state: TrainState, steps_per_epoch: int) -> Epoch:
 
 
 def _lr(state: TrainState) -> float:
-    """The rate of the layers that learn fastest: without layer-wise decay, of all."""
+    """Return the largest learning rate: with layer-wise decay that of the last layers, else that of all."""
     return max(group["lr"] for group in state.optimizer.param_groups)

@@ -11,15 +11,15 @@ import torch
 from timm.utils import ModelEmaV3
 
 from comp.batches.device_batches import DeviceBatches, make_device_pool
-from comp.batches.loader import EvaluationSet, TrainingSet, iterate_batches
+from comp.batches.loader import Batch, EvaluationSet, TrainingSet, iterate_batches
 from comp.batches.oversample import oversample
 from comp.checkpoints import load_checkpoint
 from comp.engine import distributed
-from comp.engine.fit import Batch, Epoch, Step, TrainState, fit
+from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fused import fuse
 from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mixup import Mix
-from comp.engine.optim import make_optimizer, make_schedule
+from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
 from comp.engine.predict import normalise
 from comp.errors import UserError
 from comp.prediction.load import make_model_spec
@@ -146,10 +146,16 @@ def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: Tr
     schedule = config.schedule
     return fit(
         state,
-        parts.batches,
-        epochs=config.train.epochs,
-        steps_per_epoch=source.steps_per_epoch,
-        prepare=parts.prepare,
+        TrainData(parts.batches, parts.prepare, source.steps_per_epoch, source.shard_info),
+        FitOptions(
+            epochs=config.train.epochs,
+            device=device,
+            precision=setup.precision,
+            rng_key=setup.stream(fold),
+            accumulate=config.train.accumulate,
+            clip=config.optim.clip,
+            clip_mode=config.optim.clip_mode,
+        ),
         loss=make_loss(
             config.loss.name,
             label_smoothing=config.loss.label_smoothing,
@@ -157,21 +163,16 @@ def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: Tr
             focal_gamma=config.loss.focal_gamma,
         ),
         lr_at=make_schedule(
-            schedule.name,
-            lr=config.optim.lr,
-            min_lr=schedule.min_lr,
-            epochs=config.train.epochs,
-            warmup_epochs=schedule.warmup_epochs,
-            gamma=schedule.gamma,
-            step_epochs=schedule.step_epochs,
-            patience=schedule.patience,
+            ScheduleOptions(
+                name=schedule.name,
+                lr=config.optim.lr,
+                min_lr=schedule.min_lr,
+                epochs=config.train.epochs,
+                warmup_epochs=schedule.warmup_epochs,
+                gamma=schedule.gamma,
+                step_epochs=schedule.step_epochs,
+                patience=schedule.patience,
+            )
         ),
-        device=device,
-        precision=setup.precision,
-        stream=setup.stream(fold),
-        accumulate=config.train.accumulate,
-        clip=config.optim.clip,
-        clip_mode=config.optim.clip_mode,
         mix=make_mix(setup),
-        counts=source.shard_info,
     )

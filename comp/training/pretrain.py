@@ -13,7 +13,7 @@ from tqdm import tqdm
 from comp.batches.loader import TrainingSet
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine import distributed
-from comp.engine.fit import Epoch, TrainState, fit
+from comp.engine.fit import Epoch, FitOptions, TrainData, TrainState, fit
 from comp.engine.optim import make_optimizer
 from comp.errors import UserError
 from comp.observers.console import log_line
@@ -74,19 +74,18 @@ def pretrain(
     ) as bar:
         for event in fit(
             state,
-            batches,
-            epochs=epochs,
-            steps_per_epoch=source.steps_per_epoch,
-            prepare=prepare,
+            TrainData(batches, prepare, source.steps_per_epoch, source.shard_info),
+            FitOptions(
+                epochs=epochs,
+                device=device,
+                precision=precision,
+                rng_key=source.rng_key,
+                accumulate=config.train.accumulate,
+                clip=optim.clip,
+                clip_mode=optim.clip_mode,
+            ),
             loss=lambda errors, _: errors,
             lr_at=lambda *_: optim.lr,
-            device=device,
-            precision=precision,
-            stream=source.rng_key,
-            accumulate=config.train.accumulate,
-            clip=optim.clip,
-            clip_mode=optim.clip_mode,
-            counts=source.shard_info,
         ):
             bar.update(event.step - bar.n)
             if isinstance(event, Epoch):

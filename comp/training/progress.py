@@ -84,7 +84,7 @@ class FoldProgress:
                 weights = None
                 if config.train.keep == "best":
                     weights = {
-                        key: value.detach().cpu().clone() for key, value in self.state.evaluated.state_dict().items()
+                        key: value.detach().cpu().clone() for key, value in self.state.eval_model.state_dict().items()
                     }
                 self.best = EpochResult(row, torch.from_numpy(probabilities), weights)
         return row

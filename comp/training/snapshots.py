@@ -28,7 +28,7 @@ def save_snapshot(setup: Setup, fold: int | str, place: FoldDir, progress: FoldP
     """The progress is saved before an older snapshot goes, so a killed training never goes back behind one it needs."""
     state = progress.state
     epoch = len(state.history)
-    write_weights(place.snapshot_path(epoch), setup.run, fold, epoch, spec, state.evaluated.state_dict())
+    write_weights(place.snapshot_path(epoch), setup.run, fold, epoch, spec, state.eval_model.state_dict())
     progress.save(place)
     delete_snapshots(place, snapshot_epochs(setup.config, epoch))
 

@@ -126,7 +126,7 @@ def _train(setup: Setup, fold: int | str, place: FoldDir, observers: Sequence[Ob
     def score(event: Epoch) -> dict[str, Any]:
         started = time.perf_counter()
         probabilities = (
-            predict_validation(setup, state.evaluated, val_rows, parts.held_out(), spec) if len(val_rows) else None
+            predict_validation(setup, state.eval_model, val_rows, parts.held_out(), spec) if len(val_rows) else None
         )
         seconds = time.perf_counter() - started
         return distributed.call_on_rank_zero(
@@ -194,7 +194,7 @@ def _write_outputs(
         if seen:
             write_validation_csv(place.path / f"{name}.csv", setup, fold, val_rows, seen.probabilities.numpy())
     keep_best = setup.config.train.keep == "best" and progress.best is not None
-    weights = progress.best.weights if keep_best else state.evaluated.state_dict()
+    weights = progress.best.weights if keep_best else state.eval_model.state_dict()
     write_weights(
         place.weights_path,
         setup.run,
