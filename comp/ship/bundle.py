@@ -23,8 +23,8 @@ from comp.runs import RUNS, Run, read_run
 from comp.ship.bundle_runtime import BUNDLE_FILE, BUNDLE_SCHEMA, Timing
 from comp.ship.notebook import notebook
 from comp.ship.verify_bundle import verify_bundle
+from comp.submit.manifest import read_manifest
 from comp.submit.sample import sample_path
-from comp.submit.write import read_manifest
 
 CODE = Path(__file__).parents[1]
 BUNDLES = RUNS / "bundles"

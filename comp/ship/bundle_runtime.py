@@ -24,8 +24,8 @@ from comp.errors import UserError
 from comp.files import read_json, write_atomic
 from comp.prediction.load import load_model
 from comp.prediction.predictor import predict_images
-from comp.submit.sample import check_sample, fill_table, load_sample, read_table, sample_path
-from comp.submit.write import to_bytes
+from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
+from comp.submit.submission_table import read_table, to_bytes
 
 BUNDLE_SCHEMA = 1
 BUNDLE_FILE = "bundle.json"

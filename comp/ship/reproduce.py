@@ -16,8 +16,9 @@ from comp.files import file_sha256, write_atomic
 from comp.prediction.predictor import recompute_test_probabilities
 from comp.runs import read_run
 from comp.ship.changes import changed_inputs, missing_inputs, possible_causes
+from comp.submit.manifest import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id
 from comp.submit.sample import fill_table, load_sample
-from comp.submit.write import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id, to_bytes
+from comp.submit.submission_table import to_bytes
 
 Note = dict[str, Any]
 

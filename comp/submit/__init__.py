@@ -1,1 +1,1 @@
-"""From predictions to the file a leaderboard takes."""
+"""Submissions: format, checks, ledger, picks, quota, Kaggle."""

@@ -1,4 +1,4 @@
-"""May this file be sent? Everything that is known of it, its competition and what was sent before, in one report."""
+"""Check a submission before it is sent: its format, its class shares, and what was sent before."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256
 from comp.metrics import METRICS
 from comp.schema import Config
-from comp.submit import class_shares, format_checks, ledger, previous
+from comp.submit import ledger
+from comp.submit.class_shares import class_share_issues
 from comp.submit.competition import Competition, resolve_competition
-from comp.submit.format_checks import SubmissionIssue
-from comp.submit.sample import detect_label_format, load_sample, read_table_unchecked
-from comp.submit.write import manifest_path, read_manifest, submission_id
+from comp.submit.format_checks import SubmissionIssue, format_issues, has_errors
+from comp.submit.label_format import detect_label_format, predicted_labels
+from comp.submit.manifest import manifest_path, read_manifest, submission_id
+from comp.submit.previous import Candidate, previous_submission_issues
+from comp.submit.sample import load_sample
+from comp.submit.submission_table import read_table_unchecked
 
-SEVERITIES = ("broken", "doubtful", "warning", "note")
-SEVERITY_LABELS = {"broken": "refused", "doubtful": "doubtful", "warning": "warning", "note": ""}
+SEVERITIES = ("error", "suspicious", "warning", "info")
+SEVERITY_LABELS = {"error": "refused", "suspicious": "suspicious", "warning": "warning", "info": ""}
 
 
 @dataclass(frozen=True)
@@ -27,66 +31,73 @@ class SubmissionReport:
     file: Path
     id: str
     sha256: str
-    note: dict[str, Any] | None  # None: there is none beside the file
+    manifest: dict[str, Any] | None  # None: there is none beside the file
     competition: Competition
     rows: int
-    findings: tuple[SubmissionIssue, ...]
-    yes: bool = False  # what is only doubtful may be sent
+    issues: tuple[SubmissionIssue, ...]  # errors first
+    allow_suspicious: bool = False
 
     @property
-    def refused(self) -> bool:
-        levels = {finding.level for finding in self.findings}
-        return "broken" in levels or ("doubtful" in levels and not self.yes)
+    def is_refused(self) -> bool:
+        is_suspicious = any(issue.severity == "suspicious" for issue in self.issues)
+        return has_errors(self.issues) or (is_suspicious and not self.allow_suspicious)
 
-    def render(self) -> str:
+    def to_text(self) -> str:
         lines = [f"{self.file}: {self.rows:,} rows for {self.competition.name}, sha256 {self.sha256[:12]}"]
-        lines += [f"  {SEVERITY_LABELS[finding.level]:<8} {finding.text}" for finding in self.findings]
-        if not self.refused:
-            return "\n".join([*lines, "it may be sent"])
-        broken = any(finding.level == "broken" for finding in self.findings)
-        return "\n".join(
-            [*lines, "it must not be sent" if broken else "it would waste a shot; to send it all the same: --yes"]
-        )
+        lines += [f"  {SEVERITY_LABELS[issue.severity]:<10} {issue.text}" for issue in self.issues]
+        if not self.is_refused:
+            verdict = "it may be sent"
+        elif has_errors(self.issues):
+            verdict = "it must not be sent"
+        else:
+            verdict = "it would probably waste a submission; to send it all the same, use --yes"
+        return "\n".join([*lines, verdict])
 
 
-def check_submission(file: Path, config: Config | None = None, yes: bool = False) -> SubmissionReport:
-    """`config` names the competition; without one the note beside the file does."""
+def check_submission(file: Path, config: Config | None = None, allow_suspicious: bool = False) -> SubmissionReport:
+    """Return every issue of a submission. `config` names its competition; without one, its manifest does."""
     sha256 = file_sha256(file)
-    note = read_manifest(file) if manifest_path(file).is_file() else None
-    if note is None and config is None:
+    manifest = read_manifest(file) if manifest_path(file).is_file() else None
+    if manifest is None and config is None:
         raise UserError(f"{file} has no {manifest_path(file).name} beside it; name its competition with -c CONFIG")
-    competition = resolve_competition(config, note)
+    competition = resolve_competition(config, manifest)
     submission, dataset = read_table_unchecked(file), scan(competition.root)
-    sample, metric = load_sample(dataset), _metric(config, note)
-    asked = detect_label_format(sample, dataset.classes, dataset.class_numbers)
-    found = list(format_checks.format_issues(submission, sample, asked))
-    if note is not None and note.get("sha256") != sha256:
-        found.append(
-            SubmissionIssue(
-                "warning",
-                f"its bytes are not those that {manifest_path(file).name} notes: it was changed after it was written",
-            )
-        )
-    if not any(finding.level == "broken" for finding in found):
-        mine = format_checks.predicted_labels(submission, asked, dataset.classes)
-        others = [
-            entry
-            for entry in ledger.entries_by_content(ledger.read(Path(competition.ledger)))
-            if entry.competition in ("", competition.name)
-        ]
-        found += class_shares.class_share_issues(mine.values(), Counter(image.label for image in dataset.train))
-        found += previous.previous_submission_issues(
-            submission_id(file), sha256, mine, others, asked, dataset.classes, metric
-        )
-    found.sort(key=lambda finding: SEVERITIES.index(finding.level))
+    sample, metric = load_sample(dataset), _metric(config, manifest)
+    label_format = detect_label_format(sample, dataset.classes, dataset.class_numbers)
+    issues = list(format_issues(submission, sample, label_format))
+    if manifest is not None and manifest.get("sha256") != sha256:
+        text = f"its sha256 is not the one in {manifest_path(file).name}: it was changed after it was written"
+        issues.append(SubmissionIssue("warning", text))
+    if not has_errors(issues):
+        labels = predicted_labels(submission, label_format, dataset.classes)
+        issues += class_share_issues(labels.values(), Counter(image.label for image in dataset.train if image.label))
+        candidate = Candidate(submission_id(file), sha256, labels, label_format, dataset.classes, metric)
+        issues += previous_submission_issues(candidate, _entries_of(competition))
+    issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
     return SubmissionReport(
-        file, submission_id(file), sha256, note, competition, len(submission.rows), tuple(found), yes
+        file=file,
+        id=submission_id(file),
+        sha256=sha256,
+        manifest=manifest,
+        competition=competition,
+        rows=len(submission.rows),
+        issues=tuple(issues),
+        allow_suspicious=allow_suspicious,
     )
 
 
-def _metric(config: Config | None, note: dict[str, Any] | None) -> str:
-    """Of the note's score, else the config's: it says what is better, and whether probabilities count."""
-    said = ((note or {}).get("oof") or {}).get("metric") or (config.train.metric if config else "accuracy")
-    if said not in METRICS:
-        raise UserError(f"there is no metric {said!r}{did_you_mean(said, METRICS)}")
-    return said
+def _entries_of(competition: Competition) -> list[ledger.LedgerEntry]:
+    """Return the ledger's entries of the competition, and those that name none."""
+    entries = ledger.entries_by_content(ledger.read(Path(competition.ledger)))
+    return [entry for entry in entries if entry.competition in ("", competition.name)]
+
+
+def _metric(config: Config | None, manifest: dict[str, Any] | None) -> str:
+    """Return the metric of the manifest's score, else the config's.
+
+    It decides which score is better, and whether probabilities matter.
+    """
+    metric = ((manifest or {}).get("oof") or {}).get("metric") or (config.train.metric if config else "accuracy")
+    if metric not in METRICS:
+        raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, METRICS)}")
+    return metric

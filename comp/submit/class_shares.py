@@ -1,8 +1,9 @@
-"""Do the classes come as often as in training? Far off, a file is more often wrong than the test set is odd.
+"""Compare the predicted class shares with those of the training set. A large difference usually means a broken file.
 
-How far is the total variation distance: the share of rows that would have to be of another class. Its noise is what as
-many rows drawn by the training shares would show at most, but for one draw in a thousand. A model's own errors and a
-test set put together otherwise come on top, so a warning begins OWN_ERRORS beyond the noise, a refusal OTHER_CLASSES.
+The distance is the total variation: the share of rows that would have to be of another class. Its noise is the distance
+that 999 of 1,000 samples of as many rows, drawn by the training shares, stay below. A model's own errors and a test set
+composed differently come on top, so a warning begins WARNING_MARGIN beyond the noise, and a file is suspicious from
+SUSPICIOUS_MARGIN beyond it.
 """
 
 from __future__ import annotations
@@ -18,28 +19,35 @@ DRAWS = 10_000
 WARNING_MARGIN, SUSPICIOUS_MARGIN = 0.02, 0.3
 
 
-def class_share_issues(predicted: Iterable[str], trained: Mapping[str, int]) -> Iterator[SubmissionIssue]:
-    """`trained` counts the training images of each class."""
-    counted = Counter(predicted)
-    rows, classes = counted.total(), list(trained)
-    prior = np.array([trained[label] for label in classes]) / sum(trained.values())
-    shares = np.array([counted[label] for label in classes]) / rows
-    far, noise = total_variation(shares, prior), sampling_noise(prior, rows)
-    if far <= noise + WARNING_MARGIN:
+def class_share_issues(predicted: Iterable[str], class_counts: Mapping[str, int]) -> Iterator[SubmissionIssue]:
+    """Yield an issue if the shares of the predicted classes are far from training's.
+
+    `class_counts` has the number of training images of each class.
+    """
+    predicted_counts = Counter(predicted)
+    rows, classes = predicted_counts.total(), list(class_counts)
+    prior = np.array([class_counts[label] for label in classes]) / sum(class_counts.values())
+    shares = np.array([predicted_counts[label] for label in classes]) / rows
+    distance, noise = float(total_variation(shares, prior)), sampling_noise(prior, rows)
+    if distance <= noise + WARNING_MARGIN:
         return
     worst = int(np.argmax(np.abs(shares - prior)))
     yield SubmissionIssue(
-        "doubtful" if far > noise + SUSPICIOUS_MARGIN else "warning",
-        f"its class shares are {far:.1%} away from training's ({rows:,} rows drawn by those: {noise:.1%} at "
+        "suspicious" if distance > noise + SUSPICIOUS_MARGIN else "warning",
+        f"its class shares are {distance:.1%} away from training's ({rows:,} rows drawn by those: {noise:.1%} at "
         f"most); {classes[worst]} has {shares[worst]:.1%} instead of {prior[worst]:.1%}",
     )
 
 
 def total_variation(shares: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return the total variation distance of `shares` (..., classes) from `prior` (classes)."""
     return np.abs(shares - prior).sum(-1) / 2
 
 
 def sampling_noise(prior: np.ndarray, rows: int) -> float:
-    """What `rows` honest draws stay below in 999 cases of 1,000. One seed: the same file is always told the same."""
-    drawn = np.random.default_rng(0).multinomial(rows, prior, size=DRAWS) / rows
-    return float(np.quantile(total_variation(drawn, prior), 0.999))
+    """Return the distance that 999 of 1,000 random samples of `rows` rows stay below.
+
+    The seed is fixed, so that the same file always gets the same result.
+    """
+    shares = np.random.default_rng(0).multinomial(rows, prior, size=DRAWS) / rows
+    return float(np.quantile(total_variation(shares, prior), 0.999))

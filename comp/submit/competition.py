@@ -1,8 +1,7 @@
-"""What a submission is for: the dataset, the ledger that notes it, and what the service allows."""
+"""The competition of a submission: its dataset, its ledger, and what Kaggle allows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,27 +14,28 @@ from comp.schema import Config
 
 
 def from_config(config: Config) -> Competition:
-    asked = config.submit
-    return Competition(config.dataset, config.data.root, asked.ledger, asked.kaggle, asked.per_day, asked.public_share)
+    submit = config.submit
+    return Competition(
+        config.dataset, config.data.root, submit.ledger, submit.kaggle, submit.per_day, submit.public_share
+    )
 
 
-def from_manifest(note: dict[str, Any]) -> Competition:
+def from_manifest(manifest: dict[str, Any]) -> Competition:
     try:
-        return TypeAdapter(Competition).validate_python(note["competition"])
+        return TypeAdapter(Competition).validate_python(manifest["competition"])
     except (KeyError, ValidationError):
         raise UserError(
-            f"the note of {note.get('id', 'this submission')} does not say what competition it is for; "
-            f"name it with -c CONFIG"
+            f"the manifest of {manifest.get('id', 'this submission')} names no competition; name it with -c CONFIG"
         ) from None
 
 
-def config_from_args(file: str | None, overrides: Sequence[str]) -> Config | None:
-    """The config of the command line; None where nothing is said of one."""
+def config_from_args(file: str | None, overrides: list[str]) -> Config | None:
+    """Return the config of the command line, or None if there is neither a file nor an override."""
     return configs.load(file or DEFAULT_CONFIG, overrides)[0] if file or overrides else None
 
 
-def resolve_competition(config: Config | None, note: dict[str, Any] | None) -> Competition:
-    """The config that was asked for, else what the note says, else the default config's."""
-    if config is None and note is not None:
-        return from_manifest(note)
+def resolve_competition(config: Config | None, manifest: dict[str, Any] | None) -> Competition:
+    """Return the competition of `config`; without one, of the manifest; without either, of the default config."""
+    if config is None and manifest is not None:
+        return from_manifest(manifest)
     return from_config(config or configs.load(DEFAULT_CONFIG)[0])

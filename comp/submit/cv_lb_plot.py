@@ -1,88 +1,92 @@
-"""CV against LB as a picture: what was promised, what came, and how much of either is noise."""
+"""Draw CV against LB, with the noise of both."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from comp.files import write_atomic
 from comp.stats import wilson_interval
-from comp.submit.ledger import LedgerEntry
+from comp.submit.picks import ScoredEntry, entries_with_both_scores
 from comp.submit.status import Status
 
 DOT, PICKED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"
 
 
-def draw_cv_vs_lb(path: Path, state: Status) -> bool:
-    """Numbers are the table's. False, and no file, where no submission has both scores."""
-    points = [
-        (number, entry)
-        for number, entry in enumerate(state.entries, 1)
-        if entry.cv is not None and entry.public is not None
-    ]
+def draw_cv_vs_lb(path: Path, status: Status) -> bool:
+    """Write the plot to `path`. Return False, without a file, if no submission has both scores.
+
+    Its points have the numbers of the rows of `status`'s table.
+    """
+    numbers = {entry.id: number for number, entry in enumerate(status.entries, 1)}
+    points = list(entries_with_both_scores(status.entries))
     if not points:
         return False
     figure = Figure(figsize=(7.5, 6), layout="constrained")
     axis = figure.subplots()
-    images = state.images.public if state.metric == "accuracy" else None
-    picked = {pick.entry.id: number for number, pick in enumerate(state.picks, 1)}
-    for number, entry in points:
-        colour = PICKED if entry.id in picked else DOT
-        _bars(axis, entry, images, colour)
-        _dot(axis, number, entry, colour, is_final=entry.id == state.final)
-    _diagonal(axis)
-    for _, entry in points:
-        if entry.id in picked or entry.id == state.final:
-            words = [f"pick {picked[entry.id]}"] if entry.id in picked else []
-            words += ["FINAL"] if entry.id == state.final else []
-            _label(axis, entry, f"{', '.join(words)}: {_short(entry.id)}", PICKED if entry.id in picked else DOT)
-    axis.set_xlabel(f"CV: {state.metric} out of fold (bar: 95 %, bootstrap)")
-    axis.set_ylabel(
-        f"LB: public score (bar: 95 %, binomial on {images:,} images)"
-        if images
-        else "LB: public score (no bar: its noise is not known)"
-    )
-    axis.set_title(
-        f"{state.competition.name}: what CV promised and LB said; dashed where they agree", loc="left", fontsize=10
-    )
-    axis.grid(color="#eef0f2")
-    axis.set_axisbelow(True)
-    axis.tick_params(length=0, labelsize=9)
-    axis.spines[:].set_visible(False)
+    lb_images = status.images.public if status.metric == "accuracy" else None
+    picked = {pick.entry.id: number for number, pick in enumerate(status.picks, 1)}
+    colours = {id: PICKED if id in picked else DOT for id in numbers}
+    for point in points:
+        id = point.entry.id
+        _draw_bars(axis, point, lb_images, colours[id])
+        _draw_dot(axis, numbers[id], point, colours[id], is_final=id == status.final)
+    _draw_diagonal(axis)
+    for point in points:
+        id = point.entry.id
+        marks = ([f"pick {picked[id]}"] if id in picked else []) + (["FINAL"] if id == status.final else [])
+        if marks:
+            _draw_label(axis, point, f"{', '.join(marks)}: {_shorten(id)}", colours[id])
+    _set_texts(axis, status, lb_images)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     write_atomic(path, buffer.getvalue())
     return True
 
 
-def _bars(axis, entry: LedgerEntry, images: int | None, colour: str) -> None:
-    if entry.cv_low is not None:
-        axis.plot([entry.cv_low, entry.cv_high], [entry.public] * 2, color=colour, alpha=0.3, linewidth=1.6, zorder=2)
-    if images:
-        axis.plot(
-            [entry.cv] * 2, wilson_interval(entry.public, images), color=colour, alpha=0.3, linewidth=1.6, zorder=2
-        )
+def _set_texts(axis: Axes, status: Status, lb_images: int | None) -> None:
+    axis.set_xlabel(f"CV: {status.metric} out of fold (bar: 95 %, bootstrap)")
+    axis.set_ylabel(
+        f"LB: public score (bar: 95 %, binomial on {lb_images:,} images)"
+        if lb_images
+        else "LB: public score (no bar: its noise is unknown)"
+    )
+    axis.set_title(f"{status.competition.name}: CV against LB; dashed where they are equal", loc="left", fontsize=10)
+    axis.grid(color="#eef0f2")
+    axis.set_axisbelow(True)
+    axis.tick_params(length=0, labelsize=9)
+    axis.spines[:].set_visible(False)
 
 
-def _dot(axis, number: int, entry: LedgerEntry, colour: str, is_final: bool) -> None:
-    """The number inside, so that neighbours do not write over each other; a ring around the one that counts."""
+def _draw_bars(axis: Axes, point: ScoredEntry, lb_images: int | None, colour: str) -> None:
+    low, high = point.entry.cv_low, point.entry.cv_high
+    if low is not None and high is not None:
+        axis.plot([low, high], [point.public] * 2, color=colour, alpha=0.3, linewidth=1.6, zorder=2)
+    if lb_images:
+        interval = wilson_interval(point.public, lb_images)
+        axis.plot([point.cv] * 2, interval, color=colour, alpha=0.3, linewidth=1.6, zorder=2)
+
+
+def _draw_dot(axis: Axes, number: int, point: ScoredEntry, colour: str, is_final: bool) -> None:
+    """Draw a dot with its number inside, so that numbers of neighbours do not overlap; FINAL gets a ring."""
     if is_final:
-        axis.plot(entry.cv, entry.public, "o", markersize=20, markerfacecolor="none", color=colour, zorder=3)
-    axis.plot(entry.cv, entry.public, "o", markersize=14, color=colour, markeredgecolor="white", zorder=3)
-    axis.annotate(f"{number}", (entry.cv, entry.public), ha="center", va="center", fontsize=7, color="white", zorder=4)
+        axis.plot(point.cv, point.public, "o", markersize=20, markerfacecolor="none", color=colour, zorder=3)
+    axis.plot(point.cv, point.public, "o", markersize=14, color=colour, markeredgecolor="white", zorder=3)
+    axis.annotate(f"{number}", (point.cv, point.public), ha="center", va="center", fontsize=7, color="white", zorder=4)
 
 
-def _label(axis, entry: LedgerEntry, text: str, colour: str) -> None:
-    """Towards the middle, so that it stays inside the picture."""
-    right = entry.cv > sum(axis.get_xlim()) / 2
+def _draw_label(axis: Axes, point: ScoredEntry, text: str, colour: str) -> None:
+    """Write towards the middle, so that the text stays inside the figure."""
+    is_right = point.cv > sum(axis.get_xlim()) / 2
     axis.annotate(
         text,
-        (entry.cv, entry.public),
-        xytext=(-13 if right else 13, 11),
+        (point.cv, point.public),
+        xytext=(-13 if is_right else 13, 11),
         textcoords="offset points",
-        ha="right" if right else "left",
+        ha="right" if is_right else "left",
         fontsize=8,
         color=colour,
         zorder=5,
@@ -90,13 +94,13 @@ def _label(axis, entry: LedgerEntry, text: str, colour: str) -> None:
     )
 
 
-def _diagonal(axis) -> None:
-    """Where LB keeps what CV promised; it does not stretch the picture."""
+def _draw_diagonal(axis: Axes) -> None:
+    """Draw the line of equal scores, without changing the limits of the axes."""
     low, high = axis.get_xlim()
     bottom, top = axis.get_ylim()
     axis.plot([low, high], [low, high], color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axis.set(xlim=(low, high), ylim=(bottom, top))
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 32 else f"{text[:31]}…"

@@ -1,4 +1,4 @@
-"""FINAL, a file beside the ledger: one line, the path of the submission that counts."""
+"""FINAL, a file beside the ledger: one line with the path of the submission that counts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256, write_atomic
 from comp.submit.competition import Competition
 from comp.submit.ledger import LedgerEntry
-from comp.submit.write import submission_id
+from comp.submit.manifest import submission_id
 
 
-def find_entry(said: str, entries: Mapping[str, LedgerEntry], ledger: Path) -> LedgerEntry:
-    """What the ledger knows under an id, or under the path of a submission, which may be gone."""
-    for id in (said, submission_id(Path(said))):
+def find_entry(reference: str, entries: Mapping[str, LedgerEntry], ledger: Path) -> LedgerEntry:
+    """Return the entry of an id, or of the path of a submission, whose file may be missing."""
+    for id in (reference, submission_id(Path(reference))):
         if id in entries:
             return entries[id]
-    raise UserError(f"{said} is not in {ledger}{did_you_mean(said, entries)}")
+    raise UserError(f"{reference} is not in {ledger}{did_you_mean(reference, entries)}")
 
 
 def write_final(path: Path, entry: LedgerEntry) -> None:
@@ -25,26 +25,29 @@ def write_final(path: Path, entry: LedgerEntry) -> None:
 
 
 def read_final_id(path: Path) -> str | None:
-    """The id of what FINAL names, if it is there. Written by hand, it may be an id."""
-    named = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
-    return submission_id(Path(named)) if named and named.endswith((".csv", ".json")) else named
+    """Return the id of the submission that FINAL names, or None if there is no such file.
+
+    A file written by hand may hold an id instead of a path.
+    """
+    name = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
+    return submission_id(Path(name)) if name and name.endswith((".csv", ".json")) else name
 
 
 def final_warning(competition: Competition, entries: Mapping[str, LedgerEntry]) -> str | None:
-    """Why FINAL may not mean what its writer thinks."""
+    """Return why FINAL may not mean what its author intended, or None."""
     path = competition.final
-    named = read_final_id(path)
-    if named is None:
-        return f"{path} is missing: nothing is chosen yet (python -m comp submit final FILE)"
-    entry = entries.get(named)
+    final_id = read_final_id(path)
+    if final_id is None:
+        return f"{path} is missing; choose a submission with: python -m comp submit final FILE"
+    entry = entries.get(final_id)
     if entry is None:
-        return f"{path} names {named!r}, which the ledger does not know"
+        return f"{path} names {final_id!r}, which is not in the ledger"
     if entry.competition not in ("", competition.name):
-        return f"{path} names {entry.id}, which is of {entry.competition}"
+        return f"{path} names {entry.id}, which belongs to {entry.competition}"
     if entry.sent is None:
         return f"{path} names {entry.id}, which was never sent"
     if not Path(entry.file).is_file():
-        return f"{path} names {entry.id}, whose file {entry.file} is gone"
+        return f"{path} names {entry.id}, whose file {entry.file} is missing"
     if file_sha256(Path(entry.file)) != entry.sent_sha256:
-        return f"{path} names {entry.id}, and {entry.file} is not what was sent any more"
+        return f"{path} names {entry.id}, and {entry.file} has changed since it was sent"
     return None

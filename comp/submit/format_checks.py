@@ -1,4 +1,4 @@
-"""What is wrong with a submission before anybody asks how good it is: ids, columns, labels, probabilities."""
+"""Check the format of a submission against the sample: layout, ids, columns, labels, probabilities."""
 
 from __future__ import annotations
 
@@ -10,102 +10,109 @@ from typing import Literal
 
 import numpy as np
 
-from comp.submit.sample import LabelFormat, SubmissionTable
+from comp.submit.label_format import LabelFormat
+from comp.submit.submission_table import SubmissionTable
 
 SUM_TOLERANCE = 1e-3  # ours are off by 1e-6 at most; four decimals of eight classes by 4e-4
 
-Severity = Literal["broken", "doubtful", "warning", "note"]
+Severity = Literal["error", "suspicious", "warning", "info"]
 EMPTY_VALUES = ("", "nan", "none", "null")
 
 
 @dataclass(frozen=True)
 class SubmissionIssue:
-    """`broken` is never sent, `doubtful` only on demand; the others may be."""
+    """A problem of a submission. `error` is never sent, `suspicious` only with --yes; the others may be sent."""
 
-    level: Severity
+    severity: Severity
     text: str
 
 
-def format_issues(submission: SubmissionTable, sample: SubmissionTable, form: LabelFormat) -> Iterator[SubmissionIssue]:
-    """Everything that can be said of the file alone. After something broken, answers need not be readable."""
+def format_issues(
+    submission: SubmissionTable, sample: SubmissionTable, label_format: LabelFormat
+) -> Iterator[SubmissionIssue]:
+    """Yield every issue that the file alone shows. If none is an error, its labels can be read."""
     if submission.layout != sample.layout:
-        yield SubmissionIssue("broken", f"its layout is {submission.layout}, and the sample's is {sample.layout}")
+        yield SubmissionIssue("error", f"its layout is {submission.layout}, and the sample's is {sample.layout}")
         return
-    torn = [row for row in submission.rows if len(row) != len(submission.columns)]
-    if torn:
+    ragged_rows = [row for row in submission.rows if len(row) != len(submission.columns)]
+    if ragged_rows:
         yield SubmissionIssue(
-            "broken", f"{_have(torn)} another length than the header, such as {','.join(torn[0])[:80]!r}"
+            "error",
+            f"{_count_rows(ragged_rows)} another length than the header, such as {','.join(ragged_rows[0])[:80]!r}",
         )
         return
     if submission.columns != sample.columns:
         yield SubmissionIssue(
-            "broken", f"its columns are {','.join(submission.columns)}, and must be {','.join(sample.columns)}"
+            "error", f"its columns are {','.join(submission.columns)}, and must be {','.join(sample.columns)}"
         )
     if (submission.newline, submission.bom) != (sample.newline, sample.bom):
         yield SubmissionIssue("warning", "its newlines or its byte order mark are not the sample's")
-    yield from _ids(submission.ids, sample.ids)
+    yield from _id_issues(submission.ids, sample.ids)
     if submission.columns == sample.columns:
-        said = list(_probabilities(submission, form) if form.columns else _labels(submission, form))
-        yield from said
-        if submission.numeric != sample.numeric and not any(finding.level == "broken" for finding in said):
-            yield SubmissionIssue("broken", "it has JSON numbers where the sample has text, or the other way round")
+        check = _probability_issues if label_format.has_probabilities else _label_issues
+        issues = list(check(submission, label_format))
+        yield from issues
+        if submission.numeric != sample.numeric and not has_errors(issues):
+            yield SubmissionIssue("error", "it has JSON numbers where the sample has text, or the other way round")
 
 
-def _ids(found: Sequence[str], wanted: Sequence[str]) -> Iterator[SubmissionIssue]:
-    counted = Counter(found)
-    for what, ids in (
-        ("missing", [id for id in wanted if id not in counted]),
-        ("not in the sample", [id for id in counted if id not in set(wanted)]),
-        ("there twice", [id for id, times in counted.items() if times > 1]),
+def has_errors(issues: Iterable[SubmissionIssue]) -> bool:
+    return any(issue.severity == "error" for issue in issues)
+
+
+def _id_issues(ids: Sequence[str], sample_ids: Sequence[str]) -> Iterator[SubmissionIssue]:
+    counts, expected = Counter(ids), set(sample_ids)
+    for problem, bad in (
+        ("missing", [id for id in sample_ids if id not in counts]),
+        ("not in the sample", [id for id in counts if id not in expected]),
+        ("repeated", [id for id, count in counts.items() if count > 1]),
     ):
-        if ids:
+        if bad:
             yield SubmissionIssue(
-                "broken", f"{len(ids):,} {'ids are' if len(ids) > 1 else 'id is'} {what}: {shorten_list(ids)}"
+                "error", f"{len(bad):,} {'ids are' if len(bad) > 1 else 'id is'} {problem}: {shorten_list(bad)}"
             )
-    if list(found) != list(wanted) and counted == Counter(wanted):
+    if list(ids) != list(sample_ids) and counts == Counter(sample_ids):
         yield SubmissionIssue("warning", "its ids are in another order than the sample's; most services do not mind")
 
 
-def _labels(submission: SubmissionTable, form: LabelFormat) -> Iterator[SubmissionIssue]:
-    odd = [(id, label) for id, label in submission.rows if label not in form.words]
-    empty = [id for id, label in odd if label.strip().lower() in EMPTY_VALUES]
-    wrong = [f"{id} {label}" for id, label in odd if label.strip().lower() not in EMPTY_VALUES]
+def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+    tokens = set(label_format.class_tokens)
+    unknown = [(id, label) for id, label in submission.rows if label not in tokens]
+    empty = [id for id, label in unknown if label.strip().lower() in EMPTY_VALUES]
+    invalid = [f"{id} {label}" for id, label in unknown if label.strip().lower() not in EMPTY_VALUES]
     if empty:
-        yield SubmissionIssue("broken", f"{_have(empty)} no label: {shorten_list(empty)}")
-    if wrong:
+        yield SubmissionIssue("error", f"{_count_rows(empty)} no label: {shorten_list(empty)}")
+    if invalid:
         yield SubmissionIssue(
-            "broken", f"{_have(wrong)} a label that is none of {shorten_list(form.words, 10)}: {shorten_list(wrong)}"
+            "error",
+            f"{_count_rows(invalid)} a label that is none of {shorten_list(label_format.class_tokens, 10)}: "
+            f"{shorten_list(invalid)}",
         )
-    if not odd and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
-        yield SubmissionIssue("doubtful", f"every row says {submission.rows[0][1]}")
+    if not unknown and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
+        yield SubmissionIssue("suspicious", f"every row has the label {submission.rows[0][1]}")
 
 
-def _probabilities(submission: SubmissionTable, form: LabelFormat) -> Iterator[SubmissionIssue]:
-    values = np.array([[_number(text) for text in row[1:]] for row in submission.rows]).reshape(-1, len(form.words))
+def _probability_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+    values = np.array([[_number(text) for text in row[1:]] for row in submission.rows])
+    values = values.reshape(-1, len(label_format.class_tokens))  # also without any row
     ids = np.array(submission.ids, dtype=object)
-    for bad, what in (
+    for bad, problem in (
         (~np.isfinite(values), "a probability that is no number"),
         ((values < 0) | (values > 1), "a probability below 0 or above 1"),
     ):
         if bad.any():
-            yield SubmissionIssue("broken", f"{_have(ids[bad.any(1)])} {what}: {shorten_list(ids[bad.any(1)])}")
+            rows = list(ids[bad.any(1)])
+            yield SubmissionIssue("error", f"{_count_rows(rows)} {problem}: {shorten_list(rows)}")
             return
     sums = values.sum(1)
-    off = np.abs(sums - 1) > SUM_TOLERANCE
-    if off.any():
-        named = [f"{id} {total:.4g}" for id, total in zip(ids[off], sums[off], strict=True)]
-        yield SubmissionIssue("doubtful", f"{_have(named)} probabilities that do not sum to 1: {shorten_list(named)}")
+    is_off = np.abs(sums - 1) > SUM_TOLERANCE
+    if is_off.any():
+        named = [f"{id} {total:.4g}" for id, total in zip(ids[is_off], sums[is_off], strict=True)]
+        yield SubmissionIssue(
+            "suspicious", f"{_count_rows(named)} probabilities that do not sum to 1: {shorten_list(named)}"
+        )
     if len(values) > 1 and (values == values[0]).all():
-        yield SubmissionIssue("doubtful", "every row has the same probabilities")
-
-
-def predicted_labels(submission: SubmissionTable, form: LabelFormat, classes: Sequence[str]) -> dict[str, str]:
-    """id -> class name; of probabilities the largest. Of a file without anything broken."""
-    if not form.columns:
-        names = dict(zip(form.words, classes, strict=True))
-        return {id: names[word] for id, word in submission.rows}
-    order = [submission.columns.index(word) for word in form.words]
-    return {row[0]: classes[int(np.argmax([float(row[place]) for place in order]))] for row in submission.rows}
+        yield SubmissionIssue("suspicious", "every row has the same probabilities")
 
 
 def _number(text: str) -> float:
@@ -115,10 +122,11 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _have(rows: Sequence) -> str:
+def _count_rows(rows: Sequence[object]) -> str:
     return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"
 
 
-def shorten_list(words: Iterable[str], most: int = 3) -> str:
-    words = list(words)
-    return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
+def shorten_list(texts: Iterable[str], max_shown: int = 3) -> str:
+    """Return the first texts, joined by commas, with an ellipsis if there are more than `max_shown`."""
+    texts = list(texts)
+    return ", ".join(texts[:max_shown]) + (", ..." if len(texts) > max_shown else "")

@@ -1,9 +1,9 @@
-"""Every submission written, sent and scored: a line per event, and no line is ever changed.
+"""The ledger: a CSV with a line for every submission written, sent or scored. No line is ever changed.
 
     id,time,event,competition,file,sha256,message,metric,cv,cv_low,cv_high,public,private,rank
 
-Git merges it as a union (.gitattributes), so what two people noted apart comes together. What is known of a submission
-is therefore never one line but all lines of its id: `latest`.
+Git merges it as a union (.gitattributes), so that the lines of two people come together. The state of a submission is
+therefore never one line but all lines of its id: see `latest_entries`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ LOCK_TIMEOUT = 60  # seconds for a lock that is held for milliseconds
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerFields:
-    """What is said of a submission; what is not known stays empty."""
+    """The columns that describe a submission. Unknown texts are empty, unknown numbers None."""
 
     competition: str = ""
     file: str = ""
@@ -43,30 +43,32 @@ class LedgerFields:
     rank: float | None = None
 
 
-LEDGER_FIELDS = tuple(field.name for field in fields(LedgerFields))
-COLUMNS = ("id", "time", "event", "competition", "file", "sha256", *LEDGER_FIELDS[2:])
+COLUMNS = ("id", "time", "event", "competition", "file", "sha256", "message", "metric", *NUMERIC_COLUMNS)
 
 
 @dataclass(frozen=True)
 class Event(LedgerFields):
-    """One line."""
+    """A line of the ledger."""
 
     id: str
     time: str  # ISO 8601; without an offset it is UTC
-    event: str  # one of KINDS
-    sha256: str = ""  # of the file's bytes at that moment
+    event: str  # one of EVENT_KINDS
+    sha256: str = ""  # of the file's bytes at that time
 
 
 @dataclass(frozen=True)
 class LedgerEntry(LedgerFields):
-    """What is known of an id, all of one content: of the one sent last, or where none was sent, written last."""
+    """The latest values of one submission, given by id and content.
+
+    The content is the one sent last, or if none was sent, the one written last.
+    """
 
     id: str
-    written: str | None = None  # when last, or None: never
+    written: str | None = None  # the time of the last such event; None: never
     sent: str | None = None
     scored: str | None = None
-    written_sha256: str = ""  # of what was written last, which may be another content than
-    sent_sha256: str = ""  # what was sent last
+    written_sha256: str = ""  # of the content written last, which may be another one than
+    sent_sha256: str = ""  # the content sent last
 
 
 def utc_now() -> str:
@@ -74,112 +76,160 @@ def utc_now() -> str:
 
 
 def append(path: Path, *events: Event) -> None:
-    """Add events, all or none. It returns when they are on the disk; killed before, the old file is as it was."""
-    lines = [_render(event) for event in events]
+    """Add events to the ledger, all or none, and return when they are on the disk.
+
+    A process that is killed before leaves the old file.
+    """
+    lines = [_format_line(event) for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT):
-            old = (path.read_bytes() if path.exists() else b"") or _row(COLUMNS).encode()
-            ended = old if old.endswith(b"\n") else old + b"\n"
-            write_atomic(path, ended + "".join(lines).encode())
+            content = (path.read_bytes() if path.exists() else b"") or _format_row(COLUMNS).encode()
+            content = content if content.endswith(b"\n") else content + b"\n"
+            write_atomic(path, content + "".join(lines).encode())
     except Timeout:
-        raise UserError(f"another process has held {path} for {LOCK_TIMEOUT} s; stop it and try again") from None
+        raise UserError(f"another process has locked {path} for {LOCK_TIMEOUT} s; stop it and run again") from None
 
 
 def read(path: Path) -> list[Event]:
-    """Events by time, each once. A ledger that is not there is empty; headers and blank lines may be anywhere."""
+    """Return the events in order of time, each once. A missing ledger is empty.
+
+    Headers and blank lines may be anywhere: merges leave them.
+    """
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         return []
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; restore it, from git say") from None
-    header = _row(COLUMNS).rstrip("\n")
-    found: dict[Event, None] = {}
-    for number, line in enumerate(lines, 1):
+        raise UserError(f"{path} is not UTF-8 text; restore it, for example from git") from None
+    header = _format_row(COLUMNS).rstrip("\n")
+    events: dict[Event, None] = {}
+    for line_number, line in enumerate(lines, 1):
         text = line.rstrip("\r")
         if text.strip() and text != header:
             try:
-                found[_parse(text)] = None
-            except (ValueError, csv.Error) as problem:
-                raise UserError(f"{path}, line {number} is no event ({problem}); mend or delete that line") from None
-    return sorted(found, key=lambda event: parse_time(event.time))
+                events[_parse_line(text)] = None
+            except (ValueError, csv.Error) as error:
+                raise UserError(
+                    f"{path}, line {line_number} is not an event ({error}); fix or delete that line"
+                ) from None
+    return sorted(events, key=lambda event: parse_time(event.time))
 
 
-def parse_time(time: str) -> datetime:
-    """A time of the ledger, comparable with every other."""
-    read = datetime.fromisoformat(time)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+def parse_time(text: str) -> datetime:
+    """Return a time of the ledger with its offset, so that all times can be compared."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def latest_entries(events: Iterable[Event]) -> dict[str, LedgerEntry]:
-    """The last known value of every column, by id, in the order of each id's first event."""
+    """Return the entry of each id, with the last known value of every column, in the order of the ids' first events."""
     return {entry.id: entry for entry in entries_by_content(events)}
 
 
 def entries_by_content(events: Iterable[Event]) -> list[LedgerEntry]:
-    """The same of every content that was sent: two people may have given one name to two. The later one comes later."""
+    """Return one entry per id and submitted content, oldest first (two people may have used one id for two files)."""
     by_id: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: parse_time(event.time)):
         by_id.setdefault(event.id, []).append(event)
-    return [_entry(id, known, content) for id, known in by_id.items() for content in _sent(known) or [""]]
+    return [_make_entry(id, own, sent) for id, own in by_id.items() for sent in _sent_hashes(own) or [""]]
 
 
-def _sent(events: Sequence[Event]) -> list[str]:
-    """Hashes, the one that was sent last last."""
-    hashes = [event.sha256 for event in events if event.event == "sent"][::-1]
-    return list(dict.fromkeys(hashes))[::-1]
+def _sent_hashes(events: Sequence[Event]) -> list[str]:
+    """Return the hashes that were sent, each once, in the order of their last sending."""
+    newest_first = [event.sha256 for event in events if event.event == "sent"][::-1]
+    return list(dict.fromkeys(newest_first))[::-1]
 
 
-def _entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
-    written = _last_value((event for event in events if event.event == "written"), "sha256") or ""
+def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
+    written = _last_text((event for event in events if event.event == "written"), "sha256")
     content = sent or written  # a score belongs to the content that was sent
     own = [event for event in events if not content or event.sha256 in ("", content)]
-    values = {name: _last_value(own, name) for name in LEDGER_FIELDS}
-    times = {kind: _last_value((event for event in own if event.event == kind), "time") for kind in EVENT_KINDS}
-    texts = {name: value or "" for name, value in values.items() if name not in NUMERIC_COLUMNS}
-    return LedgerEntry(id, **values | texts, **times, written_sha256=written, sent_sha256=sent)
-
-
-def _last_value(events: Iterable[Event], name: str) -> str | float | None:
-    known = [value for event in events if (value := getattr(event, name)) not in ("", None)]
-    return known[-1] if known else None
-
-
-def _render(event: Event) -> str:
-    """One line, whatever a message holds: a union merge works line by line, so none may be torn in two."""
-    values = [getattr(event, name) for name in COLUMNS]
-    line = _row(
-        ""
-        if value is None
-        else repr(float(value)).removesuffix(".0")
-        if name in NUMERIC_COLUMNS
-        else re.sub(r"[\r\n]+", " ", value)
-        for name, value in zip(COLUMNS, values, strict=True)
+    times = {kind: _last_text((event for event in own if event.event == kind), "time") or None for kind in EVENT_KINDS}
+    return LedgerEntry(
+        id,
+        written=times["written"],
+        sent=times["sent"],
+        scored=times["scored"],
+        written_sha256=written,
+        sent_sha256=sent,
+        competition=_last_text(own, "competition"),
+        file=_last_text(own, "file"),
+        message=_last_text(own, "message"),
+        metric=_last_text(own, "metric"),
+        cv=_last_number(own, "cv"),
+        cv_low=_last_number(own, "cv_low"),
+        cv_high=_last_number(own, "cv_high"),
+        public=_last_number(own, "public"),
+        private=_last_number(own, "private"),
+        rank=_last_number(own, "rank"),
     )
+
+
+def _last_text(events: Iterable[Event], column: str) -> str:
+    texts = [text for event in events if (text := getattr(event, column))]
+    return texts[-1] if texts else ""
+
+
+def _last_number(events: Iterable[Event], column: str) -> float | None:
+    numbers = [number for event in events if (number := getattr(event, column)) is not None]
+    return numbers[-1] if numbers else None
+
+
+def _format_line(event: Event) -> str:
+    """Return one line whatever a message holds: a union merge works line by line, so no event may have two."""
+    line = _format_row(_format_value(name, getattr(event, name)) for name in COLUMNS)
     try:
-        _parse(line.rstrip("\n"))
-    except ValueError as problem:
-        raise UserError(f"this cannot be noted of {event.id!r}: {problem}") from None
+        _parse_line(line.rstrip("\n"))
+    except ValueError as error:
+        raise UserError(f"the ledger cannot record this event of {event.id!r}: {error}") from None
     return line
 
 
-def _row(values: Iterable[str]) -> str:
+def _format_value(column: str, value: str | float | None) -> str:
+    if value is None:
+        return ""
+    if column in NUMERIC_COLUMNS:
+        return repr(float(value)).removesuffix(".0")
+    return re.sub(r"[\r\n]+", " ", str(value))
+
+
+def _format_row(values: Iterable[str]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()
 
 
-def _parse(line: str) -> Event:
-    rows = list(csv.reader([line], strict=True))
-    values = dict(zip(COLUMNS, rows[0], strict=False))
-    if len(rows[0]) != len(COLUMNS):
-        raise ValueError(f"{len(rows[0])} columns instead of {len(COLUMNS)}")
+def _parse_line(line: str) -> Event:
+    row = next(iter(csv.reader([line], strict=True)))
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"{len(row)} columns instead of {len(COLUMNS)}")
+    values = dict(zip(COLUMNS, row, strict=True))
     if not values["id"] or values["event"] not in EVENT_KINDS:
-        raise ValueError(f"an event is an id that was {', '.join(EVENT_KINDS)}")
+        raise ValueError(f"an event needs an id and one of {', '.join(EVENT_KINDS)}")
     parse_time(values["time"])
-    numbers = {name: float(values[name]) if values[name] else None for name in NUMERIC_COLUMNS}
-    for name, number in numbers.items():
-        if number is not None and not math.isfinite(number):
-            raise ValueError(f"{name} is {values[name]}")
-    return Event(**values | numbers)
+    return Event(
+        values["id"],
+        values["time"],
+        values["event"],
+        values["sha256"],
+        competition=values["competition"],
+        file=values["file"],
+        message=values["message"],
+        metric=values["metric"],
+        cv=_parse_number(values, "cv"),
+        cv_low=_parse_number(values, "cv_low"),
+        cv_high=_parse_number(values, "cv_high"),
+        public=_parse_number(values, "public"),
+        private=_parse_number(values, "private"),
+        rank=_parse_number(values, "rank"),
+    )
+
+
+def _parse_number(values: Mapping[str, str], column: str) -> float | None:
+    if not values[column]:
+        return None
+    number = float(values[column])
+    if not math.isfinite(number):
+        raise ValueError(f"{column} is {values[column]}")
+    return number

@@ -1,7 +1,8 @@
-"""A score that a person read off the leaderboard becomes events of the ledger."""
+"""Turn a score that a person read on the leaderboard into events of the ledger."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from comp.errors import UserError
@@ -10,24 +11,27 @@ from comp.metrics import METRICS
 from comp.submit.competition import Competition
 from comp.submit.final import find_entry
 from comp.submit.ledger import Event, LedgerEntry, latest_entries, read, utc_now
-from comp.submit.sample import read_table
-from comp.submit.write import submission_id
+from comp.submit.manifest import submission_id
+from comp.submit.submission_table import read_table
 
 
-def resolve_entry(said: str, competition: Competition) -> LedgerEntry:
-    """What the ledger knows of a submission, given by path or id; of a file that is new to it, what can be seen."""
-    path, ledger = Path(said), Path(competition.ledger)
+def resolve_entry(reference: str, competition: Competition) -> LedgerEntry:
+    """Return the ledger's entry of a submission, given by path or id.
+
+    A readable submission file that is not in the ledger yet gets a new entry.
+    """
+    path, ledger = Path(reference), Path(competition.ledger)
     entries = latest_entries(read(ledger))
     if path.is_file() and submission_id(path) not in entries:
-        read_table(path)  # refused unless it is a submission
+        read_table(path)  # raises unless it is a submission
         return LedgerEntry(submission_id(path), competition=competition.name, file=path.as_posix())
-    entry = find_entry(said, entries, ledger)
+    entry = find_entry(reference, entries, ledger)
     if (
         path.is_file()
         and path.resolve() != Path(entry.file).resolve()
         and file_sha256(path) not in (entry.sent_sha256, entry.written_sha256)
     ):
-        raise UserError(f"{path} is not {entry.file}, which {ledger} knows as {entry.id}; give it a name of its own")
+        raise UserError(f"{path} is not {entry.file}, which is {entry.id} in {ledger}; rename it")
     return entry
 
 
@@ -39,24 +43,25 @@ def score_events(
     rank: int | None = None,
     message: str = "",
 ) -> list[Event]:
-    """`sent`, unless that is known: what has a score was sent. Then `scored`, where there is a score."""
+    """Return the events to append: `sent` if it is missing, because what has a score was sent; `scored` if a score
+    is given."""
     _check_score_range(entry, public, private, rank)
     sha256 = entry.sent_sha256 or _current_sha256(entry)
-    same = {"competition": entry.competition, "file": entry.file, "message": message}
-    events = [] if entry.sent else [Event(entry.id, utc_now(), "sent", sha256, **same)]
+    sent = Event(entry.id, utc_now(), "sent", sha256, competition=entry.competition, file=entry.file, message=message)
+    events = [] if entry.sent else [sent]
     if (public, private, rank) != (None, None, None):
-        events.append(Event(entry.id, utc_now(), "scored", sha256, public=public, private=private, rank=rank, **same))
+        events.append(replace(sent, event="scored", public=public, private=private, rank=rank))
     return events
 
 
 def _check_score_range(entry: LedgerEntry, public: float | None, private: float | None, rank: int | None) -> None:
-    """98.4 for 0.984 would win every comparison from then on."""
-    shares = entry.metric in METRICS and METRICS[entry.metric].from_confusion is not None
-    for name, value in (("public", public), ("private", private)):
-        if value is not None and shares and not 0 <= value <= 1:
-            raise UserError(f"--{name} {value:g}: {entry.metric} is between 0 and 1")
+    """Refuse a score that is out of range: 98.4 instead of 0.984 would win every later comparison."""
+    is_share = entry.metric in METRICS and METRICS[entry.metric].from_confusion is not None
+    for name, score in (("public", public), ("private", private)):
+        if score is not None and is_share and not 0 <= score <= 1:
+            raise UserError(f"--{name} {score:g}: {entry.metric} is between 0 and 1")
     if rank is not None and rank < 1:
-        raise UserError(f"--rank {rank}: ranks begin with 1")
+        raise UserError(f"--rank {rank}: ranks start at 1")
 
 
 def _current_sha256(entry: LedgerEntry) -> str:

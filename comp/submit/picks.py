@@ -1,8 +1,8 @@
-"""Two files for the end: the best CV, and the best CV and LB together; each with its reason, and whether it is luck."""
+"""Propose two submissions to choose at the end: the best CV, and the best CV and LB together, each with its reason."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scipy.stats import kendalltau, rankdata
@@ -16,7 +16,7 @@ MIN_POINTS = 5  # points below which no correlation can be significant: of 4, al
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """How many the scores are of; what cannot be counted here is None or absent."""
+    """How many images the scores were computed on. What cannot be counted here is None or absent."""
 
     public: int | None = None
     cv: Mapping[str, int] = field(default_factory=dict)  # by id
@@ -28,87 +28,108 @@ class Pick:
     reason: str
 
 
+@dataclass(frozen=True)
+class ScoredEntry:
+    """An entry with both scores."""
+
+    entry: LedgerEntry
+    cv: float
+    public: float
+
+
 def propose_picks(entries: Sequence[LedgerEntry], metric: str, images: ImageCounts) -> list[Pick]:
-    """At most two, never one content twice. What was not sent may be the first, and is said to be not sent."""
-    first = _best_cv(entries, metric)
-    rest = [entry for entry in entries if first is None or content_key(entry) != content_key(first.entry)]
-    both = _best_combined(entries, metric, images)
-    second = both
-    if first and both and content_key(both.entry) == content_key(first.entry):
-        second = _best_combined(rest, metric, images)
-        second = second and Pick(second.entry, f"next {second.reason}")
-    return [pick for pick in (first, second) if pick]
+    """Return at most two picks with different contents. The first may be a submission that was not sent yet."""
+    by_cv = _best_cv(entries, metric)
+    combined = _best_combined(entries, metric, images)
+    if by_cv and combined and content_key(combined.entry) == content_key(by_cv.entry):
+        rest = [entry for entry in entries if content_key(entry) != content_key(by_cv.entry)]
+        combined = _best_combined(rest, metric, images)
+        combined = combined and Pick(combined.entry, f"next {combined.reason}")
+    return [pick for pick in (by_cv, combined) if pick]
 
 
 def format_correlation(entries: Sequence[LedgerEntry]) -> str:
-    """Kendall's tau of CV and LB, in words."""
-    both = [entry for entry in entries if entry.cv is not None and entry.public is not None]
-    if len(both) < 2:
-        return f"CV against LB: {len(both)} submission{'s have' if len(both) != 1 else ' has'} both"
-    tau, chance = kendalltau([entry.cv for entry in both], [entry.public for entry in both])
-    if tau != tau:  # all are equal in one of the two
-        return f"CV against LB: nothing to rank among {len(both)} submissions, all have the same score"
-    verdict = (
-        f"says nothing yet: too few (p {chance:.2f})"
-        if len(both) < MIN_POINTS
-        else f"p {chance:.2g}" + ("" if chance < 0.05 else ", which may be chance")
-    )
-    return f"CV against LB: rank correlation (Kendall's tau) {tau:.2f} of {len(both)} submissions, {verdict}"
+    """Return a line with Kendall's tau of CV and LB, and whether it is significant."""
+    points = list(entries_with_both_scores(entries))
+    if len(points) < 2:
+        return f"CV against LB: {len(points)} submission{'s have' if len(points) != 1 else ' has'} both"
+    tau, p = kendalltau([point.cv for point in points], [point.public for point in points])
+    if tau != tau:  # NaN: all values of one score are equal
+        return f"CV against LB: no ranks, because all {len(points)} submissions have the same score"
+    if len(points) < MIN_POINTS:
+        verdict = f"too few to be significant (p {p:.2f})"
+    else:
+        verdict = f"p {p:.2g}" + ("" if p < 0.05 else ", not significant")
+    return f"CV against LB: rank correlation (Kendall's tau) {tau:.2f} of {len(points)} submissions, {verdict}"
+
+
+def entries_with_both_scores(entries: Sequence[LedgerEntry]) -> Iterator[ScoredEntry]:
+    """Yield the entries that have a CV and a public score."""
+    for entry in entries:
+        if entry.cv is not None and entry.public is not None:
+            yield ScoredEntry(entry, entry.cv, entry.public)
 
 
 def _best_cv(entries: Sequence[LedgerEntry], metric: str) -> Pick | None:
-    known = [entry for entry in entries if entry.cv is not None]
-    if not known:
+    scores = [(entry, entry.cv) for entry in entries if entry.cv is not None]
+    if not scores:
         return None
-    best = (max if METRICS[metric].higher_is_better else min)(known, key=lambda entry: entry.cv)
-    reason = f"best CV: {best.cv:.4f}"
+    best, cv = (max if METRICS[metric].higher_is_better else min)(scores, key=lambda item: item[1])
+    reason = f"best CV: {cv:.4f}"
     if best.cv_low is not None and best.cv_high is not None:
-        others = {content_key(entry): entry for entry in known if content_key(entry) != content_key(best)}
-        near = sum(best.cv_low <= entry.cv <= best.cv_high for entry in others.values())
-        reason += f" [{best.cv_low:.4f}, {best.cv_high:.4f}]{_noise_remark(near)}"
+        others = {content_key(entry): score for entry, score in scores if content_key(entry) != content_key(best)}
+        within_noise = sum(best.cv_low <= score <= best.cv_high for score in others.values())
+        reason += f" [{best.cv_low:.4f}, {best.cv_high:.4f}]{_noise_remark(within_noise)}"
     return Pick(best, reason + ("" if best.sent else "; not sent yet"))
 
 
 def _best_combined(entries: Sequence[LedgerEntry], metric: str, images: ImageCounts) -> Pick | None:
-    """Accuracies are counts, so of two independent ones the mean by images is the best there is. Of other metrics no
-    such weight is known: there the mean of ranks."""
-    both = [entry for entry in entries if entry.cv is not None and entry.public is not None]
-    if not both:
+    """Return the best pick by CV and LB.
+
+    Accuracies are counts, so of two independent ones the mean weighted by images is the best estimate. For other
+    metrics no such weight is known: there it is the mean of ranks.
+    """
+    points = list(entries_with_both_scores(entries))
+    if not points:
         return None
-    if metric == "accuracy" and images.public and all(entry.id in images.cv for entry in both):
-        return _by_images(both, images.public, images.cv)
-    return _by_ranks(both, metric)
+    if metric == "accuracy" and images.public and all(point.entry.id in images.cv for point in points):
+        return _by_images(points, images.public, images.cv)
+    return _by_ranks(points, metric)
 
 
-def _by_images(both: Sequence[LedgerEntry], public: int, cv: Mapping[str, int]) -> Pick:
-    def value(entry: LedgerEntry) -> float:
-        return (entry.cv * cv[entry.id] + entry.public * public) / (cv[entry.id] + public)
+def _by_images(points: Sequence[ScoredEntry], public_images: int, cv_images: Mapping[str, int]) -> Pick:
+    def mean(point: ScoredEntry) -> float:
+        images = cv_images[point.entry.id]
+        return (point.cv * images + point.public * public_images) / (images + public_images)
 
-    best = max(both, key=lambda entry: (value(entry), entry.cv))
-    low, high = wilson_interval(value(best), cv[best.id] + public)
-    near = sum(low <= value(entry) <= high for entry in both if content_key(entry) != content_key(best))
+    best = max(points, key=lambda point: (mean(point), point.cv))
+    best_images = cv_images[best.entry.id]
+    low, high = wilson_interval(mean(best), best_images + public_images)
+    others = [point for point in points if content_key(point.entry) != content_key(best.entry)]
+    within_noise = sum(low <= mean(point) <= high for point in others)
     return Pick(
-        best,
-        f"best CV and LB together: {value(best):.4f} [{low:.4f}, {high:.4f}] of CV {best.cv:.4f} "
-        f"on {cv[best.id]:,} images and LB {best.public:.4f} on {public:,}{_noise_remark(near)}",
+        best.entry,
+        f"best CV and LB together: {mean(best):.4f} [{low:.4f}, {high:.4f}] of CV {best.cv:.4f} "
+        f"on {best_images:,} images and LB {best.public:.4f} on {public_images:,}{_noise_remark(within_noise)}",
     )
 
 
-def _by_ranks(both: Sequence[LedgerEntry], metric: str) -> Pick:
+def _by_ranks(points: Sequence[ScoredEntry], metric: str) -> Pick:
     sign = -1 if METRICS[metric].higher_is_better else 1
-    ranks = (rankdata([sign * entry.cv for entry in both]) + rankdata([sign * entry.public for entry in both])) / 2
-    place = min(range(len(both)), key=lambda place: (ranks[place], sign * both[place].cv))
+    ranks = (rankdata([sign * point.cv for point in points]) + rankdata([sign * point.public for point in points])) / 2
+    index = min(range(len(points)), key=lambda index: (ranks[index], sign * points[index].cv))
+    best = points[index]
     return Pick(
-        both[place],
-        f"best CV and LB together: mean rank {ranks[place]:g} of {len(both)}, CV "
-        f"{both[place].cv:.4f} and LB {both[place].public:.4f}; noise unknown",
+        best.entry,
+        f"best CV and LB together: mean rank {ranks[index]:g} of {len(points)}, CV "
+        f"{best.cv:.4f} and LB {best.public:.4f}; noise unknown",
     )
 
 
-def _noise_remark(near: int) -> str:
-    return f"; {near} other{'s are' if near > 1 else ' is'} inside the noise" if near else ""
+def _noise_remark(within_noise: int) -> str:
+    return f"; {within_noise} other{'s are' if within_noise > 1 else ' is'} inside the noise" if within_noise else ""
 
 
 def content_key(entry: LedgerEntry) -> str:
-    """Two names of one content are one submission."""
+    """Return what identifies the content: two names of one content are one submission."""
     return entry.sent_sha256 or entry.written_sha256 or entry.id

@@ -1,116 +1,122 @@
-"""Is this shot worth it? A submission beside those of the same competition that were sent, or only written."""
+"""Compare a submission with the earlier ones of its competition, those that were sent and those only written."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import METRICS
-from comp.submit.format_checks import Severity, SubmissionIssue, predicted_labels, shorten_list
+from comp.submit.format_checks import Severity, SubmissionIssue, shorten_list
+from comp.submit.label_format import LabelFormat, predicted_labels
 from comp.submit.ledger import LedgerEntry
-from comp.submit.sample import LabelFormat, read_table
+from comp.submit.submission_table import read_table
 
-MAX_ROWS_SHOWN = 3  # rows that are named of those that differ
-
-
-def previous_submission_issues(
-    id: str,
-    sha256: str,
-    mine: Mapping[str, str],
-    others: Sequence[LedgerEntry],
-    form: LabelFormat,
-    classes: Sequence[str],
-    metric: str,
-) -> Iterator[SubmissionIssue]:
-    """`mine`: image id -> class; `others`: what the ledger knows of this competition."""
-    sent = [entry for entry in others if entry.sent]
-    yield from _duplicate_issues(id, sha256, mine, others, form, classes, metric)
-    best = best_submission(sent, metric)
-    theirs = None if best is None or best.sent_sha256 == sha256 else _labels_of(best, form, classes)
-    if isinstance(theirs, dict) and theirs.keys() == mine.keys():
-        differ = [row for row in mine if mine[row] != theirs[row]]
-        if differ:
-            named = ", ".join(f"{row} {theirs[row]} -> {mine[row]}" for row in differ[:MAX_ROWS_SHOWN])
-            yield SubmissionIssue(
-                "note",
-                f"differs from {_describe(best)} in {len(differ):,} of {len(mine):,} rows: "
-                f"{named}{', ...' if len(differ) > MAX_ROWS_SHOWN else ''}",
-            )
+MAX_ROWS_SHOWN = 3  # of the rows that differ
 
 
-def _duplicate_issues(
-    id: str,
-    sha256: str,
-    mine: Mapping[str, str],
-    others: Sequence[LedgerEntry],
-    form: LabelFormat,
-    classes: Sequence[str],
-    metric: str,
-) -> Iterator[SubmissionIssue]:
-    """The same bytes, or the same labels: a finding for each way to be alike, whatever the number of files."""
-    found: dict[tuple[Severity, str, str], list[str]] = {}
-    for entry in others:
-        if way := _match(entry, id, sha256, mine, form, classes, metric):
-            found.setdefault(way, []).append(_describe(entry))
-    for (level, before, after), entries in found.items():
-        yield SubmissionIssue(level, f"{before}{shorten_list(entries)}{after}")
+@dataclass(frozen=True)
+class Candidate:
+    """The submission under check, and how files of its competition are read and scored."""
+
+    id: str
+    sha256: str
+    labels: Mapping[str, str]  # image id -> predicted class
+    label_format: LabelFormat
+    classes: Sequence[str]
+    metric: str
 
 
-def _match(
-    entry: LedgerEntry,
-    id: str,
-    sha256: str,
-    mine: Mapping[str, str],
-    form: LabelFormat,
-    classes: Sequence[str],
-    metric: str,
-) -> tuple[Severity, str, str] | None:
-    """How much it matters, and the words around the entry's name. Where probabilities are scored, the same labels may
-    still be worth a shot."""
-    level, own = "doubtful" if entry.sent else "warning", entry.id == id
-    if sha256 == (entry.sent_sha256 if entry.sent else entry.written_sha256):
-        return (level, "byte for byte it is ", "") if entry.sent or not own else None
-    if own:
-        return ("broken", "", " had another content under this name; give the file a new one") if entry.sent else None
-    theirs = _labels_of(entry, form, classes)
-    if isinstance(theirs, str):
-        return ("warning", "could not be compared with ", f": {theirs}") if entry.sent else None
-    if theirs != mine:
+@dataclass(frozen=True)
+class Match:
+    """A way in which the candidate matches earlier submissions: the text before and after their names."""
+
+    severity: Severity
+    before: str
+    after: str = ""
+
+
+def previous_submission_issues(candidate: Candidate, entries: Sequence[LedgerEntry]) -> Iterator[SubmissionIssue]:
+    """Yield an issue for each kind of match with `entries`, the ledger's entries of this competition.
+
+    Last comes in which rows the candidate differs from the best submission that was sent.
+    """
+    yield from _duplicate_issues(candidate, entries)
+    best = best_submission([entry for entry in entries if entry.sent], candidate.metric)
+    if best is None or best.sent_sha256 == candidate.sha256:
+        return
+    labels, best_labels = candidate.labels, _labels_of(best, candidate)
+    if isinstance(best_labels, str) or best_labels.keys() != labels.keys():
+        return
+    different = [id for id in labels if labels[id] != best_labels[id]]
+    if different:
+        rows = ", ".join(f"{id} {best_labels[id]} -> {labels[id]}" for id in different[:MAX_ROWS_SHOWN])
+        yield SubmissionIssue(
+            "info",
+            f"differs from {_describe(best)} in {len(different):,} of {len(labels):,} rows: "
+            f"{rows}{', ...' if len(different) > MAX_ROWS_SHOWN else ''}",
+        )
+
+
+def _duplicate_issues(candidate: Candidate, entries: Sequence[LedgerEntry]) -> Iterator[SubmissionIssue]:
+    """Yield one issue per kind of match, whatever the number of entries that match in that way."""
+    names: dict[Match, list[str]] = {}
+    for entry in entries:
+        if match := _match(entry, candidate):
+            names.setdefault(match, []).append(_describe(entry))
+    for match, matching in names.items():
+        yield SubmissionIssue(match.severity, f"{match.before}{shorten_list(matching)}{match.after}")
+
+
+def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
+    """Return how `entry` matches the candidate: by its bytes, its name or its labels. None: it is another submission.
+
+    Where probabilities are scored, a file with the same labels may still be worth sending.
+    """
+    severity: Severity = "suspicious" if entry.sent else "warning"
+    is_same_id = entry.id == candidate.id
+    if candidate.sha256 == (entry.sent_sha256 if entry.sent else entry.written_sha256):
+        return Match(severity, "its bytes are those of ") if entry.sent or not is_same_id else None
+    if is_same_id:
+        after = " had another content under this name; give the file a new one"
+        return Match("error", "", after) if entry.sent else None
+    labels = _labels_of(entry, candidate)
+    if isinstance(labels, str):
+        return Match("warning", "could not be compared with ", f": {labels}") if entry.sent else None
+    if labels != candidate.labels:
         return None
-    if form.columns and METRICS[metric].from_confusion is None:
-        return "warning", "every label is that of ", f"; its probabilities differ, which {metric} sees"
-    return level, "every label is that of ", ""
+    if candidate.label_format.has_probabilities and METRICS[candidate.metric].from_confusion is None:
+        after = f"; its probabilities differ, which changes the {candidate.metric}"
+        return Match("warning", "its labels are those of ", after)
+    return Match(severity, "its labels are those of ")
 
 
 def best_submission(entries: Sequence[LedgerEntry], metric: str) -> LedgerEntry | None:
-    """By public score; while there is none, by CV; else the last one sent."""
+    """Return the entry with the best public score; without any, with the best CV; without any, the last entry."""
     sign = 1 if METRICS[metric].higher_is_better else -1
-    for value in ("public", "cv"):
-        known = [entry for entry in entries if getattr(entry, value) is not None]
-        if known:
-            return max(known, key=lambda entry: sign * getattr(entry, value))
+    for column in ("public", "cv"):
+        scored = [entry for entry in entries if getattr(entry, column) is not None]
+        if scored:
+            return max(scored, key=lambda entry: sign * getattr(entry, column))
     return entries[-1] if entries else None
 
 
-def _labels_of(entry: LedgerEntry, form: LabelFormat, classes: Sequence[str]) -> dict[str, str] | str:
-    """What the entry's file says of each image; or why that cannot be known any more."""
+def _labels_of(entry: LedgerEntry, candidate: Candidate) -> dict[str, str] | str:
+    """Return the labels in the entry's file; or, as a text, why they cannot be read any more."""
     path = Path(entry.file)
     if not entry.file or not path.is_file():
-        return "the file is gone (its bytes were compared, by their hash)"
+        return "its file is missing (its bytes were compared, by their hash)"
     if file_sha256(path) != (entry.sent_sha256 or entry.written_sha256):
-        return "the file has changed since"
+        return "its file has changed since"
     try:
-        return predicted_labels(read_table(path), form, classes)
+        return predicted_labels(read_table(path), candidate.label_format, candidate.classes)
     except (UserError, LookupError, ValueError):
-        return "the file has another form"
+        return "its file has another format"
 
 
 def _describe(entry: LedgerEntry) -> str:
+    """`x (sent on 2025-11-21T01:00:00+00:00, public 0.9)`"""
     state = f"sent on {entry.sent}" if entry.sent else "written, not sent"
-    return f"{entry.id} ({state}{_public(entry)})"
-
-
-def _public(entry: LedgerEntry) -> str:
-    return "" if entry.public is None else f", public {entry.public:g}"
+    return f"{entry.id} ({state}{'' if entry.public is None else f', public {entry.public:g}'})"

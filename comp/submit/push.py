@@ -1,7 +1,7 @@
-"""Send a file to Kaggle once, whatever happens on the way, and wait for its score.
+"""Send a file to Kaggle once, also if the process is killed or an answer is lost, and wait for its score.
 
-The message that goes with a file ends with the beginning of its content's hash. So the service's own list tells whether
-a content was sent, even when the process was killed between the upload and the ledger: it is never sent twice.
+The message sent with a file ends with the first digits of its content's hash. So Kaggle's own list shows whether a
+content was sent, even when the process was killed between the upload and the ledger: it is never sent twice.
 """
 
 from __future__ import annotations
@@ -16,152 +16,172 @@ from comp.errors import UserError
 from comp.submit import kaggle, ledger, quota
 from comp.submit.check import SubmissionReport
 from comp.submit.competition import Competition
-from comp.submit.kaggle import KaggleSubmission, KaggleTemporaryError
+from comp.submit.kaggle import KaggleSubmission
+from comp.submit.kaggle_errors import KaggleTemporaryError
 from comp.submit.ledger import Event
-from comp.submit.write import manifest_score
+from comp.submit.manifest import manifest_score
 
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # seconds between two looks at the service's list
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # between two requests for Kaggle's list
 
 
 @dataclass(frozen=True)
 class PendingSubmission:
-    """A file, and all that is noted of it wherever it is sent."""
+    """A file to send, and what is recorded of it."""
 
     path: Path
     competition: Competition
-    about: Event  # its id, file, hash and CV: every event of it is this one with more filled in
+    kaggle_name: str  # of the competition
+    event: Event  # its id, file, hash and CV: every event of it is this one with more filled in
 
     @property
-    def mark(self) -> str:
-        return self.about.sha256[:12]
+    def hash_prefix(self) -> str:
+        return self.event.sha256[:12]
 
 
 def prepare_submission(report: SubmissionReport) -> PendingSubmission:
-    """The file that was examined. The CV of the note beside it is its own while it has the bytes that are noted."""
-    if not report.competition.kaggle:
+    """Return the checked file, ready to send.
+
+    It has the CV of its manifest only while its bytes are those that the manifest records.
+    """
+    competition = report.competition
+    if not competition.kaggle:
         raise UserError(
-            "it is not said which competition of Kaggle this is for: set submit.kaggle to the last part of "
-            "its address, in the config or as -c CONFIG submit.kaggle=NAME"
+            "no Kaggle competition is set; set submit.kaggle to the last part of the competition's URL, "
+            "in the config or with -c CONFIG submit.kaggle=NAME"
         )
-    note = report.note or {}
-    score = manifest_score(note) if note.get("sha256") == report.sha256 else {}
-    return PendingSubmission(
-        report.file,
-        report.competition,
-        Event(
-            report.id, "", "", report.sha256, file=report.file.as_posix(), competition=report.competition.name, **score
-        ),
-    )
+    manifest = report.manifest
+    score = manifest_score(manifest) if manifest and manifest.get("sha256") == report.sha256 else {}
+    event = Event(report.id, "", "", report.sha256, file=report.file.as_posix(), competition=competition.name, **score)
+    return PendingSubmission(report.file, competition, competition.kaggle, event)
 
 
 def push(report: SubmissionReport, message: str, timeout: float) -> int:
-    """The exit status: 0 when the score is in the ledger, 1 when the file is not sent or not scored."""
-    shot = prepare_submission(report)
-    sent = _find_event(shot, "sent")
+    """Send the file unless its content was sent before, wait for its score, and record both in the ledger.
+
+    Return the exit status: 0 when the score is in the ledger, 1 when the file is not sent or not scored.
+    """
+    pending = prepare_submission(report)
+    sent = _find_event(pending, "sent")
     if sent:  # perhaps under another name
-        shot = replace(shot, about=replace(shot.about, id=sent.id, file=sent.file))
+        pending = replace(pending, event=replace(pending.event, id=sent.id, file=sent.file))
     else:
-        print(report.render(), flush=True)
-        if report.refused:
+        print(report.to_text(), flush=True)
+        if report.is_refused:
             return 1
-    listed = _find_on_kaggle(shot)
+    listed = _find_on_kaggle(pending)
     failed = listed.ref if listed and listed.status == "error" else None
-    if (not sent and not listed) or (failed and report.yes and not report.refused):
-        return _send(shot, message, timeout, failed)
-    when = listed.date.isoformat(timespec="seconds") if listed else sent.time
-    print(f"{shot.path} was sent already ({when}), and is not sent again", flush=True)
-    if not sent:
-        _append_event(shot, "sent", message=listed.message, time=when)
-    if not listed and (known := _find_event(shot, "scored")):  # sent and entered by hand
-        return _print_scores(shot, known.public, known.private)
-    return _record_score(shot, listed if listed and listed.status != "pending" else _wait(shot, timeout))
+    send_again = failed is not None and report.allow_suspicious and not report.is_refused
+    if send_again or (listed is None and sent is None):
+        return _send(pending, message, timeout, failed)
+    return _resume(pending, sent, listed, timeout)
 
 
-def format_message(shot: PendingSubmission, message: str) -> str:
-    """`mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`: what the service's list shows beside the file."""
-    about = shot.about
-    cv = "" if about.cv is None else f"{about.metric} {about.cv:.4f}"
-    if cv and about.cv_low is not None and about.cv_high is not None:
-        cv += f" [{about.cv_low:.3f}, {about.cv_high:.3f}]"
-    return " | ".join(part for part in (" ".join(message.split()), cv, shot.mark) if part)
+def _resume(pending: PendingSubmission, sent: Event | None, listed: KaggleSubmission | None, timeout: float) -> int:
+    """Record the score of a content that was sent before, as the ledger (`sent`) or Kaggle's list (`listed`) shows."""
+    sent_at = listed.date.isoformat(timespec="seconds") if listed else sent.time if sent else ""
+    print(f"{pending.path} was sent already ({sent_at}), and is not sent again", flush=True)
+    if listed and not sent:
+        _append_event(pending, "sent", message=listed.message, time=sent_at)
+    if not listed and (scored := _find_event(pending, "scored")):  # both events were entered by hand
+        return _print_scores(pending, scored.public, scored.private)
+    return _record_score(pending, listed if listed and listed.status != "pending" else _wait(pending, timeout))
 
 
-def _find_on_kaggle(shot: PendingSubmission, ignored: int | None = None) -> KaggleSubmission | None:
-    """The newest file in the service's list with this content."""
-    rows = kaggle.list_submissions(shot.competition.kaggle)
-    return next((row for row in rows if shot.mark in row.message and row.ref != ignored), None)
+def format_message(pending: PendingSubmission, message: str) -> str:
+    """Return what Kaggle's list shows beside the file: `mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`."""
+    event = pending.event
+    cv = "" if event.cv is None else f"{event.metric} {event.cv:.4f}"
+    if cv and event.cv_low is not None and event.cv_high is not None:
+        cv += f" [{event.cv_low:.3f}, {event.cv_high:.3f}]"
+    return " | ".join(text for text in (" ".join(message.split()), cv, pending.hash_prefix) if text)
 
 
-def _send(shot: PendingSubmission, message: str, timeout: float, failed: int | None) -> int:
-    """`failed`: the number of an earlier try with this content that could not be scored."""
-    competition, text = shot.competition, format_message(shot, message)
-    left = quota.remaining_today(competition)
-    if left.files < 1:
+def _find_on_kaggle(pending: PendingSubmission, ignored: int | None = None) -> KaggleSubmission | None:
+    """Return the newest submission in Kaggle's list with this content, except number `ignored`."""
+    for submission in kaggle.list_submissions(pending.kaggle_name):
+        if pending.hash_prefix in submission.message and submission.ref != ignored:
+            return submission
+    return None
+
+
+def _send(pending: PendingSubmission, message: str, timeout: float, failed: int | None) -> int:
+    """Send the file if the quota allows it. `failed`: the number of an earlier try that Kaggle could not score."""
+    text = format_message(pending, message)
+    left = quota.remaining_today(pending.competition, pending.kaggle_name)
+    if left.remaining < 1:
         print(f"not sent: {quota.quota_message(left)}")
         return 1
     try:
-        kaggle.upload(competition.kaggle, shot.path, text)
-    except KaggleTemporaryError as trouble:
-        raise UserError(f"{trouble} (it looks first whether the file has arrived)") from trouble
-    _append_event(shot, "sent", message=text)
-    print(f"{shot.path} is sent to {competition.kaggle}; {left.files - 1} more may follow today", flush=True)
-    return _record_score(shot, _wait(shot, timeout, ignored=failed))
+        kaggle.upload(pending.kaggle_name, pending.path, text)
+    except KaggleTemporaryError as error:
+        raise UserError(f"{error} (it checks first whether the file has arrived)") from error
+    _append_event(pending, "sent", message=text)
+    print(f"sent {pending.path} to {pending.kaggle_name}; {left.remaining - 1} more may be sent today", flush=True)
+    return _record_score(pending, _wait(pending, timeout, ignored=failed))
 
 
-def _wait(shot: PendingSubmission, timeout: float, ignored: int | None = None) -> KaggleSubmission | None:
-    """Look at the list, less and less often, until the file is scored. None when the time is up."""
+def _wait(pending: PendingSubmission, timeout: float, ignored: int | None = None) -> KaggleSubmission | None:
+    """Poll Kaggle's list, less and less often, until the file is scored; return None when the time is up."""
     print(f"waiting for its score, {timeout:.0f} s at most", flush=True)
-    ends, pause = time.monotonic() + timeout, MIN_POLL_SECONDS
+    deadline, pause = time.monotonic() + timeout, MIN_POLL_SECONDS
     with tqdm(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it", disable=None, leave=False) as line:
         while True:
             try:
-                row = _find_on_kaggle(shot, ignored)
-                line.set_description_str("Kaggle is scoring it" if row else "Kaggle does not list it yet")
-            except KaggleTemporaryError as trouble:  # the file is there; only the answer is late
-                row = None
-                line.set_description_str(str(trouble).partition(";")[0])
-            if row and row.status != "pending":
-                return row
-            if time.monotonic() + pause > ends:
+                submission = _find_on_kaggle(pending, ignored)
+                line.set_description_str("Kaggle is scoring it" if submission else "Kaggle does not list it yet")
+            except KaggleTemporaryError as error:  # the file has arrived; only the answer is late
+                submission = None
+                line.set_description_str(str(error).partition(";")[0])
+            if submission and submission.status != "pending":
+                return submission
+            if time.monotonic() + pause > deadline:
                 return None
             time.sleep(pause)
             pause = min(pause * 1.5, MAX_POLL_SECONDS)
 
 
-def _record_score(shot: PendingSubmission, row: KaggleSubmission | None) -> int:
-    if row is None:
-        print("not scored yet: the same command, given again, waits on")
+def _record_score(pending: PendingSubmission, submission: KaggleSubmission | None) -> int:
+    if submission is None:
+        print("not scored yet; run the same command again to wait on")
         return 1
-    known = _find_event(shot, "scored")
-    if row.status == "error":
-        reason = f"Kaggle could not score it: {row.reason or 'it does not say why'}"
-        if not known or known.message != reason:
-            _append_event(shot, "scored", message=reason)
-        print(f"{shot.path}: {reason} (--yes sends it once more)")
+    scored = _find_event(pending, "scored")
+    if submission.status == "error":
+        reason = f"Kaggle could not score it: {submission.reason or 'it does not say why'}"  # compared with the ledger
+        if not scored or scored.message != reason:
+            _append_event(pending, "scored", message=reason)
+        print(f"{pending.path}: {reason} (use --yes to send it once more)")
         return 1
-    if not known or (known.public, known.private) != (row.public, row.private):
-        _append_event(shot, "scored", public=row.public, private=row.private)
-    return _print_scores(shot, row.public, row.private)
+    scores = submission.public, submission.private
+    if not scored or (scored.public, scored.private) != scores:
+        _append_event(pending, "scored", public=submission.public, private=submission.private)
+    return _print_scores(pending, *scores)
 
 
-def _print_scores(shot: PendingSubmission, public: float | None, private: float | None) -> int:
-    scores = {"public": public, "private": private, f"CV ({shot.about.metric})": shot.about.cv}
-    told = [f"{name} {score:.5g}" for name, score in scores.items() if score is not None]
-    print(f"{shot.path} is scored: {', '.join(told) or 'but Kaggle shows no score'}")
+def _print_scores(pending: PendingSubmission, public: float | None, private: float | None) -> int:
+    scores = {"public": public, "private": private, f"CV ({pending.event.metric})": pending.event.cv}
+    shown = [f"{name} {score:.5g}" for name, score in scores.items() if score is not None]
+    print(f"{pending.path} is scored: {', '.join(shown) or 'but Kaggle shows no score'}")
     return 0
 
 
-def _find_event(shot: PendingSubmission, kind: str) -> Event | None:
-    """The ledger's last such event of this content."""
-    return next(
-        (
-            event
-            for event in reversed(ledger.read(Path(shot.competition.ledger)))
-            if event.event == kind and event.sha256 == shot.about.sha256 and event.competition == shot.about.competition
-        ),
-        None,
+def _find_event(pending: PendingSubmission, kind: str) -> Event | None:
+    """Return the ledger's last event of this kind and content."""
+    for event in reversed(ledger.read(Path(pending.competition.ledger))):
+        if (event.event, event.sha256, event.competition) == (kind, pending.event.sha256, pending.event.competition):
+            return event
+    return None
+
+
+def _append_event(
+    pending: PendingSubmission,
+    kind: str,
+    *,
+    time: str | None = None,
+    message: str = "",
+    public: float | None = None,
+    private: float | None = None,
+) -> None:
+    event = replace(
+        pending.event, event=kind, time=time or ledger.utc_now(), message=message, public=public, private=private
     )
-
-
-def _append_event(shot: PendingSubmission, kind: str, **more) -> None:
-    ledger.append(Path(shot.competition.ledger), replace(shot.about, event=kind, **{"time": ledger.utc_now(), **more}))
+    ledger.append(Path(pending.competition.ledger), event)

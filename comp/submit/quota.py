@@ -1,4 +1,4 @@
-"""How many more files may be sent today; Kaggle's days end at midnight UTC."""
+"""How many more files may be sent today. Kaggle's days end at midnight UTC."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from comp.submit.competition import Competition
 from comp.submit.kaggle import Quota
 
 
-def remaining_today(competition: Competition) -> Quota:
-    """What the service tells; else what the config allows, less what the service's list has of today.
+def remaining_today(competition: Competition, kaggle_name: str) -> Quota:
+    """Return Kaggle's own quota; if Kaggle does not report one, submit.per_day minus the files sent today.
 
-    The ledger has its say where it knows of more. What the service could not score costs nothing.
+    Those are counted in Kaggle's list and in the ledger; the larger number counts. Files that Kaggle could not score
+    are not counted against the quota.
     """
-    told = kaggle.fetch_quota(competition.kaggle)
-    if told:
-        return told
+    limits = kaggle.fetch_quota(kaggle_name)
+    if limits:
+        return limits
     today = _now().date()
-    recent = takewhile(lambda row: row.date.date() >= today, kaggle.list_submissions(competition.kaggle))
-    listed = [row.status for row in recent]
-    noted = sum(
+    recent = takewhile(lambda submission: submission.date.date() >= today, kaggle.list_submissions(kaggle_name))
+    statuses = [submission.status for submission in recent]
+    in_ledger = sum(
         event.event == "sent"
         and event.competition == competition.name
         and ledger.parse_time(event.time).astimezone(UTC).date() == today
         for event in ledger.read(Path(competition.ledger))
     )
-    return Quota(competition.per_day - max(len(listed), noted) + listed.count("error"), for_good=False)
+    sent = max(len(statuses), in_ledger) - statuses.count("error")
+    return Quota(competition.per_day - sent, is_total_exhausted=False)
 
 
-def quota_message(left: Quota) -> str:
-    """When the next file may be sent."""
-    if left.for_good:
-        return "this team has used up all the files that the competition takes"
-    midnight = (_now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    minutes = int((midnight - _now()).total_seconds() // 60) + 1
-    return f"today's files (UTC) are used up; the next is free at 00:00 UTC, in {minutes // 60} h {minutes % 60:02} min"
+def quota_message(quota: Quota) -> str:
+    """Return when the next file may be sent, for a quota without remaining files."""
+    if quota.is_total_exhausted:
+        return "this team has used all the submissions that the competition allows"
+    now = _now()
+    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = int((midnight - now).total_seconds() // 60) + 1
+    return f"today's quota (UTC) is used up; it is renewed at 00:00 UTC, in {minutes // 60} h {minutes % 60:02} min"
 
 
 def _now() -> datetime:

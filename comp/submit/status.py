@@ -1,11 +1,12 @@
-"""The ledger as people want it: a table, what CV says about LB, what to pick, and whether FINAL holds."""
+"""The status of a competition: its submissions as a table, CV against LB, two picks, and whether FINAL is valid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from comp.data.scan import scan
 from comp.errors import UserError
@@ -15,9 +16,11 @@ from comp.submit import ledger
 from comp.submit.competition import Competition, from_config
 from comp.submit.final import final_warning, read_final_id
 from comp.submit.ledger import LedgerEntry, parse_time
+from comp.submit.manifest import manifest_path, read_manifest
 from comp.submit.picks import ImageCounts, Pick, format_correlation, propose_picks
 from comp.submit.sample import load_sample
-from comp.submit.write import manifest_path, read_manifest
+
+HEADINGS = ("#", "id", "written (UTC)", "sent (UTC)", "CV", "", "public", "private", "rank", "message")
 
 
 @dataclass(frozen=True)
@@ -28,43 +31,49 @@ class Status:
     images: ImageCounts
     picks: list[Pick]
     final: str | None  # the id that FINAL names
-    doubt: str | None  # why it may not hold
+    final_warning: str | None
 
-    def render(self) -> str:
+    def to_text(self) -> str:
         if not self.entries:
             return (
-                f"{self.competition.ledger} has no submission for {self.competition.name} yet; another "
-                f"competition is asked for by its config: -c CONFIG"
+                f"{self.competition.ledger} has no submission for {self.competition.name} yet; for another "
+                f"competition, pass its config: -c CONFIG"
             )
         lines = [*format_table(self.entries, self.final), "", format_correlation(self.entries), _lb_noise(self)]
-        lines += [f"pick {place}: {pick.entry.id}, {pick.reason}" for place, pick in enumerate(self.picks, 1)]
+        lines += [f"pick {number}: {pick.entry.id}, {pick.reason}" for number, pick in enumerate(self.picks, 1)]
         if len(self.picks) < 2:
             lines.append("a pick by CV and LB together needs submissions that have both")
-        return "\n".join([*lines, f"warning: {self.doubt}" if self.doubt else f"FINAL is {self.final}"])
+        lines.append(f"warning: {self.final_warning}" if self.final_warning else f"FINAL is {self.final}")
+        return "\n".join(lines)
 
 
 def status(config: Config) -> Status:
+    """Return the status of the config's competition, from its ledger and its dataset."""
     competition, metric = from_config(config), config.train.metric
-    known = ledger.latest_entries(ledger.read(Path(competition.ledger)))
-    mine = [
-        _drop_other_metric(entry, metric) for entry in known.values() if entry.competition in ("", competition.name)
+    latest = ledger.latest_entries(ledger.read(Path(competition.ledger)))
+    entries = [
+        _drop_other_metric(entry, metric) for entry in latest.values() if entry.competition in ("", competition.name)
     ]
-    mine.sort(key=lambda entry: max(parse_time(time) for time in (entry.written, entry.sent, entry.scored) if time))
-    mine.reverse()
-    images = count_images(competition, mine)
+    entries.sort(key=_last_time)
+    entries.reverse()
+    images = count_images(competition, entries)
     return Status(
-        competition,
-        metric,
-        mine,
-        images,
-        propose_picks(mine, metric, images),
-        read_final_id(competition.final),
-        final_warning(competition, known),
+        competition=competition,
+        metric=metric,
+        entries=entries,
+        images=images,
+        picks=propose_picks(entries, metric, images),
+        final=read_final_id(competition.final),
+        final_warning=final_warning(competition, latest),
     )
 
 
 def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> ImageCounts:
-    """Of the leaderboard by the sample and the public share; of each CV by its note, else all training images."""
+    """Count the images behind the scores.
+
+    For LB they are the rows of the sample times the public share; for each CV the number in its manifest, else all
+    training images.
+    """
     try:
         dataset = scan(competition.root)
         rows, train = len(load_sample(dataset).rows), len(dataset.train)
@@ -75,56 +84,61 @@ def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> Im
 
 
 def format_table(entries: Sequence[LedgerEntry], final: str | None) -> list[str]:
-    """Aligned, a line per submission; `*` is the one that counts. Times are UTC, as a day's quota is."""
-    rows = [["#", "id", "written, UTC", "sent, UTC", "CV", "", "public", "private", "rank", "message"]]
-    for place, entry in enumerate(entries, 1):
-        low = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
+    """Return aligned lines, one per submission; `*` marks the one that counts. Times are UTC, as a day's quota is."""
+    rows = [HEADINGS]
+    for number, entry in enumerate(entries, 1):
+        interval = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
         rows.append(
-            [
-                f"{place}{'*' if entry.id == final else ''}",
+            (
+                f"{number}{'*' if entry.id == final else ''}",
                 entry.id,
-                _day(entry.written),
-                _day(entry.sent),
-                _score(entry.cv),
-                low,
-                _score(entry.public),
-                _score(entry.private),
+                _format_time(entry.written),
+                _format_time(entry.sent),
+                _format_score(entry.cv),
+                interval,
+                _format_score(entry.public),
+                _format_score(entry.private),
                 "-" if entry.rank is None else f"{entry.rank:g}",
                 entry.message[:60],
-            ]
+            )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _lb_noise(state: Status) -> str:
-    scored = [entry.public for entry in state.entries if entry.public is not None]
-    if state.metric != "accuracy":
-        return f"no noise of LB is known: {state.metric} cannot be had from the score and the number of images alone"
-    if not state.images.public:
-        return f"no noise of LB is known: {state.competition.root} is not here, so its test images cannot be counted"
-    if not scored:
-        return f"LB is of {state.images.public:,} images"
-    low, high = wilson_interval(max(scored), state.images.public)
-    return f"LB is of {state.images.public:,} images: 95 % of its best, {max(scored):.4f}, are [{low:.4f}, {high:.4f}]"
+def _lb_noise(status: Status) -> str:
+    images, scores = status.images.public, [entry.public for entry in status.entries if entry.public is not None]
+    if status.metric != "accuracy":
+        return f"the noise of LB is unknown: {status.metric} has no interval from a score and a number of images alone"
+    if not images:
+        return f"the noise of LB is unknown: {status.competition.root} is missing, so its test images are not counted"
+    if not scores:
+        return f"LB is of {images:,} images"
+    low, high = wilson_interval(max(scores), images)
+    best = max(scores)
+    return f"LB is of {images:,} images: the 95 % interval of its best score, {best:.4f}, is [{low:.4f}, {high:.4f}]"
 
 
 def _drop_other_metric(entry: LedgerEntry, metric: str) -> LedgerEntry:
     return entry if entry.metric in ("", metric) else replace(entry, cv=None, cv_low=None, cv_high=None)
 
 
-def _matching_manifest(entry: LedgerEntry) -> dict:
+def _matching_manifest(entry: LedgerEntry) -> dict[str, Any]:
     path = Path(entry.file)
     try:
-        note = read_manifest(path) if entry.file and manifest_path(path).is_file() else {}
-    except UserError:  # a broken note is told by `submit check`
-        note = {}
-    return note if note.get("sha256") in (entry.sent_sha256, entry.written_sha256) else {}
+        manifest = read_manifest(path) if entry.file and manifest_path(path).is_file() else {}
+    except UserError:  # `submit check` reports a broken manifest
+        manifest = {}
+    return manifest if manifest.get("sha256") in (entry.sent_sha256, entry.written_sha256) else {}
 
 
-def _day(time: str | None) -> str:
+def _last_time(entry: LedgerEntry) -> datetime:
+    return max(parse_time(time) for time in (entry.written, entry.sent, entry.scored) if time)
+
+
+def _format_time(time: str | None) -> str:
     return "-" if time is None else f"{parse_time(time).astimezone(UTC):%m-%d %H:%M}"
 
 
-def _score(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,103 @@
+"""Read and write the table of a submission file: CSV, a JSON list of records, or a JSON map."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from comp.errors import UserError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Layout = Literal["csv", "records", "map"]  # JSON: records is [{...}], map is {id: label}
+
+
+@dataclass(frozen=True)
+class SubmissionTable:
+    """The content of a submission file, with what it takes to write the same bytes again.
+
+    `rows` are text as in the file: the id, then the label or one probability per class.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    layout: Layout = "csv"
+    newline: str = "\n"
+    bom: bool = False
+    numeric: tuple[bool, ...] = ()  # JSON: which columns hold numbers and not text
+
+    @property
+    def ids(self) -> list[str]:
+        return [row[0] for row in self.rows]
+
+    @property
+    def suffix(self) -> str:
+        return ".csv" if self.layout == "csv" else ".json"
+
+
+def read_table(path: Path) -> SubmissionTable:
+    """Read a complete submission: at least two columns, rows of one length, no id twice; else raise a UserError."""
+    table = read_table_unchecked(path)
+    if len(table.columns) < 2 or not table.rows or any(len(row) != len(table.columns) for row in table.rows):
+        raise UserError(f"{path} must have an id column, one or more label columns, and rows of that length")
+    if len(set(table.ids)) != len(table.ids):
+        raise UserError(
+            f"{path} has the id {next(id for id in table.ids if table.ids.count(id) > 1)} twice; remove one"
+        )
+    return table
+
+
+def read_table_unchecked(path: Path) -> SubmissionTable:
+    """Read every row of a file, whatever its length, and also ids that occur twice, so that a check can list them."""
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+        # pairs instead of a dict: a dict would hide an id that occurs twice in a map
+        return _from_json(json.loads(text, object_pairs_hook=tuple)) if path.suffix == ".json" else _from_csv(text, raw)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (ValueError, csv.Error, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path} is not a readable submission file") from None
+
+
+def to_bytes(table: SubmissionTable) -> bytes:
+    """Return the content of the file."""
+    if table.layout == "csv":
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator=table.newline).writerows([table.columns, *table.rows])
+        return (BYTE_ORDER_MARK if table.bom else b"") + text.getvalue().encode()
+    rows = [
+        [json.loads(value) if is_number else value for value, is_number in zip(row, table.numeric, strict=True)]
+        for row in table.rows
+    ]
+    if table.layout == "map":
+        return _json_bytes({id: label for id, label in rows})
+    return _json_bytes([dict(zip(table.columns, row, strict=True)) for row in rows])
+
+
+def _from_csv(text: str, raw: bytes) -> SubmissionTable:
+    rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row]
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return SubmissionTable(rows[0], tuple(rows[1:]), "csv", newline, raw.startswith(BYTE_ORDER_MARK))
+
+
+def _from_json(content: Any) -> SubmissionTable:
+    """Return the table of parsed JSON whose objects are tuples of pairs."""
+    if isinstance(content, tuple):
+        return _with_text("map", ("id", "label"), content)
+    records = [dict(record) for record in content]
+    columns = tuple(records[0])
+    return _with_text("records", columns, tuple(tuple(record[column] for column in columns) for record in records))
+
+
+def _with_text(layout: Layout, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> SubmissionTable:
+    numeric = tuple(all(isinstance(value, int | float) for value in column) for column in zip(*rows, strict=True))
+    return SubmissionTable(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
+
+
+def _json_bytes(content: object) -> bytes:
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
