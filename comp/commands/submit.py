@@ -35,11 +35,11 @@ def check(args: argparse.Namespace) -> int:
     """
     from comp.submit.check import check_submission
     from comp.submit.competition import config_from_args
-    from comp.submit.write import find_submission
+    from comp.submit.manifest import find_submission
 
     report = check_submission(find_submission(args.file), config_from_args(args.config, args.overrides), args.yes)
-    print(report.render())
-    return 1 if report.refused else 0
+    print(report.to_text())
+    return 1 if report.is_refused else 0
 
 
 def push_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +76,8 @@ def push(args: argparse.Namespace) -> int:
     """
     from comp.submit.check import check_submission
     from comp.submit.competition import config_from_args
+    from comp.submit.manifest import find_submission
     from comp.submit.push import push as push_submission
-    from comp.submit.write import find_submission
 
     report = check_submission(find_submission(args.file), config_from_args(args.config, args.overrides), args.yes)
     return push_submission(report, args.message, args.timeout)
@@ -108,8 +108,8 @@ def log(args: argparse.Namespace) -> None:
     from comp.errors import UserError
     from comp.submit import ledger
     from comp.submit.competition import config_from_args
+    from comp.submit.manifest import competition_for
     from comp.submit.manual_score import resolve_entry, score_events
-    from comp.submit.write import competition_for
 
     scores = {"public": args.public, "private": args.private, "rank": args.rank}
     if set(scores.values()) == {None} and not args.sent:
@@ -145,7 +145,7 @@ def status(args: argparse.Namespace) -> None:
     from comp.submit.status import status as read_status
 
     state = read_status(config.load(args.config, args.overrides)[0])
-    print(state.render())
+    print(state.to_text())
     path = Path(f"runs/submissions/{state.competition.name}.png")
     if draw_cv_vs_lb(path, state):
         print(f"CV against LB: {path}")
@@ -169,7 +169,7 @@ def final(args: argparse.Namespace) -> None:
     from comp.submit import ledger
     from comp.submit.competition import config_from_args
     from comp.submit.final import final_warning, find_entry, write_final
-    from comp.submit.write import competition_for
+    from comp.submit.manifest import competition_for
 
     competition = competition_for(args.file, config_from_args(args.config, args.overrides))
     path = Path(competition.ledger)
