@@ -120,4 +120,4 @@ def kaggle_server(tmp_path, monkeypatch):
     yield service
     kaggle._client.cache_clear()
     service.close()
-    assert not service.strayed
+    assert not service.unexpected

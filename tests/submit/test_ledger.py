@@ -1,4 +1,4 @@
-"""The ledger keeps every event it has acknowledged: through kills, crowds, full disks and merges."""
+"""The ledger keeps every acknowledged event: through kills, concurrent writers, full disks and merges."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ledger(tmp_path) -> Path:
     return tmp_path / "submissions" / "ledger.csv"
 
 
-def test_events_read_back_as_they_were_noted(ledger):
+def test_append_events_read_back_unchanged(ledger):
     append(ledger, FULL)
     append(ledger, BARE)
     assert read(ledger) == [FULL, BARE]
@@ -52,7 +52,7 @@ def test_events_read_back_as_they_were_noted(ledger):
     )
 
 
-def test_what_was_there_is_never_touched(ledger):
+def test_append_existing_bytes_are_kept(ledger):
     append(ledger, FULL)
     for number in range(20):
         before = ledger.read_bytes()
@@ -60,19 +60,19 @@ def test_what_was_there_is_never_touched(ledger):
         assert ledger.read_bytes().startswith(before)
 
 
-def test_an_empty_file_gets_its_header_too(ledger):
+def test_append_empty_file_gets_header(ledger):
     ledger.parent.mkdir()
     ledger.touch()
     append(ledger, BARE)
     assert read(ledger) == [BARE] and ledger.read_text().startswith("id,time,")
 
 
-def test_a_ledger_that_is_not_there_is_empty(ledger):
+def test_read_missing_ledger_is_empty(ledger):
     assert read(ledger) == [] and not ledger.parent.exists()
 
 
 @pytest.mark.parametrize("message", ["two\nlines", "Windows\r\n", "\rold Mac", 'a "quote"', "comma, comma", "'"])
-def test_every_event_is_one_line(ledger, message):
+def test_append_message_with_newlines_is_one_line(ledger, message):
     append(ledger, replace(FULL, message=message))
     assert ledger.read_bytes().count(b"\n") == 2 and b"\r" not in ledger.read_bytes()
     assert read(ledger)[0].message.split() == message.split()
@@ -81,15 +81,15 @@ def test_every_event_is_one_line(ledger, message):
 @pytest.mark.parametrize(
     "change", [{"public": float("nan")}, {"cv": float("inf")}, {"event": "lost"}, {"id": ""}, {"time": "yesterday"}]
 )
-def test_what_could_not_be_read_again_is_not_noted(ledger, change):
+def test_append_unreadable_event_is_refused(ledger, change):
     append(ledger, FULL)
     before = ledger.read_bytes()
-    with pytest.raises(UserError, match="cannot be noted"):
+    with pytest.raises(UserError, match="the ledger cannot record"):
         append(ledger, BARE, replace(BARE, **change))
     assert ledger.read_bytes() == before
 
 
-# ---- what a merge, an editor or a spreadsheet makes of it ----
+# ---- after a merge, an editor or a spreadsheet ----
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_could_not_be_read_again_is_not_noted(ledger, change):
     ],
     ids=["no newline", "CRLF", "BOM", "twice", "reversed", "blank lines", "headless"],
 )
-def test_it_reads_the_same_after(ledger, spoil):
+def test_read_after_edit_gives_same_events(ledger, spoil):
     append(ledger, FULL, BARE)
     ledger.write_bytes(spoil(ledger.read_text()).encode())
     assert read(ledger) == [FULL, BARE]
@@ -127,23 +127,25 @@ def test_it_reads_the_same_after(ledger, spoil):
         ",2025-11-21,sent" + "," * 11,
     ],
 )
-def test_a_broken_line_is_named(ledger, line):
+def test_read_broken_line_is_named(ledger, line):
     append(ledger, FULL)
     ledger.write_text(ledger.read_text() + line + "\n")
-    with pytest.raises(UserError, match=rf"{ledger}, line 3 is no event \(.+\); mend or delete"):
+    with pytest.raises(UserError, match=rf"{ledger}, line 3 is not an event \(.+\); fix or delete"):
         read(ledger)
 
 
-def test_bytes_that_are_no_text_are_refused_by_name(ledger):
+def test_read_binary_file_is_refused(ledger):
     ledger.parent.mkdir()
     ledger.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=str(ledger)):
         read(ledger)
 
 
-def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], check=True, capture_output=True)
+def test_ledger_two_branches_merge_to_both_events(tmp_path, monkeypatch):
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments], check=True, capture_output=True
+        )
 
     monkeypatch.chdir(tmp_path)
     shutil.copy(REPO_ROOT / ".gitattributes", ".gitattributes")
@@ -151,11 +153,11 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
     git("init", "-b", "main")
     git("add", ".")
     git("commit", "-m", "nothing yet")
-    # neither knows of a ledger: both bring a header; then both add to a common one
+    # first round: no common ledger, both branches write a header; second round: both append to a common one
     for round_, common in enumerate(([], [FULL])):
         events = [
-            replace(BARE, id=f"{who}{number}", time=f"2025-11-2{round_ + 2}T0{number}:00:00+00:00")
-            for who in "ab"
+            replace(BARE, id=f"{author}{number}", time=f"2025-11-2{round_ + 2}T0{number}:00:00+00:00")
+            for author in "ab"
             for number in range(3)
         ]
         git("branch", f"other{round_}")
@@ -164,7 +166,7 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
             for event in own:
                 append(path, event)
             git("add", "submissions/ledger.csv")
-            git("commit", "-m", "noted")
+            git("commit", "-m", "events")
         git("checkout", "main")
         before = len(read(path))
         git("merge", f"other{round_}", "-m", "both")
@@ -175,9 +177,9 @@ def test_two_branches_that_noted_apart_merge_into_both(tmp_path, monkeypatch):
     assert FULL in read(path)
 
 
-def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_only_the_demos():
-    def git(*words: str) -> list[str]:
-        return subprocess.run(["git", *words], cwd=REPO_ROOT, capture_output=True, text=True).stdout.splitlines()
+def test_git_submissions_keep_bytes_and_only_demos_are_ignored():
+    def git(*arguments: str) -> list[str]:
+        return subprocess.run(["git", *arguments], cwd=REPO_ROOT, capture_output=True, text=True).stdout.splitlines()
 
     kept = ["submissions/x.csv", "submissions/a/b.csv", "submissions/a/b.json", "submissions/ledger.csv"]
     assert git("check-attr", "text", *kept) == [f"{file}: text: unset" for file in kept]
@@ -185,14 +187,14 @@ def test_git_keeps_the_bytes_of_submissions_wherever_they_lie_and_leaves_out_onl
     assert git("check-ignore", *drawn, *kept, "submissions/demography.csv") == drawn
 
 
-# ---- what is known of an id ----
+# ---- entries ----
 
 
-def at(hour: int, event: str, **known) -> Event:
-    return Event("x", f"2025-11-21T{hour:02}:00:00+00:00", event, **known)
+def at(hour: int, event: str, **fields) -> Event:
+    return Event("x", f"2025-11-21T{hour:02}:00:00+00:00", event, **fields)
 
 
-def test_the_last_known_value_of_each_column_counts():
+def test_latest_entries_last_value_of_each_column_counts():
     events = [
         at(1, "written", sha256="1", cv=0.9, file="submissions/x.csv"),
         at(2, "sent", sha256="1", message="a"),
@@ -217,14 +219,14 @@ def test_the_last_known_value_of_each_column_counts():
     }
 
 
-def test_times_of_different_offsets_are_compared_as_moments():
+def test_latest_entries_compares_times_across_offsets():
     early, late = "2025-11-21T12:00:00+09:00", "2025-11-21T04:00:00"  # 03:00 and 04:00 UTC
     assert (
         latest_entries([Event("x", late, "scored", public=2), Event("x", early, "scored", public=1)])["x"].public == 2
     )
 
 
-def test_a_score_belongs_to_the_content_that_was_sent():
+def test_latest_entries_score_belongs_to_sent_content():
     events = [
         at(1, "written", sha256="1", cv=0.9),
         at(2, "written", sha256="2", cv=0.5),
@@ -235,50 +237,54 @@ def test_a_score_belongs_to_the_content_that_was_sent():
     assert (entry.cv, entry.public, entry.sent_sha256, entry.written_sha256) == (0.9, 0.8, "1", "2")
 
 
-def test_what_was_known_of_an_overwritten_file_is_not_said_of_the_new_one():
+def test_latest_entries_overwritten_file_loses_old_score():
     entry = latest_entries([at(1, "written", sha256="1", cv=0.9), at(2, "written", sha256="2")])["x"]
     assert (entry.cv, entry.written) == (None, "2025-11-21T02:00:00+00:00")
 
 
-# ---- what writers suffer ----
+# ---- kills, concurrent writers, a full disk ----
 
 
-def write_on(ledger: Path, said: Path, name: str, lines: int = 10**9) -> None:
-    """Note events for ever, and say of each that it is safe, once it is."""
-    with open(said, "ab", buffering=0) as file:
+def write_on(ledger: Path, acknowledged: Path, name: str, lines: int = 10**9) -> None:
+    """Append events without end, and record the id of each once it is on the disk."""
+    with open(acknowledged, "ab", buffering=0) as file:
         for number in range(lines):
             append(ledger, replace(FULL, id=f"{name}-{number}", message="m" * (number % 50)))
             file.write(f"{name}-{number}\n".encode())
 
 
-def test_killed_at_any_moment_and_in_a_crowd_it_loses_no_event_and_breaks_no_line(ledger, tmp_path):
-    fork, chance, said = multiprocessing.get_context("fork"), random.Random(1), tmp_path / "said"
+def test_append_killed_concurrent_writers_lose_no_event(ledger, tmp_path):
+    fork, rng, acknowledged = multiprocessing.get_context("fork"), random.Random(1), tmp_path / "acknowledged"
     for round_ in range(15):
-        writers = [fork.Process(target=write_on, args=(ledger, said, f"{round_}-{who}")) for who in range(3)]
+        writers = [
+            fork.Process(target=write_on, args=(ledger, acknowledged, f"{round_}-{writer}")) for writer in range(3)
+        ]
         for writer in writers:
             writer.start()
         for writer in writers:
-            time.sleep(chance.uniform(0.005, 0.06))
+            time.sleep(rng.uniform(0.005, 0.06))
             os.kill(writer.pid, signal.SIGKILL)
         for writer in writers:
             writer.join()
-        known = {event.id for event in read(ledger)}
-        assert set(said.read_text().split()) <= known
-    assert len(known) > 15, "the writers were killed before they could write"
+        recorded = {event.id for event in read(ledger)}
+        assert set(acknowledged.read_text().split()) <= recorded
+    assert len(recorded) > 15, "the writers were killed before they could write"
 
 
-def test_writers_at_once_lose_nothing(ledger, tmp_path):
+def test_append_concurrent_writers_lose_no_event(ledger, tmp_path):
     fork = multiprocessing.get_context("fork")
-    writers = [fork.Process(target=write_on, args=(ledger, tmp_path / "said", f"{who}", 25)) for who in range(4)]
+    writers = [
+        fork.Process(target=write_on, args=(ledger, tmp_path / "acknowledged", f"{writer}", 25)) for writer in range(4)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert {event.id for event in read(ledger)} == {f"{who}-{number}" for who in range(4) for number in range(25)}
+    assert {event.id for event in read(ledger)} == {f"{writer}-{number}" for writer in range(4) for number in range(25)}
     assert ledger.read_text().count("\n") == 101 and ledger.read_text().startswith(",".join(COLUMNS))
 
 
-def test_a_full_disk_is_an_error_and_the_ledger_stays(ledger):
+def test_append_full_disk_fails_and_keeps_ledger(ledger):
     append(ledger, FULL)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = ledger.read_bytes()
