@@ -19,6 +19,7 @@ import re
 import runpy
 import shlex
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -78,7 +79,9 @@ def _run_program(words: list[str]) -> int:
     with mock.patch.object(sys, "argv", words[1:] if module else words):
         try:
             if module:
-                runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+                with warnings.catch_warnings():  # of a module that a test has imported: it is run again all the same
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
             else:
                 runpy.run_path(str(ROOT / words[0]), run_name="__main__")
         except SystemExit as end:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.docs_pages import PAGES, ROOT, Block, parse_command, read_blocks, run_command
+from tests.test_layering import LAYERS
 
 # seconds on one core, and yet no constant answer, which `submit check` would refuse
 SMALL = {
@@ -179,3 +180,12 @@ def test_docs_readme_is_short_and_pages_are_in_the_navigation():
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
     listed = {f"docs/{page}" for entry in navigation for page in entry.values()}
     assert listed == {page for page in PAGES if page.startswith("docs/")}
+
+
+def test_docs_design_page_draws_the_layers_that_are_tested():
+    drawing = re.search(r"```text\n(7  __main__.*?)```", (ROOT / "docs/design.md").read_text(), re.S)[1]
+    layer, drawn = "", {}
+    for line in drawing.splitlines():
+        layer = line[0] if line[0].isdigit() else layer
+        drawn |= dict.fromkeys(re.findall(r"\w+", re.split(r" {3,}", line[3:])[0]), int(layer))
+    assert drawn == {name: layer for name, layer in LAYERS.items() if name not in ("comp", "train", "infer")}
