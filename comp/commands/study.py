@@ -95,35 +95,21 @@ def zoo(args: argparse.Namespace) -> None:
     from comp.errors import UserError, did_you_mean
     from comp.papers.model_sizes import count_model_size
     from comp.papers.model_table import PAPER_MODELS, compare_counts
+    from comp.text import format_table
 
     papers = {model.paper for model in PAPER_MODELS}
     if args.paper not in {None, *papers}:
         raise UserError(f"--paper: unknown paper {args.paper}{did_you_mean(args.paper, papers)}")
-    header = ("model", "paper", "px", "trainable", "statistics", "all numbers", "MiB", "MMACs", "reported", "match")
-    left_aligned = {"model", "paper", "match"}
-    rows = [header]
+    titles = ("model", "paper", "px", "trainable", "statistics", "all numbers", "MiB", "MMACs", "reported", "match")
+    rows = []
     for model in PAPER_MODELS:
         if args.paper in (None, model.paper):
-            size = count_model_size(model.name, model.kwargs, model.image_size)
-            name = " ".join([model.name, *(f"{key}={value}".lower() for key, value in model.kwargs.items())])
+            size = count_model_size(model)
+            kwargs = [f"{key}={value}".lower() for key, value in model.kwargs.items()]
+            counts = [f"{count:,}" for count in (size.trainable, size.statistics, size.total)]
+            costs = [f"{size.weights_mib:,.2f}", f"{size.macs / 1e6:,.1f}"]
+            match = compare_counts(model, size)
             rows.append(
-                (
-                    name,
-                    model.paper,
-                    str(model.image_size),
-                    f"{size.trainable:,}",
-                    f"{size.statistics:,}",
-                    f"{size.total:,}",
-                    f"{size.weights_mib:,.2f}",
-                    f"{size.macs / 1e6:,.1f}",
-                    model.reported,
-                    compare_counts(model, size),
-                )
+                [" ".join([model.name, *kwargs]), model.paper, str(model.size), *counts, *costs, model.reported, match]
             )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.ljust(width) if title in left_aligned else cell.rjust(width)
-            for title, cell, width in zip(header, row, widths, strict=True)
-        ]
-        print("  ".join(cells).rstrip())
+    print(format_table(titles, rows, left=(0, 1, 9)))
