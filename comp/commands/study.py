@@ -104,12 +104,12 @@ def zoo(args: argparse.Namespace) -> None:
     rows = []
     for model in PAPER_MODELS:
         if args.paper in (None, model.paper):
-            size = count_model_size(model)
+            size = count_model_size(model.name, model.kwargs, model.image_size)
             kwargs = [f"{key}={value}".lower() for key, value in model.kwargs.items()]
             counts = [f"{count:,}" for count in (size.trainable, size.statistics, size.total)]
             costs = [f"{size.weights_mib:,.2f}", f"{size.macs / 1e6:,.1f}"]
             match = compare_counts(model, size)
             rows.append(
-                [" ".join([model.name, *kwargs]), model.paper, str(model.size), *counts, *costs, model.reported, match]
+                [" ".join([model.name, *kwargs]), model.paper, str(model.image_size), *counts, *costs, model.reported, match]
             )
     print(format_table(titles, rows, left=(0, 1, 9)))
