@@ -34,7 +34,7 @@ CHOICES = {
     "optim.clip_mode": "norm value agc",
     "schedule.name": "cosine constant step exponential plateau",
     "train.metric": "accuracy balanced_accuracy macro_precision macro_recall macro_f1 macro_specificity "
-                    "weighted_precision weighted_recall weighted_f1 log_loss",
+    "weighted_precision weighted_recall weighted_f1 log_loss",
     "train.keep": "last best",
     "train.monitor": "score loss",
     "train.precision": "auto fp32 bf16 fp16",
@@ -57,8 +57,12 @@ def test_a_name_in_a_config_is_still_known(key, tmp_path, monkeypatch, capsys):
 
 def test_the_words_of_infer_are_still_known(capsys):
     text = " ".join(run("infer.py", "--help").split())
-    for words in ("--blend {mean,geometric,vote,greedy,weights,stack}", "--tta {none,flips,d4,auto}", "--fold {full}",
-                  "--runtime {torch,onnx,openvino}"):
+    for words in (
+        "--blend {mean,geometric,vote,greedy,weights,stack}",
+        "--tta {none,flips,d4,auto}",
+        "--fold {full}",
+        "--runtime {torch,onnx,openvino}",
+    ):
         assert words in text
 
 
@@ -70,37 +74,72 @@ def test_registered_models_keep_the_keys_of_their_weights():
 def test_wandb_gets_its_names(old, monkeypatch):
     started, logged, summaries = [], [], []
     mirror = types.SimpleNamespace(
-        log=lambda values: logged.append(list(values)), define_metric=lambda *words, **named: None,
+        log=lambda values: logged.append(list(values)),
+        define_metric=lambda *words, **named: None,
         summary=types.SimpleNamespace(update=lambda values: summaries.append(list(values))),
-        finish=lambda exit_code=0: None)
-    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(
-        init=lambda **words: started.append(words) or mirror, Settings=lambda **words: None,
-        plot=types.SimpleNamespace(confusion_matrix=lambda **words: None)))
+        finish=lambda exit_code=0: None,
+    )
+    monkeypatch.setitem(
+        sys.modules,
+        "wandb",
+        types.SimpleNamespace(
+            init=lambda **words: started.append(words) or mirror,
+            Settings=lambda **words: None,
+            plot=types.SimpleNamespace(confusion_matrix=lambda **words: None),
+        ),
+    )
     run("train.py", "-c", "configs/bert.yaml", "--name", "mirrored", "train.epochs=1", "log.wandb=offline")
     assert [(words["project"], words["group"], words["job_type"], words["name"]) for words in started] == [
-        ("tiny", "mirrored", "train", "mirrored-fold0"), ("tiny", "mirrored", "train", "mirrored-fold1"),
-        ("tiny", "mirrored", "summary", "mirrored-summary")]
-    assert list(started[0]["config"]) == ["name", "data", "folds", "augment", "model", "loss", "optim", "schedule",
-                                          "train", "infer", "submit", "log", "label"]
-    history = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score", "seconds", "images_per_second",
-               "peak_memory_gb", "val_seconds"]
+        ("tiny", "mirrored", "train", "mirrored-fold0"),
+        ("tiny", "mirrored", "train", "mirrored-fold1"),
+        ("tiny", "mirrored", "summary", "mirrored-summary"),
+    ]
+    assert list(started[0]["config"]) == [
+        "name",
+        "data",
+        "folds",
+        "augment",
+        "model",
+        "loss",
+        "optim",
+        "schedule",
+        "train",
+        "infer",
+        "submit",
+        "log",
+        "label",
+    ]
+    history = [
+        "epoch",
+        "step",
+        "lr",
+        "train_loss",
+        "val_loss",
+        "val_score",
+        "seconds",
+        "images_per_second",
+        "peak_memory_gb",
+        "val_seconds",
+    ]
     assert logged == 2 * [history, ["confusion"]] and summaries == [["mean", "sd", "oof", "best_minus_last"]]
 
 
-def test_kaggle_gets_the_hash_and_the_ledger_its_answer_once(old, service):
-    service.looks = 0
+def test_kaggle_gets_the_hash_and_the_ledger_its_answer_once(old, kaggle_server):
+    kaggle_server.looks = 0
     note, words = read_json("submissions/shipped.json"), ["-c", "configs/anna.yaml", "submit.kaggle=blood-cells-2026"]
-    service.fault = "no such column"
+    kaggle_server.fault = "no such column"
     run("comp", "submit", "push", "shipped", "-m", "mine", *words, status=1)
     low, high = note["oof"]["interval"]
-    assert service.submissions[0]["description"] == \
-        f"mine | accuracy {note['oof']['score']:.4f} [{low:.3f}, {high:.3f}] | {note['sha256'][:12]}"
+    assert (
+        kaggle_server.submissions[0]["description"]
+        == f"mine | accuracy {note['oof']['score']:.4f} [{low:.3f}, {high:.3f}] | {note['sha256'][:12]}"
+    )
     ledger = Path("submissions/ledger.csv").read_text()
     *_, sent, scored = csv.DictReader(ledger.splitlines())
-    assert (sent["event"], sent["message"]) == ("sent", service.submissions[0]["description"])
+    assert (sent["event"], sent["message"]) == ("sent", kaggle_server.submissions[0]["description"])
     assert (scored["event"], scored["message"]) == ("scored", "Kaggle could not score it: no such column")
     run("comp", "submit", "push", "shipped", "-m", "mine", *words, status=1)
-    assert Path("submissions/ledger.csv").read_text() == ledger and len(service.submissions) == 1
+    assert Path("submissions/ledger.csv").read_text() == ledger and len(kaggle_server.submissions) == 1
 
 
 @pytest.mark.slow

@@ -36,14 +36,28 @@ def fresh(tmp_path_factory) -> Path:
 
 
 def test_every_file_has_its_name(fresh):
-    made = {re.sub(r"again-\d+-\d+-\d+", "again-TIME", path.relative_to(fresh).as_posix())
-            for path in fresh.rglob("*") if path.is_file() and not path.name.endswith(".lock")}
+    made = {
+        re.sub(r"again-\d+-\d+-\d+", "again-TIME", path.relative_to(fresh).as_posix())
+        for path in fresh.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
     known = set((ARTEFACTS / "files.txt").read_text().splitlines())
     assert {name for name in made if not name.startswith(("configs/", "input/"))} == known
 
 
-RECORDS = ("run.json", "fold.json", "metrics.json", "cost.json", "*.from.json", "model.*.json", "blends/*/blend.json",
-           "checks/*.json", "submissions/*.json", "folds/*.json", "stdout/*.json")
+RECORDS = (
+    "run.json",
+    "fold.json",
+    "metrics.json",
+    "cost.json",
+    "*.from.json",
+    "model.*.json",
+    "blends/*/blend.json",
+    "checks/*.json",
+    "submissions/*.json",
+    "folds/*.json",
+    "stdout/*.json",
+)
 
 
 @pytest.mark.parametrize("pattern", RECORDS)
@@ -67,8 +81,12 @@ def made_files(pattern: str) -> list[Path]:
 
 def test_every_kind_of_record_is_compared():
     known = {path for pattern in RECORDS for path in made_files(pattern)}
-    assert known == set(made_files("runs/*.json") + made_files("submissions/*.json") + made_files("folds/*.json")
-                        + made_files("stdout/*.json"))
+    assert known == set(
+        made_files("runs/*.json")
+        + made_files("submissions/*.json")
+        + made_files("folds/*.json")
+        + made_files("stdout/*.json")
+    )
 
 
 def test_what_identifies_a_run_has_its_values(fresh):
@@ -81,8 +99,9 @@ def test_what_identifies_a_run_has_its_values(fresh):
         assert now == then, name
     for name in made_files("submissions/*.json"):
         now, then = (read_json(place / name) for place in (fresh, MADE))
-        assert [now[key] for key in ("schema", "id", "file", "competition", "classes", "images", "folds")] == \
-            [then[key] for key in ("schema", "id", "file", "competition", "classes", "images", "folds")], name
+        assert [now[key] for key in ("schema", "id", "file", "competition", "classes", "images", "folds")] == [
+            then[key] for key in ("schema", "id", "file", "competition", "classes", "images", "folds")
+        ], name
 
 
 @pytest.mark.parametrize("pattern", ["config.yaml", "folds/tiny.*", "folds/official.*", "FINAL"])
@@ -91,8 +110,21 @@ def test_files_without_times_have_their_bytes(pattern, fresh):
         assert (fresh / name).read_text() == (MADE / name).read_text(), name
 
 
-TABLES = ("best.csv", "last.csv", "history.csv", "pretrain.csv", "oof.csv", "test.csv", "test_fold*.csv", "pairs.csv",
-          "members.csv", "table.csv", "ledger.csv", "folds/*.csv", "submissions/*.csv")
+TABLES = (
+    "best.csv",
+    "last.csv",
+    "history.csv",
+    "pretrain.csv",
+    "oof.csv",
+    "test.csv",
+    "test_fold*.csv",
+    "pairs.csv",
+    "members.csv",
+    "table.csv",
+    "ledger.csv",
+    "folds/*.csv",
+    "submissions/*.csv",
+)
 
 
 @pytest.mark.parametrize("pattern", TABLES)
@@ -108,8 +140,9 @@ def test_every_kind_of_table_is_compared():
 
 
 def test_the_ledger_has_its_events(fresh):
-    now, then = (list(csv.DictReader((place / "submissions/ledger.csv").read_text().splitlines()))
-                 for place in (fresh, MADE))
+    now, then = (
+        list(csv.DictReader((place / "submissions/ledger.csv").read_text().splitlines())) for place in (fresh, MADE)
+    )
     kept = ("id", "event", "competition", "file", "message", "metric", "public", "private", "rank")
     assert [[event[key] for key in kept] for event in now] == [[event[key] for key in kept] for event in then]
     assert {event["event"] for event in now} == {"written", "sent", "scored"}
@@ -124,8 +157,9 @@ def test_checkpoints_have_their_keys(pattern, fresh):
 def test_a_reconstruction_is_saved_under_the_same_keys_as_a_training(fresh):
     fit = checkpoint(MADE / "runs/cut/fold0/resume.pt")["fit"]
     assert list(checkpoint(fresh / "runs/stages/fold0/pretrain.pt")) == ["kit", "schema", *fit]
-    assert [list(row) for row in checkpoint(fresh / "runs/stages/fold0/pretrain.pt")["history"]] == \
-        2 * [["epoch", "loss", "seconds", "val_loss"]]
+    assert [list(row) for row in checkpoint(fresh / "runs/stages/fold0/pretrain.pt")["history"]] == 2 * [
+        ["epoch", "loss", "seconds", "val_loss"]
+    ]
 
 
 def test_a_study_has_its_attribute_and_its_parameters(fresh):
@@ -133,9 +167,13 @@ def test_a_study_has_its_attribute_and_its_parameters(fresh):
     found = []
     for text in (now, then):
         lines = list(map(json.loads, text.splitlines()))
-        found.append(([line["user_attr"] for line in lines if "user_attr" in line],
-                      [line["param_name"] for line in lines if "param_name" in line],
-                      {line["study_name"] for line in lines if "study_name" in line}))
+        found.append(
+            (
+                [line["user_attr"] for line in lines if "user_attr" in line],
+                [line["param_name"] for line in lines if "param_name" in line],
+                {line["study_name"] for line in lines if "study_name" in line},
+            )
+        )
     assert found[0] == found[1] and list(found[0][0][0]) == ["asks"] and found[0][2] == {"few"}
 
 
@@ -148,5 +186,8 @@ def test_a_bundle_has_its_files_and_keys(fresh):
             assert any(name.startswith("comp/") for name in packed.namelist())
         about["git"]["commit"] = ""
         contents.append((names, list(names_in(about)), about["members"][0]["square"]))
-    assert contents[0] == contents[1] and list(contents[0][2].items()) == [("size", 16), ("fit", "squash"),
-                                                                           ("crop", None)]
+    assert contents[0] == contents[1] and list(contents[0][2].items()) == [
+        ("size", 16),
+        ("fit", "squash"),
+        ("crop", None),
+    ]

@@ -56,15 +56,18 @@ def assert_close(one: Path | str, other: Path | str, exact: bool) -> None:
 
 def stamps(pattern: str) -> dict[str, int]:
     """When each of these files was written."""
-    found = {str(path): path.stat().st_mtime_ns for path in Path().glob(pattern)
-             if path.is_file() and path.name != ".lock"}
+    found = {
+        str(path): path.stat().st_mtime_ns for path in Path().glob(pattern) if path.is_file() and path.name != ".lock"
+    }
     assert found, pattern
     return found
 
 
 def test_old_runs_are_listed_with_their_scores(old):
-    now, then = (json.loads(text) for text in (run("comp", "leaderboard", "--json"),
-                                               (MADE / "stdout" / "leaderboard.json").read_text()))
+    now, then = (
+        json.loads(text)
+        for text in (run("comp", "leaderboard", "--json"), (MADE / "stdout" / "leaderboard.json").read_text())
+    )
     [now], [then] = now["groups"], then["groups"]
     entries = {entry["name"]: entry for entry in then["entries"]}
     assert {"anna", "bert", "bert+soup", "cut", "few/trial_0000", "blends/both"} <= {e["name"] for e in now["entries"]}
@@ -88,8 +91,15 @@ def test_old_training_is_finished_and_its_split_the_same(old):
 INFERRED = {
     "anna": ["anna"],
     "bert+full": ["bert", "--fold", "full"],
-    "anna+bert+geometric+none+no-temperature": ["anna", "bert", "--blend", "geometric", "--tta", "none",
-                                                "--no-temperature"],
+    "anna+bert+geometric+none+no-temperature": [
+        "anna",
+        "bert",
+        "--blend",
+        "geometric",
+        "--tta",
+        "none",
+        "--no-temperature",
+    ],
     "both": ["anna", "bert", "--blend", "stack", "--name", "both"],
     "bert-onnx": ["bert", "--runtime", "onnx", "--tta", "none", "--name", "bert-onnx"],
 }
@@ -104,9 +114,13 @@ def test_old_predictions_are_taken_as_they_are(name, old):
     assert stamps("runs/*/predictions/**/*.csv") | stamps("runs/*/fold*/model.*") == before
     assert file.read_bytes() == (MADE / file).read_bytes()
     now, then = (read_json(place / f"submissions/{name}.json") for place in (old, MADE))
-    assert {key: now[key] for key in ("id", "file", "sha256", "command", "competition", "classes", "full", "members",
-                                      "folds", "images")} == {key: then[key] for key in (
-        "id", "file", "sha256", "command", "competition", "classes", "full", "members", "folds", "images")}
+    assert {
+        key: now[key]
+        for key in ("id", "file", "sha256", "command", "competition", "classes", "full", "members", "folds", "images")
+    } == {
+        key: then[key]
+        for key in ("id", "file", "sha256", "command", "competition", "classes", "full", "members", "folds", "images")
+    }
     assert flat(now["blend"]) == approx(flat(then["blend"])) and flat(now["oof"]) == approx(flat(then["oof"]))
 
 
@@ -123,8 +137,11 @@ def approx(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_old_weights_predict_the_same(old):
-    tables = [path.relative_to(MADE) for run in ("anna", "bert")
-              for path in (MADE / "runs" / run / "predictions").rglob("*.csv")]
+    tables = [
+        path.relative_to(MADE)
+        for run in ("anna", "bert")
+        for path in (MADE / "runs" / run / "predictions").rglob("*.csv")
+    ]
     shutil.rmtree("runs/anna/predictions")
     shutil.rmtree("runs/bert/predictions")
     for path in Path("submissions").glob("*.csv"):
@@ -195,9 +212,21 @@ def test_the_ledger_grows_by_lines_and_final_is_a_line(old):
     assert text.startswith(ledger) and text.count("\n") == ledger.count("\n") + 1
     *_, event = csv.DictReader(text.splitlines())
     assert {**event, "time": ""} == {
-        "id": "both", "time": "", "event": "scored", "competition": "tiny", "file": "submissions/both.csv",
-        "sha256": read_json("submissions/both.json")["sha256"], "message": 'it said "no", twice', "metric": "",
-        "cv": "", "cv_low": "", "cv_high": "", "public": "0.75", "private": "0.625", "rank": ""}
+        "id": "both",
+        "time": "",
+        "event": "scored",
+        "competition": "tiny",
+        "file": "submissions/both.csv",
+        "sha256": read_json("submissions/both.json")["sha256"],
+        "message": 'it said "no", twice',
+        "metric": "",
+        "cv": "",
+        "cv_low": "",
+        "cv_high": "",
+        "public": "0.75",
+        "private": "0.625",
+        "rank": "",
+    }
     assert Path("submissions/FINAL").read_text() == "submissions/anna.csv\n"
 
 
@@ -210,8 +239,13 @@ def test_an_old_bundle_writes_its_submission_with_its_own_code(tmp_path):
     work.mkdir()
     cells = [cell["source"] for cell in read_json(bundle / "notebook.ipynb")["cells"] if cell["cell_type"] == "code"]
     code = "\n".join(["".join(cell) for cell in cells] + ["import comp", "print(comp.__file__)"])
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=work, capture_output=True, text=True,
-                          env={**os.environ, "COMP_INPUT": str(tmp_path / "input")})
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COMP_INPUT": str(tmp_path / "input")},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(bundle / "comp" / "__init__.py")
     assert (work / "submission.csv").read_bytes() == (MADE / "submissions/shipped.csv").read_bytes()
@@ -231,5 +265,7 @@ def test_a_submission_that_is_json_has_its_note_beside_it(old):
     Path("input/tiny/sample_submission.json").write_text(json.dumps(rows))
     run("infer.py", "bert", "--name", "listed")
     assert read_json("submissions/listed.about.json")["file"] == "listed.json"
-    assert read_json("submissions/listed.about.json")["sha256"] == hashlib.sha256(
-        Path("submissions/listed.json").read_bytes()).hexdigest()
+    assert (
+        read_json("submissions/listed.about.json")["sha256"]
+        == hashlib.sha256(Path("submissions/listed.json").read_bytes()).hexdigest()
+    )

@@ -49,8 +49,9 @@ class RunRecord(Record):
         content = super().to_dict()
         if self.soup_of is None:
             del content["soup_of"], content["snapshots"]
-        first = {key: content.pop(key) for key in ("schema", "created", "git")}
-        return {**first, **content}
+        content["precision"] = content.pop("precision")
+        first = ("schema", "created", "git", "seed", "metric", "kernels", "augment_device")
+        return {**{key: content.pop(key) for key in first}, **content}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,6 @@ class FoldRecord(ProcessInfo):
     weights_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        content = {key: value for key, value in super().to_dict().items() if value is not None}
-        if self.status == "done":
-            content["best_epoch"] = self.best_epoch  # null where no epoch was validated
+        null = {"best_epoch"} if self.status == "done" else set()  # of a fold where no epoch was validated
+        content = {key: value for key, value in super().to_dict().items() if value is not None or key in null}
         return {"status": content.pop("status"), "started": content.pop("started"), **content}

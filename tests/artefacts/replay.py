@@ -47,8 +47,10 @@ def interrupted(saves: int) -> Iterator[None]:
         if os.path.basename(target) == "resume.pt" and next(done) == saves:
             raise KeyboardInterrupt
 
-    with mock.patch.object(time, "perf_counter", lambda: next(seconds)), \
-            mock.patch.object(os, "replace", replace_and_interrupt):
+    with (
+        mock.patch.object(time, "perf_counter", lambda: next(seconds)),
+        mock.patch.object(os, "replace", replace_and_interrupt),
+    ):
         yield
 
 

@@ -11,12 +11,31 @@ import torch
 
 # the arguments that add keys
 MODELS = {
-    "gupta_autoclassifier": {}, "gupta_cbam_cnn": {}, "gupta_cbam_vgg15": {}, "gupta_cnn": {"dense": 8},
-    "gupta_inception": {}, "gupta_resnet34": {}, "gupta_sa_cnn": {}, "gupta_sa_vgg15": {}, "gupta_se_cnn": {},
-    "gupta_se_vgg15": {}, "gupta_vgg12": {}, "gupta_vgg15": {}, "gupta_vgg18": {}, "gupta_vgg8": {},
-    "gupta_vgg8_convs": {}, "karakus_baseline_cnn": {}, "karakus_inception_cnn": {}, "karakus_inception_skip_cnn": {},
-    "karakus_skip_cnn": {}, "karakus_unet_encoder": {}, "pinto_cnn": {}, "pinto_mlnn": {"hidden_layers": 2},
-    "sharif_deep_efficientnet": {}, "sharif_deep_efficientnet_text": {}, "sharif_efficientnet_lite": {},
+    "gupta_autoclassifier": {},
+    "gupta_cbam_cnn": {},
+    "gupta_cbam_vgg15": {},
+    "gupta_cnn": {"dense": 8},
+    "gupta_inception": {},
+    "gupta_resnet34": {},
+    "gupta_sa_cnn": {},
+    "gupta_sa_vgg15": {},
+    "gupta_se_cnn": {},
+    "gupta_se_vgg15": {},
+    "gupta_vgg12": {},
+    "gupta_vgg15": {},
+    "gupta_vgg18": {},
+    "gupta_vgg8": {},
+    "gupta_vgg8_convs": {},
+    "karakus_baseline_cnn": {},
+    "karakus_inception_cnn": {},
+    "karakus_inception_skip_cnn": {},
+    "karakus_skip_cnn": {},
+    "karakus_unet_encoder": {},
+    "pinto_cnn": {},
+    "pinto_mlnn": {"hidden_layers": 2},
+    "sharif_deep_efficientnet": {},
+    "sharif_deep_efficientnet_text": {},
+    "sharif_efficientnet_lite": {},
     "sharif_simple_cnn": {},
 }
 
@@ -38,4 +57,5 @@ def lines(names: Iterable[str] = MODELS) -> Iterator[str]:
 
 if __name__ == "__main__":
     import comp.zoo  # noqa: F401  registers the models
+
     print(*lines(), sep="\n")
