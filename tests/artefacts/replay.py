@@ -17,6 +17,7 @@ import runpy
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -25,7 +26,8 @@ from unittest import mock
 def call(checkout: Path, *words: str) -> tuple[int, str]:
     """`train.py`, `infer.py` or `comp` with its arguments, in the current directory: exit status and stdout."""
     text = io.StringIO()
-    with mock.patch.object(sys, "argv", list(words)), contextlib.redirect_stdout(text):
+    with mock.patch.object(sys, "argv", list(words)), contextlib.redirect_stdout(text), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)  # imported before
         try:
             if words[0].endswith(".py"):
                 runpy.run_path(str(checkout / words[0]), run_name="__main__")
