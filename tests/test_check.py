@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from comp.data import duplicates
-from comp.data.check import DatasetReport, check_dataset, format_report
+from comp.data.check import check_dataset
+from comp.data.check_text import format_report
 from comp.data.duplicates import TRANSFORMS, DuplicatePair, find_duplicates, group_ids
 from comp.data.image_stats import survey
 from comp.data.scan import Image, scan
+from comp.records.dataset import DatasetReport
 
 QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
@@ -47,7 +49,7 @@ def competition(root: Path, per_class: int = 4, classes: str = "ab", test: int =
 
 def found(root: Path, k: int = 3) -> tuple[dict, DatasetReport]:
     report = check_dataset(scan(root), k)
-    return {finding.kind: finding for finding in report.findings}, report
+    return {finding.kind: finding for finding in report.issues}, report
 
 
 def pairs_of(*images: Image) -> list[DuplicatePair]:
@@ -197,7 +199,7 @@ def test_a_training_image_in_test_is_an_error(tmp_path, turn, kind):
 
 def test_equal_names_in_train_and_test_are_two_images(tmp_path):
     save(competition(tmp_path) / "test" / "a0.jpg", picture(500), *QUALITY)
-    assert found(tmp_path)[1].findings == ()
+    assert found(tmp_path)[1].issues == ()
 
 
 def test_copies_inside_test_only_warn(tmp_path):
@@ -252,7 +254,7 @@ def test_one_jpeg_quality_per_class_is_reported(tmp_path):
                 quality,
             )
     seen = survey(scan(tmp_path).train)
-    assert set(seen.quality) == {95.0, 70.0}
+    assert set(seen.jpeg_quality) == {95.0, 70.0}
     assert "JPEG quality alone" in found(tmp_path)[0]["confound_jpeg_quality"].summary
 
 
@@ -270,7 +272,7 @@ def test_the_screen_shows_twenty_files_and_the_json_all(tmp_path):
     report = found(tmp_path)[1]
     text = format_report(report)
     assert text.count("bad") == 20 and f"and 5 more, see runs/checks/{tmp_path.name}.json" in text
-    assert json.dumps(report.to_json()).count("/bad") == 25
+    assert json.dumps(report.to_dict()).count("/bad") == 25
 
 
 def test_the_command_prints_writes_and_returns_the_status(tmp_path, monkeypatch, capsys):

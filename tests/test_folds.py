@@ -106,7 +106,7 @@ def test_rows_may_be_sorted_otherwise(split):
     ("now", "complaint"),
     [
         (dataset(a=41, b=26, c=16), "lacks 1 images, such as a40.png"),
-        (dataset(a=40, b=26, c=14), "lists absent 2 images, such as c14.png"),
+        (dataset(a=40, b=26, c=14), "lists 2 images that do not exist, such as c14.png"),
         (dataset(a=40, b=26, c=16, d=8), "lacks 8 images, such as d0.png"),
         (
             replace(LETTERS, train=(replace(LETTERS.train[0], label="b"), *LETTERS.train[1:])),

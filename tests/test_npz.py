@@ -16,7 +16,7 @@ import pytest
 
 from comp.data.folds import read_folds
 from comp.data.images import SquareSpec, read_image
-from comp.data.medmnist import BLOOD_CELLS
+from comp.data.medmnist_import import BLOOD_CELLS
 from comp.data.scan import scan
 from comp.files import read_json
 from comp.tables import read_csv
@@ -159,7 +159,7 @@ def test_what_is_no_whole_npz_is_refused_and_leaves_nothing(place, run_cli, kind
     before = tree(place)
     refused(
         run_cli("comp", "data", "import", "cells.npz"),
-        "there is no file cells.npz" if kind in ("nothing", "a folder") else "is not a whole npz file",
+        "there is no file cells.npz" if kind in ("nothing", "a folder") else "is not a complete npz file",
     )
     if kind == "flipped bits":
         Path("input").rmdir()  # which fails unless it is empty
@@ -175,20 +175,20 @@ WRONG = {
     "one picture": ({"train_images": GOOD["train_images"][0, ..., 0]}, "train_images has the shape (9, 8)"),
     "volumes": ({"train_images": np.zeros((12, 8, 8, 8), np.uint8)}, "train_images has the shape (12, 8, 8, 8)"),
     "unlike pictures": ({"val_images": np.zeros((5, 8, 8, 3), np.uint8)}, "val_images are (8, 8, 3) and those of"),
-    "too few labels": ({"train_labels": GOOD["train_labels"][1:]}, "(11, 1), and train_images holds 12 images"),
-    "several labels": ({"val_labels": np.eye(5, dtype=np.uint8)}, "val_labels has 5 labels for each image"),
+    "too few labels": ({"train_labels": GOOD["train_labels"][1:]}, "(11, 1), and train_images has 12 images"),
+    "several labels": ({"val_labels": np.eye(5, dtype=np.uint8)}, "val_labels has 5 labels per image"),
     "fractional labels": ({"train_labels": GOOD["train_labels"] * 1.0}, "train_labels is float64, not whole numbers"),
-    "labels from 1": ({"train_labels": GOOD["train_labels"] + 1}, "0..K-1 with none left out, and are 1, 2, 3"),
+    "labels from 1": ({"train_labels": GOOD["train_labels"] + 1}, "0..K-1 without gaps, and are 1, 2, 3"),
     "a label left out": ({"train_labels": GOOD["train_labels"] * 2}, "and are 0, 2, 4"),
     "a negative label": ({"test_labels": GOOD["test_labels"].astype(int) - 1}, "test_labels has the label -1"),
     "a label not trained": ({"val_labels": GOOD["val_labels"] + 1}, "val_labels has the label 3"),
     "an empty part": ({"val_images": GOOD["val_images"][:0], "val_labels": GOOD["val_labels"][:0]}, "is empty"),
     "pickled images": ({"train_images": GOOD["train_images"].astype(object)}, "pickled objects"),
-    "pickled labels": ({"test_labels": GOOD["test_labels"].astype(object)}, "test_labels holds pickled objects"),
+    "pickled labels": ({"test_labels": GOOD["test_labels"].astype(object)}, "test_labels contains pickled objects"),
     "too few names": ({"class_names": np.array(["a", "b"])}, "class_names has 2 names for 3 classes"),
     "a name twice": ({"class_names": np.array(["a", "b", "a"])}, "class_names has a name twice"),
     "numbers for names": ({"class_names": np.arange(3)}, "not a list of names"),
-    "pickled names": ({"class_names": np.array(["a", "b", "c"], object)}, "class_names holds pickled objects"),
+    "pickled names": ({"class_names": np.array(["a", "b", "c"], object)}, "class_names contains pickled objects"),
     **{
         f"the name {name!r}": ({"class_names": np.array(["a", "b", name])}, "cannot be the name of a class folder")
         for name in ("", "..", "../../c", "/c", "c/d", ".c", "c\nd", "fold")
@@ -236,19 +236,22 @@ def test_nothing_that_differs_is_written_over(place, run_cli):
     np.savez(place / "other.npz", **arrays(classes=2))
     before = tree(place)
     refused(
-        run_cli("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "is there and is another split"
+        run_cli("comp", "data", "import", "other.npz", "--folds", "folds/cells.csv"), "exists and has another split"
     )
     assert tree(place) == before  # not even the images, although input/other is free
     Path("input/empty").mkdir()
-    refused(run_cli("comp", "data", "import", "cells.npz", "--root", "input/empty"), "is not what cells.npz holds")
+    refused(
+        run_cli("comp", "data", "import", "cells.npz", "--root", "input/empty"),
+        "input/empty exists and differs from cells.npz",
+    )
 
 
 # SIGKILL, which no `finally` sees, in the middle of the training part, of the test part, and of the split
 KILL = """
 import os, signal, sys
-import comp.__main__, comp.data.medmnist as npz
-module, name = (npz.cv2, "imencode") if int(sys.argv[1]) else (npz, "write_json")
-real, left = getattr(module, name), [int(sys.argv[1]) or 2]
+import comp.__main__, comp.records.base, comp.data.medmnist_import as npz
+module, name = (npz.cv2, "imencode") if int(sys.argv[1]) else (comp.records.base, "write_json")
+real, left = getattr(module, name), [int(sys.argv[1]) or 1]
 def dying(*words):
     left[0] -= 1
     if not left[0]:

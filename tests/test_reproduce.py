@@ -18,7 +18,7 @@ import pytest
 import timm
 
 from comp.config import load
-from comp.data.medmnist import BLOOD_CELLS
+from comp.data.medmnist_import import BLOOD_CELLS
 from comp.files import read_json
 from comp.metrics import METRICS
 from comp.papers import worker

@@ -101,8 +101,8 @@ def test_a_dataset_without_test_images_can_still_be_trained_on(tree):
     [
         ((), "has no train/ folder"),
         (("test/1.png",), "has no train/ folder"),
-        (("train/1.png",), "holds no images"),
-        (("train/a/notes.txt", "train/b/.1.png"), "holds no images"),
+        (("train/1.png",), "contains no images"),
+        (("train/a/notes.txt", "train/b/.1.png"), "contains no images"),
     ],
 )
 def test_a_dataset_that_is_none_is_refused(tree, names, complaint):

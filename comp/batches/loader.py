@@ -195,7 +195,7 @@ def iterate_batches(dataset: BatchSource, steps: range, workers: int, pin: bool 
     One iterator serves a whole training, so that the worker processes start once and not in every epoch.
     """
     yield from DataLoader(
-        dataset,
+        dataset,  # type: ignore[arg-type]  # torch asks for a Dataset and takes any object with __getitem__
         batch_size=None,
         sampler=steps,
         num_workers=workers,

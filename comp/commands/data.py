@@ -56,14 +56,14 @@ def check(args: argparse.Namespace) -> int:
     Writes runs/checks/<dataset>.json.
     """
     from comp import config
-    from comp.data.check import check_dataset, format_report
+    from comp.data.check import check_dataset
+    from comp.data.check_text import format_report
     from comp.data.scan import scan
-    from comp.files import write_json
 
     settings = config.load(args.config, args.overrides)[0]
     report = check_dataset(scan(settings.data.root), settings.folds.k)
     print(format_report(report))
-    write_json(Path(f"runs/checks/{report.dataset}.json"), report.to_json())
+    report.write(Path(f"runs/checks/{report.dataset}.json"))
     return report.exit_code
 
 
@@ -126,10 +126,10 @@ def import_medmnist(args: argparse.Namespace) -> None:
     test_labels.csv. An interrupted import resumes when the same command runs again. The files are published at
     https://medmnist.com; `data export-npz` makes one from other images.
     """
-    from comp.data.medmnist import (
+    from comp.data.medmnist_import import (
         check_split_file,
         dataset_matches,
-        official_split,
+        make_official_split,
         read_npz,
         write_dataset,
         write_official_split,
@@ -140,23 +140,23 @@ def import_medmnist(args: argparse.Namespace) -> None:
     root = args.root or Path("input", args.file.stem)
     folds_file = args.folds or Path("folds", f"{root.name}.csv")
     medmnist = read_npz(args.file)
-    split = official_split(medmnist)
+    split = make_official_split(medmnist)
     check_split_file(folds_file, split)
     if not root.exists():
         write_dataset(medmnist, root)
         print(
             f"wrote {root}: {len(split)} training images of {len(medmnist.classes)} classes, "
-            f"{len(medmnist.labels['test'])} test images"
+            f"{len(medmnist.targets['test'])} test images"
         )
     elif dataset_matches(root, medmnist, split):
         print(f"{root} already exists")
     else:
         raise UserError(f"{root} exists and differs from {args.file}; remove it, or set --root DIR")
     write_official_split(folds_file, split, scan(root))
-    validation_count = len(medmnist.labels["val"])
+    validation_count = len(medmnist.targets["val"])
     print(f"wrote {folds_file}: the official split; its {validation_count} validation images are fold 0")
     override = f" folds.file={folds_file}" if args.folds else ""
-    print(f"next: python train.py data.root={root} data.size={max(medmnist.shape[:2])}{override}")
+    print(f"next: python train.py data.root={root} data.size={max(medmnist.image_shape[:2])}{override}")
 
 
 def export_medmnist_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +178,7 @@ def export_medmnist(args: argparse.Namespace) -> None:
     """
     from comp import config
     from comp.data.images import SquareSpec
-    from comp.data.medmnist import SUBSET_FOLDS, assign_subsets, pack_arrays, write_npz
+    from comp.data.medmnist_export import SUBSET_FOLDS, assign_subsets, pack_arrays, write_npz
     from comp.data.scan import scan
     from comp.errors import UserError
 
@@ -248,9 +248,9 @@ def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
     from comp.errors import UserError
 
     stats = survey(dataset.train)
-    if stats.broken:
-        example = stats.broken[0][0].path
-        raise UserError(f"cannot read {len(stats.broken)} images, e.g. {example}; see: python -m comp data check")
+    if stats.unreadable:
+        example = stats.unreadable[0].image.path
+        raise UserError(f"cannot read {len(stats.unreadable)} images, e.g. {example}; see: python -m comp data check")
     return group_ids(dataset.train, find_duplicates(stats))
 
 

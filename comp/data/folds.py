@@ -1,19 +1,26 @@
-"""The split the whole team shares: stratified, duplicates never parted, written once and checked ever after."""
+"""The split that all runs share: stratified, with duplicates in one fold; written once and checked on every read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from comp.data.scan import Dataset
 from comp.errors import UserError
-from comp.files import read_json, write_json
+from comp.records.base import Fold
+from comp.records.dataset import SplitRecord
 from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
+MAX_FOLD = 1000  # a larger number is a typing error, and its range would take long to list
 
-def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> pd.DataFrame:
-    """Every training image in exactly one fold 0..k-1, classes spread evenly, a group of duplicates in one fold."""
+
+def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -> pd.DataFrame:
+    """Assign every training image to one of the folds 0..k-1, with the classes spread evenly.
+
+    `groups` has the group of each image id: the images of a group are duplicates and share a fold.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
     table = pd.DataFrame(
@@ -24,11 +31,10 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
         }
     )
     table = table.sort_values("image", ignore_index=True)  # the split depends on ids, not on the order of files
-    smallest = table["label"].value_counts().reindex(list(dataset.classes), fill_value=0)
-    if smallest.min() < k:
+    counts = table["label"].value_counts().reindex(list(dataset.classes), fill_value=0)
+    if counts.min() < k:
         raise UserError(
-            f"class {smallest.idxmin()} has {smallest.min()} images, fewer than the {k} folds; "
-            f"add images or lower folds.k"
+            f"class {counts.idxmin()} has {counts.min()} images, fewer than the {k} folds; add images or lower folds.k"
         )
     table["fold"] = -1
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
@@ -38,70 +44,70 @@ def make_folds(dataset: Dataset, groups: dict[str, str], k: int, seed: int) -> p
 
 
 def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed: int) -> None:
+    """Write a split of `dataset`, and beside it the JSON with its origin."""
     write_csv(path, table)
-    write_json(
-        path.with_suffix(".json"),
-        {
-            "dataset": dataset.name,
-            "k": k,
-            "seed": seed,
-            "images": len(table),
-            "image_id": dataset.id_kind,
-            "image_list_sha256": dataset.image_list_sha256,
-        },
-    )
+    record = SplitRecord(dataset.name, len(table), dataset.id_kind, dataset.image_list_sha256, k=k, seed=seed)
+    record.write(path.with_suffix(".json"))
 
 
 def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
-    """The split, refused where it does not hold exactly the dataset's images under the dataset's labels."""
+    """Read a split. It must have exactly the dataset's training images, under the dataset's labels."""
     if not path.is_file():
         raise UserError(f"{path} is missing; make it with `python -m comp folds` and the same -c and key=value")
     table = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
-    about = read_json(path.with_suffix(".json"))
-    listed, there = dict(zip(table["image"], table["label"], strict=True)), {i.id: i.label for i in dataset.train}
-    again = (
+    record = SplitRecord.read(path.with_suffix(".json"))
+    advice = (
         "import its file again: python -m comp data import"
-        if isinstance(about, dict) and about.get("official")
+        if record.official
         else "restore the images or make a new split with: python -m comp folds --force"
     )
-    for odd, what in ((there.keys() - listed.keys(), "lacks"), (listed.keys() - there.keys(), "lists absent")):
-        if odd:
-            raise UserError(
-                f"{path} does not match {dataset.root}: it {what} {len(odd)} images, such as {min(odd)}; {again}"
-            )
-    moved = sorted(image for image, label in there.items() if listed[image] != label)
-    if moved:
-        raise UserError(
-            f"{path} does not match {dataset.root}: {len(moved)} images changed their label, "
-            f"such as {moved[0]}; {again}"
-        )
-    if not isinstance(about, dict) or about.get("image_list_sha256") != dataset.image_list_sha256:
-        raise UserError(f"{path.with_suffix('.json')} was written for another split; {again}")
+    mismatch = _find_mismatch(table, dataset)
+    if mismatch:
+        raise UserError(f"{path} does not match {dataset.root}: {mismatch}; {advice}")
+    if record.image_list_sha256 != dataset.image_list_sha256:
+        raise UserError(f"{path.with_suffix('.json')} was written for another split; {advice}")
     if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1:
-        raise UserError(f"{path} names an image twice or has a fold that is no number; restore it")
+        raise UserError(f"{path} has an image twice or a fold that is not a number; restore it")
     return table
 
 
-def parse_folds(text: str | None, table: pd.DataFrame) -> list[int | str]:
-    """`0..4`, `2`, `0,3`, `full`, or None for all folds of the split."""
-    known = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
-    if text is None or text == "full":
-        return ["full"] if text else list(known)
-    wanted = parse_fold_range(text)
-    absent = sorted(set(wanted) - set(known))
-    if absent:
-        raise UserError(f"there is no fold {', '.join(map(str, absent))}; the split has folds {known[0]}..{known[-1]}")
-    return list(wanted)
+def _find_mismatch(table: pd.DataFrame, dataset: Dataset) -> str:
+    """Return how the images of a split differ from the training images of the dataset, or an empty text."""
+    split_labels = dict(zip(table["image"], table["label"], strict=True))
+    labels = {image.id: image.label for image in dataset.train}
+    if missing := labels.keys() - split_labels.keys():
+        return f"it lacks {len(missing)} images, such as {min(missing)}"
+    if absent := split_labels.keys() - labels.keys():
+        return f"it lists {len(absent)} images that do not exist, such as {min(absent)}"
+    if changed := [image for image, label in labels.items() if split_labels[image] != label]:
+        return f"{len(changed)} images changed their label, such as {min(changed)}"
+    return ""
+
+
+def parse_folds(text: str | None, table: pd.DataFrame) -> list[Fold]:
+    """Return the folds that `--fold` requests: `0..4`, `2`, `0,3`, `full`, or None for all folds of the split."""
+    available = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
+    if text is None:
+        return list(available)
+    if text == "full":
+        return ["full"]
+    requested = parse_fold_range(text)
+    missing = sorted(set(requested) - set(available))
+    if missing:
+        raise UserError(
+            f"there is no fold {', '.join(map(str, missing))}; the split has folds {available[0]}..{available[-1]}"
+        )
+    return list(requested)
 
 
 def parse_fold_range(text: str) -> list[int]:
-    """`0,2..4` -> [0, 2, 3, 4]."""
-    wanted: list[int] = []
+    """Return the folds of a text without repetition: `0,2..4` is [0, 2, 3, 4]."""
+    folds: list[int] = []
     for part in text.split(","):
         first, dots, last = part.strip().partition("..")
         if not first.isdecimal() or (dots and not (last.isdecimal() and int(last) >= int(first))):
             raise UserError(f"cannot read the folds {text!r}; write 2, or 0,3, or 0..4, or full")
-        if int(last or first) > 1000:
-            raise UserError(f"cannot read the folds {text!r}; there are never so many")
-        wanted += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(wanted))
+        if int(last or first) > MAX_FOLD:
+            raise UserError(f"cannot read the folds {text!r}; a fold is at most {MAX_FOLD}")
+        folds += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(folds))

@@ -1,4 +1,4 @@
-"""Opens every file once and keeps small facts about it: all that the checks need, never a full picture."""
+"""Open every image once and keep a few statistics of each: all that the checks need, without the pixels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,90 +17,98 @@ from tqdm import tqdm
 from comp.data.images import UnreadableImageError, read_image
 from comp.data.scan import Image
 
-THUMBNAIL_SIDE = 32  # 3 KB an image: 20,000 of them are 61 MB
+THUMBNAIL_SIDE = 32  # 3 KB an image: 61 MB for 20,000 images
 LUMINANCE_MEAN = 57.625  # of the JPEG standard's luminance table, which is quality 50
+
+
+class UnreadableImage(NamedTuple):
+    """An image that cannot be decoded in full, and why."""
+
+    image: Image
+    reason: str
 
 
 @dataclass(frozen=True)
 class ImageStats:
-    """What is kept of one picture."""
+    """The statistics of one image."""
 
     width: int
     height: int
-    quality: float  # estimated JPEG quality 1..100; NaN for any other format
-    colour: tuple[float, ...]  # mean red, green, blue
-    sha256: str  # of shape and pixels, not of the file: a PNG of the same pixels is the same
-    thumb: np.ndarray  # THUMB x THUMB RGB
+    jpeg_quality: float  # estimated, from 1 to 100; NaN for any other format
+    mean_colour: tuple[float, ...]  # red, green, blue
+    sha256: str  # of shape and pixels, not of the file: a PNG of the same pixels has the same hash
+    thumbnail: np.ndarray  # THUMBNAIL_SIDE x THUMBNAIL_SIDE RGB
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The facts of every readable image, row by row in the order of `images`, and the broken files."""
+    """The statistics of all readable images, a row per image in the order of `images`, and the unreadable images."""
 
     images: tuple[Image, ...]
     width: np.ndarray
     height: np.ndarray
-    quality: np.ndarray
-    colour: np.ndarray
+    jpeg_quality: np.ndarray
+    mean_colour: np.ndarray  # (N, 3)
     sha256: np.ndarray
-    thumbs: np.ndarray
-    broken: tuple[tuple[Image, str], ...]
+    thumbnails: np.ndarray  # uint8 (N, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
+    unreadable: tuple[UnreadableImage, ...]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, keep: Sequence[bool]) -> Survey:
-        """The part of the survey where `keep` is true; broken files are left out."""
-        keep = np.asarray(keep, bool)
-        chosen = tuple(image for image, wanted in zip(self.images, keep, strict=True) if wanted)
+    def select(self, keep: Sequence[bool]) -> Survey:
+        """Return the rows where `keep` is true, without the unreadable images."""
+        mask = np.asarray(keep, bool)
         return Survey(
-            chosen,
-            self.width[keep],
-            self.height[keep],
-            self.quality[keep],
-            self.colour[keep],
-            self.sha256[keep],
-            self.thumbs[keep],
+            tuple(image for image, kept in zip(self.images, mask, strict=True) if kept),
+            self.width[mask],
+            self.height[mask],
+            self.jpeg_quality[mask],
+            self.mean_colour[mask],
+            self.sha256[mask],
+            self.thumbnails[mask],
             (),
         )
 
 
 def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
-    """Decode each image once, in threads: decoders let go of Python's lock, so 2 cores read twice as fast."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(
-            tqdm(pool.map(_read_stats, images), total=len(images), desc=desc, unit="img", disable=None, leave=False)
+    """Decode each image once, in threads: decoders release Python's lock, so two cores read twice as fast."""
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        results = list(
+            tqdm(executor.map(_read_stats, images), total=len(images), desc=desc, unit="img", disable=None, leave=False)
         )
-    seen = [(image, facts) for image, facts in zip(images, found, strict=True) if isinstance(facts, ImageStats)]
-    broken = tuple((image, why) for image, why in zip(images, found, strict=True) if isinstance(why, str))
-    facts = [facts for _, facts in seen]
+    readable = [(image, row) for image, row in zip(images, results, strict=True) if isinstance(row, ImageStats)]
+    rows = [row for _, row in readable]
     return Survey(
-        images=tuple(image for image, _ in seen),
-        width=np.array([fact.width for fact in facts], int),
-        height=np.array([fact.height for fact in facts], int),
-        quality=np.array([fact.quality for fact in facts], float),
-        colour=np.array([fact.colour for fact in facts], np.float32).reshape(-1, 3),
-        sha256=np.array([fact.sha256 for fact in facts], str),
-        thumbs=np.array([fact.thumb for fact in facts], np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
-        broken=broken,
+        images=tuple(image for image, _ in readable),
+        width=np.array([row.width for row in rows], int),
+        height=np.array([row.height for row in rows], int),
+        jpeg_quality=np.array([row.jpeg_quality for row in rows], float),
+        mean_colour=np.array([row.mean_colour for row in rows], np.float32).reshape(-1, 3),
+        sha256=np.array([row.sha256 for row in rows], str),
+        thumbnails=np.array([row.thumbnail for row in rows], np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
+        unreadable=tuple(result for result in results if isinstance(result, UnreadableImage)),
     )
 
 
-def _read_stats(image: Image) -> ImageStats | str:
+def _read_stats(image: Image) -> ImageStats | UnreadableImage:
     try:
         pixels = np.ascontiguousarray(read_image(image.path))
-    except UnreadableImageError as problem:
-        return str(problem)
+    except UnreadableImageError as error:
+        return UnreadableImage(image, str(error))
     height, width = pixels.shape[:2]
     sha256 = hashlib.sha256(f"{height}x{width}:".encode())
-    sha256.update(pixels)
-    # By area whatever the size: a copy at half the size then gives the same thumbnail, without moire.
-    thumb = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return ImageStats(width, height, _jpeg_quality(image), cv2.mean(pixels)[:3], sha256.hexdigest(), thumb)
+    sha256.update(pixels.data)
+    # Averaging areas at every size: a copy at half the size then has the same thumbnail, without moiré patterns.
+    thumbnail = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    return ImageStats(width, height, _jpeg_quality(image), cv2.mean(pixels)[:3], sha256.hexdigest(), thumbnail)
 
 
 def _jpeg_quality(image: Image) -> float:
-    """libjpeg's scale, read backwards from the mean of the luminance table; other encoders land close by."""
+    """Estimate the JPEG quality by inverting libjpeg's scale from the mean of the luminance table.
+
+    Other encoders give values close to their own quality setting.
+    """
     with PillowImage.open(image.path) as header:
         tables = getattr(header, "quantization", None)
     if not tables:

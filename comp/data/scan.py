@@ -1,4 +1,4 @@
-"""What a dataset is: a folder per class under train/, images under test/, and the identity of each."""
+"""The layout of a dataset: a folder per class under train/, images under test/, and an id for each image."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comp.errors import UserError
+from comp.records.dataset import IdKind
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predictions, beside one per class
 
 
 @dataclass(frozen=True)
 class Image:
-    """One picture: its id (the only thing joins use), where it lies, and its class name (None for a test image)."""
+    """An image file: its id (the only key of joins), its path, and its class name (None for a test image)."""
 
     id: str
     path: Path
@@ -24,94 +26,106 @@ class Image:
 
 @dataclass(frozen=True)
 class Dataset:
+    """The images of a dataset, found by `scan`. No image file has been opened."""
+
     root: Path
     classes: tuple[str, ...]  # in the order of class_map.json, else sorted: the order of every class column
-    class_numbers: tuple[int, ...]  # what a submission calls each class
+    class_numbers: tuple[int, ...]  # the number of each class in a submission
     train: tuple[Image, ...]
     test: tuple[Image, ...]
-    id_kind: str  # "name" or "path": see _identify
+    id_kind: IdKind
 
     @property
     def name(self) -> str:
+        """The name of the dataset, which is that of its folder."""
         return dataset_name(self.root)
 
     @property
     def image_list_sha256(self) -> str:
-        """Hash of the training list: who is there and under which label, whatever the order or the folder."""
+        """A hash of the ids and labels of all training images. It ignores their order and their folders."""
         lines = sorted(f"{image.id}\t{image.label}\n" for image in self.train)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def dataset_name(root: Path | str) -> str:
+    """Return the name of the dataset at `root`."""
     return Path(root).name
 
 
 def scan(root: Path | str) -> Dataset:
-    """Read the tree below `root`. Only names are read here; `check` and the cache open the files."""
+    """List the images below `root`. Only names are read; `data check` and the cache open the files."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
     if not (root / "train").is_dir():
-        raise UserError(f"{root} has no train/ folder; it must hold one folder of images per class")
+        raise UserError(f"{root} has no train/ folder; add one with a folder of images per class")
     folders = sorted(
         path.name for path in (root / "train").iterdir() if path.is_dir() and not path.name.startswith(".")
     )
-    classes, numbers = _class_order(root / "class_map.json", folders)
-    taken = sorted({"image", "label", "fold"} & set(classes))
-    if taken:
-        raise UserError(f"a class cannot be called {taken[0]}: tables of predictions have a column of that name")
+    classes, class_numbers = _class_order(root / "class_map.json", folders)
+    reserved = sorted(RESERVED_LABELS & set(classes))
+    if reserved:
+        raise UserError(
+            f"a class cannot be called {reserved[0]}, because tables of predictions have a column of that name; "
+            f"rename its folder"
+        )
     train = [(path, label) for label in classes for path in _images_below(root / "train" / label)]
     if not train:
-        raise UserError(f"{root / 'train'} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders")
-    train_ids, id_kind = _identify([path for path, _ in train], root / "train")
+        raise UserError(
+            f"{root / 'train'} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some"
+        )
+    ids, id_kind = _identify([path for path, _ in train], root / "train")
     return Dataset(
         root,
         classes,
-        numbers,
-        tuple(Image(id, path, label) for id, (path, label) in zip(train_ids, train, strict=True)),
+        class_numbers,
+        tuple(Image(id, path, label) for id, (path, label) in zip(ids, train, strict=True)),
         find_test_images(root),
         id_kind,
     )
 
 
 def find_test_images(root: Path) -> tuple[Image, ...]:
+    """Return the images below test/, which may be missing."""
     paths = _images_below(root / "test") if (root / "test").is_dir() else []
-    return tuple(Image(id, path) for id, path in zip(_identify(paths, root / "test")[0], paths, strict=True))
+    ids, _ = _identify(paths, root / "test")
+    return tuple(Image(id, path) for id, path in zip(ids, paths, strict=True))
 
 
 def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the classes in order and their numbers: those of class_map.json, else the sorted folders from 0 on."""
     if not class_map.is_file():
         return tuple(folders), tuple(range(len(folders)))
     try:
         numbers = json.loads(class_map.read_text())
-        whole = all(type(number) is int for number in numbers.values())
+        is_valid = all(type(number) is int for number in numbers.values())
     except (ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise UserError(f"{class_map} must be a JSON map of class name to whole number")
+        is_valid = False
+    if not is_valid:
+        raise UserError(f"{class_map} must be a JSON map of class name to whole number; fix it, or remove it")
     if set(numbers) != set(folders):
-        odd = sorted(set(numbers) ^ set(folders))
-        raise UserError(f"{class_map} and the folders of train/ disagree about: {', '.join(odd)}")
+        different = sorted(set(numbers) ^ set(folders))
+        raise UserError(f"{class_map} and the folders of train/ disagree about: {', '.join(different)}; fix either")
     if len(set(numbers.values())) != len(numbers):
-        raise UserError(f"{class_map} gives one number to two classes")
-    classes = sorted(numbers, key=numbers.get)
-    return tuple(classes), tuple(numbers[name] for name in classes)
+        raise UserError(f"{class_map} gives one number to two classes; fix it")
+    classes = sorted(numbers, key=numbers.__getitem__)
+    return tuple(classes), tuple(numbers[label] for label in classes)
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Every image file below `folder`, hidden ones left out, in natural order: img_2 before img_10."""
-    found = [
+    """Return the image files below `folder` in natural order (img_2 before img_10), without hidden ones."""
+    paths = [
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    return sorted(found, key=lambda path: (len(path.name), path.as_posix()))
+    return sorted(paths, key=lambda path: (len(path.name), path.as_posix()))
 
 
-def _identify(paths: list[Path], base: Path) -> tuple[list[str], str]:
-    """The file name where all are unique, else the path below `base`: one rule for the whole list."""
-    names = Counter(path.name for path in paths)
-    if all(count == 1 for count in names.values()):
+def _identify(paths: list[Path], base: Path) -> tuple[list[str], IdKind]:
+    """Return an id per path: the file name if all names are unique, else the path below `base` for all of them."""
+    counts = Counter(path.name for path in paths)
+    if all(count == 1 for count in counts.values()):
         return [path.name for path in paths], "name"
     return [path.relative_to(base).as_posix() for path in paths], "path"

@@ -1,0 +1,77 @@
+"""Records about a dataset: its split (folds/*.json) and its check (runs/checks/*.json)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from comp.records.base import Record
+
+IdKind = Literal["name", "path"]  # how image ids are formed: file names, or paths below train/
+
+
+@dataclass(frozen=True)
+class SplitRecord(Record):
+    """folds/<dataset>.json: how the CSV beside it was made, and for which images.
+
+    An official split, which others drew, has neither `k` nor `seed`.
+    """
+
+    ADVICE: ClassVar[str] = "restore it, or make a new split with: python -m comp folds --force"
+
+    dataset: str
+    images: int
+    image_id: IdKind
+    image_list_sha256: str  # of the ids and labels of all training images
+    k: int | None = None
+    seed: int | None = None
+    official: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        origin = {"official": True} if self.official else {"k": self.k, "seed": self.seed}
+        return {
+            "dataset": self.dataset,
+            **origin,
+            "images": self.images,
+            "image_id": self.image_id,
+            "image_list_sha256": self.image_list_sha256,
+        }
+
+
+@dataclass(frozen=True)
+class DataIssue(Record):
+    """One kind of problem in a dataset, with the files that have it."""
+
+    kind: str
+    severity: Literal["error", "warning"]
+    summary: str
+    advice: str
+    files: tuple[tuple[str, ...], ...] = ()  # a tuple per case: the copies of one image, say
+    remarks: tuple[str, ...] = ()  # a text per case
+
+
+@dataclass(frozen=True)
+class DatasetReport(Record):
+    """runs/checks/<dataset>.json: the size of a dataset and everything that is wrong or suspicious in it."""
+
+    dataset: str
+    classes: dict[str, int]  # training images of each class
+    test: int  # test images
+    issues: tuple[DataIssue, ...]  # errors first
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of `data check`: 1 if any issue is an error."""
+        return int(any(issue.severity == "error" for issue in self.issues))
+
+    @classmethod
+    def from_dict(cls, content: object, source: Path | str) -> Self:
+        """Return the record of a file, whose key for the issues is `findings`."""
+        if isinstance(content, dict) and "findings" in content:
+            content = {**content, "issues": content["findings"]}
+        return super().from_dict(content, source)
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        return {**content, "findings": content.pop("issues"), "exit_code": self.exit_code}
