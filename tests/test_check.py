@@ -275,6 +275,15 @@ def test_the_screen_shows_twenty_files_and_the_json_all(tmp_path):
     assert json.dumps(report.to_dict()).count("/bad") == 25
 
 
+def test_dataset_report_survives_a_round_trip(tmp_path):
+    (competition(tmp_path) / "train" / "a" / "bad.jpg").touch()
+    report = found(tmp_path)[1]
+    content = json.loads(json.dumps(report.to_dict()))
+    assert list(content) == ["dataset", "classes", "test", "findings", "exit_code"]
+    assert list(content["findings"][0]) == ["kind", "severity", "summary", "advice", "files", "remarks"]
+    assert DatasetReport.from_dict(content, "cells.json") == report
+
+
 def test_the_command_prints_writes_and_returns_the_status(tmp_path, monkeypatch, capsys):
     from comp.commands import data as commands
 

@@ -74,4 +74,5 @@ class DatasetReport(Record):
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
-        return {**content, "findings": content.pop("issues"), "exit_code": self.exit_code}
+        findings = content.pop("issues")
+        return {**content, "findings": findings, "exit_code": self.exit_code}
