@@ -27,6 +27,7 @@ from comp.metrics import score
 from comp.prediction.predictor import Predictor, open_predictor
 from comp.prediction.provenance import input_hashes, weights_hashes
 from comp.prediction.test_labels import join_test_labels
+from comp.records.submission import SubmissionManifest
 from comp.runs import BLENDS, Run
 from comp.stats import bootstrap_interval
 from comp.submit.competition import from_config
@@ -71,7 +72,8 @@ def infer(members: Sequence[Run], wish: InferOptions) -> Path:
     test = _predict_test(blend, asked, dataset, first)
     note = _build_manifest(blend, asked, wish, dataset, first, found and found.facts())
     filled = fill_table(sample, test, dataset)
-    path = write_submission(wish.name, filled, note)
+    manifest = SubmissionManifest.from_dict(note, f"the manifest of {wish.name}")
+    path = write_submission(wish.name, filled, manifest)
     _print_test_score(dataset, test, first)
     if found:
         _warn(members, asked)

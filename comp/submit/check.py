@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from comp.data.scan import scan
 from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256
 from comp.metrics import METRICS
+from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
 from comp.submit import ledger
 from comp.submit.class_shares import class_share_issues
-from comp.submit.competition import Competition, resolve_competition
+from comp.submit.competition import resolve_competition
 from comp.submit.format_checks import SubmissionIssue, format_issues, has_errors
 from comp.submit.label_format import detect_label_format, predicted_labels
 from comp.submit.manifest import manifest_path, read_manifest, submission_id
@@ -31,7 +31,7 @@ class SubmissionReport:
     file: Path
     id: str
     sha256: str
-    manifest: dict[str, Any] | None  # None: there is none beside the file
+    manifest: SubmissionManifest | None  # None: there is none beside the file
     competition: Competition
     rows: int
     issues: tuple[SubmissionIssue, ...]  # errors first
@@ -65,7 +65,7 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
     sample, metric = load_sample(dataset), _metric(config, manifest)
     label_format = detect_label_format(sample, dataset.classes, dataset.class_numbers)
     issues = list(format_issues(submission, sample, label_format))
-    if manifest is not None and manifest.get("sha256") != sha256:
+    if manifest is not None and manifest.sha256 != sha256:
         text = f"its sha256 is not the one in {manifest_path(file).name}: it was changed after it was written"
         issues.append(SubmissionIssue("warning", text))
     if not has_errors(issues):
@@ -92,12 +92,13 @@ def _entries_of(competition: Competition) -> list[ledger.LedgerEntry]:
     return [entry for entry in entries if entry.competition in ("", competition.name)]
 
 
-def _metric(config: Config | None, manifest: dict[str, Any] | None) -> str:
+def _metric(config: Config | None, manifest: SubmissionManifest | None) -> str:
     """Return the metric of the manifest's score, else the config's.
 
     It decides which score is better, and whether probabilities matter.
     """
-    metric = ((manifest or {}).get("oof") or {}).get("metric") or (config.train.metric if config else "accuracy")
+    default = config.train.metric if config else "accuracy"
+    metric = manifest.oof.metric if manifest and manifest.oof else default
     if metric not in METRICS:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, METRICS)}")
     return metric

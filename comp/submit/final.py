@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256, write_atomic
-from comp.submit.competition import Competition
+from comp.records.submission import Competition
 from comp.submit.ledger import LedgerEntry
 from comp.submit.manifest import submission_id
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from comp.errors import UserError
 from comp.files import write_atomic
+from comp.records.blend import OofSummary
 
 EVENT_KINDS = ("written", "sent", "scored")
 NUMERIC_COLUMNS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
@@ -73,6 +74,23 @@ class LedgerEntry(LedgerFields):
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def make_event(kind: str, *, id: str, sha256: str, file: Path, competition: str, oof: OofSummary | None) -> Event:
+    """Return an event of a submission that happens now, with its out-of-fold score as CV."""
+    low, high = oof.interval if oof else (None, None)
+    return Event(
+        id,
+        utc_now(),
+        kind,
+        sha256,
+        competition=competition,
+        file=file.as_posix(),
+        metric=oof.metric if oof else "",
+        cv=oof.score if oof else None,
+        cv_low=low,
+        cv_high=high,
+    )
 
 
 def append(path: Path, *events: Event) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from comp.errors import UserError, did_you_mean
 from comp.files import read_json
+from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
-from comp.submit.competition import Competition, resolve_competition
+from comp.submit.competition import resolve_competition
 
 SUBMISSIONS = Path("submissions")
-MANIFEST_SCHEMA = 1
 
 
 def manifest_path(path: Path) -> Path:
@@ -19,17 +18,13 @@ def manifest_path(path: Path) -> Path:
     return path.with_suffix(".about.json" if path.suffix == ".json" else ".json")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> SubmissionManifest:
     """Read the manifest of the submission `path`, which may be missing itself."""
     file = manifest_path(path)
-    manifest = read_json(file)
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("schema") != MANIFEST_SCHEMA
-        or not isinstance(manifest.get("oof"), dict | None)
-    ):
-        raise UserError(f"{file} is not a manifest of schema {MANIFEST_SCHEMA}; write it again with infer.py")
-    return manifest
+    content = read_json(file)
+    if not isinstance(content, dict) or "schema" not in content:
+        raise UserError(f"{file} is not the manifest of a submission; {SubmissionManifest.ADVICE}")
+    return SubmissionManifest.from_dict(content, file)
 
 
 def submission_id(path: Path) -> str:
@@ -67,13 +62,6 @@ def competition_for(reference: str, config: Config | None) -> Competition:
     """
     path = find_with_manifest(reference)
     return resolve_competition(config, read_manifest(path) if path else None)
-
-
-def manifest_score(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of the ledger that a manifest has: the out-of-fold score and its interval."""
-    oof = manifest.get("oof") or {}
-    low, high = oof.get("interval", (None, None))
-    return {"metric": oof.get("metric", ""), "cv": oof.get("score"), "cv_low": low, "cv_high": high}
 
 
 def _candidate_paths(reference: str) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import METRICS
-from comp.submit.competition import Competition
+from comp.records.submission import Competition
 from comp.submit.final import find_entry
 from comp.submit.ledger import Event, LedgerEntry, latest_entries, read, utc_now
 from comp.submit.manifest import submission_id

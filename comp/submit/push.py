@@ -13,13 +13,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from comp.errors import UserError
+from comp.records.submission import Competition
 from comp.submit import kaggle, ledger, quota
 from comp.submit.check import SubmissionReport
-from comp.submit.competition import Competition
 from comp.submit.kaggle import KaggleSubmission
 from comp.submit.kaggle_errors import KaggleTemporaryError
 from comp.submit.ledger import Event
-from comp.submit.manifest import manifest_score
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # between two requests for Kaggle's list
 
@@ -50,8 +49,14 @@ def prepare_submission(report: SubmissionReport) -> PendingSubmission:
             "in the config or with -c CONFIG submit.kaggle=NAME"
         )
     manifest = report.manifest
-    score = manifest_score(manifest) if manifest and manifest.get("sha256") == report.sha256 else {}
-    event = Event(report.id, "", "", report.sha256, file=report.file.as_posix(), competition=competition.name, **score)
+    event = ledger.make_event(
+        "sent",
+        id=report.id,
+        sha256=report.sha256,
+        file=report.file,
+        competition=competition.name,
+        oof=manifest.oof if manifest and manifest.sha256 == report.sha256 else None,
+    )
     return PendingSubmission(report.file, competition, competition.kaggle, event)
 
 

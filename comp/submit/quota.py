@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 
+from comp.records.submission import Competition
 from comp.submit import kaggle, ledger
-from comp.submit.competition import Competition
 from comp.submit.kaggle import Quota
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from comp.data.scan import scan
 from comp.errors import UserError
+from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
 from comp.stats import wilson_interval
 from comp.submit import ledger
-from comp.submit.competition import Competition, from_config
+from comp.submit.competition import from_config
 from comp.submit.final import final_warning, read_final_id
 from comp.submit.ledger import LedgerEntry, parse_time
 from comp.submit.manifest import manifest_path, read_manifest
@@ -79,7 +79,8 @@ def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> Im
         rows, train = len(load_sample(dataset).rows), len(dataset.train)
     except UserError:
         return ImageCounts()
-    cv = {entry.id: (_matching_manifest(entry).get("oof") or {}).get("images", train) for entry in entries}
+    manifests = {entry.id: _matching_manifest(entry) for entry in entries}
+    cv = {id: manifest.oof.images if manifest and manifest.oof else train for id, manifest in manifests.items()}
     return ImageCounts(round(rows * competition.public_share) or None, cv)
 
 
@@ -123,13 +124,16 @@ def _drop_other_metric(entry: LedgerEntry, metric: str) -> LedgerEntry:
     return entry if entry.metric in ("", metric) else replace(entry, cv=None, cv_low=None, cv_high=None)
 
 
-def _matching_manifest(entry: LedgerEntry) -> dict[str, Any]:
+def _matching_manifest(entry: LedgerEntry) -> SubmissionManifest | None:
+    """Return the manifest beside the entry's file if it is of the same content."""
     path = Path(entry.file)
+    if not entry.file or not manifest_path(path).is_file():
+        return None
     try:
-        manifest = read_manifest(path) if entry.file and manifest_path(path).is_file() else {}
+        manifest = read_manifest(path)
     except UserError:  # `submit check` reports a broken manifest
-        manifest = {}
-    return manifest if manifest.get("sha256") in (entry.sent_sha256, entry.written_sha256) else {}
+        return None
+    return manifest if manifest.sha256 in (entry.sent_sha256, entry.written_sha256) else None
 
 
 def _last_time(entry: LedgerEntry) -> datetime:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from comp.errors import UserError
-from comp.files import write_atomic, write_json
+from comp.files import write_atomic
+from comp.records.submission import SubmissionManifest
 from comp.submit import ledger
 from comp.submit.competition import from_manifest
-from comp.submit.manifest import MANIFEST_SCHEMA, SUBMISSIONS, manifest_path, manifest_score
+from comp.submit.manifest import SUBMISSIONS, manifest_path
 from comp.submit.submission_table import SubmissionTable, read_table, to_bytes
 
 
-def write_submission(name: str, filled: SubmissionTable, manifest: dict[str, Any]) -> Path:
+def write_submission(name: str, filled: SubmissionTable, manifest: SubmissionManifest) -> Path:
     """Write a submission and its manifest.
 
     `manifest` says how the file was made; id, file name, hash and time are added here.
@@ -31,22 +32,16 @@ def write_submission(name: str, filled: SubmissionTable, manifest: dict[str, Any
         raise UserError(
             f"{path} was sent with another content, which must stay; write this one under another name: --name NEW"
         )
-    identity = {"schema": MANIFEST_SCHEMA, "id": name, "file": path.name, "sha256": sha256, "created": ledger.utc_now()}
+    manifest = replace(manifest, id=name, file=path.name, sha256=sha256, created=ledger.utc_now())
     # the manifest first: after a kill between the two, `submit reproduce` can write the file
-    write_json(manifest_path(path), {**identity, **manifest})
+    manifest.write(manifest_path(path))
     write_atomic(path, content)
     if read_table(path) != filled:
         raise UserError(f"{path} does not read back as it was written; do not send it")
     entry = ledger.latest_entries(events).get(name)
     if entry is None or entry.written_sha256 != sha256:
-        event = ledger.Event(
-            name,
-            ledger.utc_now(),
-            "written",
-            sha256,
-            competition=competition.name,
-            file=path.as_posix(),
-            **manifest_score(manifest),
+        event = ledger.make_event(
+            "written", id=name, sha256=sha256, file=path, competition=competition.name, oof=manifest.oof
         )
         ledger.append(ledger_path, event)
     return path

@@ -15,9 +15,10 @@ import pytest
 from comp import config
 from comp.errors import UserError
 from comp.files import file_sha256, write_json
+from comp.records.blend import OofSummary
+from comp.records.submission import Competition
 from comp.submit import class_shares
 from comp.submit.check import SubmissionReport, check_submission
-from comp.submit.competition import Competition
 from comp.submit.ledger import Event, append
 from comp.submit.submission_table import read_table_unchecked
 from tests.conftest import REPO_ROOT
@@ -26,6 +27,7 @@ CLASSES = ("baso", "eos", "mono", "nan")  # the last one looks like a missing va
 LEDGER = Path("submissions/ledger.csv")
 ROWS = [(f"img_{number}.jpg", CLASSES[number % 4]) for number in range(80)]
 COMPETITION = {"name": "cells", "root": "input/cells", "ledger": str(LEDGER)}
+LOG_LOSS = OofSummary("log_loss", 0.5, (0.4, 0.6), 0.5, 0.5, 0.01, (0.5,), 100).to_dict()
 
 
 @pytest.fixture(params=["names", "numbers", "probabilities"])
@@ -300,7 +302,7 @@ def test_previous_same_labels_are_suspicious_if_labels_are_scored(workspace):
     more_confident = lines("probabilities", confidence=0.9)
     report = check_submission(write("second", more_confident))
     assert report.is_refused and "its labels are those of first" in issue_texts(report, "suspicious")
-    report = check_submission(write("second", more_confident, oof={"metric": "log_loss"}))
+    report = check_submission(write("second", more_confident, oof=LOG_LOSS))
     assert not report.is_refused and "which changes the log_loss" in issue_texts(report, "warning")
 
 
@@ -321,7 +323,7 @@ def test_previous_rows_that_differ_from_best_are_listed(workspace, form):
         "differs from best (sent on 2025-11-21T01:00:00+00:00, public 0.95) in 4 of 80 "
         "rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono, ..."
     )
-    by_log_loss = check_submission(write("new", lines(form, rows_with_changes(0)), oof={"metric": "log_loss"}))
+    by_log_loss = check_submission(write("new", lines(form, rows_with_changes(0)), oof=LOG_LOSS))
     assert "differs from low" in issue_texts(by_log_loss, "info")
 
 

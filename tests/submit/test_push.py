@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from comp.errors import UserError
+from comp.records.blend import OofSummary
+from comp.records.submission import Competition, SubmissionManifest
 from comp.submit import ledger, push, quota
 from comp.submit.check import SubmissionReport
-from comp.submit.competition import Competition
 from comp.submit.format_checks import SubmissionIssue
 from comp.submit.ledger import Event
 from tests.conftest import REPO_ROOT
@@ -39,9 +40,9 @@ def report(tmp_path, monkeypatch) -> SubmissionReport:
     path = tmp_path / "mine.csv"
     path.write_text("id,label\na,1\n")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    oof = {"metric": "accuracy", "score": 0.9484, "interval": [0.931, 0.963], "naive": 0.95, "images": 3200}
+    oof = OofSummary("accuracy", 0.9484, (0.931, 0.963), 0.95, 0.2, 0.01, (0.9484,), 3200)
     competition = Competition("blood-cells", "input/blood-cells", str(tmp_path / "ledger.csv"), COMPETITION)
-    return SubmissionReport(path, "mine", sha256, {"oof": oof, "sha256": sha256}, competition, 1, ())
+    return SubmissionReport(path, "mine", sha256, SubmissionManifest(oof=oof, sha256=sha256), competition, 1, ())
 
 
 SUSPICIOUS = SubmissionIssue("suspicious", "every row has the label RBC")

@@ -1,11 +1,8 @@
-"""A submission has the form of the sample file, byte for byte where the answers are the same, or is not written."""
+"""A submission has the format of the sample, byte for byte where the labels are the same."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,54 +11,10 @@ import pytest
 
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
-from comp.submit.ledger import Event, append, read
-from comp.submit.manifest import find_submission, manifest_path, read_manifest, submission_id
 from comp.submit.sample import fill_table, load_sample
 from comp.submit.submission_table import SubmissionTable, read_table
 from comp.submit.write import write_submission
-
-CLASSES, NUMBERS = ("mono", "baso", "eos"), (2, 7, 10)
-IMAGES = ("img_1.jpg", "img_2.jpg", "img_10.jpg", "img_11.jpg")
-PREDICTED = (0, 2, 1, 2)  # the class index of each image
-PREDICTIONS = pd.DataFrame(np.where(np.arange(3) == np.array(PREDICTED)[:, None], 0.5, 0.25), IMAGES, list(CLASSES))
-LEDGER = Path("submissions/ledger.csv")
-MANIFEST = {"competition": {"name": "cells", "root": "input/cells", "ledger": str(LEDGER)}}
-
-# samples that contain our own predictions: filling them must give the same bytes
-NAMES = "image,label\nimg_10.jpg,baso\nimg_1.jpg,mono\nimg_2.jpg,eos\nimg_11.jpg,eos\n"
-PROBABILITIES = "img,eos,mono,baso\nimg_11,0.5,0.25,0.25\nimg_1,0.25,0.5,0.25\n"
-SAMPLES = {
-    "names.csv": NAMES,
-    "numbers of the class map.csv": "id,target\nimg_10.jpg,7\nimg_1.jpg,2\nimg_2.jpg,10\nimg_11.jpg,10\n",
-    "ids without extension.csv": "Id,Category\nimg_2,10\nimg_11,10\nimg_1,2\n",
-    "a probability per name.csv": PROBABILITIES,
-    "a probability per number.csv": "img,10,2,7\nimg_11,0.5,0.25,0.25\nimg_1,0.25,0.5,0.25\n",
-    "Windows newlines.csv": NAMES.replace("\n", "\r\n"),
-    "a byte order mark.csv": "\ufeff" + PROBABILITIES,
-    "Windows newlines and a byte order mark.csv": "\ufeff" + NAMES.replace("\n", "\r\n"),
-    "map of names.json": json.dumps({"img_10.jpg": "baso", "img_1.jpg": "mono"}, indent=1),
-    "map of numbers.json": json.dumps({"img_10": 7, "img_1": 2}, indent=1),
-    "map of numbers as text.json": json.dumps({"img_10": "7", "img_1": "2"}, indent=1),
-    "records of names.json": json.dumps([{"id": "img_10", "label": "baso"}, {"id": "img_2", "label": "eos"}], indent=1),
-    "records of numbers.json": json.dumps([{"id": "img_10", "label": 7}, {"id": "img_2", "label": 10}], indent=1),
-    "records of probabilities.json": json.dumps([{"id": "img_2", "eos": 0.5, "baso": 0.25, "mono": 0.25}], indent=1),
-}
-
-
-def make_dataset(root: Path = Path("input/cells"), images=IMAGES, classes=CLASSES, numbers=NUMBERS) -> Dataset:
-    return Dataset(root, classes, numbers, (), tuple(Image(id, root / "test" / id) for id in images), "name")
-
-
-@pytest.fixture
-def sample(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def write(text: str, suffix: str = "csv") -> Path:
-        path = Path(f"sample_submission.{suffix}")
-        path.write_bytes(text.encode())
-        return path
-
-    return write
+from tests.submit.example import CLASSES, IMAGES, MANIFEST, NAMES, NUMBERS, PREDICTIONS, SAMPLES, make_dataset
 
 
 @pytest.mark.parametrize("case", SAMPLES)
@@ -130,9 +83,6 @@ def test_fill_table_probabilities_keep_float32(sample):
     assert np.array_equal(np.array([row[1:] for row in read.rows], np.float32), values)
 
 
-# ---- refused samples ----
-
-
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -186,116 +136,6 @@ def test_read_table_invalid_file_is_named(sample, text, suffix):
     path = sample(text, suffix)
     with pytest.raises(UserError, match=str(path)):
         read_table(path)
-
-
-# ---- writing ----
-
-
-def test_write_submission_manifest_has_identity_and_hash(sample):
-    path = write_submission(
-        "a/b", fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset()), {**MANIFEST, "members": ["x"]}
-    )
-    manifest = read_manifest(path)
-    assert path == Path("submissions/a/b.csv") and manifest_path(path) == Path("submissions/a/b.json")
-    assert datetime.fromisoformat(manifest.pop("created")).tzinfo is not None
-    assert manifest == {
-        "schema": 1,
-        "id": "a/b",
-        "file": "b.csv",
-        "members": ["x"],
-        **MANIFEST,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
-
-
-def test_write_submission_ledger_has_one_event_per_content(sample):
-    sample_table, other = read_table(sample(NAMES)), read_table(sample(NAMES.replace("img_1.jpg,mono\n", "")))
-    oof = {"metric": "accuracy", "score": 0.9, "interval": [0.8, 0.95]}
-    path = write_submission("mine", fill_table(sample_table, PREDICTIONS, make_dataset()), {**MANIFEST, "oof": oof})
-    write_submission("mine", fill_table(sample_table, PREDICTIONS, make_dataset()), MANIFEST)
-    (event,) = read(LEDGER)
-    assert event == Event(
-        "mine",
-        event.time,
-        "written",
-        hashlib.sha256(path.read_bytes()).hexdigest(),
-        competition="cells",
-        file="submissions/mine.csv",
-        metric="accuracy",
-        cv=0.9,
-        cv_low=0.8,
-        cv_high=0.95,
-    )
-    write_submission("mine", fill_table(other, PREDICTIONS, make_dataset()), {**MANIFEST, "oof": None})
-    write_submission("mine", fill_table(sample_table, PREDICTIONS, make_dataset()), MANIFEST)
-    assert [event.event for event in read(LEDGER)] == ["written"] * 3
-
-
-def test_write_submission_sent_file_is_not_overwritten(sample):
-    sample_table, other = read_table(sample(NAMES)), read_table(sample(NAMES.replace("img_1.jpg,mono\n", "")))
-    path = write_submission("mine", fill_table(sample_table, PREDICTIONS, make_dataset()), MANIFEST)
-    append(LEDGER, Event("mine", "2025-11-21", "sent", read(LEDGER)[0].sha256, competition="cells", file=str(path)))
-    before = {file: file.read_bytes() for file in Path("submissions").iterdir()}
-    with pytest.raises(UserError, match=r"was sent with another content.*--name"):
-        write_submission("mine", fill_table(other, PREDICTIONS, make_dataset()), MANIFEST)
-    assert {file: file.read_bytes() for file in Path("submissions").iterdir()} == before
-    assert (
-        write_submission("mine", fill_table(sample_table, PREDICTIONS, make_dataset()), MANIFEST) == path
-    )  # the same content is allowed
-
-
-@pytest.mark.parametrize("ledger", [str(LEDGER), "runs/demo/ledger.csv"])
-def test_write_submission_path_of_ledger_is_refused(sample, ledger):
-    manifest = {"competition": {**MANIFEST["competition"], "ledger": ledger}}
-    with pytest.raises(UserError, match="is the path of the ledger"):
-        write_submission("ledger", fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset()), manifest)
-    assert not LEDGER.exists()
-
-
-@pytest.mark.parametrize("writes", range(3))
-def test_write_submission_killed_after_any_write_is_completed_by_next(sample, writes, monkeypatch):
-    filled = fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset())
-    remaining, rename = iter([True] * writes), os.replace
-
-    def interrupt(*names):
-        if not next(remaining, False):
-            raise KeyboardInterrupt
-        rename(*names)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", interrupt)
-        write_submission("mine", filled, MANIFEST)
-    assert {file.name for file in Path("submissions").glob("mine*")} == set(["mine.json", "mine.csv"][:writes])
-    path = write_submission("mine", filled, MANIFEST)
-    assert read_manifest(path)["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() == read(LEDGER)[0].sha256
-
-
-def test_write_submission_broken_ledger_writes_nothing(sample):
-    LEDGER.parent.mkdir()
-    LEDGER.write_text("<<<<<<< HEAD\n")
-    with pytest.raises(UserError, match="line 1 is not an event"):
-        write_submission("mine", fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset()), MANIFEST)
-    assert not Path("submissions/mine.csv").exists()
-
-
-def test_find_submission_accepts_path_and_id(sample):
-    path = write_submission("a/b.c", fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset()), MANIFEST)
-    assert find_submission("a/b.c") == find_submission("submissions/a/b.c.csv") == path
-    assert submission_id(path) == submission_id(path.absolute()) == "a/b.c" and submission_id(Path("/x/y.csv")) == "y"
-    with pytest.raises(UserError, match=r"there is no submission a/b; did you mean a/b.c\?"):
-        find_submission("a/b")
-
-
-def test_write_submission_json_has_manifest_under_other_name(sample):
-    filled = fill_table(read_table(sample('{"img_1": 0}', "json")), PREDICTIONS, make_dataset())
-    path = write_submission("mine", filled, {**MANIFEST, "members": [1]})
-    assert json.loads(path.read_text()) == {"img_1": 2}
-    assert read_manifest(path)["members"] == [1] and Path("submissions/mine.about.json").is_file()
-
-
-def test_write_submission_that_does_not_read_back_fails(sample):
-    with pytest.raises(UserError, match="does not read back"):
-        write_submission("mine", SubmissionTable(("id", "label"), (("a\r\nb", "x"),), newline="\n"), MANIFEST)
 
 
 def test_load_sample_without_file_is_image_and_class_name(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from comp import config
 from comp.files import file_sha256, read_json, write_json
+from comp.records.blend import OofSummary
 from comp.stats import wilson_interval
 from comp.submit.ledger import Event, LedgerEntry, append, latest_entries, read
 from comp.submit.picks import ImageCounts, format_correlation, propose_picks
@@ -281,8 +282,9 @@ def test_status_counts_cv_images_from_matching_manifest(workspace, run_cli):
     path = write("x", 0.9)
     assert run_cli("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
     manifest = path.with_suffix(".json")
+    oof = OofSummary("accuracy", 0.9, (0.89, 0.91), 0.9, 0.3, 0.01, (0.9,), 60).to_dict()
     for sha256, images in ((file_sha256(path), 60), ("another", 80)):
-        write_json(manifest, {**read_json(manifest), "sha256": sha256, "oof": {"images": 60}})
+        write_json(manifest, {**read_json(manifest), "sha256": sha256, "oof": oof})
         counts = status(config.load("cells.yaml")[0]).images
         assert (counts.cv, counts.public) == ({"x": images}, 25)
 
