@@ -61,7 +61,7 @@ def reproduce(args: argparse.Namespace) -> None:
     after every row. A table under another protocol replaces them; the trainings stay.
     """
     from comp.errors import UserError
-    from comp.papers.reproduce import ProtocolOverrides
+    from comp.papers.plan import ProtocolOverrides
     from comp.papers.reproduce import reproduce as reproduce_paper
 
     if any(number is not None and number < 1 for number in (args.seeds, args.size, args.epochs)):

@@ -1,1 +1,1 @@
-"""The papers' tables, measured again: a paper is a folder of configs and a reported.csv."""
+"""Reproduction of the tables of papers. A paper is a directory of configs with a reported.csv."""

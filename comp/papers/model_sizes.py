@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from comp.zoo.registry import takes_img_size
 
 CLASSES = 8  # of every dataset that the papers use
+BUILD_ERRORS = (KeyError, RuntimeError, ValueError, TypeError)  # what building a model from a config may raise
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A paper's tables as one picture: what was reported and what was measured, row by row."""
+"""A paper's tables as one figure: the reported and the measured accuracy of each row."""
 
 from __future__ import annotations
 
@@ -7,34 +7,26 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from comp.files import write_atomic
-from comp.papers.results import RowResult
+from comp.papers.results import RowResult, TrainedRow
 
 MEASURED, REPORTED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"
 
 
-def draw(path: Path, paper: str, lines: Sequence[RowResult]) -> None:
-    """A panel per table of the paper; the bar through a measured point is its interval over the images."""
-    panels = [(title, list(part)[::-1]) for title, part in groupby(lines, key=lambda line: line.row.table)]
-    heights = [len(part) + 1.5 for _, part in panels]
+def draw(path: Path, paper: str, results: Sequence[RowResult]) -> None:
+    """Draw a panel per table of the paper; the bar through a measured point is its 95 % interval over images."""
+    panels = [(title, list(group)[::-1]) for title, group in groupby(results, key=lambda result: result.row.table)]
+    heights = [len(rows) + 1.5 for _, rows in panels]
     figure = Figure(figsize=(8, 0.28 * sum(heights) + 0.8), layout="constrained")
     axes = figure.subplots(len(panels), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
-    for axis, (title, part) in zip(axes, panels, strict=True):
-        for place, line in enumerate(part):
-            reported = line.row.reported.get("accuracy")
-            if reported is not None:
-                axis.plot(reported, place, "o", color=REPORTED, markerfacecolor="none")
-            if line.measured:
-                axis.plot(line.measured.interval, [place, place], color=MEASURED, linewidth=2)
-                axis.plot(line.measured.scores["accuracy"], place, "o", color=MEASURED)
-            if line.measured and reported is not None:
-                axis.plot(
-                    [reported, line.measured.scores["accuracy"]], [place, place], color=QUIET, linewidth=0.8, zorder=0
-                )
-        axis.set_yticks(range(len(part)), [line.row.label for line in part], fontsize=8)
-        axis.set_ylim(-0.6, len(part) - 0.4)
+    for axis, (title, rows) in zip(axes, panels, strict=True):
+        for position, result in enumerate(rows):
+            _draw_row(axis, position, result)
+        axis.set_yticks(range(len(rows)), [result.row.label for result in rows], fontsize=8)
+        axis.set_ylim(-0.6, len(rows) - 0.4)
         axis.tick_params(left=False)
         axis.set_title(title, loc="left", fontsize=9)
         axis.grid(axis="x", color="#e8eaed")
@@ -45,3 +37,15 @@ def draw(path: Path, paper: str, lines: Sequence[RowResult]) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     write_atomic(path, buffer.getvalue())
+
+
+def _draw_row(axis: Axes, position: int, result: RowResult) -> None:
+    if result.has_reported_accuracy:
+        axis.plot(result.row.reported["accuracy"], position, "o", color=REPORTED, markerfacecolor="none")
+    if not isinstance(result, TrainedRow):
+        return
+    axis.plot(result.measured.interval, [position, position], color=MEASURED, linewidth=2)
+    axis.plot(result.accuracy, position, "o", color=MEASURED)
+    if result.has_reported_accuracy:
+        ends = [result.row.reported["accuracy"], result.accuracy]
+        axis.plot(ends, [position, position], color=QUIET, linewidth=0.8, zorder=0)

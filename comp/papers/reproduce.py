@@ -1,4 +1,4 @@
-"""Train what a paper's tables need and is not trained yet, and keep the table up to date."""
+"""Train the rows of a paper's tables that are not trained yet, and update table.md, table.csv and table.png."""
 
 from __future__ import annotations
 
@@ -6,169 +6,105 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from comp import config as configs
-from comp.data.folds import read_folds
-from comp.data.scan import scan
 from comp.errors import UserError
-from comp.files import file_sha256
 from comp.papers import worker
 from comp.papers.measure import measure
-from comp.papers.model_sizes import count_model_size
-from comp.papers.reported import ReportedRow, config_file, read_rows
-from comp.papers.results import Protocol, RowResult
+from comp.papers.plan import Plan, ProtocolOverrides, build_error, check_plan, is_locked, is_trained, make_plan
+from comp.papers.reported import ReportedRow
+from comp.papers.results import Protocol, RowResult, TrainedRow, UntrainedRow
 from comp.papers.write import write_table
-from comp.runs import RUNS, FoldDir, RunLockedError, read_run
-from comp.schema import Config
-from comp.training.setup import check_names, check_split
-
-FIRST_SEED = 42
+from comp.runs import RUNS, read_run
 
 
-@dataclass(frozen=True)
-class ProtocolOverrides:
-    """What is smaller than in the paper; None and no overrides: nothing is."""
+class PaperTable:
+    """The table of a paper while its rows are trained."""
 
-    data: str | None = None
-    size: int | None = None
-    epochs: int | None = None
-    overrides: tuple[str, ...] = ()
+    def __init__(self, plan: Plan, device: str):
+        self.plan, self.device = plan, device
+        self.protocol = Protocol(
+            plan.paper,
+            shlex.join(["python", "-m", "comp", *sys.argv[1:]]),
+            list(plan.paper_configs.values()),
+            [config for trainings in plan.trainings.values() for config in trainings],
+            plan.seeds,
+        )
+        # row config -> why it cannot be trained
+        self.errors = {name: error for name in plan.requested if (error := build_error(plan.trainings[name][0]))}
+        self.results = [self._measure(row) for row in plan.rows]
 
-    def configure(self, own: Config, path: Path, seed: int) -> Config:
-        """A row's config under this protocol, named like any run of train.py with the same overrides."""
-        asked = [f"data.root={Path(self.data).as_posix()}"] if self.data else []
-        asked += [f"data.size={self.size}"] if self.size else []
-        asked += [f"train.seed={seed}"] if seed != FIRST_SEED else []
-        if self.epochs:
-            asked += [f"train.epochs={min(self.epochs, own.train.epochs)}"]
-            if own.train.pretrain_epochs:
-                asked += [f"train.pretrain_epochs={min(self.epochs, own.train.pretrain_epochs)}"]
-        return configs.load(path, [*asked, *self.overrides])[0]
+    @property
+    def directory(self) -> Path:
+        return RUNS / "papers" / self.plan.paper
+
+    def update(self, name: str) -> None:
+        """Measure the rows that share the trainings of the row config `name` again, and write the table."""
+        trainings = self.plan.trainings
+        self.results = [
+            self._measure(result.row) if trainings[result.row.config] == trainings[name] else result
+            for result in self.results
+        ]
+        self.write()
+
+    def write(self) -> None:
+        write_table(self.directory, self.protocol, self.results)
+
+    def message(self, name: str) -> str:
+        """Return what is known of the row config `name`: its error, or its measured accuracy."""
+        result = next(result for result in self.results if result.row.config == name)
+        return self.errors.get(name) or (_format_result(result) if isinstance(result, TrainedRow) else "not trained")
+
+    def _measure(self, row: ReportedRow) -> RowResult:
+        trainings = self.plan.trainings[row.config]
+        paper_config = self.plan.paper_configs[row.config]
+        runs = [read_run(RUNS / config.name) for config in trainings if is_trained(config)]
+        if not runs:
+            return UntrainedRow(row, paper_config, trainings[0], self.errors.get(row.config))
+        return TrainedRow(row, paper_config, trainings[0], measure(runs, row.scored_on, self.device))
 
 
-def reproduce(paper: str, wanted: Sequence[str], seeds: int, reduced: ProtocolOverrides, device: str = "auto") -> None:
-    rows = read_rows(paper)
-    chosen = list(dict.fromkeys(row.config for row in read_rows(paper, wanted)))
-    own = {name: configs.load(config_file(paper, name))[0] for name in dict.fromkeys(row.config for row in rows)}
-    plans = _plan(paper, own, seeds, reduced)
-    _check([config for name in chosen for config in plans[name]])
-    failed = {name: problem for name in chosen if (problem := _build_error(plans[name][0]))}
-    protocol = Protocol(
-        paper,
-        shlex.join(["python", "-m", "comp", *sys.argv[1:]]),
-        list(own.values()),
-        [config for plan in plans.values() for config in plan],
-        seeds,
-    )
-    lines = [_line(row, own, plans, device, failed) for row in rows]
-    busy = []
-    todo = [(name, config) for name in chosen for config in plans[name]]
-    for number, (name, config) in enumerate(todo, 1):
-        label, start = f"[{number}/{len(todo)}] {config.name.removeprefix(f'papers/{paper}/')}", time.monotonic()
-        if name not in failed and not _trained(config):
-            if _is_locked(config):
-                busy.append(name)
-                print(f"{label}: another process trains it", flush=True)
-                continue
-            print(f"{label}: training, see {RUNS / config.name}/fold0/train.log", flush=True)
-            if problem := worker.train(config, device):
-                failed[name] = problem
-            lines = [
-                _line(line.row, own, plans, device, failed) if plans[line.row.config] == plans[name] else line
-                for line in lines
-            ]
-            write_table(RUNS / "papers" / paper, protocol, lines)
-        told = failed.get(name) or _format_result(next(line for line in lines if line.row.config == name))
-        print(f"{label}: {told}, {time.monotonic() - start:.0f} s", flush=True)
-    write_table(RUNS / "papers" / paper, protocol, lines)
+def reproduce(
+    paper: str, requested: Sequence[str], seeds: int, overrides: ProtocolOverrides, device: str = "auto"
+) -> None:
+    """Train and measure the rows of a paper, or only those of the configs `requested`, and write its table."""
+    plan = make_plan(paper, requested, seeds, overrides)
+    check_plan(plan)
+    table = PaperTable(plan, device)
+    locked = _train_rows(plan, table)
+    table.write()
     print(f"wrote runs/papers/{paper}/table.md, table.csv and table.png")
-    if busy:
-        print(f"left to another process: {', '.join(busy)}; give the same command again when that has ended")
-    if failed:
+    if locked:
+        print(f"trained by another process: {', '.join(locked)}; run the same command again when that has ended")
+    if table.errors:
         raise UserError(
-            f"not trained: {', '.join(failed)}; mend what the lines above say and give the same command "
-            f"again; a diverged row begins anew with train.py -c runs/.../config.yaml --fold 0 --restart"
+            f"not trained: {', '.join(table.errors)}; fix the causes printed above and run the same command again; "
+            f"restart a diverged row with train.py -c runs/.../config.yaml --fold 0 --restart"
         )
 
 
-def _plan(paper: str, own: dict[str, Config], seeds: int, reduced: ProtocolOverrides) -> dict[str, list[Config]]:
-    """The configs to train for each row, one per seed. Rows that a reduced protocol makes equal share their runs."""
-    first: dict[str, Config] = {}
-    plans = {}
-    for name, config in own.items():
-        wanted = [reduced.configure(config, config_file(paper, name), FIRST_SEED + seed) for seed in range(seeds)]
-        plans[name] = [first.setdefault(str(sorted(each.identity().items())), each) for each in wanted]
-    return plans
+def _train_rows(plan: Plan, table: PaperTable) -> list[str]:
+    """Train what is not trained yet, one process per training. Return the rows that another process trains."""
+    locked = []
+    queue = [(name, config) for name in plan.requested for config in plan.trainings[name]]
+    for position, (name, config) in enumerate(queue, 1):
+        label = f"[{position}/{len(queue)}] {config.name.removeprefix(f'papers/{plan.paper}/')}"
+        start = time.monotonic()
+        if name not in table.errors and not is_trained(config):
+            if is_locked(config):
+                locked.append(name)
+                print(f"{label}: another process trains it", flush=True)
+                continue
+            print(f"{label}: training, see {RUNS / config.name}/fold0/train.log", flush=True)
+            if error := worker.train(config, table.device):
+                table.errors[name] = error
+            table.update(name)
+        print(f"{label}: {table.message(name)}, {time.monotonic() - start:.0f} s", flush=True)
+    return locked
 
 
-def _check(plans: Sequence[Config]) -> None:
-    """Names, data, split and what is there already: before the first row is trained."""
-    for config in plans:
-        check_names(config)
-    for config in {(config.data.root, config.folds_file): config for config in plans}.values():
-        try:
-            read_folds(config.folds_file, scan(config.data.root))
-        except UserError as problem:
-            medmnist = (
-                "; a MedMNIST file becomes such a dataset with python -m comp data import, and --data takes another one"
-                if Path(config.data.root).name.startswith("bloodmnist")
-                else ""
-            )
-            raise UserError(f"{problem}{medmnist}") from None
-        check_split(config)
-    for config in plans:
-        if _config_changed(config):
-            raise UserError(
-                f"{RUNS / config.name} was made with another config or split; move it away and give the "
-                f"same command again"
-            )
-
-
-def _build_error(config: Config) -> str | None:
-    """Why its model cannot be, tried without memory for its weights."""
-    try:
-        count_model_size(config.model.name, config.model.kwargs, config.data.size)
-    except (KeyError, RuntimeError, ValueError, TypeError) as problem:
-        return f"model {config.model.name} cannot be built: {' '.join(str(problem).split())[:200]}"
-    return None
-
-
-def _config_changed(config: Config) -> bool:
-    path = RUNS / config.name
-    if not (path / "run.json").is_file():
-        return False
-    run = read_run(path)
-    return run.config.identity() != config.identity() or run.record.folds_sha256 != file_sha256(config.folds_file)
-
-
-def _trained(config: Config) -> bool:
-    path = RUNS / config.name
-    return (path / "run.json").is_file() and FoldDir(path / "fold0").is_done and not _config_changed(config)
-
-
-def _is_locked(config: Config) -> bool:
-    place = FoldDir(RUNS / config.name / "fold0")
-    if not place.path.is_dir():
-        return False
-    try:
-        place.lock().release()
-    except RunLockedError:
-        return True
-    return False
-
-
-def _line(
-    row: ReportedRow, own: dict[str, Config], plans: dict[str, list[Config]], device: str, failed: dict[str, str]
-) -> RowResult:
-    done = [read_run(RUNS / config.name) for config in plans[row.config] if _trained(config)]
-    measured = measure(done, row.scored_on, device) if done else None
-    return RowResult(row, own[row.config], plans[row.config][0], measured, failed.get(row.config))
-
-
-def _format_result(line: RowResult) -> str:
-    low, high = line.measured.interval
-    beside = f", reported {line.row.reported['accuracy']:.4f}" if "accuracy" in line.row.reported else ""
-    mean = f" (mean of {line.measured.seeds} seeds)" if line.measured.seeds > 1 else ""
-    return f"accuracy {line.measured.scores['accuracy']:.4f} [{low:.3f}, {high:.3f}]{mean}{beside}"
+def _format_result(result: TrainedRow) -> str:
+    low, high = result.measured.interval
+    reported = f", reported {result.row.reported['accuracy']:.4f}" if result.has_reported_accuracy else ""
+    seeds = f" (mean of {result.measured.seeds} seeds)" if result.measured.seeds > 1 else ""
+    return f"accuracy {result.accuracy:.4f} [{low:.3f}, {high:.3f}]{seeds}{reported}"

@@ -1,4 +1,4 @@
-"""A row of a paper's table, what it was trained as, and what came out."""
+"""The result of each row of a paper's table, and the protocol under which a table was measured."""
 
 from __future__ import annotations
 
@@ -6,62 +6,88 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from comp.papers.measure import MeasuredRow
-from comp.papers.model_sizes import ModelSize, count_model_size
+from comp.papers.model_sizes import BUILD_ERRORS, ModelSize, count_model_size
 from comp.papers.reported import ReportedRow
 from comp.schema import Config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowResult:
+    """A row of a paper's table: a `TrainedRow` or an `UntrainedRow`."""
+
     row: ReportedRow
-    own: Config  # as the paper has it
-    config: Config  # under the protocol used, of the first seed
-    measured: MeasuredRow | None  # None: not trained
-    failed: str | None
+    paper_config: Config  # as in the paper
+    config: Config  # under the protocol of the table, of the first seed
 
     @cached_property
-    def size(self) -> ModelSize | None:
-        """At the paper's image size, for a flatten makes a model's parameters depend on it; None if it has no such
-        model."""
+    def model_size(self) -> ModelSize | None:
+        """The size at the paper's image size, which the count depends on; None for a model that cannot be built."""
+        model = self.paper_config.model
         try:
-            return count_model_size(self.own.model.name, self.own.model.kwargs, self.own.data.size)
-        except (KeyError, RuntimeError, ValueError, TypeError):
+            return count_model_size(model.name, model.kwargs, self.paper_config.data.size)
+        except BUILD_ERRORS:
             return None
 
     @property
+    def has_reported_accuracy(self) -> bool:
+        return "accuracy" in self.row.reported
+
+
+@dataclass(frozen=True, eq=False)
+class UntrainedRow(RowResult):
+    """A row without a finished training, and why training failed if it did."""
+
+    error: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRow(RowResult):
+    """A row with at least one finished training."""
+
+    measured: MeasuredRow
+
+    @property
+    def accuracy(self) -> float:
+        """The measured accuracy."""
+        return self.measured.scores["accuracy"]
+
+    @property
     def difference(self) -> float | None:
-        reported = self.row.reported.get("accuracy")
-        return self.measured.scores["accuracy"] - reported if self.measured and reported is not None else None
+        """The measured minus the reported accuracy; None if the paper printed none."""
+        return self.accuracy - self.row.reported["accuracy"] if self.has_reported_accuracy else None
 
 
 @dataclass(frozen=True)
 class Protocol:
+    """How a table was measured: the command, and the configs trained instead of the paper's."""
+
     paper: str
     command: str
-    own: list[Config]  # as the paper has its rows
-    used: list[Config]  # what was trained for them
+    paper_configs: list[Config]  # one per row, as in the paper
+    trained_configs: list[Config]  # one per row and seed
     seeds: int
 
     @property
-    def theirs(self) -> list[str]:
-        """Datasets reported on."""
-        return sorted({config.dataset for config in self.own})
+    def paper_datasets(self) -> list[str]:
+        """The datasets of the reported numbers."""
+        return sorted({config.dataset for config in self.paper_configs})
 
     @property
-    def ours(self) -> list[str]:
-        """Datasets measured on."""
-        return sorted({config.dataset for config in self.used})
+    def our_datasets(self) -> list[str]:
+        """The datasets of the measured numbers."""
+        return sorted({config.dataset for config in self.trained_configs})
 
     @property
-    def reduced(self) -> list[str]:
-        """What of the trainings is not as in the paper, in the words of a config; empty: all is."""
-        words = []
-        own, used = ([flat.identity() for flat in configs] for configs in (self.own, self.used))
-        for key in sorted({key for flat in own for key in flat} - {"train.seed"}):
-            before, now = ({str(flat.get(key)) for flat in configs} for configs in (own, used))
-            if now - before or len(now) < len(before):
-                numbers = [flat[key] for flat in used if isinstance(flat.get(key), int | float)]
-                words.append(
-                    f"{key} at most {max(numbers)}" if len(now) > 1 and numbers else f"{key}={', '.join(sorted(now))}"
-                )
-        return words
+    def deviations(self) -> list[str]:
+        """Return the config keys that differ from the paper's protocol; empty if none does."""
+        deviations = []
+        paper, trained = (
+            [config.identity() for config in configs] for configs in (self.paper_configs, self.trained_configs)
+        )
+        for key in sorted({key for identity in paper for key in identity} - {"train.seed"}):
+            paper_values, values = ({str(identity.get(key)) for identity in configs} for configs in (paper, trained))
+            if values - paper_values or len(values) < len(paper_values):
+                numbers = [identity[key] for identity in trained if isinstance(identity.get(key), int | float)]
+                text = f"{key} at most {max(numbers)}" if len(values) > 1 and numbers else ""
+                deviations.append(text or f"{key}={', '.join(sorted(values))}")
+        return deviations

@@ -1,4 +1,4 @@
-"""One training in a process of its own: its peak memory is its own, and if it is killed no other row is lost."""
+"""One training in a process of its own, which measures its own peak memory and may be killed without losing others."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from comp.training.fold_process import KILLED_MESSAGE, spawn_process
 
 
 def train(config: Config, device: str) -> str | None:
-    """Train fold 0 from wherever it was left; what went wrong, or None."""
-    answers, tell = multiprocessing.Pipe(duplex=False)
-    process = spawn_process(_run, config, device, tell)
-    tell.close()
+    """Train fold 0, or resume it, in a new process. Return the error message, or None if it succeeded."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = spawn_process(_train_and_send, config, device, sender)
+    sender.close()
     try:
-        return answers.recv()
+        return receiver.recv()
     except EOFError:
         return KILLED_MESSAGE
     except KeyboardInterrupt:
@@ -29,14 +29,16 @@ def train(config: Config, device: str) -> str | None:
         process.join()
 
 
-def _run(config: Config, device: str, tell: Connection) -> None:
-    tell.send(train_in_process(config, device))
+def _train_and_send(config: Config, device: str, sender: Connection) -> None:
+    sender.send(train_in_process(config, device))
 
 
 def train_in_process(config: Config, device: str) -> str | None:
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # train.log has the lines of epochs
+    """Train fold 0, or resume it, in this process. Return the error message, or None if it succeeded."""
+    # train.log has what is printed
+    with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):
         try:
             training.run_experiment(config, fold="0", device=device)
-        except Exception as problem:  # out of memory, say: the other rows go on
-            return format_error(problem)
+        except Exception as error:  # for example out of memory: the other rows are still trained
+            return format_error(error)
     return None

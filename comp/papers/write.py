@@ -1,4 +1,4 @@
-"""What `reproduce` leaves behind: table.md, table.csv with all that is known of each row, table.png."""
+"""Write the files of `reproduce`: table.md, table.png, and table.csv with every number of each row."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from comp.files import write_atomic
 from comp.metrics import METRICS
 from comp.papers.markdown import render
 from comp.papers.plot import draw
-from comp.papers.results import Protocol, RowResult
+from comp.papers.results import Protocol, RowResult, TrainedRow
 from comp.tables import write_csv
 
 
-def write_table(folder: Path, protocol: Protocol, lines: Sequence[RowResult]) -> None:
-    write_atomic(folder / "table.md", render(protocol, lines))
-    write_csv(folder / "table.csv", pd.DataFrame([_flat(line) for line in lines]))
-    draw(folder / "table.png", protocol.paper, lines)
+def write_table(directory: Path, protocol: Protocol, results: Sequence[RowResult]) -> None:
+    """Write table.md, table.csv and table.png of a paper."""
+    write_atomic(directory / "table.md", render(protocol, results))
+    write_csv(directory / "table.csv", pd.DataFrame([_csv_row(result) for result in results]))
+    draw(directory / "table.png", protocol.paper, results)
 
 
-def _flat(line: RowResult) -> dict[str, object]:
-    """One line of table.csv: all that is known, empty where it is not."""
-    measured, size = line.measured, line.size
-    flat: dict[str, object] = {
-        "table": line.row.table,
-        "row": line.row.label,
-        "config": line.row.config,
-        "run": line.config.name,
-        **(
-            {"trainable": size.trainable, "all_numbers": size.total, "weights_mib": size.weights_mib, "macs": size.macs}
-            if size
-            else {}
-        ),
-        "reported_parameters": line.row.parameters,
-        "doubt": line.row.doubt,
-        **{f"reported_{name}": value for name, value in line.row.reported.items()},
-    }
-    if measured:
-        flat |= {
-            "scored_on": measured.scored_on,
-            "images": len(measured.hits),
-            "seeds": measured.seeds,
-            **{name: measured.scores[name] for name in METRICS},
-            "accuracy_sd": measured.sd,
-            "accuracy_low": measured.interval[0],
-            "accuracy_high": measured.interval[1],
-            "difference": line.difference,
-            "best_epoch_accuracy": measured.best_epoch_score,
-            **measured.costs,
-            **{f"f1_{name}": value for name, value in measured.f1.items()},
+def _csv_row(result: RowResult) -> dict[str, object]:
+    """Return a line of table.csv: column -> value, without the columns of which nothing is known."""
+    row, size = result.row, result.model_size
+    cells: dict[str, object] = {"table": row.table, "row": row.label, "config": row.config, "run": result.config.name}
+    if size:
+        cells |= {
+            "trainable": size.trainable,
+            "all_numbers": size.total,
+            "weights_mib": size.weights_mib,
+            "macs": size.macs,
         }
-    return flat
+    cells |= {"reported_parameters": row.parameters, "doubt": row.caveat}
+    cells |= {f"reported_{name}": value for name, value in row.reported.items()}
+    return {**cells, **_measured_cells(result)} if isinstance(result, TrainedRow) else cells
+
+
+def _measured_cells(result: TrainedRow) -> dict[str, object]:
+    measured = result.measured
+    return {
+        "scored_on": measured.scored_on,
+        "images": len(measured.correct),
+        "seeds": measured.seeds,
+        **{name: measured.scores[name] for name in METRICS},
+        "accuracy_sd": measured.sd,
+        "accuracy_low": measured.interval[0],
+        "accuracy_high": measured.interval[1],
+        "difference": result.difference,
+        "best_epoch_accuracy": measured.best_epoch_score,
+        **measured.costs,
+        **{f"f1_{name}": value for name, value in measured.f1.items()},
+    }

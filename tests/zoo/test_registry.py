@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 
@@ -35,26 +34,6 @@ def test_register_models_first_lookup_in_a_process_knows_the_papers_models(code)
     """Training, its child processes, prediction and bundles all build models by `build_model`."""
     result = run_python(code)
     assert result.returncode == 0, result.stderr
-
-
-def imported_modules(code: str) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def test_papers_are_imported_by_commands_only():
-    files = [*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REPO_ROOT / "infer.py"]
-    importers = {
-        file.relative_to(REPO_ROOT).parts[1] if file.parent != REPO_ROOT else file.name
-        for file in files
-        if any(f"{name}.".startswith("comp.papers.") for name in imported_modules(file.read_text(encoding="utf-8")))
-    }
-    assert importers == {"papers", "commands"}
 
 
 def test_takes_img_size_is_true_for_models_that_end_in_dense_layers():

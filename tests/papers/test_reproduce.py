@@ -1,5 +1,3 @@
-"""Reported beside measured: every row of every paper trains, none is trained twice, nothing is made up."""
-
 from __future__ import annotations
 
 import csv
@@ -24,11 +22,14 @@ from comp.metrics import METRICS
 from comp.papers import worker
 from comp.papers.measure import COSTS
 from comp.papers.model_table import PAPER_MODELS
-from comp.papers.reported import KEY_COLUMNS, TEXT_COLUMNS, config_file, papers, read_rows
-from comp.papers.reproduce import ProtocolOverrides
+from comp.papers.plan import ProtocolOverrides
+from comp.papers.reported import KEY_COLUMNS, TEXT_COLUMNS, config_file, list_papers, read_rows
 from comp.stats import bootstrap_mean_interval
 from comp.tables import read_predictions
+from comp.zoo.registry import register_models
 from tests.conftest import REPO_ROOT, SMALL
+
+register_models()
 
 PAPERS = ("gupta", "karakus", "pinto", "sharif")
 CONFIGS = sorted((REPO_ROOT / "configs" / "papers").glob("*/*.yaml"))
@@ -42,8 +43,8 @@ def split(workspace, run_cli):
 
 
 @pytest.fixture
-def here(monkeypatch):
-    """Rows train in this process: starting another takes seconds."""
+def trained_runs(monkeypatch):
+    """Train rows in this process, as starting another takes seconds. Returns the names of the trained runs."""
     trained = []
 
     def train(config, device):
@@ -55,14 +56,14 @@ def here(monkeypatch):
 
 
 def write_paper(rows: list[str], configs: dict[str, str]) -> None:
-    """A paper of the test's own: a network of milliseconds."""
-    folder = Path("configs/papers/mini")
-    folder.mkdir()
-    (folder / "reported.csv").write_text(
+    """Write a paper `mini` of a network that trains in milliseconds."""
+    directory = Path("configs/papers/mini")
+    directory.mkdir()
+    (directory / "reported.csv").write_text(
         "\n".join(["table,row,config,accuracy,f1_monocyte,parameters,scored_on,doubt", *rows]) + "\n"
     )
     for name, text in configs.items():
-        (folder / f"{name}.yaml").write_text(
+        (directory / f"{name}.yaml").write_text(
             f"# x\n# python train.py -c configs/papers/mini/{name}.yaml\nmodel: {{name: pinto_mlnn}}\n"
             f"data: {{root: input/tiny, size: 24}}\naugment: {{policy: none}}\ntrain: {{epochs: 3}}\n{text}\n"
         )
@@ -79,7 +80,7 @@ TWO = (
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
+def test_read_rows_every_row_is_valid_and_has_a_config(paper):
     rows = read_rows(paper)
     with open(REPO_ROOT / "configs" / "papers" / paper / "reported.csv", newline="") as file:
         columns = next(csv.reader(file))
@@ -98,67 +99,67 @@ def test_what_is_reported_is_readable_and_every_row_has_its_config(paper):
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_what_the_configs_train_is_what_the_zoo_counts(paper):
-    counted = {
-        (entry.name, str(build_arguments(entry.name, entry.kwargs)), entry.image_size): entry.reported
-        for entry in PAPER_MODELS
-        if entry.paper == paper
+def test_paper_configs_train_the_models_of_the_model_table(paper):
+    counted_models = {
+        (model.name, str(build_arguments(model.name, model.kwargs)), model.image_size)
+        for model in PAPER_MODELS
+        if model.paper == paper
     }
     for row in read_rows(paper):
         config = load(config_file(paper, row.config))[0]
         key = config.model.name, str(build_arguments(config.model.name, config.model.kwargs)), config.data.size
-        if row.config != "mlnn_2":  # no row of the paper, and not in the zoo's table
-            assert key in counted, row.config
+        if row.config != "mlnn_2":  # no row of the paper, and not in the table of models
+            assert key in counted_models, row.config
 
 
 def build_arguments(name: str, kwargs) -> list:
-    """All that can be given, defaults included: a config and the zoo may say a default or leave it out."""
-    known = inspect.signature(timm.model_entrypoint(name)).parameters
-    given = {key: value.default for key, value in known.items() if value.default is not inspect.Parameter.empty}
+    """Return all arguments, defaults included: a config and the table of models may state a default or leave it out."""
+    parameters = inspect.signature(timm.model_entrypoint(name)).parameters
+    defaults = {key: value.default for key, value in parameters.items() if value.default is not inspect.Parameter.empty}
     return sorted(
         (key, str(value))
-        for key, value in {**given, **kwargs}.items()
+        for key, value in {**defaults, **kwargs}.items()
         if key not in ("num_classes", "in_chans", "img_size", "drop_rate")
     )
 
 
-def test_the_papers_are_the_folders():
-    assert tuple(papers()) == PAPERS
+def test_list_papers_returns_the_directories():
+    assert tuple(list_papers()) == PAPERS
 
 
-def test_sharifs_ablation_has_15_rows_of_12_runs():
+def test_read_rows_sharif_ablation_has_15_rows_of_12_runs():
     rows = [row for row in read_rows("sharif") if row.table == "ablation"]
     assert len(rows) == 15 and len({row.config for row in rows}) == 12
     identities = [str(load(config_file("sharif", row.config))[0].identity()) for row in rows]
     assert len(set(identities)) == 12
 
 
-def test_a_table_is_filled_row_by_row_and_nothing_is_trained_twice(split, here, run_cli):
+def test_reproduce_fills_the_table_row_by_row_and_trains_nothing_twice(split, trained_runs, run_cli):
     write_paper(*TWO)
     command = ["comp", "reproduce", "mini", "--epochs", "2", *FAST]
     status, out, err = run_cli(*command, "--rows", "small")
-    assert (status, err) == (0, "") and len(here) == 1 and "reported 0.9" in out
+    assert (status, err) == (0, "") and len(trained_runs) == 1 and "reported 0.9" in out
     text = Path("runs/papers/mini/table.md").read_text()
     assert text.splitlines()[0].endswith("a reduced protocol: folds.k=3, train.epochs=2, train.precision=fp32, 1 seed")
     assert text.count("not trained") == 2  # of the other row: in its scores and in its costs
     status, out, _ = run_cli(*command)
-    assert status == 0 and len(here) == 2 and here[1].startswith("papers/mini/large")
+    assert status == 0 and len(trained_runs) == 2 and trained_runs[1].startswith("papers/mini/large")
     text = Path("runs/papers/mini/table.md").read_text()
     assert "not trained" not in text and "too good to be true" in text and Path("runs/papers/mini/table.png").is_file()
-    assert run_cli(*command)[0] == 0 and len(here) == 2
+    assert run_cli(*command)[0] == 0 and len(trained_runs) == 2
 
     table = pd.read_csv("runs/papers/mini/table.csv")
     assert list(table["row"]) == ["Small", "Large", "Small again"]
     assert table["accuracy"][0] == table["accuracy"][2] and table["trainable"][0] == table["trainable"][1]
     classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
     last = read_predictions(Path("runs") / table["run"][0] / "fold0" / "last.csv", classes)
-    right = (last[classes].idxmax(axis=1) == last["label"]).mean()
-    assert table["accuracy"][0] == pytest.approx(right)
-    assert table["difference"][0] == pytest.approx(right - 0.9) and table["images"][0] == len(last)
-    assert table["accuracy_low"][0] <= right <= table["accuracy_high"][0] and table["epochs"][0] == 2
+    accuracy = (last[classes].idxmax(axis=1) == last["label"]).mean()
+    assert table["accuracy"][0] == pytest.approx(accuracy)
+    assert table["difference"][0] == pytest.approx(accuracy - 0.9) and table["images"][0] == len(last)
+    assert table["accuracy_low"][0] <= accuracy <= table["accuracy_high"][0] and table["epochs"][0] == 2
 
 
-def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run_cli):
+def test_reproduce_row_scored_on_test_images_joins_labels_by_image(split, trained_runs, run_cli):
     write_paper(*TWO)
     run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[1]
@@ -167,32 +168,32 @@ def test_a_row_scored_on_the_test_part_is_joined_by_image(split, here, run_cli):
     test = read_predictions(Path("runs") / table["run"] / "predictions" / "identity" / "test_fold0.csv", classes)
     assert table["scored_on"] == "test" and table["images"] == len(labels)
     assert table["accuracy"] == pytest.approx((test[classes].idxmax(axis=1) == labels[test.index]).mean())
-    Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored, and the table says so
+    Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored
     run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     assert pd.read_csv("runs/papers/mini/table.csv")["scored_on"][1] == "validation"
 
 
-def test_a_run_of_another_config_is_refused_not_shown(split, here, run_cli):
+def test_reproduce_run_of_another_config_is_refused(split, trained_runs, run_cli):
     write_paper(*TWO)
     assert run_cli("comp", "reproduce", "mini", "--rows", "small", *FAST)[0] == 0
     path = Path("configs/papers/mini/small.yaml")
     path.write_text(path.read_text().replace("1e-3", "2e-3"))
     status, _, err = run_cli("comp", "reproduce", "mini", "--rows", "small", *FAST)
-    assert status == 2 and "another config" in err and len(here) == 1
+    assert status == 2 and "another config" in err and len(trained_runs) == 1
 
 
-def test_rows_that_a_protocol_makes_equal_are_one_training_and_the_table_says_so(split, here, run_cli):
+def test_reproduce_rows_made_equal_by_the_protocol_share_a_training(split, trained_runs, run_cli):
     write_paper(
         ["Table 1,Small,small,0.9,,41k,validation,", "Table 1,Smaller,smaller,0.8,,21k,validation,"],
         {"small": "", "smaller": ""},
     )
     path = Path("configs/papers/mini/smaller.yaml")
     path.write_text(path.read_text().replace("size: 24", "size: 16"))
-    assert run_cli("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(here) == 1
+    assert run_cli("comp", "reproduce", "mini", "--quick", "--size", "20", *FAST)[0] == 0 and len(trained_runs) == 1
     assert "One training under this protocol: Small, Smaller" in Path("runs/papers/mini/table.md").read_text()
 
 
-def test_only_fold_0_is_scored_however_many_are_trained(split, here, run_cli):
+def test_reproduce_scores_only_fold_0(split, trained_runs, run_cli):
     write_paper(*TWO)
     run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     before = pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]]
@@ -201,32 +202,32 @@ def test_only_fold_0_is_scored_however_many_are_trained(split, here, run_cli):
     assert before.equals(pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]])
 
 
-def test_an_interval_of_the_mean_is_that_of_resampled_images():
+def test_bootstrap_mean_interval_is_that_of_resampled_images():
     values = pd.Series(np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300))
     draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)
     assert bootstrap_mean_interval(values.to_numpy()) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
 
 
-def test_seeds_are_siblings_and_their_mean_is_told(split, here, run_cli):
+def test_reproduce_seeds_are_sibling_runs_and_the_table_has_their_mean(split, trained_runs, run_cli):
     write_paper(*TWO)
     assert run_cli("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
-    assert [load_seed(name) for name in here] == ["", "43"]
+    assert [seed_override(name) for name in trained_runs] == ["", "43"]
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[0]
-    scores = [float(np.mean(hits(name))) for name in here]
+    scores = [float(np.mean(correct_images(name))) for name in trained_runs]
     assert table["seeds"] == 2 and table["accuracy"] == pytest.approx(np.mean(scores))
     assert table["accuracy_sd"] == pytest.approx(np.std(scores, ddof=1))
 
 
-def load_seed(name: str) -> str:
+def seed_override(name: str) -> str:
     return name.rpartition("train.seed=")[2] if "train.seed=" in name else ""
 
 
-def hits(name: str) -> pd.Series:
+def correct_images(name: str) -> pd.Series:
     table = pd.read_csv(Path("runs") / name / "fold0" / "last.csv").set_index("image")
     return table.drop(columns=["label", "fold"]).idxmax(axis=1) == table["label"]
 
 
-def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run_cli):
+def test_reproduce_other_data_is_a_warning_above_the_table(split, trained_runs, run_cli):
     write_paper(*TWO)
     shutil.copytree("input/tiny", "input/other")
     run_cli("comp", "folds", *SMALL, "data.root=input/other")
@@ -236,7 +237,7 @@ def test_other_data_than_reported_is_a_warning_above_the_table(split, here, run_
     assert "reported on tiny, measured on other" in Path("runs/papers/mini/table.md").read_text()
 
 
-def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run_cli):
+def test_reproduce_row_that_fails_is_reported_and_the_others_are_trained(split, trained_runs, run_cli):
     write_paper(*TWO)
     Path("configs/papers/mini/small.yaml").write_text(
         "# x\nmodel: {name: pinto_mlnn, kwargs: {hidden_layers: none}}\ndata: {root: input/tiny, size: 24}\n"
@@ -248,7 +249,7 @@ def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run_cl
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["sharrif"], "did you mean sharif"),
         (["sharif", "--rows", "se_of"], "did you mean se_off"),
@@ -261,59 +262,59 @@ def test_a_row_that_fails_is_told_and_the_others_are_trained(split, here, run_cl
         (["pinto", "--data", "input/tiny"], "folds.k=3"),
     ],
 )
-def test_a_mistake_is_one_line_before_anything_is_trained(split, run_cli, arguments, words):
+def test_reproduce_wrong_arguments_are_one_error_before_training(split, run_cli, arguments, message):
     status, _, err = run_cli("comp", "reproduce", *arguments)
-    assert status == 2 and err.startswith("error: ") and words in err and err.count("\n") == 1
+    assert status == 2 and err.startswith("error: ") and message in err and err.count("\n") == 1
     assert not list(Path("runs").rglob("run.json"))
 
 
-def test_a_row_has_a_process_of_its_own_and_one_that_is_killed_fails_alone(split, monkeypatch):
+def test_worker_trains_in_a_process_and_a_killed_one_returns_an_error(split, monkeypatch):
     write_paper(*TWO)
     path = config_file("mini", "small")
-    config = ProtocolOverrides(epochs=1, overrides=FAST).configure(load(path)[0], path, 42)
+    config = ProtocolOverrides(epochs=1, overrides=FAST).make_config(load(path)[0], path, 42)
     assert worker.train(config, "cpu") is None and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
-    monkeypatch.setattr(worker, "_run", die)
+    monkeypatch.setattr(worker, "_train_and_send", kill_itself)
     assert "killed" in worker.train(config, "cpu")
 
 
 @pytest.mark.slow
-def test_a_killed_reproduction_leaves_no_training_behind(split):
+def test_reproduce_killed_leaves_no_training_process(split):
     write_paper(*TWO)
     process = subprocess.Popen(
         [sys.executable, "-m", "comp", "reproduce", "mini", *FAST, "train.epochs=100000"],
         env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
     )
-    while not (notes := list(Path("runs").rglob("fold.json"))):
+    while not (fold_records := list(Path("runs").rglob("fold.json"))):
         assert process.poll() is None
         time.sleep(0.1)
     process.kill()
-    child = read_json(notes[0])["pid"]
-    until = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
+    child = read_json(fold_records[0])["pid"]
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{child}").exists()
 
 
-def die(config, device, tell):
+def kill_itself(config, device, sender):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paper", PAPERS)
-def test_quick_runs_every_row_of_every_paper(paper, split, here, run_cli):
+def test_reproduce_quick_runs_every_row_of_every_paper(paper, split, trained_runs, run_cli):
     status, out, err = run_cli("comp", "reproduce", paper, "--quick", "--data", "input/tiny", "--size", "32", *FAST)
     table = pd.read_csv(f"runs/papers/{paper}/table.csv").set_index("config")
     missing = set(table.index[table["accuracy"].isna()])
     # at 64 px it is trained by the test below, but the largest of its paper would take 10 GB there
     assert missing == ({"vgg18"} if paper == "gupta" else set())
     assert (status, err.count("\n")) == ((2, 1) if missing else (0, 0)) and out.count("cannot be built") == len(missing)
-    assert len(here) == len(set(table["run"])) - len(missing)
+    assert len(trained_runs) == len(set(table["run"])) - len(missing)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_config_of_the_papers_trains_an_epoch(path, split, run_cli):
-    """Also of those that no row of a table names."""
+def test_train_every_paper_config_runs_an_epoch(path, split, run_cli):
+    """Train also the configs that no row of a table names."""
     size = 64 if path.stem == "vgg18" else 32
     status, _, err = run_cli(
         "train.py",
