@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from comp.files import write_atomic
+from comp.figures import BAD, GOOD, QUIET, new_figure, save_figure, style_axis
 from comp.stats import wilson_interval
 from comp.submit.picks import ScoredEntry, entries_with_both_scores
 from comp.submit.status import Status
 
-DOT, PICKED, QUIET = "#1b6ca8", "#c8553d", "#9aa0a6"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DOT, PICKED = GOOD, BAD
 
 
 def draw_cv_vs_lb(path: Path, status: Status) -> bool:
@@ -25,7 +25,7 @@ def draw_cv_vs_lb(path: Path, status: Status) -> bool:
     points = list(entries_with_both_scores(status.entries))
     if not points:
         return False
-    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    figure = new_figure(7.5, 6)
     axis = figure.subplots()
     lb_images = status.images.public if status.metric == "accuracy" else None
     picked = {pick.entry.id: number for number, pick in enumerate(status.picks, 1)}
@@ -41,9 +41,7 @@ def draw_cv_vs_lb(path: Path, status: Status) -> bool:
         if marks:
             _draw_label(axis, point, f"{', '.join(marks)}: {_shorten(id)}", colours[id])
     _set_texts(axis, status, lb_images)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomic(path, buffer.getvalue())
+    save_figure(path, figure)
     return True
 
 
@@ -54,11 +52,8 @@ def _set_texts(axis: Axes, status: Status, lb_images: int | None) -> None:
         if lb_images
         else "LB: public score (no bar: its noise is unknown)"
     )
-    axis.set_title(f"{status.competition.name}: CV against LB; dashed where they are equal", loc="left", fontsize=10)
-    axis.grid(color="#eef0f2")
-    axis.set_axisbelow(True)
-    axis.tick_params(length=0, labelsize=9)
-    axis.spines[:].set_visible(False)
+    title = f"{status.competition.name}: CV against LB; dashed where they are equal"
+    style_axis(axis, title, grid="both")
 
 
 def _draw_bars(axis: Axes, point: ScoredEntry, lb_images: int | None, colour: str) -> None:

@@ -19,6 +19,7 @@ from comp.submit.ledger import LedgerEntry, parse_time
 from comp.submit.manifest import manifest_path, read_manifest
 from comp.submit.picks import ImageCounts, Pick, format_correlation, propose_picks
 from comp.submit.sample import load_sample
+from comp.text import format_interval, format_table
 
 HEADINGS = ("#", "id", "written (UTC)", "sent (UTC)", "CV", "", "public", "private", "rank", "message")
 
@@ -39,7 +40,7 @@ class Status:
                 f"{self.competition.ledger} has no submission for {self.competition.name} yet; for another "
                 f"competition, pass its config: -c CONFIG"
             )
-        lines = [*format_table(self.entries, self.final), "", format_correlation(self.entries), _lb_noise(self)]
+        lines = [_table(self.entries, self.final), "", format_correlation(self.entries), _lb_noise(self)]
         lines += [f"pick {number}: {pick.entry.id}, {pick.reason}" for number, pick in enumerate(self.picks, 1)]
         if len(self.picks) < 2:
             lines.append("a pick by CV and LB together needs submissions that have both")
@@ -84,27 +85,24 @@ def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> Im
     return ImageCounts(round(rows * competition.public_share) or None, cv)
 
 
-def format_table(entries: Sequence[LedgerEntry], final: str | None) -> list[str]:
-    """Return aligned lines, one per submission; `*` marks the one that counts. Times are UTC, as a day's quota is."""
-    rows = [HEADINGS]
-    for number, entry in enumerate(entries, 1):
-        interval = "" if entry.cv_low is None else f"[{entry.cv_low:.4f}, {entry.cv_high:.4f}]"
-        rows.append(
-            (
-                f"{number}{'*' if entry.id == final else ''}",
-                entry.id,
-                _format_time(entry.written),
-                _format_time(entry.sent),
-                _format_score(entry.cv),
-                interval,
-                _format_score(entry.public),
-                _format_score(entry.private),
-                "-" if entry.rank is None else f"{entry.rank:g}",
-                entry.message[:60],
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def _table(entries: Sequence[LedgerEntry], final: str | None) -> str:
+    """Return a table with a row per submission; `*` marks the one that counts. Times are UTC, as a day's quota is."""
+    rows = [
+        [
+            f"{number}{'*' if entry.id == final else ''}",
+            entry.id,
+            _format_time(entry.written),
+            _format_time(entry.sent),
+            _format_score(entry.cv),
+            "" if entry.cv_low is None or entry.cv_high is None else format_interval((entry.cv_low, entry.cv_high)),
+            _format_score(entry.public),
+            _format_score(entry.private),
+            "-" if entry.rank is None else f"{entry.rank:g}",
+            entry.message[:60],
+        ]
+        for number, entry in enumerate(entries, 1)
+    ]
+    return format_table(HEADINGS, rows, left=(0, 1, 9))
 
 
 def _lb_noise(status: Status) -> str:
@@ -115,9 +113,9 @@ def _lb_noise(status: Status) -> str:
         return f"the noise of LB is unknown: {status.competition.root} is missing, so its test images are not counted"
     if not scores:
         return f"LB is of {images:,} images"
-    low, high = wilson_interval(max(scores), images)
     best = max(scores)
-    return f"LB is of {images:,} images: the 95 % interval of its best score, {best:.4f}, is [{low:.4f}, {high:.4f}]"
+    interval = format_interval(wilson_interval(best, images))
+    return f"LB is of {images:,} images: the 95 % interval of its best score, {best:.4f}, is {interval}"
 
 
 def _drop_other_metric(entry: LedgerEntry, metric: str) -> LedgerEntry:
