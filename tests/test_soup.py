@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from comp.checkpoints import load_checkpoint
-from comp.engine.kernels.fused import fuse, kernels
+from comp.engine.kernels.fuse import fuse, kernels_available
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
 from comp.files import read_json
 from comp.prediction.load import load_model
@@ -76,7 +76,9 @@ def test_the_mean_of_two_is_half_of_each_and_of_equal_ones_the_same():
     assert same(average_weights(small_model(2), [one] * 5).state_dict(), one)
 
 
-@pytest.mark.parametrize("fused", [False, pytest.param(True, marks=pytest.mark.skipif(not kernels(), reason="no g++"))])
+@pytest.mark.parametrize(
+    "fused", [False, pytest.param(True, marks=pytest.mark.skipif(not kernels_available(), reason="no g++"))]
+)
 def test_running_statistics_are_those_of_the_batches_whatever_they_were(fused):
     model = small_model(0)
     model[1].running_mean.fill_(9)

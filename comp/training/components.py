@@ -16,7 +16,7 @@ from comp.batches.oversample import oversample
 from comp.checkpoints import load_checkpoint
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
-from comp.engine.kernels.fused import fuse
+from comp.engine.kernels.fuse import apply_kernels
 from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
@@ -99,8 +99,7 @@ def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
     model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
     if config.train.init and fresh:
         _load_init(model, setup, fold)
-    if setup.kernels == "fused":
-        model = fuse(model)
+    model = apply_kernels(model, setup.kernels, setup.device)
     return distributed.use_sync_batchnorm(model.to(setup.device), setup.device)
 
 

@@ -21,7 +21,7 @@ from comp.data.folds import read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
 from comp.engine.device import choose_device, configure_allocator
-from comp.engine.kernels.fused import choose_kernels, fuse
+from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.optim import check_optimizer
 from comp.engine.precision import choose_precision
 from comp.errors import UserError, did_you_mean
@@ -133,7 +133,7 @@ def _build_setup(config: Config, device_name: str, opened: Callable[[RunRecord, 
     square = make_square_spec(dataset.train, config.data.size, config.data.fit, config.data.crop)
     cache = load_cache(dataset.name, dataset.train, square)
     draft = _run_record(config, dataset, table, model, device)
-    trial = fuse(model) if draft.kernels == "fused" else model
+    trial = apply_kernels(model, draft.kernels, device)
     run = distributed.call_on_rank_zero(
         lambda: opened(
             draft,

@@ -1,1 +1,1 @@
-"""CPU operations of our own, compiled where they run."""
+"""CPU operations in C++, one per file, compiled on the machine that runs them."""

@@ -1,6 +1,7 @@
-"""C++ compiled where it runs, for what no library has: two seconds once, and nothing where there is no compiler.
+"""Compile C++ on the machine that runs it, for operations that no library has: two seconds once, skipped if there is
+no compiler.
 
-What it makes lies in __pycache__ beside the source, as Python's own compiled files do.
+The compiled library is stored in __pycache__ beside its source, as Python's own compiled files are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 # Vectors as wide as the machine's. The last three flags let `1 / (1 + e)` be a vector operation (SiLU 2.2 times
-# faster on AVX-512) and keep NaN and infinity, which -ffast-math would not: a diverging loss must be seen to be one.
+# faster on AVX-512) and keep NaN and infinity, which -ffast-math would not: a diverging loss must stay visible.
 FLAGS = [
     "-O3",
     "-march=native",
@@ -32,14 +33,15 @@ FLAGS = [
 
 @lru_cache
 def load_native(source: Path) -> ctypes.CDLL | None:
-    """The library of that file, compiled if need be; None where that is not to be had."""
+    """Return the library of the C++ file `source`, compiled if it is not yet; None without a compiler or on another
+    system than Linux."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if platform.system() != "Linux" or not compiler:
         return None
     try:
         version = subprocess.run([compiler, "--version"], capture_output=True).stdout
-        machine = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")]
-        key = hashlib.sha256(source.read_bytes() + version + " ".join([*machine[:1], *FLAGS]).encode()).hexdigest()[:16]
+        cpu_flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")][:1]
+        key = hashlib.sha256(source.read_bytes() + version + " ".join([*cpu_flags, *FLAGS]).encode()).hexdigest()[:16]
         library = source.resolve().parent / "__pycache__" / f"{source.stem}-{key}.so"
         if not library.is_file():
             _compile(compiler, source, library)
@@ -50,12 +52,12 @@ def load_native(source: Path) -> ctypes.CDLL | None:
 
 def _compile(compiler: str, source: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
-    built, linked = (library.with_suffix(f".{os.getpid()}.{kind}") for kind in ("o", "so"))
+    compiled, linked = (library.with_suffix(f".{os.getpid()}.{suffix}") for suffix in ("o", "so"))
     try:
-        subprocess.run([compiler, *FLAGS, "-c", str(source), "-o", str(built)], check=True, capture_output=True)
+        subprocess.run([compiler, *FLAGS, "-c", str(source), "-o", str(compiled)], check=True, capture_output=True)
         # linked without OpenMP: its symbols are torch's own, so both share one pool of threads
-        subprocess.run([compiler, "-shared", str(built), "-o", str(linked)], check=True, capture_output=True)
+        subprocess.run([compiler, "-shared", str(compiled), "-o", str(linked)], check=True, capture_output=True)
         linked.rename(library)
     finally:
-        built.unlink(missing_ok=True)
+        compiled.unlink(missing_ok=True)
         linked.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-// BatchNorm with its activation, and squeeze-and-excitation, in as few passes over memory as they need.
+// BatchNorm with its activation, forward and backward, in as few passes over memory as they need.
 //
-// A map is `rows` x C floats, channels last; `rows` counts the pixels of all images. Sums run in single precision over
-// blocks that stay in the first-level cache, and in double precision over the blocks. Threads take equal shares of
-// the rows in a fixed order, so the same number of threads gives the same bits.
+// A feature map is `rows` x C floats, channels last; `rows` counts the pixels of all images. Sums run in single
+// precision over blocks that stay in the first-level cache, and in double precision over the blocks. Threads take
+// equal shares of the rows in a fixed order, so the same number of threads gives the same bits.
 
 #include <algorithm>
 #include <cmath>
@@ -17,7 +17,7 @@ enum Activation { NONE, RELU, SILU };
 
 #define INLINE inline __attribute__((always_inline))
 
-// Cephes' polynomial: plain arithmetic, which compilers make vectors of; the error is below 2e-7 of the value.
+// Cephes' polynomial: plain arithmetic that compilers vectorise; the relative error is below 2e-7.
 INLINE float exponential(float x) {
     x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
     const float n = std::floor(x * 1.44269504f + 0.5f);
@@ -55,12 +55,13 @@ template <typename Add> void two_sums(Index rows, Index C, int threads, double *
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (int thread = 0; thread < threads; thread++) {
         double *total = all.data() + thread * 2 * C;
-        std::vector<float> part(2 * C);
+        std::vector<float> block_sums(2 * C);
         const Index end = rows * (thread + 1) / threads;
         for (Index first = rows * thread / threads; first < end; first += block) {
-            std::fill(part.begin(), part.end(), 0.0f);
-            for (Index row = first; row < std::min(first + block, end); row++) add(row, part.data(), part.data() + C);
-            for (Index c = 0; c < 2 * C; c++) total[c] += part[c];
+            std::fill(block_sums.begin(), block_sums.end(), 0.0f);
+            for (Index row = first; row < std::min(first + block, end); row++)
+                add(row, block_sums.data(), block_sums.data() + C);
+            for (Index c = 0; c < 2 * C; c++) total[c] += block_sums[c];
         }
     }
     for (Index c = 0; c < 2 * C; c++) {
@@ -117,13 +118,13 @@ void backward(const float *x, const float *dz, float *dx, Index rows, Index C, i
 
 extern "C" {
 
-// z = activation(BatchNorm(x)) by the statistics of this batch, and the running statistics moved towards them.
-// `saved` is 4 x C: scale, shift, mean, 1 / deviation.
+// z = activation(BatchNorm(x)) by the statistics of this batch; the running statistics move towards them.
+// `saved` is 4 x C: scale, shift, mean, 1 / standard deviation.
 void batch_norm_forward(int kind, const float *x, float *z, Index rows, Index C, int threads, const float *weight,
                         const float *bias, float *running_mean, float *running_var, double momentum, double eps,
                         float *saved) {
     std::vector<double> sums(2 * C);
-    // of x less the first row, so that the square of a large mean does not swallow the variance
+    // Sums of x minus its first row, so that the square of a large mean does not swallow the variance.
     two_sums(rows, C, threads, sums.data(), [=](Index row, float *s, float *q) {
         const float *in = x + row * C;
         #pragma omp simd
@@ -153,46 +154,6 @@ void batch_norm_backward(int kind, const float *x, const float *dz, float *dx, I
     if (kind == SILU) backward<SILU>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
     else if (kind == RELU) backward<RELU>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
     else backward<NONE>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
-}
-
-// For each image and channel: the sum over its pixels of x, or of x * y where there is a y.
-void pixel_sums(const float *x, const float *y, float *out, Index images, Index pixels, Index C, int threads) {
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (Index image = 0; image < images; image++) {
-        const Index block = std::max<Index>(8, 4096 / C);
-        std::vector<float> part(C);
-        float *total = out + image * C;
-        std::fill(total, total + C, 0.0f);
-        for (Index first = 0; first < pixels; first += block) {
-            std::fill(part.begin(), part.end(), 0.0f);
-            for (Index pixel = first; pixel < std::min(first + block, pixels); pixel++) {
-                const Index at = (image * pixels + pixel) * C;
-                float *s = part.data();
-                if (y) {
-                    #pragma omp simd
-                    for (Index c = 0; c < C; c++) s[c] += x[at + c] * y[at + c];
-                } else {
-                    #pragma omp simd
-                    for (Index c = 0; c < C; c++) s[c] += x[at + c];
-                }
-            }
-            for (Index c = 0; c < C; c++) total[c] += part[c];
-        }
-    }
-}
-
-// out = x * gate + offset, with one gate and one offset for each image and channel.
-void gate_pixels(const float *x, const float *gate, const float *offset, float *out, Index images, Index pixels,
-                 Index C, int threads) {
-    #pragma omp parallel for schedule(static) num_threads(threads)
-    for (Index image = 0; image < images; image++) {
-        const float *g = gate + image * C, *o = offset + image * C;
-        for (Index pixel = 0; pixel < pixels; pixel++) {
-            const Index at = (image * pixels + pixel) * C;
-            #pragma omp simd
-            for (Index c = 0; c < C; c++) out[at + c] = x[at + c] * g[c] + o[c];
-        }
-    }
 }
 
 }

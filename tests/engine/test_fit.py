@@ -40,7 +40,7 @@ def prepare_double(images):
     return prepare(images).double()
 
 
-def start(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> TrainState:
+def make_state(model: nn.Module, optimizer: str = "adamw", lr: float = 1e-2, ema: float | None = None) -> TrainState:
     return TrainState(
         model,
         make_optimizer(model, optimizer, lr=lr, weight_decay=0.01, momentum=0.9),
@@ -64,8 +64,8 @@ def train(
 ):
     steps = -(-images // batch)
 
-    def batches(wanted: range):
-        for step in wanted:
+    def batches(requested: range):
+        for step in requested:
             rows = slice(step % steps * batch, min((step % steps + 1) * batch, images))
             yield IMAGES[rows], LABELS[rows]
 
@@ -86,26 +86,26 @@ def weights(state: TrainState) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("images", [40, 37, 35])
-def test_a_batch_of_8_is_4_batches_of_2_accumulated_also_when_the_last_group_is_smaller(images):
-    once, in_parts = start(plain_network()), start(plain_network())
+def test_fit_accumulated_batches_equal_one_large_batch(images):
+    once, accumulated = make_state(plain_network()), make_state(plain_network())
     list(train(once, images=images, batch=8))
-    list(train(in_parts, images=images, batch=2, accumulate=4))
-    assert torch.allclose(weights(once), weights(in_parts), rtol=0, atol=1e-12)
+    list(train(accumulated, images=images, batch=2, accumulate=4))
+    assert torch.allclose(weights(once), weights(accumulated), rtol=0, atol=1e-12)
 
 
-def test_without_accumulation_they_differ():
-    once, in_parts = start(plain_network()), start(plain_network())
+def test_fit_small_batches_without_accumulation_differ():
+    once, accumulated = make_state(plain_network()), make_state(plain_network())
     list(train(once, batch=8))
-    list(train(in_parts, batch=2))
-    assert not torch.allclose(weights(once), weights(in_parts), atol=1e-6)
+    list(train(accumulated, batch=2))
+    assert not torch.allclose(weights(once), weights(accumulated), atol=1e-6)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, schedule):
+def test_fit_resumed_from_any_yield_gives_identical_weights(accumulate, schedule):
     """BatchNorm, dropout, stochastic depth, mixup, EMA: all of it, bit for bit, from every yield."""
 
-    def run(state):
+    def resume(state):
         return train(
             state,
             prepare=prepare,
@@ -116,17 +116,17 @@ def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, sc
             mix=Mix(0.4, 1.0, 0, 4),
         )
 
-    whole = start(noisy_network(), ema=0.9)
+    whole = make_state(noisy_network(), ema=0.9)
     saved = []
-    for _ in run(whole):
+    for _ in resume(whole):
         buffer = io.BytesIO()
         torch.save(whole.state_dict(), buffer)
         saved.append(buffer.getvalue())
     assert len(saved) >= 6
     for snapshot in saved[:-1]:
-        resumed = start(noisy_network(), ema=0.9)
+        resumed = make_state(noisy_network(), ema=0.9)
         resumed.load_state_dict(torch.load(io.BytesIO(snapshot), weights_only=True))
-        list(run(resumed))
+        list(resume(resumed))
         assert torch.equal(weights(resumed), weights(whole))
         assert all(
             torch.equal(a, b)
@@ -137,26 +137,26 @@ def test_every_yield_is_a_snapshot_from_which_the_end_is_the_same(accumulate, sc
         assert resumed.history == whole.history
 
 
-def test_a_training_stopped_between_its_last_batch_and_its_validation_yields_that_epoch_again():
-    state = start(plain_network())
+def test_fit_stopped_before_validation_yields_the_epoch_again():
+    state = make_state(plain_network())
     events = train(state)
     first = next(event for event in events if isinstance(event, Epoch))
     state.history.clear()
-    again = start(plain_network())
+    again = make_state(plain_network())
     again.load_state_dict(copy.deepcopy(state.state_dict()))
     assert next(train(again)) == first
 
 
-def test_events_tell_epoch_step_rate_and_loss():
-    events = list(train(start(plain_network()), yield_interval=-1))
+def test_fit_events_have_epoch_step_and_lr():
+    events = list(train(make_state(plain_network()), yield_interval=-1))
     assert [event.step for event in events] == list(range(1, 11))
     assert [type(event) for event in events] == ([Step] * 4 + [Epoch]) * 2
     assert events[4].images == 40 and events[4].lr == 1e-2
 
 
-def test_draws_depend_on_seed_and_fold_alone():
+def test_fit_random_numbers_depend_on_seed_and_fold_alone():
     def end(rng_key):
-        state = start(noisy_network())
+        state = make_state(noisy_network())
         torch.manual_seed(rng_key[0] * 100)  # what ran before does not matter
         data = TrainData(lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps), prepare, steps_per_epoch=2)
         options = FitOptions(epochs=1, device=CPU, precision="fp32", rng_key=rng_key)
@@ -168,8 +168,8 @@ def test_draws_depend_on_seed_and_fold_alone():
     assert not torch.equal(end((1, 0)), end((2, 0)))
 
 
-def test_ema_is_the_running_mean_it_says():
-    state = start(plain_network(), ema=0.5)
+def test_fit_ema_is_the_warmed_up_running_mean():
+    state = make_state(plain_network(), ema=0.5)
     mean = {name: value.clone() for name, value in state.model.state_dict().items()}
     step = 0
     for event in train(state, yield_interval=-1, epochs=1):
@@ -181,8 +181,8 @@ def test_ema_is_the_running_mean_it_says():
         assert torch.allclose(value, mean[name], atol=1e-10), name
 
 
-def test_the_first_update_is_the_formula_of_sgd_with_the_clipped_gradient():
-    state = start(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).double(), "momentum")
+def test_fit_first_step_is_sgd_with_the_clipped_gradient():
+    state = make_state(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).double(), "momentum")
     before = copy.deepcopy(state.model)
     PLAIN(before(prepare_double(IMAGES[:8])), LABELS[:8]).mean().backward()
     gradient = before[1].weight.grad
@@ -192,29 +192,29 @@ def test_the_first_update_is_the_formula_of_sgd_with_the_clipped_gradient():
     assert norm > 0.5 and torch.allclose(state.model[1].weight, expected, atol=1e-8)
 
 
-def test_a_loss_that_is_no_number_ends_the_training():
+def test_fit_nan_loss_raises_floating_point_error():
     with pytest.raises(FloatingPointError, match="nan"):
-        list(train(start(plain_network()), loss=lambda logits, targets: logits.sum(1) * float("nan")))
+        list(train(make_state(plain_network()), loss=lambda logits, targets: logits.sum(1) * float("nan")))
 
 
-def test_mix_is_a_pure_function_of_the_seed_and_keeps_targets_honest():
+def test_mix_same_seed_gives_same_images_and_targets_sum_to_one():
     images, labels = prepare(IMAGES[:9]), LABELS[:9]
     for mix in (Mix(0.4, 0.0, 0, 4), Mix(0.0, 1.0, 0, 4)):
-        a, targets = mix(images.clone(), labels, 5)
-        b, _ = mix(images.clone(), labels, 5)
-        assert torch.equal(a, b) and not torch.equal(a, mix(images.clone(), labels, 6)[0])
+        mixed, targets = mix(images.clone(), labels, 5)
+        mixed_again, _ = mix(images.clone(), labels, 5)
+        assert torch.equal(mixed, mixed_again) and not torch.equal(mixed, mix(images.clone(), labels, 6)[0])
         assert torch.allclose(targets.sum(1), torch.ones(9))
-        assert torch.equal(a[8], images[8]) and targets[8, labels[8]] == 1  # timm mixes pairs; the odd one stays
+        assert torch.equal(mixed[8], images[8]) and targets[8, labels[8]] == 1  # timm mixes pairs; the odd one stays
 
 
-def test_mixup_blends_pixels_as_it_blends_targets():
+def test_mixup_blends_pixels_and_targets_alike():
     images = torch.zeros(2, 3, 4, 4)
     images[1] = 1.0
     mixed, targets = Mix(1.0, 0.0, 0, 2)(images, torch.tensor([0, 1]), 3)
     assert torch.allclose(mixed[0].mean(), targets[0, 1]) and torch.allclose(mixed[1].mean(), targets[1, 1])
 
 
-def test_mixing_ends_at_its_epoch():
+def test_mix_is_inactive_from_off_epoch():
     mix = Mix(0.2, 0.0, 40, 8)
     assert mix.active(39) and not mix.active(40)
     assert not Mix(0.0, 0.0, 0, 8).active(0)

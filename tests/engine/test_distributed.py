@@ -1,4 +1,4 @@
-"""One training in two processes, as torchrun starts them: the same curve as one, and one of them writes."""
+"""One training in two processes, as torchrun starts them: the curve of a single process, and only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PLAIN = [
     "schedule.gamma=0.5",
 ]
 # the second process works where nothing but the data is, as on a machine of its own
-APART = f"""
+SEPARATE = f"""
 import os, sys
 sys.path.insert(0, {str(REPO_ROOT)!r})
 if os.environ["RANK"] == "1":
@@ -71,6 +71,45 @@ def fail(state, *rest):
 fit._optimizer_step = fail
 raise SystemExit(run_main(main))
 """
+# weights that are frozen or not used, an optimiser step of two batches, and no image for the second process in one
+PARTLY_TRAINED = f"""
+import sys
+sys.path.insert(0, {str(REPO_ROOT)!r})
+import torch
+from torch import nn
+from comp.batches.loader import ShardInfo, shard_indices
+from comp.engine import distributed
+from comp.engine.fit import FitOptions, TrainData, TrainState, fit
+
+SIZES = [8, 2, 5, 8]
+cpu, images = torch.device("cpu"), torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+with distributed.process_group():
+    rank, processes = distributed.rank(), distributed.world_size()
+    torch.manual_seed(rank)  # rank 0's weights are everybody's
+    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    model[2].unused = nn.Parameter(torch.ones(2))
+    model[0].bias.requires_grad_(False)
+
+    def batches(steps):
+        for step in steps:
+            shard = shard_indices(SIZES[step % 4], rank, processes) or [0]
+            yield images[shard], torch.arange(8)[shard] % 2
+
+    state = TrainState(model, torch.optim.SGD(model.parameters(), 0.5), torch.amp.GradScaler("cpu", enabled=False))
+    data = TrainData(
+        batches,
+        lambda images: images.clone(),
+        steps_per_epoch=4,
+        shard_info=lambda step: ShardInfo(bool(shard_indices(SIZES[step % 4], rank, processes)), SIZES[step % 4]),
+    )
+    loss = nn.CrossEntropyLoss(reduction="none")
+    options = FitOptions(epochs=3, device=cpu, precision="fp32", rng_key=(0, 0), accumulate=2)
+    losses = []
+    for event in fit(state, data, options, loss=loss, lr_at=lambda *_: 0.5):
+        losses.append(event.train_loss)
+        state.history.append({{"val_loss": None}})
+    torch.save({{"losses": losses, "model": model.state_dict()}}, f"rank{{rank}}of{{processes}}.pt")
+"""
 
 
 def torchrun(*command: str) -> subprocess.Popen:
@@ -93,25 +132,25 @@ def uneven(workspace, run_cli):
     return int(sizes.idxmin()), int(sizes.idxmax())
 
 
-def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_cli, monkeypatch):
+def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(uneven, run_cli, monkeypatch):
     smaller, larger = uneven
     command = ["train.py", "--fold", f"{smaller},{larger}", *PLAIN, "train.epochs=6"]
     assert run_cli(*command, "--name", "one")[0] == 0
     saves, save = [], progress.save_checkpoint
 
-    def die_at_the_third(*arguments):
+    def interrupt_third_save(*arguments):
         saves.append(1)
         if len(saves) == 3:
             raise KeyboardInterrupt
         save(*arguments)
 
     with monkeypatch.context() as patch:  # the first fold is begun by one process and goes on in two
-        patch.setattr(progress, "save_checkpoint", die_at_the_third)
+        patch.setattr(progress, "save_checkpoint", interrupt_third_save)
         assert run_cli(*command, "--name", "two")[0] == 130
     for name in ("configs", "input", "folds"):
         shutil.copytree(name, f"elsewhere/{name}")
-    Path("apart.py").write_text(APART)
-    process = torchrun("apart.py", *command[1:], "--name", "two")
+    Path("separate.py").write_text(SEPARATE)
+    process = torchrun("separate.py", *command[1:], "--name", "two")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
 
@@ -119,20 +158,20 @@ def test_two_processes_have_the_curve_of_one_and_one_of_them_writes(uneven, run_
     assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and "resumes at step 8" in out
     same = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     for fold in uneven:
-        one, two = (Path("runs") / name / f"fold{fold}" for name in ("one", "two"))
-        assert {file.name for file in one.iterdir()} == {file.name for file in two.iterdir()}
-        assert read_json(two / "fold.json")["processes"] == 2
-        histories = [pd.read_csv(place / "history.csv")[same] for place in (one, two)]
+        single, double = (Path("runs") / name / f"fold{fold}" for name in ("one", "two"))
+        assert {file.name for file in single.iterdir()} == {file.name for file in double.iterdir()}
+        assert read_json(double / "fold.json")["processes"] == 2
+        histories = [pd.read_csv(fold_dir / "history.csv")[same] for fold_dir in (single, double)]
         assert histories[0]["train_loss"].nunique() == 6
         pd.testing.assert_frame_equal(*histories, check_exact=False, rtol=1e-5)
-        tables = [pd.read_csv(place / "last.csv", index_col="image") for place in (one, two)]
+        tables = [pd.read_csv(fold_dir / "last.csv", index_col="image") for fold_dir in (single, double)]
         assert list(tables[0].index) == list(tables[1].index) and (tables[0]["label"] == tables[1]["label"]).all()
         np.testing.assert_allclose(*(table.drop(columns=["label", "fold"]) for table in tables), atol=1e-6)
-    assert any(pd.read_csv(f"runs/one/fold{fold}/history.csv")["lr"].nunique() > 1 for fold in uneven)  # it did look
+    assert any(pd.read_csv(f"runs/one/fold{fold}/history.csv")["lr"].nunique() > 1 for fold in uneven)
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
+def test_train_two_processes_killed_and_resumed_give_identical_weights(uneven):
     command = [
         str(REPO_ROOT / "train.py"),
         "--fold",
@@ -145,13 +184,13 @@ def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
     ]
     process = torchrun(*command, "--name", "whole")
     assert process.communicate()[0] and process.returncode == 0
-    chance, saved = random.Random(0), Path("runs/killed/fold0/resume.pt")
+    rng, saved = random.Random(0), Path("runs/killed/fold0/resume.pt")
     for _ in range(2):
         before = saved.stat().st_mtime_ns if saved.is_file() else None
         process = torchrun(*command, "--name", "killed")
         while process.poll() is None and (not saved.is_file() or saved.stat().st_mtime_ns == before):
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(rng.uniform(0, 0.6))
         assert process.poll() is None
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         for pid in (process.pid, *map(int, workers)):  # all at once, as when the power fails
@@ -166,7 +205,7 @@ def test_killed_at_any_moment_two_processes_end_as_if_they_had_not_been(uneven):
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_ends_them_all_with_its_own_words(uneven):
+def test_train_failing_process_ends_all_with_its_own_error(uneven):
     Path("failing.py").write_text(FAILING)
     start = time.monotonic()
     process = torchrun("failing.py", "--fold", "0", *PLAIN, "train.epochs=100000", "--name", "x")
@@ -178,49 +217,66 @@ def test_a_process_that_fails_ends_them_all_with_its_own_words(uneven):
     assert process.communicate()[1].count("did you mean train.epochs") == 1  # both met it, one tells
 
 
+def test_fit_two_processes_with_frozen_and_unused_weights_equal_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("partly.py").write_text(PARTLY_TRAINED)
+    process = torchrun("partly.py")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "find_unused_parameters" not in err and "Warning" not in err, err
+    subprocess.run([sys.executable, "partly.py"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    single, *both = (torch.load(f"{name}.pt") for name in ("rank0of1", "rank0of2", "rank1of2"))
+    for result in both:
+        assert result["losses"] == pytest.approx(single["losses"], rel=1e-5)
+        for name, weight in single["model"].items():
+            assert torch.allclose(result["model"][name], weight, atol=1e-6), name
+            assert torch.equal(weight, both[0]["model"][name]) or name not in ("2.unused", "0.bias")
+    assert all(torch.equal(both[0]["model"][name], both[1]["model"][name]) for name in both[0]["model"])
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_the_parts_of_a_batch_are_the_batch(world):
+def test_shard_indices_of_all_ranks_are_the_batch(world):
     for count in range(1, 35):
-        parts = [shard_indices(count, rank, world) for rank in range(world)]
-        assert sorted(place for part in parts for place in part) == list(range(count))
-        assert all(len(part) != 1 for part in parts) or count == 1
+        shards = [shard_indices(count, rank, world) for rank in range(world)]
+        assert sorted(index for shard in shards for index in shard) == list(range(count))
+        assert all(len(shard) != 1 for shard in shards) or count == 1
         assert shard_indices(count, 0, 1) == list(range(count))
 
 
 @pytest.mark.parametrize("mix", [Mix(0.4, 0.0, 0, 4), Mix(0.0, 1.0, 0, 4)])
 @pytest.mark.parametrize("count", [8, 11, 2])
-def test_mixing_the_parts_is_mixing_the_whole(mix, count):
+def test_mix_of_shards_equals_mix_of_the_batch(mix, count):
     images, labels = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 4
     whole = mix(images.clone(), labels, 5)
-    for part in (shard_indices(count, rank, 3) for rank in range(3)):
-        for mixed, expected in zip(mix(images[part].clone(), labels[part], 5), whole, strict=True):
-            assert torch.equal(mixed, expected[part])
+    for shard in (shard_indices(count, rank, 3) for rank in range(3)):
+        for mixed, expected in zip(mix(images[shard].clone(), labels[shard], 5), whole, strict=True):
+            assert torch.equal(mixed, expected[shard])
 
 
-def test_alone_every_word_gives_back_what_it_was_given():
+def test_distributed_single_process_returns_inputs():
     model = torch.nn.BatchNorm2d(3)
     losses = [torch.tensor(1.5)]
     assert (
         distributed.rank() == distributed.local_rank() == 0
         and distributed.world_size() == distributed.local_world_size() == 1
     )
-    assert distributed.call_on_rank_zero(lambda: "word") == "word" and distributed.gather("word") == ["word"]
+    assert distributed.call_on_rank_zero(lambda: "value") == "value" and distributed.gather("value") == ["value"]
     assert distributed.reduce_losses_and_statistics(losses, model) is losses and distributed.wrap_model(model) is model
     assert distributed.use_sync_batchnorm(model, torch.device("cuda")) is model
     with distributed.process_group():
         assert distributed.world_size() == 1
 
 
-def test_processes_of_torchrun_want_devices_of_their_own(monkeypatch):
+def test_choose_device_under_torchrun_needs_a_device_per_process(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("cpu") == torch.device("cpu")
-    for wanted, words in (("cuda:0", "is one device"), ("mps", "is one device"), ("cuda", "cuda:1 is not there")):
-        with pytest.raises(UserError, match=words):
-            choose_device(wanted)
+    for name, message in (("cuda:0", "is one device"), ("mps", "is one device"), ("cuda", "cuda:1 is not there")):
+        with pytest.raises(UserError, match=message):
+            choose_device(name)
 
 
-def test_torchrun_and_jobs_exclude_each_other(uneven, run_cli, monkeypatch):
+def test_train_torchrun_with_jobs_is_a_user_error(uneven, run_cli, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     status, _, err = run_cli("train.py", "--jobs", "2", *SMALL)
     assert status == 2 and "--jobs 2" in err and err.count("\n") == 1 and not Path("runs").exists()

@@ -33,7 +33,7 @@ def split(workspace, run_cli, hasty):
     return workspace
 
 
-def test_every_figure_in_one_object_and_no_run_left_behind(split, run_cli):
+def test_bench_json_has_every_number_and_leaves_no_run(split, run_cli):
     status, out, err = run_cli("comp", "bench", "--json", *SMALL)
     assert (status, err) == (0, "")
     found = json.loads(out)
@@ -46,7 +46,7 @@ def test_every_figure_in_one_object_and_no_run_left_behind(split, run_cli):
     assert os.listdir("runs") == [".cache"]
 
 
-def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(split, run_cli):
+def test_bench_only_measures_the_named_sections_with_the_configs_settings(split, run_cli):
     status, out, _ = run_cli(
         "comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1"
     )
@@ -56,13 +56,13 @@ def test_only_the_parts_asked_for_and_the_precision_and_workers_of_the_config(sp
     assert {found[key] for key in RATES if key != "train_ips"} == {None}
 
 
-def test_the_table_has_a_line_for_each_part(split, run_cli):
+def test_bench_table_has_a_line_per_section(split, run_cli):
     status, out, _ = run_cli("comp", "bench", "--only", "train,loader,limits", *SMALL)
     assert status == 0 and out.startswith("test_efficientnet, 24 px, batch 8, cpu")
     assert [line.split()[0] for line in out.splitlines()[2:]] == ["loader", "training,", "memory", "matrix", "memory"]
 
 
-def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypatch):
+def test_bench_trains_with_the_components_of_train(split, run_cli, monkeypatch):
     seen, real = [], wiring.fit
 
     def spy(state, data, options, **arguments):
@@ -100,7 +100,7 @@ def test_what_is_measured_is_what_train_py_trains_with(split, run_cli, monkeypat
         (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(split, run_cli, words, said):
+def test_bench_user_error_is_one_line_and_leaves_no_run(split, run_cli, words, said):
     status, out, err = run_cli("comp", "bench", *SMALL, *words)
     assert (status, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
     assert not os.path.exists("runs") or os.listdir("runs") == [".cache"]
@@ -121,13 +121,13 @@ def taking(clock, *stretches: float):
         yield 1, 8
 
 
-def test_a_meter_forgets_the_warm_up_and_gives_the_median(clock):
+def test_meter_excludes_the_warmup_and_returns_the_median(clock):
     measured = Meter(taking(clock, 30, 30, 30, 2, 8, 1), seconds=1)
     measured.run()
     assert measured.steps == 10 and measured.rate == 8 and max(measured.rates) == 8 and min(measured.rates) == 1
 
 
-def test_a_meter_measures_ten_steps_and_long_enough_but_not_for_ever(clock):
+def test_meter_measures_min_steps_and_seconds_up_to_max_seconds(clock):
     quick, slow = Meter(taking(clock, 0.1), seconds=9), Meter(taking(clock, 10), seconds=9)
     quick.run()
     assert quick.steps == pytest.approx(90, abs=1)
@@ -139,7 +139,7 @@ def test_a_meter_measures_ten_steps_and_long_enough_but_not_for_ever(clock):
     assert shared.steps == 12  # ten, rounded up to whole steps in each turn
 
 
-def test_cost_counts_grouped_convolutions_as_grouped():
+def test_count_step_cost_grouped_convolutions_count_as_grouped():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.Flatten(), nn.Linear(8 * 16, 5))
     for images in (2, 20):
         assert count_step_cost(model, torch.zeros(images, 8, 4, 4), "fp32").gflop * 1e9 == 3 * 2 * (
@@ -147,7 +147,7 @@ def test_cost_counts_grouped_convolutions_as_grouped():
         )
 
 
-def test_cost_is_of_what_moves_and_a_view_moves_nothing():
+def test_count_step_cost_views_move_no_bytes():
     images = torch.zeros(200, 128)
     plain = count_step_cost(nn.Linear(128, 5), images, "fp32").gigabytes
     viewed = count_step_cost(

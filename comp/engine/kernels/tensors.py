@@ -1,0 +1,33 @@
+"""Tensors as arguments of C++ functions: which ones they accept, their address and their shape."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+LAYOUT = torch.channels_last
+
+
+def can_fuse(x: torch.Tensor) -> bool:
+    """Return whether our C++ takes this feature map: float32 on a CPU, outside of autocast."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
+
+
+def rows_and_channels(x: torch.Tensor) -> tuple[ctypes.c_int64, ...]:
+    """Return the number of pixels of all images, and of channels."""
+    images, channels, height, width = x.shape
+    return ctypes.c_int64(images * height * width), ctypes.c_int64(channels)
+
+
+def images_pixels_channels(x: torch.Tensor) -> tuple[ctypes.c_int64, ...]:
+    images, channels, height, width = x.shape
+    return ctypes.c_int64(images), ctypes.c_int64(height * width), ctypes.c_int64(channels)
+
+
+def thread_count() -> ctypes.c_int:
+    return ctypes.c_int(torch.get_num_threads())

@@ -1,0 +1,174 @@
+"""Fused operations compute what torch's do: as exact as float32 is, with the same names, and torch's own elsewhere."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
+from torch import nn
+
+from comp.engine import distributed
+from comp.engine.kernels import batch_norm
+from comp.engine.kernels.batch_norm import FusedBatchNorm
+from comp.engine.kernels.compile import load_native
+from comp.engine.kernels.fuse import apply_kernels, choose_kernels, fuse, kernels_available
+from comp.engine.kernels.tensors import can_fuse
+from comp.engine.precision import autocast
+from comp.zoo.attention import SqueezeExcite
+from comp.zoo.build import build_model
+
+pytestmark = pytest.mark.skipif(not kernels_available(), reason="no C++ compiler here")
+ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def step_results(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the results of a training step: the output, every gradient, every buffer."""
+    x = x.clone().requires_grad_()
+    out = module.train()(x)
+    out.backward(torch.sin(torch.arange(out.numel(), dtype=out.dtype)).view_as(out))
+    return {
+        "out": out.detach(),
+        "x": x.grad,
+        **{name: parameter.grad for name, parameter in module.named_parameters()},
+        **{name: buffer.clone() for name, buffer in module.named_buffers()},
+    }
+
+
+def assert_as_exact_as_torch(module: nn.Module, x: torch.Tensor) -> None:
+    """Compare with float64: the fused module errs hardly more than torch in float32. Sums over some hundred rows in
+    single precision cost up to 3e-6 of the largest value."""
+    exact = step_results(copy.deepcopy(module).double(), x.double())
+    plain, fused = step_results(copy.deepcopy(module), x), step_results(fuse(copy.deepcopy(module)), x)
+    assert exact.keys() == plain.keys() == fused.keys()
+    for name, value in exact.items():
+        size = value.abs().max().item() + 1e-6
+        error, torch_error = ((results[name].double() - value).abs().max().item() / size for results in (fused, plain))
+        assert error <= 2 * torch_error + 5e-6, (name, error, torch_error)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(4, 24, 9, 7), (2, 3, 5, 5), (1, 130, 1, 2), (32, 5000, 1, 1), (3, 16, 40, 40)])
+def test_fused_batch_norm_with_activation_is_as_exact_as_torch(activation, shape):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.BatchNorm2d(shape[1], momentum=0.3), ACTIVATIONS[activation]())
+    nn.init.uniform_(layers[0].weight, -2, 2)
+    nn.init.normal_(layers[0].bias)
+    assert_as_exact_as_torch(layers, 3 * torch.randn(shape) + 1)
+
+
+def test_fused_batch_norm_large_mean_is_as_exact_as_torch():
+    torch.manual_seed(0)
+    assert_as_exact_as_torch(nn.Sequential(nn.BatchNorm2d(16), nn.SiLU()), 1000 + torch.randn(8, 16, 20, 20))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        SqueezeExcite(24),
+        SqueezeExcite(8, bias=False),
+        TimmSqueezeExcite(24),
+        BatchNormAct2d(24, act_layer=nn.SiLU),
+        BatchNormAct2d(24, apply_act=False),
+    ],
+)
+def test_fuse_modules_of_the_kit_and_of_timm_are_as_exact_as_torch(module):
+    torch.manual_seed(0)
+    channels = module.num_features if isinstance(module, nn.BatchNorm2d) else next(module.parameters()).shape[1]
+    assert can_fuse(torch.zeros(1)) and type(fuse(copy.deepcopy(module))) is not type(module)
+    assert_as_exact_as_torch(module, torch.randn(4, channels, 11, 6))
+
+
+def test_fused_modules_contiguous_input_gives_identical_bits():
+    torch.manual_seed(0)
+    layers = fuse(nn.Sequential(nn.BatchNorm2d(24), nn.SiLU(), SqueezeExcite(24)))
+    x = torch.randn(4, 24, 9, 7)
+    first, second = (
+        step_results(copy.deepcopy(layers), images) for images in (x, x.to(memory_format=torch.channels_last))
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sharif_deep_efficientnet",
+        "efficientnet_b0",
+        "resnet18",
+        "karakus_skip_cnn",
+        "mobilenetv4_conv_small",
+        "convnext_atto",
+    ],
+)
+def test_fuse_model_keeps_names_predictions_and_first_gradients(name):
+    torch.manual_seed(0)
+    plain = build_model(name, 8, size=64)
+    fused = fuse(copy.deepcopy(plain))
+    state, fused_state = plain.state_dict(), fused.state_dict()
+    assert list(state) == list(fused_state) and all(torch.equal(state[key], fused_state[key]) for key in state)
+    x = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(plain.eval()(x), fused.eval()(x))
+    logits = []
+    for model in (plain, fused):
+        torch.manual_seed(1)  # dropout
+        logits.append(model.train()(x))
+        logits[-1].square().mean().backward()
+    assert torch.allclose(*logits, rtol=1e-3, atol=1e-4)
+    first = [dict(model.named_parameters()) for model in (plain, fused)]
+    assert all((grad := parameter.grad) is not None and torch.isfinite(grad).all() for parameter in first[1].values())
+    name, largest = max(
+        ((name, parameter.grad) for name, parameter in first[0].items()), key=lambda item: item[1].norm()
+    )
+    assert (largest - first[1][name].grad).norm() <= 0.02 * largest.norm()
+
+
+def test_fused_batch_norm_infinite_input_gives_nan():
+    layers = fuse(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())).train()
+    x = torch.randn(2, 8, 4, 4)
+    x[0, 3, 0, 0] = torch.inf
+    assert torch.isnan(layers(x)[:, 3]).all() and torch.isfinite(layers(x)[:, 4]).all()
+
+
+def test_fused_batch_norm_bf16_is_torchs_own():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.SiLU())
+    fused, x = fuse(copy.deepcopy(plain)), torch.randn(2, 3, 4, 4)
+    with autocast(torch.device("cpu"), "bf16"):
+        assert torch.equal(plain(x), fused(x)) and fused(x).dtype == torch.bfloat16
+
+
+def test_fused_modules_same_threads_give_identical_bits():
+    torch.manual_seed(0)
+    layers, x = fuse(nn.Sequential(nn.BatchNorm2d(40), nn.SiLU(), SqueezeExcite(40))), torch.randn(8, 40, 30, 30)
+    first, second = (step_results(copy.deepcopy(layers), x) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fuse_without_compiler_changes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(batch_norm, "library", lambda: load_native.__wrapped__(tmp_path / "batch_norm.cpp"))
+    model = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU())
+    assert not isinstance(fuse(model)[0], FusedBatchNorm) and choose_kernels(torch.device("cpu")) == "torch"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_apply_kernels_fused_run_in_two_processes_keeps_its_activations(monkeypatch, device):
+    """A run that was begun on a CPU may continue on GPUs, where SyncBatchNorm takes the place of BatchNorm."""
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.SiLU(), BatchNormAct2d(8, act_layer=nn.ReLU))
+    model = apply_kernels(copy.deepcopy(plain), "fused", torch.device(device))
+    model = distributed.use_sync_batchnorm(model, torch.device(device))
+    synchronised = [isinstance(module, nn.SyncBatchNorm) for module in (model[1], model[3])]
+    assert synchronised == [device == "cuda"] * 2 and isinstance(model[1], FusedBatchNorm) == (device == "cpu")
+    x = 3 * torch.randn(2, 3, 4, 4)
+    assert torch.equal(plain.eval()(x), model.eval()(x)) and list(plain.state_dict()) == list(model.state_dict())
+
+
+def test_load_native_broken_source_returns_none_and_leaves_no_file(tmp_path):
+    source = tmp_path / "broken.cpp"
+    source.write_text("this is not C++")
+    assert load_native(source) is None and not list((tmp_path / "__pycache__").iterdir())

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from comp.engine.losses import balanced_weights, focal, make_loss
+
+torch.manual_seed(0)
+LOGITS = torch.randn(6, 4, dtype=torch.float64)
+TARGETS = torch.tensor([0, 1, 2, 3, 0, 0])
+WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 1.5], dtype=torch.float64)
+
+
+def loss(**changes):
+    defaults = {"name": "cross_entropy", "label_smoothing": 0.0, "weights": None, "focal_gamma": 2.0}
+    return make_loss(**{**defaults, **changes})
+
+
+def test_cross_entropy_label_smoothing_is_the_papers_formula():
+    log_p = LOGITS.log_softmax(1)
+    expected = -0.9 * log_p[range(6), TARGETS] - 0.1 / 4 * log_p.sum(1)
+    assert torch.allclose(loss(label_smoothing=0.1)(LOGITS, TARGETS), expected)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_make_loss_one_hot_targets_give_the_same_loss(name, smoothing, weights):
+    loss_function = loss(name=name, label_smoothing=smoothing, weights=weights)
+    assert torch.allclose(loss_function(LOGITS, TARGETS), loss_function(LOGITS, F.one_hot(TARGETS, 4).double()))
+
+
+def test_focal_is_its_formula_and_cross_entropy_at_gamma_zero():
+    p = LOGITS.softmax(1)[range(6), TARGETS]
+    assert torch.allclose(focal(LOGITS, TARGETS, 2.0), -((1 - p) ** 2) * p.log())
+    assert torch.allclose(
+        focal(LOGITS, TARGETS, 0.0, 0.1, WEIGHTS),
+        F.cross_entropy(LOGITS, TARGETS, WEIGHTS, label_smoothing=0.1, reduction="none"),
+    )
+
+
+def test_balanced_weights_give_every_class_the_same_total():
+    weights = balanced_weights(TARGETS, 5)
+    totals = weights * torch.bincount(TARGETS, minlength=5)
+    assert torch.allclose(totals[:4], torch.full((4,), 6 / 5)) and totals[4] == 0
+    assert torch.allclose(balanced_weights(torch.arange(4).repeat(3), 4), torch.ones(4))
+
+
+def test_make_loss_class_weights_scale_each_image():
+    assert torch.allclose(loss(weights=WEIGHTS)(LOGITS, TARGETS), WEIGHTS[TARGETS] * loss()(LOGITS, TARGETS))
