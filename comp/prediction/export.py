@@ -1,9 +1,9 @@
-"""A run's folds leave torch: files beside the weights, written only after they were held against torch on real images.
+"""Export a run's folds to ONNX or OpenVINO: files beside the weights, written only if they agree with torch.
 
 model.onnx                     --to onnx
 model.xml  model.bin           --to openvino
-model.<runtime>.json           written last: what goes in and out, parity, and the hashes of weights and files.
-                               A file that does not match it is stale
+model.<runtime>.json           the ExportRecord, written last: input and output, parity with torch, and the hashes of
+                               weights and files. Files that do not match it are stale
 """
 
 from __future__ import annotations
@@ -24,115 +24,116 @@ from comp.engine.export import TOLERANCE, Parity, check_parity, export_graph
 from comp.engine.predict import Network, NormalisedModel
 from comp.engine.runtime import RUNTIME_LOADERS
 from comp.errors import UserError
-from comp.files import file_sha256, read_json, write_atomic, write_json
+from comp.files import file_sha256, write_atomic
 from comp.prediction.load import finished_folds, load_model, load_run_dataset
+from comp.records.base import Fold
+from comp.records.export import ExportRecord, ParityRecord
 from comp.records.weights import ModelSpec
 from comp.runs import FoldDir, Run
 
-EXPORT_SCHEMA = 1
 RUNTIME_FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
 PARITY_IMAGES = 64  # images of the training set that parity is measured on
 
 
 def export_run(run: Run, runtime: str, *, full: bool = False) -> None:
-    """Every finished fold, or the model trained on everything; again, if it was exported before."""
+    """Export every finished fold, or the model trained on all images; earlier exports are written again."""
     dataset = load_run_dataset(run)
     for fold in finished_folds(run, full):
-        _export_fold(run.fold_dir(fold), dataset, runtime)
+        _load_and_export(run.fold_dir(fold), dataset, runtime)
 
 
-def exported_networks(run: Run, dataset: Dataset, folds: Sequence[int | str], runtime: str) -> list[Network]:
-    """One per fold, exported first where files are missing or stale."""
+def exported_networks(run: Run, dataset: Dataset, folds: Sequence[Fold], runtime: str) -> list[Network]:
+    """Return the exported network of each fold; folds whose files are missing or stale are exported first."""
     for fold in folds:
-        if stale := stale_reason(run.fold_dir(fold), runtime):
-            print(f"{run.fold_dir(fold).path}: the {runtime} model is {stale}, so it is exported now")
-            _export_fold(run.fold_dir(fold), dataset, runtime)
+        if reason := stale_reason(run.fold_dir(fold), runtime):
+            print(f"{run.fold_dir(fold).path}: the {runtime} model is {reason}, so it is exported now")
+            _load_and_export(run.fold_dir(fold), dataset, runtime)
     return [
         RUNTIME_LOADERS[runtime](*((run.fold_dir(fold).path / name).read_bytes() for name in RUNTIME_FILES[runtime]))
         for fold in folds
     ]
 
 
-def _export_fold(place: FoldDir, dataset: Dataset, runtime: str) -> None:
-    loaded = load_model(place.weights_path, torch.device("cpu"))
-    parity = export_fold(place, runtime, loaded.model, loaded.spec, _sample_images(dataset, loaded.spec))
-    print(f"wrote {' and '.join(str(place.path / name) for name in RUNTIME_FILES[runtime])}, 32 bits: {parity}")
+def _load_and_export(fold_dir: FoldDir, dataset: Dataset, runtime: str) -> None:
+    loaded = load_model(fold_dir.weights_path, torch.device("cpu"))
+    parity = export_fold(fold_dir, runtime, loaded.model, loaded.spec, _sample_images(dataset, loaded.spec))
+    files = " and ".join(str(fold_dir.path / name) for name in RUNTIME_FILES[runtime])
+    print(f"wrote {files}, 32 bits: {parity}")
 
 
 def _sample_images(dataset: Dataset, spec: ModelSpec) -> torch.Tensor:
-    """Spread over the training images, which are listed by class."""
-    square = make_square_spec(dataset.train, spec.size, spec.fit, spec.crop)
+    """Return images spread evenly over the training set, which is sorted by class."""
+    square_spec = make_square_spec(dataset.train, spec.size, spec.fit, spec.crop)
     rows = np.unique(np.linspace(0, len(dataset.train) - 1, PARITY_IMAGES).astype(int))
-    cache = load_cache(dataset.name, dataset.train, square)
+    cache = load_cache(dataset.name, dataset.train, square_spec)
     return EvaluationSet(cache, rows, spec.size, len(rows))[0]
 
 
-def export_fold(place: FoldDir, runtime: str, model: nn.Module, spec: ModelSpec, images: torch.Tensor) -> Parity:
-    """Prove, then write."""
-    contents = export_graph(runtime, model, spec)
-    parity = _check_parity(place, runtime, contents, model, spec, images)
-    for name, content in zip(RUNTIME_FILES[runtime], contents, strict=True):
-        write_atomic(place.path / name, content)
-    write_json(
-        _note(place, runtime),
-        {
-            "schema": EXPORT_SCHEMA,
-            "runtime": runtime,
-            "weights_sha256": file_sha256(place.weights_path),
-            "files": {
-                name: hashlib.sha256(content).hexdigest()
-                for name, content in zip(RUNTIME_FILES[runtime], contents, strict=True)
-            },
-            "input": f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
-            "output": "logits: float32 (N, classes)",
-            "precision": "fp32",
-            "name": spec.name,
-            "classes": list(spec.classes),
-            "size": spec.size,
-            "fit": spec.fit,
-            "crop": spec.crop,
-            "parity": vars(parity),
-            "versions": {package: version(package) for package in PACKAGES[runtime]},
-        },
-    )
+def export_fold(fold_dir: FoldDir, runtime: str, model: nn.Module, spec: ModelSpec, images: torch.Tensor) -> Parity:
+    """Export a model, check its parity with torch on `images`, then write its files and their record."""
+    graph_files = dict(zip(RUNTIME_FILES[runtime], export_graph(runtime, model, spec), strict=True))
+    parity = _check_parity(fold_dir, runtime, tuple(graph_files.values()), model, spec, images)
+    for name, content in graph_files.items():
+        write_atomic(fold_dir.path / name, content)
+    ExportRecord(
+        schema=ExportRecord.SCHEMA,
+        runtime=runtime,
+        weights_sha256=file_sha256(fold_dir.weights_path),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in graph_files.items()},
+        input=f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
+        output="logits: float32 (N, classes)",
+        precision="fp32",
+        name=spec.name,
+        classes=spec.classes,
+        size=spec.size,
+        fit=spec.fit,
+        crop=spec.crop,
+        parity=ParityRecord(parity.images, parity.difference, parity.largest, parity.agreeing),
+        versions={package: version(package) for package in PACKAGES[runtime]},
+    ).write(_record_path(fold_dir, runtime))
     return parity
 
 
 def _check_parity(
-    place: FoldDir, runtime: str, contents: tuple[bytes, ...], model: nn.Module, spec: ModelSpec, images: torch.Tensor
+    fold_dir: FoldDir,
+    runtime: str,
+    contents: tuple[bytes, ...],
+    model: nn.Module,
+    spec: ModelSpec,
+    images: torch.Tensor,
 ) -> Parity:
     try:
         parity = check_parity(NormalisedModel(model, spec.mean, spec.std), RUNTIME_LOADERS[runtime](*contents), images)
     except UserError:
         raise
-    except Exception as problem:  # each runtime has errors of its own
+    except Exception as error:  # each runtime has errors of its own
         raise UserError(
-            f"{place.path}: {runtime} cannot run the graph of {spec.name}: {str(problem)[:200]}; "
-            f"stay with --runtime torch"
+            f"{fold_dir.path}: {runtime} cannot run the graph of {spec.name}: {str(error)[:200]}; use --runtime torch"
         ) from None
     if not parity.holds:
         raise UserError(
-            f"{place.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.largest:.1e} is "
-            f"allowed, so nothing was written; stay with --runtime torch"
+            f"{fold_dir.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.largest:.1e} is "
+            f"allowed, so nothing was written; use --runtime torch"
         )
     return parity
 
 
-def stale_reason(place: FoldDir, runtime: str) -> str:
-    """Why the files may not be used as they are; empty where they may."""
-    note = _note(place, runtime)
-    about = read_json(note) if note.is_file() else {}
-    if about.get("schema") != EXPORT_SCHEMA:
+def stale_reason(fold_dir: FoldDir, runtime: str) -> str:
+    """Return why the exported files of a fold cannot be used; "" if they can."""
+    path = _record_path(fold_dir, runtime)
+    try:
+        record = ExportRecord.read(path)
+    except UserError:  # missing, or of another format
         return "not exported yet"
-    if about["weights_sha256"] != file_sha256(place.weights_path):
+    if record.weights_sha256 != file_sha256(fold_dir.weights_path):
         return "exported from other weights"
-    whole = all(
-        (place.path / name).is_file() and file_sha256(place.path / name) == sha256
-        for name, sha256 in about["files"].items()
+    intact = all(
+        (fold_dir.path / name).is_file() and file_sha256(fold_dir.path / name) == sha256
+        for name, sha256 in record.files.items()
     )
-    return "" if whole else "not as it was written"
+    return "" if intact else "not as it was written"
 
 
-def _note(place: FoldDir, runtime: str) -> Path:
-    return place.path / f"model.{runtime}.json"
+def _record_path(fold_dir: FoldDir, runtime: str) -> Path:
+    return fold_dir.path / f"model.{runtime}.json"

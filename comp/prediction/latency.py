@@ -1,38 +1,53 @@
-"""What a prediction costs on this machine: measured once, then recorded."""
+"""The time that a prediction takes on this machine: measured once, then read from a file."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from comp.engine.predict import Network, predict_probabilities
 from comp.environment import process_info
-from comp.files import read_json, write_json
+from comp.errors import UserError
+from comp.records.predictions import LatencyRecord
 
 
-def cached_latency_ms(file: Path, network: Callable[[], Network], device: torch.device, size: int, batch: int) -> float:
-    """Milliseconds per image, view and fold model. A file holds one figure per machine: what was chosen by it under a
-    budget of time is chosen again, however busy the machine is then."""
+def cached_latency_ms(
+    path: Path, network: Callable[[], Network], device: torch.device, size: int, batch_size: int
+) -> float:
+    """Return the milliseconds per image, view and fold model on this machine, measured at the first call.
+
+    The file keeps one number per machine: views chosen by it under a time budget are chosen again in the next call,
+    however busy the machine is then.
+    """
     process = process_info(device)
     machine = f"{process.device_name}, {process.threads} threads"
-    known = read_json(file) if file.is_file() else {}
-    known = known if isinstance(known, dict) else {}
-    if not isinstance(known.get(machine), float | int):
-        known[machine] = round(_measure_latency_ms(network(), device, size, batch), 4)
-        write_json(file, known)
-    return known[machine]
+    record = _read_record(path)
+    if machine not in record.milliseconds:
+        latency_ms = round(_measure_latency_ms(network(), device, size, batch_size), 4)
+        record = replace(record, milliseconds={**record.milliseconds, machine: latency_ms})
+        record.write(path)
+    return record.milliseconds[machine]
 
 
-def _measure_latency_ms(network: Network, device: torch.device, size: int, batch: int) -> float:
-    """The quickest of a few batches: other work on the machine can only slow one down, and the figure stays. What is
-    in the pictures makes no difference."""
-    images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
-    taken = []
+def _read_record(path: Path) -> LatencyRecord:
+    """Return the latencies measured so far; a file that cannot be read counts as empty."""
+    try:
+        return LatencyRecord.read(path)
+    except UserError:
+        return LatencyRecord({})
+
+
+def _measure_latency_ms(network: Network, device: torch.device, size: int, batch_size: int) -> float:
+    """Return the fastest of ten batches per image: other work on the machine can only slow a batch down, and the
+    number is kept. The content of the images makes no difference."""
+    images = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8)
+    durations = []
     for _ in range(10):
         start = time.perf_counter()
         predict_probabilities([network], [images], views=["identity"], device=device)
-        taken.append(time.perf_counter() - start)
-    return 1000 * min(taken) / batch
+        durations.append(time.perf_counter() - start)
+    return 1000 * min(durations) / batch_size

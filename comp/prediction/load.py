@@ -1,20 +1,23 @@
-"""Load what a finished run holds: its dataset, its finished folds, and the kept model of each."""
+"""Load what a finished run contains: its dataset, its finished folds, and the kept model of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from comp.checkpoints import load_checkpoint
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
-from comp.records.weights import ModelSpec
-from comp.runs import Run
-from comp.schema import Config
+from comp.records.base import Fold
+from comp.records.weights import ModelSpec, WeightsFile
 from comp.zoo.build import build_model, normalisation
+
+if TYPE_CHECKING:  # a bundle loads models without a run or a config
+    from comp.runs import Run
+    from comp.schema import Config
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,29 @@ def make_model_spec(config: Config, classes: tuple[str, ...], model: nn.Module, 
 
 def load_model(weights: Path, device: torch.device) -> LoadedModel:
     """Load the model of a weights file onto `device`, ready to predict."""
-    saved = load_checkpoint(weights)
-    spec = ModelSpec.from_dict(saved.get("recipe"), weights)
+    file = WeightsFile.read(weights)
     try:
-        model = build_model(spec.name, len(spec.classes), size=spec.size, kwargs=spec.kwargs)
-        model.load_state_dict(saved["state_dict"])
+        model = build_model(file.spec.name, len(file.spec.classes), size=file.spec.size, kwargs=file.spec.kwargs)
+        model.load_state_dict(file.state_dict)
     except (KeyError, RuntimeError):
         raise UserError(f"{weights} does not fit the model it names; train the fold again") from None
-    return LoadedModel(model.to(device).eval(), spec)
+    return LoadedModel(model.to(device).eval(), file.spec)
 
 
 def load_run_dataset(run: Run) -> Dataset:
+    """Return the dataset that the run was trained on; refuse one whose classes have changed."""
     dataset = scan(run.config.data.root)
     if dataset.classes != run.classes:
         raise UserError(
             f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
-            f"{', '.join(dataset.classes)}"
+            f"{', '.join(dataset.classes)}; restore its images, or train a new run"
         )
     return dataset
 
 
-def finished_folds(run: Run, full: bool) -> list[int | str]:
-    """The models there are: one for each finished fold, or the one trained on everything."""
-    folds = ["full"] if full else run.folds_done()
+def finished_folds(run: Run, full: bool) -> list[Fold]:
+    """Return the folds that have a kept model: every finished fold, or "full", the model trained on all images."""
+    folds: list[Fold] = ["full"] if full else [*run.folds_done()]
     if not folds or (full and not run.fold_dir("full").is_done):
         raise UserError(
             f"{run.path} has no finished fold{' full' if full else ''}; train it with: python train.py "

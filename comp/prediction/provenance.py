@@ -1,42 +1,88 @@
-"""What a file of predictions was made from: it is made again when any of that changes."""
+"""What a table of predictions was computed from: it is computed again when any of that changes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from comp.data.cache import cache_key, make_square_spec
 from comp.data.scan import Dataset
-from comp.files import file_sha256, read_json, write_json
+from comp.errors import UserError
+from comp.files import file_sha256, read_json
+from comp.records.base import Fold
+from comp.records.predictions import Provenance
 from comp.runs import Run
 from comp.submit.sample import sample_path
 
 
-def weights_hashes(run: Run, folds: Sequence[int | str]) -> dict[str, str]:
-    return {str(fold): run.fold_dir(fold).read_record().weights_sha256 for fold in folds}
+def weights_hashes(run: Run, folds: Sequence[Fold]) -> dict[str, str]:
+    """Return the hash of each fold's kept weights, as its fold.json records it."""
+    hashes = {}
+    for fold in folds:
+        record = run.fold_dir(fold).read_record()
+        if record is None or record.weights_sha256 is None:
+            raise UserError(f"{run.fold_dir(fold).path} has no finished training; train the fold")
+        hashes[str(fold)] = record.weights_sha256
+    return hashes
 
 
 def build_provenance(
-    run: Run, dataset: Dataset, part: str, folds: Sequence[int | str], runtime: str = "torch"
-) -> dict[str, Any]:
-    """Of the OOF or the test part: which weights looked at which pictures, under which labels, and in what but torch
-    (a note without a runtime is torch's)."""
+    run: Run, dataset: Dataset, kind: Literal["oof", "test"], folds: Sequence[Fold], runtime: str = "torch"
+) -> Provenance:
+    """Return what OOF or test predictions depend on: weights, labels, images and runtime."""
     data = run.config.data
-    images = dataset.train if part == "oof" else dataset.test
-    square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
-    return {
-        "weights": weights_hashes(run, folds),
-        "labels": dataset.image_list_sha256 if part == "oof" else None,
-        "images": cache_key(images, square),
-        **({} if runtime == "torch" else {"runtime": runtime}),
-    }
+    images = dataset.train if kind == "oof" else dataset.test
+    square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)
+    return Provenance(
+        weights=weights_hashes(run, folds),
+        labels=dataset.image_list_sha256 if kind == "oof" else None,
+        images=cache_key(images, square_spec),
+        runtime=runtime,
+    )
 
 
-def input_hashes(dataset: Dataset) -> dict[str, Any]:
-    """Hashes of what a submission depends on beside its members, for its note. The test images' is of their ids and
-    bytes: a note is read on other machines, where times of files mean nothing."""
+def provenance_path(predictions: Path) -> Path:
+    return predictions.with_name(f"{predictions.stem}.from.json")
+
+
+def write_provenance(predictions: Path, provenance: Provenance) -> None:
+    provenance.write(provenance_path(predictions))
+
+
+def read_provenance(predictions: Path) -> Provenance | None:
+    """Return the provenance of a table; None without a table, or with a provenance of another format."""
+    path = provenance_path(predictions)
+    if not predictions.is_file() or not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        provenance = Provenance.from_dict(content, path)
+    except UserError:
+        return None
+    return provenance if provenance.to_dict() == content else None  # a key that is unknown here may matter
+
+
+def is_current(predictions: Path, provenance: Provenance) -> bool:
+    """Return whether the table exists and was computed from exactly `provenance`."""
+    return read_provenance(predictions) == provenance
+
+
+def current_folds(predictions: Path, provenance: Provenance) -> list[int]:
+    """Return the folds of an OOF table whose rows need not be computed again: only their weights count, if labels,
+    images and runtime are the same."""
+    stored = read_provenance(predictions)
+    if stored is None or not stored.matches(provenance):
+        return []
+    return [int(fold) for fold, sha256 in stored.weights.items() if provenance.weights.get(fold) == sha256]
+
+
+def input_hashes(dataset: Dataset) -> dict[str, str | None]:
+    """Return hashes of the inputs of a submission other than its members, for its manifest.
+
+    The test images are hashed by id and content: manifests are read on other machines, where file times mean nothing.
+    """
     test = hashlib.sha256()
     for image in sorted(dataset.test, key=lambda image: image.id):
         test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
@@ -44,32 +90,5 @@ def input_hashes(dataset: Dataset) -> dict[str, Any]:
     return {
         "train_list_sha256": dataset.image_list_sha256,
         "test_sha256": test.hexdigest(),
-        "sample_sha256": sample and file_sha256(sample),
+        "sample_sha256": file_sha256(sample) if sample else None,
     }
-
-
-def provenance_path(predictions: Path) -> Path:
-    return predictions.with_name(f"{predictions.stem}.from.json")
-
-
-def write_provenance(predictions: Path, made_from: dict[str, Any]) -> None:
-    write_json(provenance_path(predictions), made_from)
-
-
-def is_current(predictions: Path, made_from: dict[str, Any]) -> bool:
-    note = provenance_path(predictions)
-    return predictions.is_file() and note.is_file() and read_json(note) == made_from
-
-
-def for_folds(made_from: dict[str, Any], folds: Sequence[int | str]) -> dict[str, Any]:
-    """The same of some of its folds."""
-    return {**made_from, "weights": {str(fold): made_from["weights"][str(fold)] for fold in folds}}
-
-
-def current_folds(predictions: Path, made_from: dict[str, Any]) -> list[int]:
-    """Of a file that has the rows of several folds: those whose weights did not change, where nothing else did."""
-    note = provenance_path(predictions)
-    was = read_json(note) if predictions.is_file() and note.is_file() else {"weights": {}}
-    if {**was, "weights": None} != {**made_from, "weights": None}:
-        return []
-    return [int(fold) for fold, sha256 in was["weights"].items() if made_from["weights"].get(fold) == sha256]

@@ -1,4 +1,4 @@
-"""The true labels of test images, where a dataset tells them: a demo, or a benchmark with a public test part."""
+"""The true labels of test images, where a dataset has them: a demo, or a benchmark with a public test set."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from comp.tables import read_csv
 
 
 def join_test_labels(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame | None:
-    """Test predictions with the `label` of each image that has one; None where none is known. Only ever scored:
-    nothing is chosen by it."""
+    """Return the test predictions whose image has a label in test_labels.csv, with a column `label`; None without that
+    file. The labels are only for scoring: nothing is chosen by them."""
     file = dataset.root / "test_labels.csv"
     if not file.is_file():
         return None
     labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
-    names = dict(zip(map(str, dataset.class_numbers), dataset.classes, strict=True))
-    known = labels.replace({} if set(labels) <= set(dataset.classes) else names)
-    if known.index.has_duplicates:
-        raise UserError(f"{file} has image {known.index[known.index.duplicated()][0]} twice")
-    both = test.index.intersection(known.index)
-    if not len(both) or not set(known) <= set(dataset.classes):
-        raise UserError(f"{file} does not give a class of train/ for the images of test/")
-    table = test.loc[both].copy()
-    table.insert(0, "label", known.loc[both])
+    if not set(labels) <= set(dataset.classes):  # class numbers instead of names
+        labels = labels.replace(dict(zip(map(str, dataset.class_numbers), dataset.classes, strict=True)))
+    if labels.index.has_duplicates:
+        raise UserError(f"{file} has image {labels.index[labels.index.duplicated()][0]} twice; remove one of the rows")
+    labelled = test.index.intersection(labels.index)
+    if not len(labelled) or not set(labels) <= set(dataset.classes):
+        raise UserError(f"{file} must give images of test/ one of the classes of train/ each; fix or remove it")
+    table = test.loc[labelled].copy()
+    table.insert(0, "label", labels.loc[labelled])
     return table

@@ -1,11 +1,17 @@
-"""The record inside weights.pt: what rebuilds a model from its weights alone."""
+"""Records of weights.pt: the weights of a fold, and what rebuilds a model from them alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from comp.records.base import Record
+from comp.checkpoints import load_checkpoint, save_checkpoint
+from comp.errors import UserError
+from comp.records.base import Fold, Record
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,41 @@ class ModelSpec(Record):
     fit: str
     crop: int | None
     precision: str
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """weights.pt and snapshots/epoch<e>.pt: the weights of one fold, and the spec that rebuilds their model."""
+
+    spec: ModelSpec  # under the key `recipe`
+    run: str
+    fold: Fold
+    epoch: int  # counted from 1
+    state_dict: dict[str, torch.Tensor]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        content = load_checkpoint(path)
+        try:
+            return cls(
+                spec=ModelSpec.from_dict(content.get("recipe"), path),
+                run=content["run"],
+                fold=content["fold"],
+                epoch=content["epoch"],
+                state_dict=content["state_dict"],
+            )
+        except KeyError as error:
+            raise UserError(f"{path} has no {error}; {ModelSpec.ADVICE}") from None
+
+    def write(self, path: Path) -> None:
+        """Write the file, with the tensors on the CPU."""
+        save_checkpoint(
+            path,
+            {
+                "recipe": self.spec.to_dict(),
+                "run": self.run,
+                "fold": self.fold,
+                "epoch": self.epoch,
+                "state_dict": {key: value.detach().cpu() for key, value in self.state_dict.items()},
+            },
+        )

@@ -1,0 +1,38 @@
+"""Predict views of images with networks in memory. It needs no run, so bundles use it too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from comp.batches.loader import EvaluationSet, SquareSource, iterate_batches
+from comp.engine.predict import Network, predict_probabilities
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How images are brought to the networks."""
+
+    size: int  # side of the image that the networks see, in pixels
+    batch_size: int
+    device: torch.device
+    workers: int  # threads that decode and resize
+    title: str  # of the progress bar
+
+
+def predict_images(
+    networks: Sequence[Network],
+    squares: SquareSource,
+    rows: Sequence[int] | np.ndarray,
+    views: Sequence[str],
+    options: InferenceOptions,
+) -> np.ndarray:
+    """Return float32 probabilities of shape (networks, views, rows, classes) for these rows of `squares`."""
+    batches = EvaluationSet(squares, np.asarray(rows), options.size, options.batch_size)
+    iterator = iterate_batches(batches, range(len(batches)), options.workers)
+    progress = tqdm(iterator, options.title, len(batches), disable=None, leave=False)
+    return predict_probabilities(networks, progress, views=views, device=options.device)
