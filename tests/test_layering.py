@@ -42,6 +42,7 @@ ALLOWED_IMPORTS = {
     ("tables", "files"): "tables are written atomically",
     ("records", "files"): "records are JSON files",
     ("checkpoints", "files"): "checkpoints are written atomically",
+    ("records", "checkpoints"): "weights.pt is a record with tensors",
     ("figures", "files"): "figures are written atomically",
     ("environment", "records"): "it fills the records of process and git state",
     ("stats", "metrics"): "intervals and tests are of metrics",

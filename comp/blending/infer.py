@@ -24,7 +24,7 @@ from comp.ensemble.pool import Pool, build_pool, drop_duplicate_members, stack_t
 from comp.environment import command_line, git_state, versions
 from comp.errors import UserError
 from comp.metrics import score
-from comp.prediction.predictor import Predictor, open_predictor
+from comp.prediction.predictor import Predictor, choose_prediction_device, open_predictor
 from comp.prediction.provenance import input_hashes, weights_hashes
 from comp.prediction.test_labels import join_test_labels
 from comp.records.submission import SubmissionManifest
@@ -60,7 +60,8 @@ def infer(members: Sequence[Run], wish: InferOptions) -> Path:
         raise UserError(f"{dataset.root / 'test'} holds no images to predict")
     sample = load_sample(dataset)
     check_sample(sample, dataset)  # before the minutes of predicting
-    asked = {run.name: open_predictor(run, device=wish.device, full=wish.full, runtime=wish.runtime) for run in members}
+    device = choose_prediction_device(wish.device, wish.runtime)
+    asked = {run.name: open_predictor(run, device=device, full=wish.full, runtime=wish.runtime) for run in members}
     if wish.full:
         blend, found = _unfitted_blend(members, wish), None
         print("trained on everything: there is no CV, and temperatures stay 1")
@@ -94,7 +95,7 @@ def infer(members: Sequence[Run], wish: InferOptions) -> Path:
         write_explanation(
             BLENDS / wish.name,
             found,
-            lambda part: asked[part.name].cost() * len(asked[part.name].folds) * len(part.views),
+            lambda part: asked[part.name].latency_ms() * len(asked[part.name].folds) * len(part.views),
         )
     return path
 
@@ -158,7 +159,7 @@ def _member_fit_options(asked: dict[str, Predictor], wish: InferOptions, test_im
         return MemberFitOptions(wish.temperature)
     most = len(TTA["d4"])
     if wish.budget is not None:
-        one = sum(each.cost() * len(each.folds) for each in asked.values()) * test_images / 1000
+        one = sum(each.latency_ms() * len(each.folds) for each in asked.values()) * test_images / 1000
         if one > wish.budget:
             raise UserError(
                 f"--budget {wish.budget:g}s: one view of the test images by every fold of every member "
@@ -174,7 +175,7 @@ def _build_pool(asked: dict[str, Predictor], members: Sequence[Run], wish: Infer
     spoken = {}
     for run in members:
         views = TTA["d4" if wish.tta == "auto" else wish.tta or run.config.infer.tta]
-        spoken[run.name] = dict(zip(views, asked[run.name].out_of_fold(views), strict=True))
+        spoken[run.name] = dict(zip(views, asked[run.name].predict_oof(views), strict=True))
     pool, copies = drop_duplicate_members(build_pool(members[0].classes, members[0].record.metric, spoken))
     for copy, original in copies.items():
         print(f"warning: {copy} says of every image what {original} says; it is counted once", file=sys.stderr)
@@ -184,7 +185,7 @@ def _build_pool(asked: dict[str, Predictor], members: Sequence[Run], wish: Infer
 def _predict_test(blend: Blend, asked: dict[str, Predictor], dataset: Dataset, run: Run) -> pd.DataFrame:
     images = [image.id for image in dataset.test]
     spoken = [
-        np.stack([stack_tables(views, images, run.classes) for views in asked[part.name].test(part.views)])
+        np.stack([stack_tables(views, images, run.classes) for views in asked[part.name].predict_test(part.views)])
         for part in blend.parts
     ]
     return pd.DataFrame(blends.apply_blend(blend, spoken), pd.Index(images, name="image"), list(run.classes))
@@ -234,7 +235,7 @@ def _build_manifest(
             for part in blend.parts
         ],
         "folds": {"file": run.record.folds_file, "sha256": run.record.folds_sha256},
-        "images": input_hashes(dataset),
+        "images": input_hashes(dataset).to_dict(),
         "oof": oof,
         "git": git_state().to_dict(),
         "versions": versions(),

@@ -110,6 +110,14 @@ def zoo(args: argparse.Namespace) -> None:
             costs = [f"{size.weights_mib:,.2f}", f"{size.macs / 1e6:,.1f}"]
             match = compare_counts(model, size)
             rows.append(
-                [" ".join([model.name, *kwargs]), model.paper, str(model.image_size), *counts, *costs, model.reported, match]
+                [
+                    " ".join([model.name, *kwargs]),
+                    model.paper,
+                    str(model.image_size),
+                    *counts,
+                    *costs,
+                    model.reported,
+                    match,
+                ]
             )
     print(format_table(titles, rows, left=(0, 1, 9)))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from comp.data.scan import Dataset, scan
+from comp.engine.device import choose_device
 from comp.errors import UserError
 from comp.metrics import METRICS, PER_CLASS, confusion, score
 from comp.prediction.predictor import predict_run
@@ -84,7 +85,7 @@ def _scored_predictions(run: Run, dataset: Dataset, on_test: bool, device: str) 
     """Return fold 0's predictions with the label of each image."""
     labelled = None
     if on_test:
-        test_predictions = predict_run(run, ["identity"], device=device, only=[0]).test[0][0]
+        test_predictions = predict_run(run, ["identity"], device=choose_device(device), only=[0]).test[0][0]
         labelled = join_test_labels(dataset, test_predictions)
     return _validation_predictions(run) if labelled is None else labelled
 

@@ -13,6 +13,7 @@ from comp.errors import UserError
 from comp.files import file_sha256, read_json
 from comp.records.base import Fold
 from comp.records.predictions import Provenance
+from comp.records.submission import InputHashes
 from comp.runs import Run
 from comp.submit.sample import sample_path
 
@@ -78,7 +79,7 @@ def current_folds(predictions: Path, provenance: Provenance) -> list[int]:
     return [int(fold) for fold, sha256 in stored.weights.items() if provenance.weights.get(fold) == sha256]
 
 
-def input_hashes(dataset: Dataset) -> dict[str, str | None]:
+def input_hashes(dataset: Dataset) -> InputHashes:
     """Return hashes of the inputs of a submission other than its members, for its manifest.
 
     The test images are hashed by id and content: manifests are read on other machines, where file times mean nothing.
@@ -87,8 +88,8 @@ def input_hashes(dataset: Dataset) -> dict[str, str | None]:
     for image in sorted(dataset.test, key=lambda image: image.id):
         test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
     sample = sample_path(dataset.root)
-    return {
-        "train_list_sha256": dataset.image_list_sha256,
-        "test_sha256": test.hexdigest(),
-        "sample_sha256": file_sha256(sample) if sample else None,
-    }
+    return InputHashes(
+        train_list_sha256=dataset.image_list_sha256,
+        test_sha256=test.hexdigest(),
+        sample_sha256=file_sha256(sample) if sample else None,
+    )

@@ -22,8 +22,8 @@ from comp.engine.runtime import make_torch_network
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError
 from comp.files import read_json, write_atomic
+from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
-from comp.prediction.predictor import predict_images
 from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
 from comp.submit.submission_table import read_table, to_bytes
 
@@ -63,11 +63,13 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
                 DecodedSquares(dataset.test, SquareSpec(**member["square"])),
                 range(len(dataset.test)),
                 part["views"],
-                size=member["size"],
-                batch=member["batch"],
-                device=device,
-                workers=choose_workers("auto", device.type),
-                title=f"member {number} of {len(about['members'])}",
+                InferenceOptions(
+                    size=member["size"],
+                    batch_size=member["batch"],
+                    device=device,
+                    workers=choose_workers("auto", device.type),
+                    title=f"member {number} of {len(about['members'])}",
+                ),
             )
         )
     values = apply_blend(Blend.from_note(about["blend"]), spoken)

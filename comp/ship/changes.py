@@ -49,7 +49,7 @@ def _weights(member: dict[str, Any]) -> Iterator[str]:
 
 def changed_inputs(note: Note, dataset: Dataset) -> list[str]:
     """What is looked at and filled in."""
-    now, then = input_hashes(dataset), note["images"]
+    now, then = input_hashes(dataset).to_dict(), note["images"]
     lines = []
     if now["test_sha256"] != then["test_sha256"]:
         lines.append(f"the test images: {dataset.root / 'test'} holds others, or other bytes ({len(dataset.test)} now)")
@@ -62,7 +62,7 @@ def changed_inputs(note: Note, dataset: Dataset) -> list[str]:
 def possible_causes(note: Note) -> list[str]:
     """What may change the last bits, or more, and may as well change nothing."""
     lines = []
-    if input_hashes(scan(note["competition"]["root"]))["train_list_sha256"] != note["images"]["train_list_sha256"]:
+    if scan(note["competition"]["root"]).image_list_sha256 != note["images"]["train_list_sha256"]:
         lines.append("the list of training images changed, and they decide the size that pictures are kept at")
     for name, then in note["versions"].items():
         if (now := _version(name)) != then:

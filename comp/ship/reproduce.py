@@ -13,7 +13,7 @@ from comp.data.scan import Dataset, scan
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256, write_atomic
-from comp.prediction.predictor import recompute_test_probabilities
+from comp.prediction.predictor import choose_prediction_device, recompute_test_probabilities
 from comp.runs import read_run
 from comp.ship.changes import changed_inputs, missing_inputs, possible_causes
 from comp.submit.manifest import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id
@@ -86,7 +86,11 @@ def recompute_content(note: Note, dataset: Dataset, device: str) -> bytes:
     blend = Blend.from_note(note["blend"])
     spoken = [
         recompute_test_probabilities(
-            read_run(Path(member["path"])), member_folds(member), part.views, device=device, runtime=member["runtime"]
+            read_run(Path(member["path"])),
+            member_folds(member),
+            part.views,
+            device=choose_prediction_device(device, member["runtime"]),
+            runtime=member["runtime"],
         )
         for part in blend.parts
         for member in [members[part.name]]
