@@ -27,7 +27,6 @@ def leaderboard(args: argparse.Namespace) -> None:
     best of many runs. Runs that lack folds are listed last. "optimistic" marks train.keep=best, whose epoch was
     chosen on the images it is scored on; it is never the run that others are compared with.
     """
-    import json
     import sys
 
     from comp.errors import UserError
@@ -40,7 +39,7 @@ def leaderboard(args: argparse.Namespace) -> None:
         raise UserError("there is no run yet; train one: python train.py")
     groups = group_entries(entries)
     if args.json:
-        print(json.dumps(to_json(groups, warnings)))
+        print(to_json(groups, warnings))
         return
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

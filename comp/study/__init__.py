@@ -1,1 +1,1 @@
-"""Studies: many runs with a question. They call `experiment`, never the trainer."""
+"""Comparisons of many runs: hyperparameter searches and the leaderboard."""

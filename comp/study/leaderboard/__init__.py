@@ -1,1 +1,1 @@
-"""All runs and blends, the best first, and which of them are inside the noise. Waits for no torch."""
+"""All runs and blends, best first, with paired tests against the best. It does not import torch."""

@@ -1,4 +1,4 @@
-"""What every run and blend says of itself. A broken or half-written file costs its own line, never the table."""
+"""The leaderboard's entries, read from the records of runs and blends. A broken file affects its own entry only."""
 
 from __future__ import annotations
 
@@ -7,140 +7,145 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from comp.errors import UserError, did_you_mean
-from comp.files import read_json
+from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
-from comp.runs import RUNS, list_runs
+from comp.records.run import FoldRecord, RunRecord
+from comp.runs import BLENDS, RUNS, list_runs
 
-READ_ERRORS = (UserError, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError)
+READ_ERRORS = (UserError, OSError, ValueError)
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """A line of the table. What is not known is None."""
+    """A run or a blend. What is unknown is None."""
 
-    name: str  # a blend's begins with blends/
+    name: str  # that of a blend begins with blends/
     path: Path
-    oof: Path  # its out-of-fold predictions
+    oof: Path  # the file of its OOF predictions
     folds_sha256: str
     metric: str
     higher_is_better: bool
-    score: float | None = None  # out of fold; of a blend, cross-fitted
+    dataset: str | None = None  # None for a run, whose config names it
+    score: float | None = None  # OOF; of a blend, cross-fitted
     interval: tuple[float, float] | None = None
     per_fold: tuple[float, ...] = ()
-    optimism: float | None = None  # how much better the best epoch looks than the last; of a blend, the naive score
-    optimistic: bool = False  # the score itself is: each fold's epoch was chosen on it
+    optimism: float | None = None  # how much better the best epoch is than the last; for a blend, the naive score
+    optimistic: bool = False  # each fold's epoch was chosen on the images that are scored
     parameters: int | None = None
-    seconds: float | None = None  # of training, of all folds
+    seconds: float | None = None  # training time of all folds
     complete: bool = False
     remark: str = ""  # what is missing
 
+    @property
+    def is_blend(self) -> bool:
+        return self.name.startswith("blends/")
 
-def read_entries(wanted: Iterable[str] = ()) -> tuple[list[LeaderboardEntry], list[str]]:
-    """Those of the names or patterns asked for, or all; and a warning for each that says nothing of itself."""
-    entries, warnings = {}, []
-    paths = {
-        **list_runs(),
-        **{
-            file.parent.relative_to(RUNS).as_posix(): file.parent
-            for file in sorted((RUNS / "blends").rglob("blend.json"))
-        },
-    }
-    for name, path in paths.items():
+
+def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry], list[str]]:
+    """Return the entries of the requested names or patterns, or all; and a warning per unreadable run or blend."""
+    entries: dict[str, LeaderboardEntry] = {}
+    warnings = []
+    blends = {file.parent.relative_to(RUNS).as_posix(): file.parent for file in sorted(BLENDS.rglob("blend.json"))}
+    for name, path in {**list_runs(), **blends}.items():
         try:
-            entries[name] = _blend_entry(name, path, entries) if name.startswith("blends/") else _run_entry(name, path)
-        except READ_ERRORS as problem:
-            said = problem if isinstance(problem, (UserError, OSError)) else f"{path} does not say what it is"
-            warnings.append(f"{said}; left out")
-    asked = dict.fromkeys(match for text in wanted for match in _matches(text, entries))
-    return [entries[name] for name in asked or entries], warnings
+            entries[name] = _blend_entry(name, path, entries) if name in blends else _run_entry(name, path)
+        except READ_ERRORS as error:
+            warnings.append(f"{error}; left out")
+    names = dict.fromkeys(match for pattern in requested for match in _matches(pattern, entries))
+    return [entries[name] for name in names or entries], warnings
 
 
-def _matches(text: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
-    name = text.rstrip("/").removeprefix(f"{RUNS}/")
-    found = [name] if name in entries else fnmatch.filter(entries, name)
-    if not found:
-        raise UserError(f"there is no run or blend {text}{did_you_mean(name, entries)}")
-    return found
+def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
+    name = pattern.rstrip("/").removeprefix(f"{RUNS}/")
+    matches = [name] if name in entries else fnmatch.filter(entries, name)
+    if not matches:
+        raise UserError(f"there is no run or blend {pattern}{did_you_mean(name, entries)}")
+    return matches
 
 
 def _run_entry(name: str, path: Path) -> LeaderboardEntry:
-    about = read_json(path / "run.json")
-    known = LeaderboardEntry(
+    record = RunRecord.read(path / "run.json")
+    entry = LeaderboardEntry(
         name,
         path,
         path / "predictions" / "identity" / "oof.csv",
-        str(about["folds_sha256"]),
-        str(about["metric"]),
-        bool(about["higher_is_better"]),
-        parameters=int(_number(about["parameters"])),
-    )
-    folds = len(about["folds"])
-    try:
-        metrics = RunMetrics.read(path / "metrics.json") if (path / "metrics.json").is_file() else None
-        if metrics is None or metrics.scores is None:
-            return replace(known, remark="no fold is done")
-        done, scores = list(metrics.folds_done), metrics.scores
-        return replace(
-            known,
-            score=_number(scores.oof.kept.score),
-            interval=_interval(scores.oof.kept.interval),
-            per_fold=tuple(map(_number, scores.per_fold[metrics.kept])),
-            optimism=_number(scores.best_minus_last),
-            optimistic=scores.oof.kept.optimistic,
-            seconds=_seconds(path, done),
-            complete=metrics.complete,
-            remark="" if metrics.complete else f"{len(done)} of {folds} folds",
-        )
-    except READ_ERRORS:
-        return replace(known, remark="metrics.json cannot be read: give its train.py again")
-
-
-def _blend_entry(name: str, path: Path, runs: dict[str, LeaderboardEntry]) -> LeaderboardEntry:
-    about = read_json(path / "blend.json")
-    known = LeaderboardEntry(
-        name, path, path / "oof.csv", str(about["folds_sha256"]), str(about["metric"]), bool(about["higher_is_better"])
+        record.folds_sha256,
+        record.metric,
+        record.higher_is_better,
+        parameters=record.parameters,
     )
     try:
-        oof, members = about["oof"], [runs.get(run) for run in {member["run"] for member in about["members"]}]
-        score = _number(oof["score"])
-        sign = 1 if known.higher_is_better else -1
-        return replace(
-            known,
-            score=score,
-            interval=_interval(oof["interval"]),
-            per_fold=tuple(map(_number, oof["per_fold"])),
-            optimism=sign * (_number(oof["naive"]) - score),
-            optimistic=bool(about["optimistic"]),
-            parameters=_sum_members(members, "parameters"),
-            seconds=_sum_members(members, "seconds"),
-            complete=bool(about["complete"]),
-            remark="" if about["complete"] else "not of every fold",
-        )
+        return _with_scores(entry, folds=len(record.folds))
     except READ_ERRORS:
-        return replace(known, remark="blend.json lacks its scores: give its infer.py again")
+        return replace(entry, remark="metrics.json is unreadable; run its train.py again")
 
 
-def _sum_members(members: list[LeaderboardEntry | None], key: str) -> Any:
-    values = [member and getattr(member, key) for member in members]
-    return None if None in values or not values else sum(values)
+def _with_scores(entry: LeaderboardEntry, folds: int) -> LeaderboardEntry:
+    """Return a run's entry with the scores of its metrics.json, if any of its `folds` is done."""
+    file = entry.path / "metrics.json"
+    metrics = RunMetrics.read(file) if file.is_file() else None
+    if metrics is None or metrics.scores is None:
+        return replace(entry, remark="no fold is done")
+    scores, kept = metrics.scores, metrics.scores.oof.kept
+    per_fold = scores.per_fold.get(metrics.kept, ())
+    _check_finite(kept.score, *kept.interval, *per_fold, scores.best_minus_last)
+    return replace(
+        entry,
+        score=kept.score,
+        interval=kept.interval,
+        per_fold=per_fold,
+        optimism=scores.best_minus_last,
+        optimistic=kept.optimistic,
+        seconds=_training_seconds(entry.path, metrics.folds_done),
+        complete=metrics.complete,
+        remark="" if metrics.complete else f"{len(metrics.folds_done)} of {folds} folds",
+    )
 
 
-def _seconds(path: Path, folds: list[int]) -> float | None:
+def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) -> LeaderboardEntry:
+    """Return a blend's entry. Its parameters and training time are those of its members, which are in `entries`."""
+    record = BlendRecord.read(path / "blend.json")
+    oof = record.oof
+    _check_finite(oof.score, *oof.interval, *oof.per_fold, oof.naive)
+    members = [entries.get(run) for run in {member.run for member in record.members}]
+    return LeaderboardEntry(
+        name,
+        path,
+        path / "oof.csv",
+        record.folds_sha256,
+        record.metric,
+        record.higher_is_better,
+        dataset=record.dataset,
+        score=oof.score,
+        interval=oof.interval,
+        per_fold=oof.per_fold,
+        optimism=(oof.naive - oof.score) * (1 if record.higher_is_better else -1),
+        optimistic=record.optimistic,
+        parameters=_sum_known([member.parameters if member else None for member in members]),
+        seconds=_sum_known([member.seconds if member else None for member in members]),
+        complete=record.complete,
+        remark="" if record.complete else "some folds are missing",
+    )
+
+
+def _sum_known(values: list[Number | None]) -> Number | None:
+    """Return the sum, or None if a value is unknown or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _training_seconds(path: Path, folds: Iterable[int]) -> float | None:
+    """Return the training time of the folds, or None if that of one is unknown."""
     try:
-        return sum(_number(read_json(path / f"fold{fold}" / "fold.json")["seconds"]) for fold in folds)
+        return _sum_known([FoldRecord.read(path / f"fold{fold}" / "fold.json").seconds for fold in folds])
     except READ_ERRORS:
         return None
 
 
-def _interval(value: Any) -> tuple[float, float]:
-    low, high = map(_number, value)
-    return low, high
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value} is no number")
-    return float(value)
+def _check_finite(*numbers: float) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a score is not finite; run the command that wrote it again")

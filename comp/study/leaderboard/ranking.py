@@ -1,4 +1,4 @@
-"""Who may be compared with whom, in which order, and whether the best is better than the others or luckier."""
+"""Groups of comparable entries, best first, and paired tests of each entry against the best of its group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from comp import config as configs
-from comp.files import read_json
 from comp.metrics import METRICS
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
@@ -20,35 +19,41 @@ from comp.tables import read_csv
 
 @dataclass(frozen=True)
 class PairedTest:
-    """On the images that both predicted out of fold. Positive is better than the best."""
+    """An entry against the best, on the images that both predicted. A positive difference is better than the best."""
 
     difference: float
     p: float
-    inside_noise: bool
     images: int
+
+    @property
+    def inside_noise(self) -> bool:
+        return self.p >= SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
 class LeaderboardGroup:
-    """Entries scored on the same split by the same metric; nothing else is comparable."""
+    """Entries with the same split and metric; others are not comparable."""
 
     dataset: str
     folds_sha256: str
     metric: str
     higher_is_better: bool
-    entries: list[LeaderboardEntry]  # the best first; those that lack folds, then those without a score, last
-    best: LeaderboardEntry | None  # that the others are held against: complete and not optimistic, if one is
-    against: dict[str, PairedTest]  # by name
+    entries: list[LeaderboardEntry]  # best first; then those that lack folds, then those without a score
+    best: LeaderboardEntry | None  # the reference of the tests: complete and not optimistic, if there is such an entry
+    tests_vs_best: dict[str, PairedTest]  # by name
 
 
 def group_entries(entries: Iterable[LeaderboardEntry]) -> list[LeaderboardGroup]:
-    alike = defaultdict(list)
+    """Group the entries by split and metric, and test each against the best of its group."""
+    comparable = defaultdict(list)
     for entry in entries:
-        alike[entry.folds_sha256, entry.metric].append(entry)
-    return sorted(map(_group, alike.values()), key=lambda group: (group.dataset, group.metric, group.folds_sha256))
+        comparable[entry.folds_sha256, entry.metric].append(entry)
+    return sorted(
+        map(_make_group, comparable.values()), key=lambda group: (group.dataset, group.metric, group.folds_sha256)
+    )
 
 
-def _group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
+def _make_group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
     first = entries[0]
     entries = sorted(entries, key=_sort_key)
     scored = [entry for entry in entries if entry.score is not None]
@@ -60,21 +65,21 @@ def _group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
         first.higher_is_better,
         entries,
         best,
-        _against(best, scored) if best else {},
+        _tests_vs_best(best, scored) if best else {},
     )
 
 
-def _sort_key(entry: LeaderboardEntry) -> tuple:
-    value = 0.0 if entry.score is None else -entry.score if entry.higher_is_better else entry.score
-    return entry.score is None, not entry.complete, value, entry.name
+def _sort_key(entry: LeaderboardEntry) -> tuple[bool, bool, float, str]:
+    score = 0.0 if entry.score is None else -entry.score if entry.higher_is_better else entry.score
+    return entry.score is None, not entry.complete, score, entry.name
 
 
 def _dataset(entries: list[LeaderboardEntry]) -> str:
-    """Their config or note says it; one of them is read, for a config takes 3 ms."""
+    """Return the dataset of a group. Only one config is read, as that takes 3 ms."""
     for entry in entries:
+        if entry.dataset is not None:
+            return entry.dataset
         try:
-            if entry.name.startswith("blends/"):
-                return str(read_json(entry.path / "blend.json")["dataset"])
             return configs.load(entry.path / "config.yaml")[0].dataset
         except READ_ERRORS:
             continue
@@ -83,62 +88,64 @@ def _dataset(entries: list[LeaderboardEntry]) -> str:
 
 @dataclass(frozen=True)
 class _OofPredictions:
-    """Predictions out of fold; classes in a fixed order."""
+    """OOF predictions; the classes are sorted by name."""
 
     images: pd.Index
     classes: list[str]
-    truth: np.ndarray  # class numbers
+    targets: np.ndarray  # class indices
     probabilities: np.ndarray
 
 
-def _against(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
-    """Those that share the same images with the best are tested together: they share the resampling too."""
-    reference = _read(best.oof, by_id=True)  # the order in which a blend's images are resampled: the same p
+def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
+    """Test the entries against the best. Those that share the same images with it share the resamples too."""
+    reference = _read_oof(best.oof, sort_by_image=True)  # a blend's images are resampled in this order: the same p
     if reference is None or best.metric not in METRICS:
         return {}
-    alike: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)
+    groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
     for entry in entries:
-        oof = _read(entry.oof) if entry is not best else None
+        oof = _read_oof(entry.oof) if entry is not best else None
         if oof is None or oof.classes != reference.classes:
             continue
-        places = oof.images.get_indexer(reference.images)
-        shared = places >= 0
-        if shared.any() and (oof.truth[places[shared]] == reference.truth[shared]).all():
-            alike[shared.tobytes()][entry.name] = oof.probabilities[places[shared]]
-    found = {}
-    for key, said in alike.items():
+        positions = oof.images.get_indexer(reference.images)
+        shared = positions >= 0
+        if shared.any() and (oof.targets[positions[shared]] == reference.targets[shared]).all():
+            groups[shared.tobytes()][entry.name] = oof.probabilities[positions[shared]]
+    tests: dict[str, PairedTest] = {}
+    for key, probabilities in groups.items():
         shared = np.frombuffer(key, bool)
-        found |= _test(best.metric, reference.truth[shared], reference.probabilities[shared], said)
-    return found
+        tests |= _test(best.metric, reference.targets[shared], reference.probabilities[shared], probabilities)
+    return tests
 
 
-def _test(metric: str, truth: np.ndarray, best: np.ndarray, said: dict[str, np.ndarray]) -> dict[str, PairedTest]:
-    if metric == "accuracy":  # its test draws nothing, so two hundred runs take a second
-        right = {name: each.argmax(1) == truth for name, each in said.items()}
-        theirs = best.argmax(1) == truth
+def _test(
+    metric: str, targets: np.ndarray, best: np.ndarray, probabilities: dict[str, np.ndarray]
+) -> dict[str, PairedTest]:
+    """Test the probabilities of each name against those of the best."""
+    images = len(targets)
+    if metric == "accuracy":  # McNemar's test resamples nothing, so two hundred runs take a second
+        best_correct = best.argmax(1) == targets
+        correct = {name: candidate.argmax(1) == targets for name, candidate in probabilities.items()}
         return {
-            name: PairedTest(
-                float(mine.mean() - theirs.mean()),
-                p := mcnemar_p_value(mine, theirs),
-                p >= SIGNIFICANCE_LEVEL,
-                len(truth),
-            )
-            for name, mine in right.items()
+            name: PairedTest(float(values.mean() - best_correct.mean()), mcnemar_p_value(values, best_correct), images)
+            for name, values in correct.items()
         }
-    reference, *others = resample_scores(metric, truth, [best, *said.values()])
-    tests = zip(said, (compare(other, reference) for other in others), strict=True)
-    return {name: PairedTest(test.difference, test.p, test.inside_noise, len(truth)) for name, test in tests}
+    reference, *others = resample_scores(metric, targets, [best, *probabilities.values()])
+    comparisons = [compare(other, reference) for other in others]
+    return {
+        name: PairedTest(comparison.difference, comparison.p, images)
+        for name, comparison in zip(probabilities, comparisons, strict=True)
+    }
 
 
-def _read(path: Path, by_id: bool = False) -> _OofPredictions | None:
-    """None where there is no such file, or something is wrong with it."""
+def _read_oof(path: Path, sort_by_image: bool = False) -> _OofPredictions | None:
+    """Return the predictions of a file, or None if it is missing or wrong."""
     try:
         table = read_csv(path, ["image", "label"])
-        table = table.sort_values("image") if by_id else table
+        table = table.sort_values("image") if sort_by_image else table
         classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
-        images, truth = pd.Index(table["image"]), pd.Index(classes).get_indexer(table["label"])
+        images, targets = pd.Index(table["image"]), pd.Index(classes).get_indexer(pd.Index(table["label"]))
         probabilities = table[classes].to_numpy(np.float32)
     except READ_ERRORS:
         return None
-    sound = images.is_unique and (truth >= 0).all() and np.isfinite(probabilities).all()
-    return _OofPredictions(images, classes, truth, probabilities) if sound else None
+    is_valid = images.is_unique and (targets >= 0).all() and np.isfinite(probabilities).all()
+    return _OofPredictions(images, classes, targets, probabilities) if is_valid else None

@@ -1,77 +1,71 @@
-"""The table, for people and for programs."""
+"""The leaderboard as text, and as JSON for programs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+import json
+from collections.abc import Sequence
 
 from comp.stats import format_p, verdict
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup
+from comp.text import format_interval, format_table
 
-COLUMNS = ("OOF", "95 %", "best-last", "weights", "trained", "against the best", "folds", "name")
-
-
-def render(groups: list[LeaderboardGroup]) -> str:
-    return "\n\n".join(_render(group) for group in groups)
+COLUMNS = ("OOF", "95 % interval", "best-last", "params", "train time", "vs best", "folds", "name")
+LEFT_ALIGNED = (1, 2, 5, 6, 7)
 
 
-def _render(group: LeaderboardGroup) -> str:
-    better = "higher" if group.higher_is_better else "lower"
-    rows = [COLUMNS, *(_row(group, entry) for entry in group.entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]) for row in rows
-    ]
-    return "\n".join([f"{group.dataset}, {group.metric} ({better} is better), split {group.folds_sha256[:8]}", *lines])
+def render(groups: Sequence[LeaderboardGroup]) -> str:
+    """Return a table per group under a heading of dataset, metric and split."""
+    return "\n\n".join(map(_render_group, groups))
+
+
+def _render_group(group: LeaderboardGroup) -> str:
+    direction = "higher" if group.higher_is_better else "lower"
+    heading = f"{group.dataset}, {group.metric} ({direction} is better), split {group.folds_sha256[:8]}"
+    rows = [_row(group, entry) for entry in group.entries]
+    return f"{heading}\n{format_table(COLUMNS, rows, LEFT_ALIGNED)}"
 
 
 def _row(group: LeaderboardGroup, entry: LeaderboardEntry) -> tuple[str, ...]:
     remarks = [remark for remark in ("optimistic" if entry.optimistic else "", entry.remark) if remark]
-    interval = "" if entry.interval is None else "[{:.3f}, {:.3f}]".format(*entry.interval)
     return (
         "-" if entry.score is None else f"{entry.score:.4f}",
-        interval,
-        _optimism(entry),
-        "" if entry.parameters is None else _count(entry.parameters),
-        "" if entry.seconds is None else _time(entry.seconds),
-        _against(group, entry),
+        "" if entry.interval is None else format_interval(entry.interval, 3),
+        _format_optimism(entry),
+        "" if entry.parameters is None else _format_count(entry.parameters),
+        "" if entry.seconds is None else _format_duration(entry.seconds),
+        _format_test(group, entry),
         " ".join(f"{score:.3f}" for score in entry.per_fold),
         entry.name + (f"  ({'; '.join(remarks)})" if remarks else ""),
     )
 
 
-def _optimism(entry: LeaderboardEntry) -> str:
+def _format_optimism(entry: LeaderboardEntry) -> str:
     if entry.optimism is None:
         return ""
-    return f"{entry.optimism:+.4f}" + (" naive" if entry.name.startswith("blends/") else "")
+    return f"{entry.optimism:+.4f}" + (" naive" if entry.is_blend else "")
 
 
-def _against(group: LeaderboardGroup, entry: LeaderboardEntry) -> str:
+def _format_test(group: LeaderboardGroup, entry: LeaderboardEntry) -> str:
     if entry is group.best:
         return "the best"
-    found = group.against.get(entry.name)
-    if not found:
-        return ""
-    return f"{found.difference:+.4f}  {format_p(found.p)}  {verdict(found.difference, found.p)}"
+    test = group.tests_vs_best.get(entry.name)
+    return f"{test.difference:+.4f}  {format_p(test.p)}  {verdict(test.difference, test.p)}" if test else ""
 
 
-def _count(parameters: int) -> str:
+def _format_count(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
 
 
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+def _format_duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def to_json(groups: list[LeaderboardGroup], warnings: list[str]) -> dict[str, Any]:
-    return {
+def to_json(groups: Sequence[LeaderboardGroup], warnings: Sequence[str]) -> str:
+    """Return all groups and warnings as one JSON object."""
+    content = {
         "groups": [
             {
                 "dataset": group.dataset,
@@ -79,19 +73,29 @@ def to_json(groups: list[LeaderboardGroup], warnings: list[str]) -> dict[str, An
                 "metric": group.metric,
                 "higher_is_better": group.higher_is_better,
                 "best": group.best and group.best.name,
-                "entries": [_data(group, entry) for entry in group.entries],
+                "entries": [_entry_content(group, entry) for entry in group.entries],
             }
             for group in groups
         ],
         "warnings": warnings,
     }
+    return json.dumps(content)
 
 
-def _data(group: LeaderboardGroup, entry: LeaderboardEntry) -> dict[str, Any]:
-    shared = ("folds_sha256", "metric", "higher_is_better", "oof", "path")
-    against = group.against.get(entry.name)
+def _entry_content(group: LeaderboardGroup, entry: LeaderboardEntry) -> dict[str, object]:
+    test = group.tests_vs_best.get(entry.name)
     return {
-        **{key: value for key, value in asdict(entry).items() if key not in shared},
+        "name": entry.name,
+        "score": entry.score,
+        "interval": entry.interval,
+        "per_fold": entry.per_fold,
+        "optimism": entry.optimism,
+        "optimistic": entry.optimistic,
+        "parameters": entry.parameters,
+        "seconds": entry.seconds,
+        "complete": entry.complete,
+        "remark": entry.remark,
         "path": str(entry.path),
-        "against_best": against and asdict(against),
+        "against_best": test
+        and {"difference": test.difference, "p": test.p, "inside_noise": test.inside_noise, "images": test.images},
     }
