@@ -1,1 +1,1 @@
-"""How fast this machine trains and predicts with a config, through the wiring that trainings have."""
+"""Measure how fast this machine trains and predicts with a config, through the components of a training."""

@@ -1,4 +1,4 @@
-"""What this machine can do at most, and what a training asks of it."""
+"""The limits of this machine, and what a training step costs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from comp.engine.precision import DTYPES, autocast
 
 
 def gemm_gflops(device: torch.device, precision: str, side: int = 2048) -> float:
-    """Multiplying two square matrices, in the number format of the training."""
+    """Return the GFLOP/s of multiplying two square matrices in the number format of the training."""
     left, right = (torch.rand(side, side, device=device, dtype=DTYPES[precision]) for _ in range(2))
     return 2 * side**3 / 1e9 / _seconds(lambda: left @ right, device)
 
 
 def copy_gbs(device: torch.device, megabytes: int = 256) -> float:
-    """Read and written together."""
+    """Return the GB/s of copying memory, bytes read and bytes written together."""
     source = torch.zeros(megabytes * 2**20, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     return 2 * source.nbytes / 1e9 / _seconds(lambda: target.copy_(source), device)
@@ -29,44 +29,45 @@ def copy_gbs(device: torch.device, megabytes: int = 256) -> float:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Of one image of a training step."""
+    """The cost of one image in a training step."""
 
     gflop: float
     gigabytes: float  # moved, if every operation reads its inputs and writes its outputs once, and no cache helps
 
 
 def count_step_cost(model: torch.nn.Module, images: torch.Tensor, precision: str) -> StepCost:
-    """Counted operation by operation; the optimiser is left out."""
+    """Count the cost of a step operation by operation, without the optimiser."""
     model.train()
     with _MemoryTraffic() as traffic:
         with FlopCounterMode(display=False) as flops, autocast(images.device, precision):
             loss = model(images).float().mean()
         loss.backward()
     model.zero_grad()
-    # backwards is twice forwards; torch's own count of it takes grouped convolutions for whole ones
+    # the backward pass costs two forward passes; torch counts its grouped convolutions as if they were not grouped
     return StepCost(3 * flops.get_total_flops() / len(images) / 1e9, traffic.bytes / len(images) / 1e9)
 
 
 class _MemoryTraffic(TorchDispatchMode):
-    """Bytes of the tensors that go into and come out of each operation; a view moves nothing."""
+    """Count the bytes of the tensors that every operation reads and writes; a view moves none."""
 
     bytes = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), named=None):
-        made = function(*arguments, **(named or {}))
+        results = function(*arguments, **(named or {}))
         if not function.is_view:
-            tensors = [leaf for leaf in tree_leaves((arguments, named, made)) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(min(each.nbytes, each.untyped_storage().nbytes()) for each in tensors)
-        return made
+            tensors = [leaf for leaf in tree_leaves((arguments, named, results)) if isinstance(leaf, torch.Tensor)]
+            self.bytes += sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in tensors)
+        return results
 
 
-def _seconds(work: Callable[[], object], device: torch.device, least: float = 0.5) -> float:
-    """The least of many tries: what is asked is the limit, and a busy machine only ever adds time."""
-    taken, begun = [], time.perf_counter()
-    while len(taken) < 5 or time.perf_counter() - begun < least:
+def _seconds(work: Callable[[], object], device: torch.device, min_seconds: float = 0.5) -> float:
+    """Return the shortest duration of many tries: a busy machine only ever adds time to the limit."""
+    durations: list[float] = []
+    first_start = time.perf_counter()
+    while len(durations) < 5 or time.perf_counter() - first_start < min_seconds:
         start = time.perf_counter()
         work()
         if device.type != "cpu":
             getattr(torch, device.type).synchronize()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+        durations.append(time.perf_counter() - start)
+    return min(durations)

@@ -1,4 +1,4 @@
-"""Inference as infer.py does it, by each runtime this machine has."""
+"""The work of inference as infer.py does it, with each runtime that is installed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from comp.errors import UserError
 from comp.prediction.load import make_model_spec
 from comp.training.setup import Setup, new_model
 
-PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # bytes (N, size, size, 3), views -> probabilities
+PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # uint8 (N, size, size, 3), views -> probabilities
 
 
 def build_predictors(setup: Setup) -> dict[str, PredictFn]:
-    """Those that are installed; `eager` is the model as it is, called as anybody would."""
+    """Return a function per runtime that is installed; `eager` is the plain model, called without our freezing."""
     config, device = setup.config, setup.device
     model = new_model(config, len(setup.run.classes), pretrained=False).to(device).eval()
     spec = make_model_spec(config, setup.run.classes, model, setup.precision)
@@ -34,25 +34,25 @@ def build_predictors(setup: Setup) -> dict[str, PredictFn]:
             with contextlib.suppress(UserError):  # not installed
                 networks[name] = build_network(name, model, spec)
 
-    def through(network: Network) -> PredictFn:
+    def predict_with(network: Network) -> PredictFn:
         return lambda batch, views: predict_probabilities([network], [batch], views=views, device=device)
 
-    return {name: through(network) for name, network in networks.items()}
+    return {name: predict_with(network) for name, network in networks.items()}
 
 
 def batch_inference(
     setup: Setup, rows: np.ndarray, workers: int, predict_batch: PredictFn, views: Sequence[str]
 ) -> WorkIterator:
-    """Those images over and over, read as infer.py reads them."""
-    source = EvaluationSet(setup.cache, rows, setup.config.data.size, setup.config.train.batch)
+    """Predict these images again and again, read as infer.py reads them."""
+    evaluation_set = EvaluationSet(setup.cache, rows, setup.config.data.size, setup.config.train.batch)
     while True:
-        for batch in iterate_batches(source, range(len(source)), workers):
+        for batch in iterate_batches(evaluation_set, range(len(evaluation_set)), workers):
             predict_batch(batch, views)
             yield 1, len(batch)
 
 
 def single_image_inference(setup: Setup, row: int, predict_batch: PredictFn) -> WorkIterator:
-    """One image alone, from its decoded bytes to its probabilities."""
+    """Predict one image alone, from its decoded bytes to its probabilities."""
     image = EvaluationSet(setup.cache, np.array([row]), setup.config.data.size, 1)[0]
     while True:
         predict_batch(image, ["identity"])

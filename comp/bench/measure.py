@@ -1,9 +1,9 @@
-"""What `python -m comp bench` finds out, as one flat object."""
+"""The measurements of `python -m comp bench`, run in turns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -15,117 +15,123 @@ from comp.bench.meter import Meter
 from comp.bench.training import loader_work, open_components, training_work
 from comp.engine.device import peak_memory_gb
 from comp.engine.views import TTA
+from comp.records.bench import BenchResult, HardwareLimits, InferenceResult
 from comp.schema import Config
 from comp.training.components import TrainingComponents
 from comp.training.setup import Setup, open_benchmark_setup
 
 SECTIONS = ("train", "step", "loader", "infer", "limits")
-MAX_EPOCHS = 1_000_000  # epochs: no measuring comes to the end of a training
+MAX_EPOCHS = 1_000_000  # no measurement reaches the end of a training
 ROUNDS = 3
 
 
-def run_benchmark(config: Config, only: Sequence[str] = SECTIONS, device: str = "auto") -> dict[str, Any]:
-    """Of the first fold. What was not asked for is None."""
+def run_benchmark(config: Config, sections: Sequence[str], device: torch.device) -> BenchResult:
+    """Measure these sections with the first fold of `config`."""
     train = config.train.model_copy(update={"epochs": MAX_EPOCHS})
     setup = open_benchmark_setup(config.model_copy(update={"train": train}), device)
     fold = setup.run.record.folds[0]
-    parts = open_components(setup, fold)
-    trained = {
+    components = open_components(setup, fold)
+    training = {
         name: Meter(work, seconds)
         for name, work, seconds in (
             ("train", training_work(setup, fold), 9),
-            ("step", training_work(setup, fold, fixed=True), 9),
+            ("step", training_work(setup, fold, repeat_first_batch=True), 9),
             ("loader", loader_work(setup, fold), 3),
         )
-        if name in only
+        if name in sections
     }
-    asked = _inference_meters(setup, parts, setup.split(fold)[1]) if "infer" in only else {}
-    peak = _run_interleaved(
-        {
-            **trained,
-            **{f"{runtime} {what}": meter for runtime, meters in asked.items() for what, meter in meters.items()},
-        },
+    inference = _inference_meters(setup, setup.split(fold)[1]) if "infer" in sections else {}
+    peak_gb = _run_interleaved(
+        training | {f"{runtime} {name}": meter for runtime in inference for name, meter in inference[runtime].items()},
         setup.workers,
         setup.device,
     )
-    speeds = {name: trained[name].rate if name in trained else None for name in ("loader", "step", "train")}
-    loss = 1 - speeds["train"] / speeds["step"] if speeds["train"] and speeds["step"] else None
-    return {
-        "model": config.model.name,
-        "size": config.data.size,
-        "batch": config.train.batch,
-        "images": len(parts.source.rows),
-        "device": str(setup.device),
-        "threads": torch.get_num_threads(),
-        "precision": setup.precision,
-        "workers": setup.workers,
-        **{f"{name}_ips": speed for name, speed in speeds.items()},
-        "train_steps": trained["train"].steps if "train" in trained else None,
-        "loading_share": loss,
-        "peak_gb": peak,
-        **_inference(asked),
-        **_limits(setup, parts, speeds["train"], asked="limits" in only),
-    }
+    train_ips = training["train"].rate if "train" in training else None
+    limits = _hardware_limits(setup, components, train_ips) if "limits" in sections else HardwareLimits()
+    runtimes = {runtime: _inference_result(meters) for runtime, meters in inference.items()}
+    return _result(setup, len(components.source.rows), training, peak_gb, runtimes, limits)
 
 
-def _inference_meters(setup: Setup, parts: TrainingComponents, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
+def _result(
+    setup: Setup,
+    images: int,
+    training: dict[str, Meter],
+    peak_gb: float,
+    runtimes: dict[str, InferenceResult],
+    limits: HardwareLimits,
+) -> BenchResult:
+    train_ips, step_ips, loader_ips = (
+        training[name].rate if name in training else None for name in ("train", "step", "loader")
+    )
+    fastest = max(runtimes, key=lambda runtime: runtimes[runtime].infer_ips, default=None)
+    return BenchResult(
+        model=setup.config.model.name,
+        size=setup.config.data.size,
+        batch=setup.config.train.batch,
+        images=images,
+        device=str(setup.device),
+        threads=torch.get_num_threads(),
+        precision=setup.precision,
+        workers=setup.workers,
+        loader_ips=loader_ips,
+        step_ips=step_ips,
+        train_ips=train_ips,
+        train_steps=training["train"].steps if "train" in training else None,
+        loading_share=1 - train_ips / step_ips if train_ips and step_ips else None,
+        peak_gb=peak_gb,
+        runtime=fastest,
+        infer_ips=runtimes[fastest].infer_ips if fastest else None,
+        infer_views_ips=runtimes[fastest].infer_views_ips if fastest else None,
+        latency_ms=min((result.latency_ms for result in runtimes.values()), default=None),
+        runtimes=runtimes or None,
+        **asdict(limits),
+    )
+
+
+def _inference_meters(setup: Setup, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
+    """Return the meters of every runtime, by what they measure."""
     return {
         runtime: {
             "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
-            "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, least=3),
+            "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, min_steps=3),
             "one image": Meter(single_image_inference(setup, rows[0], predict_batch), 3),
         }
         for runtime, predict_batch in build_predictors(setup).items()
     }
 
 
+def _inference_result(meters: dict[str, Meter]) -> InferenceResult:
+    return InferenceResult(
+        infer_ips=meters["one view"].rate,
+        infer_views_ips=meters["eight views"].rate,
+        latency_ms=1000 / meters["one image"].rate,
+    )
+
+
 def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.device) -> float:
-    """Measure them all; the peak memory of a training, if one is measured, else of all."""
-    # workers would fill their queues while others have their turn, and flatter the one they work for
+    """Run all meters, and return the peak memory in GB: of the training if one is measured, else of all."""
+    # workers would fill their queues while the other meters run, and make their own meter optimistic
     rounds = 1 if workers else ROUNDS
-    peak = None
+    peak_gb = None
     with tqdm(total=rounds * len(meters), unit="turn", disable=None, leave=False) as bar:
         for turn in range(rounds):
             for name, meter in meters.items():
                 bar.set_description(name)
                 meter.run(1 / rounds)
                 bar.update()
-                if name == "train" and peak is None:
-                    peak = peak_memory_gb(device)
+                if name == "train" and peak_gb is None:
+                    peak_gb = peak_memory_gb(device)
                 if turn == rounds - 1:
                     meter.work.close()
-    return peak if peak is not None else peak_memory_gb(device)
+    return peak_gb if peak_gb is not None else peak_memory_gb(device)
 
 
-def _inference(meters: dict[str, dict[str, Meter]]) -> dict[str, Any]:
-    """Every runtime's figures, and the best's: of throughput the fastest, of one image alone the quickest."""
-    every = {
-        runtime: {
-            "infer_ips": each["one view"].rate,
-            "infer_views_ips": each["eight views"].rate,
-            "latency_ms": 1000 / each["one image"].rate,
-        }
-        for runtime, each in meters.items()
-    }
-    if not every:
-        return dict.fromkeys(("runtime", "infer_ips", "infer_views_ips", "latency_ms", "runtimes"))
-    best = max(every, key=lambda runtime: every[runtime]["infer_ips"])
-    return {
-        "runtime": best,
-        **every[best],
-        "latency_ms": min(each["latency_ms"] for each in every.values()),
-        "runtimes": every,
-    }
-
-
-def _limits(setup: Setup, parts: TrainingComponents, train_ips: float | None, asked: bool) -> dict[str, Any]:
-    """What the machine does at most, and what a training makes of it."""
-    if not asked:
-        return dict.fromkeys(("gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
-    cost = count_step_cost(parts.model, parts.prepare(parts.source[0][0]), setup.precision)
-    return {
-        "gemm_gflops": gemm_gflops(setup.device, setup.precision),
-        "copy_gbs": copy_gbs(setup.device),
-        "train_gflops": train_ips and cost.gflop * train_ips,
-        "train_gbs": train_ips and cost.gigabytes * train_ips,
-    }
+def _hardware_limits(setup: Setup, components: TrainingComponents, train_ips: float | None) -> HardwareLimits:
+    """Measure the machine's limits; with the speed of the training, also its share of them."""
+    cost = count_step_cost(components.model, components.prepare(components.source[0][0]), setup.precision)
+    return HardwareLimits(
+        gemm_gflops=gemm_gflops(setup.device, setup.precision),
+        copy_gbs=copy_gbs(setup.device),
+        train_gflops=train_ips and cost.gflop * train_ips,
+        train_gbs=train_ips and cost.gigabytes * train_ips,
+    )

@@ -1,38 +1,39 @@
-"""A clock on work that is done a little at a time."""
+"""A clock for work that is done a little at a time."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
-WARMUP_STEPS = 3  # steps: kernels are built and memory is faulted in, up to ten times slower
-MIN_STEPS = 10  # after them, at least; of a training, that is
-MAX_SECONDS = 25.0  # seconds; fewer steps, and said so, where one takes longer than 2.5
+WARMUP_STEPS = 3  # kernels are built and memory is faulted in: up to ten times slower
+MIN_STEPS = 10  # of a training, after the warm-up
+MAX_SECONDS = 25.0  # where a step takes longer than 2.5, fewer are measured, and the table says how many
 
-WorkIterator = Iterator[tuple[int, int]]  # between two of its yields it did so many steps, on so many images
+# Between two of its yields it did this many steps, on this many images. A generator, so that it can be closed.
+WorkIterator = Generator[tuple[int, int], None, None]
 
 
 @dataclass
 class Meter:
-    """What `work` does in a second: the median over the stretches between two of its yields."""
+    """Measure the speed of `work`: the median over the stretches between two of its yields."""
 
     work: WorkIterator
-    seconds: float = 9.0  # to measure for, at least
-    least: int = MIN_STEPS  # steps, likewise
-    steps: int = 0  # measured; the warm-up is not
+    seconds: float = 9.0  # to measure, at least
+    min_steps: int = MIN_STEPS
+    steps: int = 0  # measured so far, without the warm-up
     rates: list[float] = field(default_factory=list)  # images/s of each stretch
-    warm: int = 0
+    warmup_done: int = 0  # steps
 
     def run(self, share: float = 1.0) -> None:
-        """That share of the measuring: meters that take turns see the same moods of the machine."""
-        while self.warm < WARMUP_STEPS:
-            self.warm += next(self.work)[0]
-        begun, enough = time.perf_counter(), self.steps + math.ceil(self.least * share)
-        while (spent := time.perf_counter() - begun) < MAX_SECONDS * share and (
-            self.steps < enough or spent < self.seconds * share
+        """Measure for this share of the time: meters that take turns see the machine equally busy."""
+        while self.warmup_done < WARMUP_STEPS:
+            self.warmup_done += next(self.work)[0]
+        run_start, enough_steps = time.perf_counter(), self.steps + math.ceil(self.min_steps * share)
+        while (spent := time.perf_counter() - run_start) < MAX_SECONDS * share and (
+            self.steps < enough_steps or spent < self.seconds * share
         ):
             start = time.perf_counter()
             steps, images = next(self.work)

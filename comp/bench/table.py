@@ -1,46 +1,55 @@
-"""The figures for people."""
+"""The table that `python -m comp bench` prints."""
 
 from __future__ import annotations
 
-from typing import Any
+from comp.records.bench import BenchResult
+from comp.text import format_table
 
 
-def render(found: dict[str, Any]) -> str:
-    """A line for each thing that was measured."""
-    lines = [
-        f"{found['model']}, {found['size']} px, batch {found['batch']}, {found['device']} "
-        f"({found['threads']} threads), {found['precision']}, {found['workers']} workers",
-        "",
+def render(result: BenchResult) -> str:
+    """Return one line about the config and the machine, and a table with a row for each measurement."""
+    title = (
+        f"{result.model}, {result.size} px, batch {result.batch}, {result.device} ({result.threads} threads), "
+        f"{result.precision}, {result.workers} workers"
+    )
+    rows = [*_training_rows(result), *_inference_rows(result)]
+    rows.append(_row("peak memory", result.peak_gb, "GB"))
+    for name, unit, limit, reached in (
+        ("matrix product", "GFLOP/s", result.gemm_gflops, result.train_gflops),
+        ("memory copy", "GB/s", result.copy_gbs, result.train_gbs),
+    ):
+        if limit:
+            remark = f"training reaches {reached:.3g}: {reached / limit:.0%}" if reached else ""
+            rows.append(_row(name, limit, unit, remark))
+    return f"{title}\n\n{format_table(('measurement', 'value', 'unit', 'remark'), rows, left=(0, 2, 3))}"
+
+
+def _training_rows(result: BenchResult) -> list[list[str]]:
+    remark = f"median of {result.train_steps} steps"
+    if result.loading_share is not None:
+        remark += f"; {result.loading_share:.0%} lost to loading"
+    return [
+        _row(name, speed, "images/s", remark if name.startswith("training") else "")
+        for name, speed in (
+            ("loader alone", result.loader_ips),
+            ("step on one batch", result.step_ips),
+            ("training, end to end", result.train_ips),
+        )
+        if speed
     ]
-    for name, key in (
-        ("loader alone", "loader_ips"),
-        ("step on one batch", "step_ips"),
-        ("training, end to end", "train_ips"),
-    ):
-        if found[key]:
-            lines.append(_line(name, found[key], "images/s", _remark(found) if key == "train_ips" else ""))
-    for runtime, each in (found["runtimes"] or {}).items():
-        eight = f"times eight: {8 * each['infer_views_ips'] / each['infer_ips']:.2f} of one view"
-        lines += [
-            _line(f"inference, {runtime}", each["infer_ips"], "images/s"),
-            _line("  in eight views", each["infer_views_ips"], "images/s", eight),
-            _line("  one image alone", each["latency_ms"], "ms"),
+
+
+def _inference_rows(result: BenchResult) -> list[list[str]]:
+    rows = []
+    for runtime, speed in (result.runtimes or {}).items():
+        share = f"times eight: {8 * speed.infer_views_ips / speed.infer_ips:.2f} of one view"
+        rows += [
+            _row(f"inference, {runtime}", speed.infer_ips, "images/s"),
+            _row("  in eight views", speed.infer_views_ips, "images/s", share),
+            _row("  one image alone", speed.latency_ms, "ms"),
         ]
-    lines.append(_line("memory at most", found["peak_gb"], "GB"))
-    for name, unit, can, does in (
-        ("matrix product", "GFLOP/s", found["gemm_gflops"], found["train_gflops"]),
-        ("memory copy", "GB/s", found["copy_gbs"], found["train_gbs"]),
-    ):
-        if can:
-            lines.append(_line(name, can, unit, f"training makes {does:.3g}: {does / can:.0%}" if does else ""))
-    return "\n".join(lines)
+    return rows
 
 
-def _remark(found: dict[str, Any]) -> str:
-    few = f"median of {found['train_steps']} steps"
-    return few if found["loading_share"] is None else f"{few}; {found['loading_share']:.0%} lost to loading"
-
-
-def _line(name: str, value: float, unit: str, remark: str = "") -> str:
-    number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{name:<26}{number:>8} {unit:<9} {remark}".rstrip()
+def _row(name: str, value: float, unit: str, remark: str = "") -> list[str]:
+    return [name, f"{value:,.0f}" if value >= 100 else f"{value:.3g}", unit, remark]

@@ -36,6 +36,7 @@ def bench(args: argparse.Namespace) -> None:
     from comp import config
     from comp.bench.measure import SECTIONS, run_benchmark
     from comp.bench.table import render
+    from comp.engine.device import choose_device
     from comp.errors import UserError, did_you_mean
 
     sections = SECTIONS if args.only is None else args.only.split(",")
@@ -46,5 +47,5 @@ def bench(args: argparse.Namespace) -> None:
     if len(configs) > 1:
         raise UserError(f"the config describes {len(configs)} runs, and bench measures one; set one train.seed")
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-        result = run_benchmark(configs[0], sections, args.device)
-    print(json.dumps(result) if args.json else render(result))
+        result = run_benchmark(configs[0], sections, choose_device(args.device))
+    print(json.dumps(result.to_dict()) if args.json else render(result))

@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 if "TORCHELASTIC_RUN_ID" in os.environ:  # read when torch is imported; see `wrap_model` for what would be warned of
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -85,17 +85,17 @@ def call_on_rank_zero(function: Callable[[], T]) -> T:
     """Call `function` in rank 0 alone, and return its result in every process; the others wait."""
     if world_size() == 1:
         return function()
-    result = [function() if rank() == 0 else None]
+    results: list[Any] = [function() if rank() == 0 else None]
     with communication_errors():
-        distributed.broadcast_object_list(result)
-    return result[0]
+        distributed.broadcast_object_list(results)
+    return results[0]
 
 
 def gather(value: T) -> list[T]:
     """Return the values of all processes, by rank, in rank 0, and an empty list elsewhere."""
     if world_size() == 1:
         return [value]
-    values = [None] * world_size() if rank() == 0 else None
+    values: list[Any] | None = [None] * world_size() if rank() == 0 else None
     with communication_errors():
         distributed.gather_object(value, values)
     return values or []

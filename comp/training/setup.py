@@ -103,26 +103,23 @@ def open_setup(config: Config, device_name: str, wanted: Sequence[int | str], re
             find_init_run(config.train.init, draft, wanted)
         return open_run(config, draft, choose_precision, restart)
 
-    return _build_setup(config, device_name, opened)
+    return _build_setup(config, choose_device(device_name), opened)
 
 
 def setup_from_run(run: Run, device_name: str) -> Setup:
     """For more work on a run that is there."""
-    return _build_setup(run.config, device_name, lambda *_: run)
+    return _build_setup(run.config, choose_device(device_name), lambda *_: run)
 
 
-def open_benchmark_setup(config: Config, device_name: str) -> Setup:
+def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
     """The same, precision and all, for who only measures: its run is never written, only the cache is."""
     return _build_setup(
-        config,
-        device_name,
-        lambda draft, precision: Run(RUNS / config.name, config, replace(draft, precision=precision())),
+        config, device, lambda draft, precision: Run(RUNS / config.name, config, replace(draft, precision=precision()))
     )
 
 
-def _build_setup(config: Config, device_name: str, opened: Callable[[RunRecord, Callable[[], str]], Run]) -> Setup:
+def _build_setup(config: Config, device: torch.device, opened: Callable[[RunRecord, Callable[[], str]], Run]) -> Setup:
     check_names(config)
-    device = choose_device(device_name)
     memory_kept = configure_allocator()
     dataset = scan(config.data.root)
     table = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]

@@ -1,4 +1,4 @@
-"""python -m comp bench: figures of real training, and nothing left behind."""
+"""python -m comp bench: the speed of real training, and no run left behind."""
 
 from __future__ import annotations
 
@@ -15,20 +15,45 @@ from torch import nn
 from comp.bench import meter
 from comp.bench.hardware_limits import count_step_cost
 from comp.bench.meter import Meter
-from comp.training import components as wiring
+from comp.training import components
 from tests.conftest import SMALL
 
+KEYS = [
+    "model",
+    "size",
+    "batch",
+    "images",
+    "device",
+    "threads",
+    "precision",
+    "workers",
+    "loader_ips",
+    "step_ips",
+    "train_ips",
+    "train_steps",
+    "loading_share",
+    "peak_gb",
+    "runtime",
+    "infer_ips",
+    "infer_views_ips",
+    "latency_ms",
+    "runtimes",
+    "gemm_gflops",
+    "copy_gbs",
+    "train_gflops",
+    "train_gbs",
+]
 RATES = ("loader_ips", "step_ips", "train_ips", "infer_ips", "infer_views_ips", "latency_ms")
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Half a second for each part; nobody reads these figures."""
+def short_measurements(monkeypatch):
+    """Measure each section for half a second: the tests do not look at the numbers."""
     monkeypatch.setattr(meter, "MAX_SECONDS", 0.5)
 
 
 @pytest.fixture
-def split(workspace, run_cli, hasty):
+def split(workspace, run_cli, short_measurements):
     assert run_cli("comp", "folds", *SMALL)[0] == 0
     return workspace
 
@@ -36,13 +61,14 @@ def split(workspace, run_cli, hasty):
 def test_bench_json_has_every_number_and_leaves_no_run(split, run_cli):
     status, out, err = run_cli("comp", "bench", "--json", *SMALL)
     assert (status, err) == (0, "")
-    found = json.loads(out)
-    assert all(found[key] > 0 for key in (*RATES, "peak_gb", "gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
-    assert (found["model"], found["size"], found["batch"]) == ("test_efficientnet", 24, 8)
-    assert (found["precision"], found["workers"]) == ("fp32", 0)
-    assert found["train_ips"] < found["loader_ips"] and found["infer_views_ips"] < found["infer_ips"]
-    assert found["loading_share"] == pytest.approx(1 - found["train_ips"] / found["step_ips"])
-    assert found["runtimes"][found["runtime"]]["infer_ips"] == found["infer_ips"]
+    result = json.loads(out)
+    assert list(result) == KEYS  # programs read them
+    assert all(result[key] > 0 for key in (*RATES, "peak_gb", "gemm_gflops", "copy_gbs", "train_gflops", "train_gbs"))
+    assert (result["model"], result["size"], result["batch"]) == ("test_efficientnet", 24, 8)
+    assert (result["precision"], result["workers"]) == ("fp32", 0)
+    assert result["train_ips"] < result["loader_ips"] and result["infer_views_ips"] < result["infer_ips"]
+    assert result["loading_share"] == pytest.approx(1 - result["train_ips"] / result["step_ips"])
+    assert result["runtimes"][result["runtime"]]["infer_ips"] == result["infer_ips"]
     assert os.listdir("runs") == [".cache"]
 
 
@@ -50,26 +76,26 @@ def test_bench_only_measures_the_named_sections_with_the_configs_settings(split,
     status, out, _ = run_cli(
         "comp", "bench", "--only", "train", "--json", *SMALL, "train.precision=bf16", "data.workers=1"
     )
-    found = json.loads(out)
-    assert status == 0 and found["train_ips"] > 0 and found["train_steps"] > 0
-    assert (found["precision"], found["workers"]) == ("bf16", 1)
-    assert {found[key] for key in RATES if key != "train_ips"} == {None}
+    result = json.loads(out)
+    assert status == 0 and result["train_ips"] > 0 and result["train_steps"] > 0
+    assert (result["precision"], result["workers"]) == ("bf16", 1)
+    assert {result[key] for key in RATES if key != "train_ips"} == {None}
 
 
 def test_bench_table_has_a_line_per_section(split, run_cli):
     status, out, _ = run_cli("comp", "bench", "--only", "train,loader,limits", *SMALL)
     assert status == 0 and out.startswith("test_efficientnet, 24 px, batch 8, cpu")
-    assert [line.split()[0] for line in out.splitlines()[2:]] == ["loader", "training,", "memory", "matrix", "memory"]
+    assert [line.split()[0] for line in out.splitlines()[3:]] == ["loader", "training,", "peak", "matrix", "memory"]
 
 
 def test_bench_trains_with_the_components_of_train(split, run_cli, monkeypatch):
-    seen, real = [], wiring.fit
+    seen, real = [], components.fit
 
     def spy(state, data, options, **arguments):
         seen.append((state, next(iter(data.batches(range(1)))), data, options, arguments))
         yield from real(state, data, options, **arguments)
 
-    monkeypatch.setattr(wiring, "fit", spy)
+    monkeypatch.setattr(components, "fit", spy)
     assert (
         run_cli("train.py", "--fold", "0", "--name", "x", *SMALL, "train.epochs=1", "loss.label_smoothing=0.1")[0] == 0
     )
@@ -90,9 +116,9 @@ def test_bench_trains_with_the_components_of_train(split, run_cli, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
-        (["--only", "trian"], "error: --only: there is no part 'trian'; did you mean train?"),
+        (["--only", "trian"], "error: --only: unknown section 'trian'; did you mean train?"),
         (["data.root=input/none"], "error: there is no dataset at input/none"),
         (["train.seed=0,1"], "error: the config describes 2 runs, and bench measures one"),
         (["model.name=resnet81"], "error: model.name: neither the kit nor timm has resnet81"),
@@ -100,40 +126,40 @@ def test_bench_trains_with_the_components_of_train(split, run_cli, monkeypatch):
         (["optim.lr=1e30", "optim.clip=null"], "error: the training loss is"),
     ],
 )
-def test_bench_user_error_is_one_line_and_leaves_no_run(split, run_cli, words, said):
-    status, out, err = run_cli("comp", "bench", *SMALL, *words)
-    assert (status, out) == (2, "") and err.startswith(said) and err.count("\n") == 1
+def test_bench_user_error_is_one_line_and_leaves_no_run(split, run_cli, arguments, message):
+    status, out, err = run_cli("comp", "bench", *SMALL, *arguments)
+    assert (status, out) == (2, "") and err.startswith(message) and err.count("\n") == 1
     assert not os.path.exists("runs") or os.listdir("runs") == [".cache"]
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only work moves."""
+    """A clock that only work advances."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(meter, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
     return now
 
 
-def taking(clock, *stretches: float):
-    """A step of 8 images for each, and then for ever what the last took."""
+def work_of(clock, *stretches: float):
+    """Yield a step of 8 images per duration, then repeat the last one endlessly."""
     for seconds in itertools.chain(stretches, itertools.repeat(stretches[-1])):
         clock.seconds += seconds
         yield 1, 8
 
 
 def test_meter_excludes_the_warmup_and_returns_the_median(clock):
-    measured = Meter(taking(clock, 30, 30, 30, 2, 8, 1), seconds=1)
+    measured = Meter(work_of(clock, 30, 30, 30, 2, 8, 1), seconds=1)
     measured.run()
     assert measured.steps == 10 and measured.rate == 8 and max(measured.rates) == 8 and min(measured.rates) == 1
 
 
 def test_meter_measures_min_steps_and_seconds_up_to_max_seconds(clock):
-    quick, slow = Meter(taking(clock, 0.1), seconds=9), Meter(taking(clock, 10), seconds=9)
+    quick, slow = Meter(work_of(clock, 0.1), seconds=9), Meter(work_of(clock, 10), seconds=9)
     quick.run()
     assert quick.steps == pytest.approx(90, abs=1)
     slow.run()
-    assert slow.steps == 3  # 25 s of patience
-    shared = Meter(taking(clock, 1), seconds=1)
+    assert slow.steps == 3  # MAX_SECONDS is 25
+    shared = Meter(work_of(clock, 1), seconds=1)
     for _ in range(3):
         shared.run(1 / 3)
     assert shared.steps == 12  # ten, rounded up to whole steps in each turn

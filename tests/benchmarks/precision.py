@@ -1,5 +1,7 @@
-"""What `train.precision: auto` chose for a model, and how fast that is over fp32: two trainings that take turns in one
-process, on one batch each. Where it chose fp32 they would be the same program, so the ratio is 1 and nothing is timed.
+"""Measure the choice of `train.precision: auto` for a model: its speed over fp32.
+
+Two trainings take turns in one process, on one batch each. If the choice is fp32 they would be the same program, so
+the ratio is 1 and nothing is timed.
 
   python tests/benchmarks/precision.py model.name=resnet18 data.size=128
 """
@@ -13,23 +15,23 @@ from comp import config
 from comp.bench.meter import Meter
 from comp.bench.training import training_work
 from comp.cli import DEFAULT_CONFIG
+from comp.engine.device import choose_device
 from comp.training.setup import Setup, open_benchmark_setup
 
 TURNS = 4
 
 
-def opened(*overrides: str) -> Setup:
-    return open_benchmark_setup(
-        config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])[0], "auto"
-    )
+def open_setup(*overrides: str) -> Setup:
+    [run_config] = config.load(DEFAULT_CONFIG, [*sys.argv[1:], "train.epochs=1000000", *overrides])
+    return open_benchmark_setup(run_config, choose_device("auto"))
 
 
 def main() -> None:
-    setups = opened(), opened("train.precision=fp32")
+    setups = open_setup(), open_setup("train.precision=fp32")
     chosen = setups[0].precision
     ratio = 1.0
     if chosen != "fp32":
-        meters = [Meter(training_work(setup, 0, fixed=True), 12) for setup in setups]
+        meters = [Meter(training_work(setup, 0, repeat_first_batch=True), 12) for setup in setups]
         for _ in range(TURNS):
             for meter in meters:
                 meter.run(1 / TURNS)

@@ -62,6 +62,7 @@ def measure(way: str, name: str, size: int) -> dict[str, float]:
     from comp.engine.device import configure_allocator
     from comp.engine.export import build_network
     from comp.engine.predict import normalise
+    from comp.records.weights import ModelSpec
     from comp.zoo.build import build_model, normalisation
 
     model = build_model(name, 8, size=size).eval()
@@ -71,9 +72,7 @@ def measure(way: str, name: str, size: int) -> dict[str, float]:
         configure_allocator()
     if way in RUNTIMES:
         network = build_network(
-            way,
-            model,
-            {"name": name, "classes": list("abcdefgh"), "mean": mean, "std": std, "size": size, "precision": "fp32"},
+            way, model, ModelSpec(name, {}, tuple("abcdefgh"), tuple(mean), tuple(std), size, "squash", None, "fp32")
         )
     else:
         layout = torch.contiguous_format if way == "eager" else torch.channels_last
