@@ -51,8 +51,10 @@ class DeviceBatches:
         """Return the squares of `items` from the pool; oversampled items are blended with their partners."""
         squares = device_pool[to_device(self.train_set.rows[items], self.device)]
         oversampled = self.train_set.oversampled
-        positions = np.flatnonzero(items >= oversampled.first_index) if oversampled else ()
-        if oversampled and len(positions):  # blends, or copies where the weight is 0
+        if oversampled is None:
+            return squares
+        positions = np.flatnonzero(items >= oversampled.first_index)
+        if len(positions):  # blends, or copies where the weight is 0
             indices, where = items[positions] - oversampled.first_index, to_device(positions, self.device)
             partners = device_pool[to_device(oversampled.partners[indices], self.device)].float()
             weights = to_device(oversampled.blend_weights[indices], self.device)[:, None, None, None]
@@ -67,7 +69,7 @@ class DeviceBatches:
         transforms = sample_transforms(POLICIES[train_set.augmenter.name], rows, train_set.size)
         if oversampled and (added := items >= oversampled.first_index).any():
             policy = POLICIES[oversampled.augmenter.name]
-            transforms = transforms.replaced(added, sample_transforms(policy, rows, train_set.size))
+            transforms = transforms.merge(added, sample_transforms(policy, rows, train_set.size))
         return transforms
 
 

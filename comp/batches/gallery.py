@@ -1,4 +1,4 @@
-"""Augmented samples side by side, for people to look at before they spend hours of training on them."""
+"""Draw augmented samples side by side, to look at before a training."""
 
 from __future__ import annotations
 
@@ -17,44 +17,49 @@ from comp.data.images import SquareSpec, read_image, resize
 from comp.data.scan import Dataset
 from comp.files import write_atomic
 
-GAP = 4
+GAP = 4  # pixels between images
+MARGIN = 110  # pixels for the class names
+MAX_LABEL = 14  # characters of a class name that fit into the margin
 
 
 def draw_gallery(
-    dataset: Dataset, policy: str, where: str, square: SquareSpec, size: int, columns: int, seed: int
+    dataset: Dataset, policy: str, augment_device: str, square_spec: SquareSpec, size: int, columns: int, seed: int
 ) -> np.ndarray:
-    """A row per class: the picture as it is, then `columns` augmented versions of it, made as `augment.device` says;
-    where that is auto, first one by one and then as many in one batch."""
-    ways = {"cpu": [_one_by_one], "gpu": [_in_one_batch], "auto": [_one_by_one, _in_one_batch]}[where]
+    """Draw a row per class: an image as it is, then `columns` augmented versions of it.
+
+    `augment_device` is the config key: `cpu` augments them one by one, `gpu` in one batch, and `auto` shows both.
+    """
+    methods = {"cpu": [_one_by_one], "gpu": [_in_one_batch], "auto": [_one_by_one, _in_one_batch]}[augment_device]
     rows = []
     for label in dataset.classes:
         images = [image for image in dataset.train if image.label == label]
-        chosen = images[seed % len(images)]
-        pixels = square(read_image(chosen.path))
-        rows.append([[resize(pixels, size)], *(way(pixels, policy, size, columns, seed) for way in ways)])
-    return _sheet(rows, dataset.classes, size)
+        square = square_spec(read_image(images[seed % len(images)].path))
+        rows.append([[resize(square, size)], *(augment(square, policy, size, columns, seed) for augment in methods)])
+    return _arrange(rows, dataset.classes, size)
 
 
-def _one_by_one(pixels: np.ndarray, policy: str, size: int, columns: int, seed: int) -> Sequence[np.ndarray]:
-    one = ImageAugmenter(policy)
-    return [one(pixels, size, seed * columns + i) for i in range(columns)]
+def _one_by_one(square: np.ndarray, policy: str, size: int, columns: int, seed: int) -> list[np.ndarray]:
+    augmenter = ImageAugmenter(policy)
+    return [augmenter(square, size, seed * columns + column) for column in range(columns)]
 
 
-def _in_one_batch(pixels: np.ndarray, policy: str, size: int, columns: int, seed: int) -> Sequence[np.ndarray]:
-    draws = sample_transforms(POLICIES[policy], uniform_rows((seed, 0), 0, range(columns)), size)
-    images = augment_batch(torch.from_numpy(np.stack([pixels] * columns)), draws, size)
-    return images.round().byte().permute(0, 2, 3, 1).numpy()
+def _in_one_batch(square: np.ndarray, policy: str, size: int, columns: int, seed: int) -> list[np.ndarray]:
+    transforms = sample_transforms(POLICIES[policy], uniform_rows((seed, 0), 0, range(columns)), size)
+    images = augment_batch(torch.from_numpy(np.stack([square] * columns)), transforms, size)
+    return list(images.round().byte().permute(0, 2, 3, 1).numpy())
 
 
-def _sheet(rows: Sequence[Sequence[Sequence[np.ndarray]]], names: Sequence[str], size: int) -> np.ndarray:
-    margin, step = 110, size + GAP
-    width = margin + sum(len(block) * step + 3 * GAP for block in rows[0]) - 2 * GAP
+def _arrange(rows: Sequence[Sequence[Sequence[np.ndarray]]], labels: Sequence[str], size: int) -> np.ndarray:
+    """Place the blocks of images in rows, with the class names on the left, on a white sheet."""
+    step = size + GAP
+    width = MARGIN + sum(len(block) * step + 3 * GAP for block in rows[0]) - 2 * GAP
     sheet = np.full((len(rows) * step + GAP, width, 3), 255, np.uint8)
-    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-        top = GAP + i * step
-        cv2.putText(sheet, name[:14], (GAP, top + size // 2), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40,) * 3, 1, cv2.LINE_AA)
-        left = margin
-        for block in row:  # the original stands a little apart, and so do the ways
+    font, grey = cv2.FONT_HERSHEY_SIMPLEX, (40, 40, 40)
+    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        top = GAP + index * step
+        cv2.putText(sheet, label[:MAX_LABEL], (GAP, top + size // 2), font, 0.45, grey, 1, cv2.LINE_AA)
+        left = MARGIN
+        for block in row:  # a wider gap separates the blocks: the original, and each method
             for pixels in block:
                 sheet[top : top + size, left : left + size] = pixels
                 left += step
@@ -63,4 +68,5 @@ def _sheet(rows: Sequence[Sequence[Sequence[np.ndarray]]], names: Sequence[str],
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
+    """Write RGB pixels as a PNG file."""
     write_atomic(path, cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes())

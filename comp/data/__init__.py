@@ -1,1 +1,1 @@
-"""Images on disk to batches in memory: scan, check, folds, cache, augment, loader, demo, npz."""
+"""Images on disk: scan, check, split, cache, import and export, and a drawn demo competition."""

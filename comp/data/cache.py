@@ -1,4 +1,4 @@
-"""Every image decoded once: squares of uint8 in a file that is memory-mapped, rebuilt when a source changes."""
+"""The image cache: every image decoded once, as a uint8 square in a file; made again when an image changes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,28 @@ from comp.data.scan import Image
 from comp.errors import UserError
 
 CACHE = Path("runs/.cache")
-WORKING_SIZE = 256  # the side kept of larger pictures: 0.1 ms to read and resize, 3 ms to decode
+WORKING_SIZE = 256  # side to which larger images are reduced: 0.1 ms to read and resize, against 3 ms to decode
+BLOCK_IMAGES = 256  # images decoded before they are written
 
 
 def make_square_spec(images: Sequence[Image], size: int, fit: str, crop: int | None) -> SquareSpec:
-    """The square to keep of a dataset whose training images these are. It is never larger than the pictures are (a
-    few of them are asked): 64 px blown up to 256 and shrunk again would not be the same 64 px."""
-    some = images[:: max(1, len(images) // 16)]
-    there = max(min(longest_side(image.path), crop or WORKING_SIZE) for image in some)
-    return SquareSpec(max(min(WORKING_SIZE, there), size), fit, crop)
+    """Return the squares to cache for a dataset with these training images and a model of `size` pixels.
+
+    The squares are no larger than the images, as far as a sample of 16 or more of them shows: 64 px enlarged to 256
+    and reduced again would not be the same 64 px.
+    """
+    sample = images[:: max(1, len(images) // 16)]
+    max_side = max(min(longest_side(image.path), crop or WORKING_SIZE) for image in sample)
+    return SquareSpec(max(min(WORKING_SIZE, max_side), size), fit, crop)
 
 
 @dataclass(frozen=True)
 class Cache:
-    """An array (count, side, side, 3) of uint8 on disk, which numpy.load(file, mmap_mode="r") opens as a whole. Rows
-    are read one by one: the pages of one big map would count as this process's memory and grow with the images."""
+    """An array (count, side, side, 3) of uint8 on disk, in a .npy file.
+
+    Rows are read one by one. The pages of a memory map would count as memory of this process and grow with the
+    number of images.
+    """
 
     file: Path
     count: int
@@ -45,6 +52,7 @@ class Cache:
 
     @property
     def nbytes(self) -> int:
+        """The size of all squares in bytes."""
         return self.count * self.side * self.side * 3
 
     def __getitem__(self, row: int) -> np.ndarray:
@@ -53,56 +61,59 @@ class Cache:
         return np.fromfile(self.file, np.uint8, size, offset=header + int(row) * size).reshape(self.side, self.side, 3)
 
 
-def load_cache(dataset: str, images: Sequence[Image], square: SquareSpec) -> Cache:
-    """Row i = images[i]. Built when it is not there, under a lock, by one process."""
-    folder = CACHE / f"{dataset}-{cache_key(images, square)}"
+def load_cache(dataset: str, images: Sequence[Image], square_spec: SquareSpec) -> Cache:
+    """Return the cache whose row i is the square of images[i]. If it is missing, one process makes it, under a lock."""
+    folder = CACHE / f"{dataset}-{cache_key(images, square_spec)}"
     file = folder / "images.npy"
     if not file.is_file():
         CACHE.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not file.is_file():  # another process may have built it while this one waited
-                _build(folder, images, square)
-    return Cache(file, len(images), square.size)
+            if not file.is_file():  # another process may have made it while this one waited
+                _build(folder, images, square_spec)
+    return Cache(file, len(images), square_spec.size)
 
 
-def cache_key(images: Sequence[Image], square: SquareSpec) -> str:
-    """Changes when a file is added, removed, changed or touched, and with the geometry."""
-    facts = [[image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns] for image in images]
-    return hashlib.sha256(json.dumps([facts, vars(square)]).encode()).hexdigest()[:12]
+def cache_key(images: Sequence[Image], square_spec: SquareSpec) -> str:
+    """Return a hash that changes with the list, size or time of the files, and with the squares."""
+    files = [[image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns] for image in images]
+    geometry = {"size": square_spec.size, "fit": square_spec.fit, "crop": square_spec.crop}
+    return hashlib.sha256(json.dumps([files, geometry]).encode()).hexdigest()[:12]
 
 
-def _build(folder: Path, images: Sequence[Image], square: SquareSpec) -> None:
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+def _build(folder: Path, images: Sequence[Image], square_spec: SquareSpec) -> None:
+    """Decode all images into a new folder, which appears only once it is complete."""
+    temporary = folder.with_name(folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), square_spec.size, square_spec.size, 3)}
     try:
-        # written in order, not through a memory map: a full disk is then an error and not a SIGBUS
+        # Written in order and not through a memory map, so that a full disk is an error and not a SIGBUS.
         with (
-            open(part / "images.npy", "wb") as file,
-            ThreadPoolExecutor() as pool,
+            open(temporary / "images.npy", "wb") as file,
+            ThreadPoolExecutor() as executor,
             tqdm(total=len(images), desc="decoding once", unit="img", disable=None, leave=False) as bar,
         ):
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "|u1", "fortran_order": False, "shape": (len(images), square.size, square.size, 3)}
-            )
-            for start in range(0, len(images), 256):  # map() alone would hold every picture not yet written
-                for pixels in pool.map(lambda image: decode(image, square), images[start : start + 256]):
-                    file.write(np.ascontiguousarray(pixels).data)
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(images), BLOCK_IMAGES):  # a single map() would hold all squares in memory
+                block = images[start : start + BLOCK_IMAGES]
+                for square in executor.map(lambda image: decode(image, square_spec), block):
+                    file.write(np.ascontiguousarray(square).data)
                     bar.update()
             file.flush()
             os.fsync(file.fileno())
-        part.rename(folder)
-    except OSError as problem:  # a full disk, say
-        raise OSError(problem.errno, problem.strerror, str(folder)) from problem
+        temporary.rename(folder)
+    except OSError as error:  # a full disk, for example
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def decode(image: Image, square: SquareSpec) -> np.ndarray:
+def decode(image: Image, square_spec: SquareSpec) -> np.ndarray:
+    """Return the square of an image file; a UserError names a file that cannot be read."""
     try:
-        return square(read_image(image.path))
-    except UnreadableImageError as problem:
+        return square_spec(read_image(image.path))
+    except UnreadableImageError as error:
         raise UserError(
-            f"cannot read the image {image.path}: {problem}; replace or remove it "
+            f"cannot read the image {image.path}: {error}; replace or remove it "
             f"(python -m comp data check lists all such files)"
         ) from None

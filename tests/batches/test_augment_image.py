@@ -71,7 +71,7 @@ def eight_views(pixels: np.ndarray) -> list[np.ndarray]:
 def test_karakus_keeps_a_square_window_of_90_to_100_percent_of_the_area_anywhere():
     place = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 256))
     square = np.dstack([place, place.T, place])  # a pixel says where it was
-    crop = A.Compose(build_transforms(POLICIES["karakus"]).warp)
+    crop = A.Compose(build_transforms(POLICIES["karakus"]).geometric)
     sides, places = [], []
     for seed in range(400):
         crop.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -95,7 +95,7 @@ def test_karakus_gives_the_size_asked_for(side, size):
 
 
 def test_karakus_shows_the_eight_views_of_a_square_equally_often():
-    turn = A.Compose(build_transforms(POLICIES["karakus"]).rest)
+    turn = A.Compose(build_transforms(POLICIES["karakus"]).pixel)
     views = {view.tobytes(): number for number, view in enumerate(eight_views(PIXELS))}
     seen = Counter()
     for seed in range(400):
