@@ -1,87 +1,96 @@
-"""What a study file says: a base config, fixed overrides, and the space to search.
+"""Study files: a base config, fixed overrides, and the space to search.
 
 base: ../deep_efficientnet.yaml
 fixed: {data.size: 128, train.epochs: 20}
 folds: 0..2
 confirm: 3..4
 space:
-  optim.weight_decay: {low: 1e-6, high: 1e-1, log: true}      a range; of integers when both ends are
-  augment.policy: [paper, heavy]                              a choice
+  optim.weight_decay: {low: 1e-6, high: 1e-1, log: true}      a range; of integers if both ends are
+  augment.policy: [paper, heavy]                              a list of choices
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import Trial
 from pydantic import Field, ValidationError
 
-from comp import config
+from comp import config as configs
 from comp.errors import UserError
 from comp.schema import Config, Section
 from comp.yaml12 import read_yaml
 
+ParameterValues = Mapping[str, object]  # config key -> value
+
 
 class Range(Section):
+    """A range of numbers with its ends; `log` samples their logarithm uniformly."""
+
     low: int | float
     high: int | float
     log: bool = False
 
 
 class StudyConfig(Section):
+    """The content of a study file."""
+
     name: str
     base: str
     fixed: dict[str, Any] = Field(default_factory=dict)
-    folds: str | int = "0..2"
-    confirm: str | int = "3..4"
+    folds: str | int = "0..2"  # on which trials are compared
+    confirm: str | int = "3..4"  # on which the winner is compared with the base
     seed: int = 0
     space: dict[str, Range | list[Any]]
 
-    def configure(self, values: dict[str, Any], name: str) -> Config:
-        """The base config with these values of the space, as a run of the study."""
-        configs = config.load(self.base, self._overrides(values), f"{self.name}/{name}")
-        if len(configs) > 1:
+    def make_config(self, values: ParameterValues, name: str) -> Config:
+        """Return the base config with these values of the space, as the run `name` of the study."""
+        configs_per_seed = configs.load(self.base, self.overrides(values), f"{self.name}/{name}")
+        if len(configs_per_seed) > 1:
             raise UserError(f"{self.base} lists several seeds; set one in the study: fixed: {{train.seed: 0}}")
-        return configs[0]
+        return configs_per_seed[0]
 
-    def corners(self) -> list[Config]:
-        """The base with each end of each range and each choice in turn: whatever is wrong shows in one of them."""
+    def edge_configs(self) -> list[Config]:
+        """Return the base config with each choice and each end of a range, one at a time.
+
+        A key or value that is invalid anywhere in the space is invalid in one of them.
+        """
         return [
-            self.configure({key: value}, "check")
-            for key, choice in self.space.items()
-            for value in ((choice.low, choice.high) if isinstance(choice, Range) else choice)
+            self.make_config({key: value}, "check")
+            for key, choices in self.space.items()
+            for value in ((choices.low, choices.high) if isinstance(choices, Range) else choices)
         ]
 
-    def tree(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The same as a config file would say it."""
-        return config.parse_overrides(self._overrides(values))
-
-    def _overrides(self, values: dict[str, Any]) -> list[str]:
+    def overrides(self, values: ParameterValues) -> list[str]:
+        """Return the fixed overrides and these values as `key=value`."""
         return [f"{key}={json.dumps(value)}" for key, value in {**self.fixed, **values}.items()]
 
-    def suggest(self, trial: Trial) -> dict[str, Any]:
-        return {key: _suggest(trial, key, choice) for key, choice in self.space.items()}
+    def suggest(self, trial: Trial) -> dict[str, object]:
+        """Return the values that Optuna suggests for a trial."""
+        return {key: _suggest(trial, key, choices) for key, choices in self.space.items()}
 
 
 def read_study(path: Path) -> StudyConfig:
+    """Return a study file's content, checked with every choice and end of a range, so that no later trial fails."""
     try:
         study = StudyConfig.model_validate({"name": path.stem, **read_yaml(path)})
     except ValidationError as failure:
-        first = failure.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
+        error = failure.errors()[0]
+        raise UserError(f"{path}: {'.'.join(map(str, error['loc']))}: {error['msg'].lower()}") from None
     study = study.model_copy(update={"base": str(path.parent / study.base)})
-    for key, choice in study.space.items():
-        if not choice or (isinstance(choice, Range) and not choice.low < choice.high):
-            raise UserError(f"{path}: space.{key} is empty")
-    study.corners()  # a wrong key or value fails now, not in trial 7
+    for key, choices in study.space.items():
+        if not choices or (isinstance(choices, Range) and not choices.low < choices.high):
+            raise UserError(f"{path}: space.{key} is empty; list choices, or set low below high")
+    study.edge_configs()
     return study
 
 
-def _suggest(trial: Trial, key: str, choice: Range | list[Any]) -> Any:
-    if isinstance(choice, list):
-        return trial.suggest_categorical(key, choice)
-    if isinstance(choice.low, int) and isinstance(choice.high, int):
-        return trial.suggest_int(key, choice.low, choice.high, log=choice.log)
-    return trial.suggest_float(key, float(choice.low), float(choice.high), log=choice.log)
+def _suggest(trial: Trial, key: str, choices: Range | list[Any]) -> object:
+    if isinstance(choices, list):
+        return trial.suggest_categorical(key, choices)
+    if isinstance(choices.low, int) and isinstance(choices.high, int):
+        return trial.suggest_int(key, choices.low, choices.high, log=choices.log)
+    return trial.suggest_float(key, float(choices.low), float(choices.high), log=choices.log)

@@ -1,0 +1,108 @@
+"""The end of a study: its best trial, compared with the base config on folds that the study did not use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from filelock import FileLock
+from optuna.trial import FrozenTrial, TrialState
+
+from comp import config as configs
+from comp.data.folds import parse_fold_range
+from comp.errors import UserError
+from comp.files import write_atomic
+from comp.metrics import score
+from comp.runs import RUNS, read_run
+from comp.stats import compare_predictions, format_p
+from comp.study.space import StudyConfig
+from comp.tables import read_predictions, to_arrays
+from comp.training import train as training
+from comp.yaml12 import render_yaml
+
+MIN_TRIALS_FOR_IMPORTANCE = 10
+
+
+def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: str) -> None:
+    """Print the best trial and the importance of each key, confirm the winner, and write its config."""
+    complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise UserError(f"no trial of {study.name} is complete; run more with a larger --trials")
+    best = optuna_study.best_trial
+    trials = optuna_study.get_trials(deepcopy=False)
+    print(
+        f"\n{len(complete)} of {len(trials)} trials complete. Best: trial {best.number}, {best.value:.4f} on folds "
+        f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it"
+    )
+    for key, value in best.params.items():
+        print(f"  {key}={format_value(value)}")
+    importances = parameter_importances(optuna_study)
+    for key, importance in importances.items():
+        print(f"  importance {importance:.2f}  {key}")
+    if not importances:
+        print(f"  too few trials for importances; they need {MIN_TRIALS_FOR_IMPORTANCE} complete trials")
+    with FileLock(RUNS / study.name / ".confirm.lock"):
+        comparison = _compare_with_base(study, best, device)
+    print(comparison)
+    path = Path("configs/studies") / f"{study.name}.winner.yaml"
+    _write_winner(study, best, comparison, path)
+    print(f"wrote {path}; next: python train.py -c {path}")
+
+
+def parameter_importances(optuna_study: optuna.Study) -> dict[str, float]:
+    """Return each key's share of the variance of scores; empty below ten trials, where it would be a guess."""
+    complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE:
+        return {}
+    try:
+        return optuna.importance.get_param_importances(optuna_study)
+    except (ValueError, RuntimeError):  # all scores are equal
+        return {}
+
+
+def format_value(value: object) -> str:
+    """Return a value of the space with at most four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: str) -> str:
+    """Train the winner and the base on the confirm folds, and compare them by the study's metric."""
+    winner_config = study.make_config(best.params, f"trial_{best.number:04d}")
+    base_config = study.make_config({}, "base")
+    predictions = []
+    for config in (winner_config, base_config):
+        print(f"{config.name} on folds {study.confirm}", flush=True)
+        training.run_experiment(config, fold=str(study.confirm), device=device)
+        predictions.append(_read_predictions(RUNS / config.name, study.confirm))
+    (targets, winner), (_, base) = predictions
+    metric = base_config.train.metric
+    comparison = compare_predictions(metric, targets, winner, base)
+    low, high = comparison.interval
+    return (
+        f"on folds {study.confirm}: winner {score(metric, targets, winner):.4f}, base "
+        f"{score(metric, targets, base):.4f}, gain {comparison.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}] in "
+        f"{metric} on {len(targets)} images, {format_p(comparison.p)}, {comparison.verdict}"
+    )
+
+
+def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (targets, probabilities) of the validation images of `folds`, in the order of their ids."""
+    run = read_run(path)
+    tables = [
+        read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
+        for fold in parse_fold_range(str(folds))
+    ]
+    return to_arrays(pd.concat(tables).sort_index(), run.classes)
+
+
+def _write_winner(study: StudyConfig, best: FrozenTrial, comparison: str, path: Path) -> None:
+    header = (
+        f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
+        f"(optimistic).\n# {comparison}\n# python train.py -c {path}\n"
+    )
+    overrides = configs.parse_overrides(study.overrides(best.params))
+    tree = {"extends": os.path.relpath(study.base, path.parent), **overrides}
+    write_atomic(path, header + render_yaml(tree))

@@ -1,0 +1,73 @@
+"""Reporting of epochs to Optuna, and pruning of trials by them.
+
+Epochs are counted on through the study's folds, so that a trial is always compared with others at the same epoch of
+the same fold, also when a restart skipped the folds already done.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from comp.engine.fit import Step
+from comp.observers.protocol import StopTraining
+from comp.records.base import Fold
+
+
+class FoldMedianPruner(optuna.pruners.BasePruner):
+    """Stop a trial whose best epoch of this fold is below the median of complete trials up to the same epoch.
+
+    Optuna's MedianPruner takes the best over all steps, so that a good first fold would hide a bad second one.
+    """
+
+    def __init__(self, epochs: int, higher_is_better: bool, min_trials: int = 4, warmup_epochs: int = 2):
+        self.epochs, self.sign = epochs, 1 if higher_is_better else -1
+        self.min_trials, self.warmup_epochs = min_trials, warmup_epochs
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Return whether to stop the trial after its last reported epoch."""
+        step = trial.last_step
+        if step is None:
+            return False
+        fold_start = (step - 1) // self.epochs * self.epochs
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        best_scores = [self._best_score(other, fold_start, step) for other in complete]
+        if len(best_scores) < self.min_trials or step - fold_start <= self.warmup_epochs:
+            return False
+        return bool(self._best_score(trial, fold_start, step) < np.median(best_scores))
+
+    def _best_score(self, trial: FrozenTrial, start: int, end: int) -> float:
+        """Return the best score of the steps after `start` up to `end`, with a sign that makes higher better."""
+        return max(
+            (self.sign * score for step, score in trial.intermediate_values.items() if start < step <= end),
+            default=-np.inf,
+        )
+
+
+class OptunaReporter:
+    """An observer that reports every epoch's score to Optuna and stops the training of a pruned trial."""
+
+    def __init__(self, trial: Trial, folds: Sequence[Fold], epochs: int):
+        self.trial, self.folds, self.epochs = trial, folds, epochs
+
+    def log_step(self, event: Step, images: int) -> None:
+        """Do nothing."""
+
+    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
+        """Report the validation score; raise StopTraining if the trial is pruned."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
+            self.trial.report(row["val_score"], self.folds.index(fold) * self.epochs + row["epoch"])
+        if self.trial.should_prune():
+            raise StopTraining
+
+    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
