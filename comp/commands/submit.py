@@ -203,17 +203,17 @@ def reproduce(args: argparse.Namespace) -> int:
     from comp.ship.reproduce import reproduce_submission
 
     reproduction = reproduce_submission(args.id, args.device)
-    sha256 = reproduction.note["sha256"][:12]
-    if reproduction.same:
+    sha256 = reproduction.manifest.sha256[:12]
+    if reproduction.is_identical:
         restored = ", written again" if reproduction.restored else ""
         print(f"{reproduction.path}: the same bytes, sha256 {sha256}{restored}")
-        for change in reproduction.reasons:
+        for change in reproduction.changes:
             print(f"  although this changed: {change}")
         return 0
     print(f"{reproduction.path} cannot be made again with the same bytes, sha256 {sha256}")
-    for change in reproduction.reasons:
+    for change in reproduction.changes:
         print(f"  changed: {change}")
-    for cause in reproduction.perhaps:
+    for cause in reproduction.possible_causes:
         print(f"  possible cause: {cause}")
     return 1
 
@@ -244,9 +244,12 @@ def bundle(args: argparse.Namespace) -> None:
 
     options = InferOptions(args.blend, args.tta, args.budget, args.calibrate, args.fold == "full", args.name)
     names = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
-    path, timing = make_bundle(infer(runs.find_runs(names), options))
-    print(f"verified: from the bundle alone, without network, the same bytes in {timing.start + timing.work:.1f} s")
+    bundle = make_bundle(infer(runs.find_runs(names), options))
+    timing = bundle.timing
+    seconds = timing.load_seconds + timing.predict_seconds
+    per_image = timing.predict_seconds / timing.images
+    print(f"verified: from the bundle alone, without network, the same bytes in {seconds:.1f} s")
     print(
-        f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB; on this machine 1,000 images take about "
-        f"{timing.start + 1000 * timing.work / timing.images:.0f} s"
+        f"wrote {bundle.path}: {bundle.path.stat().st_size / 1e6:.1f} MB; on this machine 1,000 images take about "
+        f"{timing.load_seconds + 1000 * per_image:.0f} s"
     )

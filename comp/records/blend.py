@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from comp.records.base import Record
+from comp.records.base import Fold, Record
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class MemberRecord(Record):
     path: str
     runtime: str  # torch, onnx or openvino
     weights_sha256: dict[str, str]  # fold -> hash, in the order of the mean over folds
+
+    @property
+    def folds(self) -> list[Fold]:
+        """The folds in the order of the manifest: the last bits of their mean depend on it."""
+        return ["full" if fold == "full" else int(fold) for fold in self.weights_sha256]
 
 
 @dataclass(frozen=True)

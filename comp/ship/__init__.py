@@ -1,1 +1,1 @@
-"""What leaves the house, and what comes back to it: a submission made again, a bundle that runs elsewhere."""
+"""Reproduce past submissions, and bundle submissions for notebooks without internet."""

@@ -1,9 +1,9 @@
-"""A submission as a zip that writes it again where there is no internet: code, weights, a notebook.
+"""Pack a submission into a zip that writes it again where there is no internet: code, weights and a notebook.
 
-bundle.json              what to do: the blend, and of each member its weights, its square, its size
+bundle.json              the blend, and for each member its weights, its square and its size
 notebook.ipynb           finds the bundle and the competition, and calls comp/ship/bundle_runtime.py
 weights/member0-fold0.pt ...
-sample_submission.csv    the form, where the competition has none
+sample_submission.csv    used where the competition has none
 comp/                    this code
 """
 
@@ -12,17 +12,23 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from comp.data.cache import make_square_spec
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.files import file_sha256
+from comp.records.blend import MemberRecord
+from comp.records.bundle import BundleMember, BundleRecord, SquareRecord
+from comp.records.submission import SubmissionManifest
 from comp.runs import RUNS, Run, read_run
-from comp.ship.bundle_runtime import BUNDLE_FILE, BUNDLE_SCHEMA, Timing
+from comp.ship.bundle_runtime import BUNDLE_FILE, Timing
 from comp.ship.notebook import notebook
 from comp.ship.verify_bundle import verify_bundle
+from comp.submit.competition import from_manifest
 from comp.submit.manifest import read_manifest
 from comp.submit.sample import sample_path
 
@@ -30,78 +36,90 @@ CODE = Path(__file__).parents[1]
 BUNDLES = RUNS / "bundles"
 
 
-def make_bundle(submission: Path) -> tuple[Path, Timing]:
-    """Pack what made `submission`, rehearse it, and only then give it its name."""
-    note = read_manifest(submission)
-    if others := sorted({member["runtime"] for member in note["members"]} - {"torch"}):
+@dataclass(frozen=True)
+class Bundle:
+    """A verified zip, and how long its notebook took on this machine."""
+
+    path: Path
+    timing: Timing
+
+
+def make_bundle(submission: Path) -> Bundle:
+    """Pack what made `submission`, verify the bundle, and only then give it its name."""
+    manifest = read_manifest(submission)
+    if other_runtimes := sorted({member.runtime for member in manifest.members} - {"torch"}):
         raise UserError(
-            f"a bundle computes with torch, and {submission} was made with {', '.join(others)}; make it "
+            f"a bundle computes with torch, and {submission} was made with {', '.join(other_runtimes)}; make it "
             f"again without --runtime"
         )
-    dataset = scan(note["competition"]["root"])
-    target = BUNDLES / f"{note['id']}.zip"
-    part = target.with_name(f".{target.name}.part")  # one name: what a killed attempt leaves, the next one takes
-    part.parent.mkdir(parents=True, exist_ok=True)
+    dataset = scan(from_manifest(manifest).root)
+    target = BUNDLES / f"{manifest.id}.zip"
+    temporary = target.with_name(f".{target.name}.part")  # one name: the next attempt replaces what a killed one left
+    temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _pack(part, note, dataset)
-        took = verify_bundle(part, note["id"], dataset.root, submission)
-        os.replace(part, target)
+        _pack(temporary, manifest, dataset)
+        timing = verify_bundle(temporary, manifest.id, dataset.root, submission)
+        os.replace(temporary, target)
     finally:
-        part.unlink(missing_ok=True)
-    return target, took
+        temporary.unlink(missing_ok=True)
+    return Bundle(target, timing)
 
 
-def _pack(file: Path, note: dict[str, Any], dataset: Dataset) -> None:
-    members = {member["run"]: member for member in note["members"]}
-    about, weights = [], {}
-    for number, part in enumerate(note["blend"]["parts"]):
-        member = members[part["name"]]
-        run = read_run(Path(member["path"]))
-        ours = {
-            f"weights/member{number}-fold{fold}.pt": _verify_weights(run, fold, sha256)
-            for fold, sha256 in member["weights_sha256"].items()
-        }
-        about.append({**_input_geometry(run, dataset), "weights": list(ours)})
-        weights |= ours
-    story = {
-        "schema": BUNDLE_SCHEMA,
-        "name": note["id"],
-        "sha256": note["sha256"],
-        "classes": list(dataset.classes),
-        "numbers": list(dataset.class_numbers),
-        "blend": note["blend"],
-        "members": about,
-        **{key: note[key] for key in ("created", "oof", "git", "versions")},
-    }
+def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
+    """Write the zip and flush it to the disk."""
+    by_run = {member.run: member for member in manifest.members}
+    members: list[BundleMember] = []
+    weights: dict[str, Path] = {}  # name in the bundle -> file
+    for index, part in enumerate(manifest.blend.parts):
+        member = by_run[part.name]
+        run = read_run(Path(member.path))
+        own = _member_weights(run, member, index)
+        members.append(_bundle_member(run, dataset, tuple(own)))
+        weights |= own
+    record = BundleRecord(
+        name=manifest.id,
+        sha256=manifest.sha256,
+        classes=dataset.classes,
+        numbers=dataset.class_numbers,
+        blend=manifest.blend,
+        members=tuple(members),
+        created=manifest.created,
+        oof=manifest.oof,
+        git=manifest.git,
+        versions=manifest.versions,
+    )
     with open(file, "wb") as target:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
-            packed.writestr(BUNDLE_FILE, json.dumps(story, indent=1, ensure_ascii=False))
-            packed.writestr("notebook.ipynb", notebook(note["id"]))
-            for path in sorted(path for kind in ("*.py", "*.cpp") for path in CODE.rglob(kind)):
-                packed.write(path, f"comp/{path.relative_to(CODE).as_posix()}")
-            if sample := sample_path(dataset.root):
-                packed.write(sample, sample.name)
-            for name, path in weights.items():
-                packed.write(path, name, zipfile.ZIP_STORED)  # random digits: nothing to gain
+        _write_zip(target, record, weights, sample_path(dataset.root))
         target.flush()
         os.fsync(target.fileno())
 
 
-def _verify_weights(run: Run, fold: str, sha256: str) -> Path:
-    weights = run.fold_dir(fold).weights_path
-    if not weights.is_file() or file_sha256(weights) != sha256:
-        raise UserError(
-            f"{weights} is not what the submission was made with, by the fold.json beside it; "
-            f"restore it, or train that fold again"
-        )
-    return weights
+def _write_zip(target: BinaryIO, record: BundleRecord, weights: Mapping[str, Path], sample: Path | None) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(BUNDLE_FILE, json.dumps(record.to_dict(), indent=1, ensure_ascii=False))
+        archive.writestr("notebook.ipynb", notebook(record.name))
+        for path in sorted(path for pattern in ("*.py", "*.cpp") for path in CODE.rglob(pattern)):
+            archive.write(path, f"comp/{path.relative_to(CODE).as_posix()}")
+        if sample:
+            archive.write(sample, sample.name)
+        for name, path in weights.items():
+            archive.write(path, name, zipfile.ZIP_STORED)  # random digits: compression gains nothing
 
 
-def _input_geometry(run: Run, dataset: Dataset) -> dict[str, Any]:
-    """The square depends on the training images, and a bundle has none."""
+def _member_weights(run: Run, member: MemberRecord, index: int) -> dict[str, Path]:
+    """Return name in the bundle -> weights file, in the order of the folds, after a check of each file's hash."""
+    files = {}
+    for fold, sha256 in zip(member.folds, member.weights_sha256.values(), strict=True):
+        weights = run.fold_dir(fold).weights_path
+        if not weights.is_file() or file_sha256(weights) != sha256:
+            raise UserError(
+                f"{weights} is not the file that the submission was made with; restore it, or train that fold again"
+            )
+        files[f"weights/member{index}-fold{fold}.pt"] = weights
+    return files
+
+
+def _bundle_member(run: Run, dataset: Dataset, weights: tuple[str, ...]) -> BundleMember:
     data = run.config.data
-    return {
-        "square": vars(make_square_spec(dataset.train, data.size, data.fit, data.crop)),
-        "size": data.size,
-        "batch": run.config.train.batch,
-    }
+    square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
+    return BundleMember(SquareRecord(square.size, square.fit, square.crop), data.size, run.config.train.batch, weights)

@@ -1,6 +1,6 @@
-"""What runs inside a bundle, on another machine: from the images there to the file that is asked for.
+"""Predict inside a bundle, on another machine: from the test images there to the submission.
 
-Of the kit's libraries it imports those of NEEDS and no others; the rehearsal takes the rest away.
+Of the kit's libraries it imports those in REQUIRED_PACKAGES and no others; `verify_bundle` blocks the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from comp.batches.loader import choose_workers
 from comp.data.cache import decode
@@ -21,92 +22,111 @@ from comp.engine.device import choose_device, configure_allocator
 from comp.engine.runtime import make_torch_network
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError
-from comp.files import read_json, write_atomic
+from comp.files import write_atomic
 from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
+from comp.records.bundle import BundleRecord
 from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
-from comp.submit.submission_table import read_table, to_bytes
+from comp.submit.submission_table import SubmissionTable, read_table, to_bytes
 
-BUNDLE_SCHEMA = 1
 BUNDLE_FILE = "bundle.json"
-MAX_DEPTH = 3  # folders below the input folder in which a competition may lie
+MAX_DEPTH = 3  # directories below the input directory in which a competition may be
 
 
 @dataclass(frozen=True)
 class Timing:
+    """How long a bundle took to predict its test images."""
+
     images: int
-    start: float  # seconds to read the weights
-    work: float  # seconds to decode and predict
+    load_seconds: float  # to read the weights
+    predict_seconds: float  # to decode and predict
+
+
+@dataclass(frozen=True)
+class DecodedSquares:
+    """Squares that are decoded when requested.
+
+    A cache on disk would be as large as the test set, and each member reads it only once.
+    """
+
+    images: Sequence[Image]
+    square_spec: SquareSpec
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return decode(self.images[index], self.square_spec)
 
 
 def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None) -> Timing:
-    """Predict what the sample there asks for, and write submission.csv (or .json) into the current directory."""
-    about = read_json(bundle / BUNDLE_FILE)
+    """Predict the rows of the competition's sample, and write submission.csv (or .json) into the current directory.
+
+    The competition is in `root`; without it, in the directory below `inputs` that `find_competition` returns.
+    """
+    record = BundleRecord.read(bundle / BUNDLE_FILE)
     root = root or find_competition(inputs)
-    dataset = Dataset(root, tuple(about["classes"]), tuple(about["numbers"]), (), find_test_images(root), "name")
+    dataset = Dataset(root, record.classes, record.numbers, (), find_test_images(root), "name")
     if not dataset.test:
-        raise UserError(f"{root / 'test'} holds no images")
-    shape = sample_path(root) or sample_path(bundle)
-    sample = read_table(shape) if shape else load_sample(dataset)
-    check_sample(sample, dataset)  # before the minutes of predicting
+        raise UserError(f"{root / 'test'} has no images; set ROOT to the directory of the competition")
+    sample = _read_sample(bundle, dataset)
+    check_sample(sample, dataset)  # before the minutes of prediction
     configure_allocator()
-    device, start, spoken = choose_device("auto"), 0.0, []
-    began = time.perf_counter()
-    for number, (part, member) in enumerate(zip(about["blend"]["parts"], about["members"], strict=True), 1):
-        loading = time.perf_counter()
-        loaded = [load_model(bundle / file, device) for file in member["weights"]]
-        networks = [make_torch_network(model.model, model.spec, device) for model in loaded]
-        start += time.perf_counter() - loading
-        spoken.append(
-            predict_images(
-                networks,
-                DecodedSquares(dataset.test, SquareSpec(**member["square"])),
-                range(len(dataset.test)),
-                part["views"],
-                InferenceOptions(
-                    size=member["size"],
-                    batch_size=member["batch"],
-                    device=device,
-                    workers=choose_workers("auto", device.type),
-                    title=f"member {number} of {len(about['members'])}",
-                ),
-            )
-        )
-    values = apply_blend(Blend.from_note(about["blend"]), spoken)
-    took = Timing(len(dataset.test), start, time.perf_counter() - began - start)
-    filled = fill_table(
-        sample, pd.DataFrame(values, [image.id for image in dataset.test], list(dataset.classes)), dataset
-    )
+    device = choose_device("auto")
+    probabilities, timing = _predict(bundle, record, dataset, device)
+    ids = [image.id for image in dataset.test]
+    filled = fill_table(sample, pd.DataFrame(probabilities, ids, list(dataset.classes)), dataset)
     file = Path(f"submission{filled.suffix}")
     write_atomic(file, to_bytes(filled))
-    print(f"wrote {file}: {len(filled.rows)} rows, in {took.start + took.work:.0f} s on {device.type}")
-    return took
+    seconds = timing.load_seconds + timing.predict_seconds
+    print(f"wrote {file}: {len(filled.rows)} rows, in {seconds:.0f} s on {device.type}")
+    return timing
 
 
 def find_competition(inputs: Path) -> Path:
-    """The folder that has test/, and better a sample too."""
-    found = [
+    """Return the one directory below `inputs` that has test/; if there are several, the one that has a sample too."""
+    candidates = [
         path.parent
         for depth in range(MAX_DEPTH)
         for path in sorted(inputs.glob("*/" * depth + "test"))
         if path.is_dir()
     ]
-    with_sample = [root for root in found if sample_path(root)] or found
-    if len(with_sample) != 1:
-        these = f"{len(with_sample)} folders below {inputs} have" if with_sample else f"no folder below {inputs} has"
+    roots = [root for root in candidates if sample_path(root)] or candidates
+    if len(roots) != 1:
+        problem = f"{len(roots)} directories below {inputs} have" if roots else f"no directory below {inputs} has"
         raise UserError(
-            f"{these} test/ with images; set ROOT to the competition's, or to a folder of links to its "
-            f"test images (as test/) and sample"
+            f"{problem} test/ with images; set ROOT to the competition's directory, or to a directory of links to "
+            f"its test images (as test/) and sample"
         )
-    return with_sample[0]
+    return roots[0]
 
 
-@dataclass(frozen=True)
-class DecodedSquares:
-    """Squares made when asked for: a cache on disk would be as large as the test set, and is read once per member."""
+def _read_sample(bundle: Path, dataset: Dataset) -> SubmissionTable:
+    """Return the sample of the competition, else the bundle's, else one of all test images."""
+    path = sample_path(dataset.root) or sample_path(bundle)
+    return read_table(path) if path else load_sample(dataset)
 
-    images: Sequence[Image]
-    square: SquareSpec
 
-    def __getitem__(self, row: int) -> np.ndarray:
-        return decode(self.images[row], self.square)
+def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch.device) -> tuple[np.ndarray, Timing]:
+    """Return the blend's probabilities (test images, classes), and how long they took."""
+    load_seconds, start = 0.0, time.perf_counter()
+    member_probabilities = []
+    for number, (part, member) in enumerate(zip(record.blend.parts, record.members, strict=True), 1):
+        load_start = time.perf_counter()
+        loaded = [load_model(bundle / file, device) for file in member.weights]
+        networks = [make_torch_network(model.model, model.spec, device) for model in loaded]
+        load_seconds += time.perf_counter() - load_start
+        member_probabilities.append(
+            predict_images(
+                networks,
+                DecodedSquares(dataset.test, SquareSpec(**vars(member.square))),
+                range(len(dataset.test)),
+                part.views,
+                InferenceOptions(
+                    size=member.size,
+                    batch_size=member.batch,
+                    device=device,
+                    workers=choose_workers("auto", device.type),
+                    title=f"member {number} of {len(record.members)}",
+                ),
+            )
+        )
+    probabilities = apply_blend(Blend.from_note(record.blend.to_dict()), member_probabilities)
+    return probabilities, Timing(len(dataset.test), load_seconds, time.perf_counter() - start - load_seconds)

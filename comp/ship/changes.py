@@ -1,4 +1,4 @@
-"""What is not as it was when a submission was made, each by its name."""
+"""Name what has changed since a submission was made."""
 
 from __future__ import annotations
 
@@ -6,77 +6,78 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from comp.data.scan import Dataset, scan
 from comp.environment import git_state
 from comp.errors import UserError
 from comp.files import file_sha256
 from comp.prediction.provenance import input_hashes
+from comp.records.blend import MemberRecord
+from comp.records.submission import SubmissionManifest
 from comp.runs import FoldDir
-
-Note = dict[str, Any]
-
-
-def missing_inputs(note: Note) -> list[str]:
-    """What cannot be predicted with: no hope of the same bytes then, so nothing need be computed."""
-    return [*_classes(note), *(line for member in note["members"] for line in _weights(member))]
+from comp.submit.competition import from_manifest
 
 
-def _classes(note: Note) -> Iterator[str]:
-    root, then = note["competition"]["root"], list(note["classes"])
+def missing_inputs(manifest: SubmissionManifest) -> list[str]:
+    """List missing or changed weights and classes. With any of them the bytes cannot match, so nothing is predicted."""
+    return [*_class_changes(manifest), *(line for member in manifest.members for line in _weight_changes(member))]
+
+
+def changed_inputs(manifest: SubmissionManifest, dataset: Dataset) -> list[str]:
+    """List what has changed of the test images and the sample."""
+    then, now = manifest.images, input_hashes(dataset)
+    lines = []
+    if now.test_sha256 != then.test_sha256:
+        count = len(dataset.test)
+        lines.append(f"the test images: {dataset.root / 'test'} has others, or other bytes ({count} images now)")
+    if now.sample_sha256 != then.sample_sha256:
+        change = "was added" if not then.sample_sha256 else "is missing" if not now.sample_sha256 else "has changed"
+        lines.append(f"the sample submission of {dataset.root} {change}")
+    return lines
+
+
+def possible_causes(manifest: SubmissionManifest) -> list[str]:
+    """List what may have changed the last bits or more, but need not have changed anything."""
+    lines = []
+    if scan(from_manifest(manifest).root).image_list_sha256 != manifest.images.train_list_sha256:
+        lines.append("the list of training images changed, which decides the size that images are kept at")
+    for package, old_version in manifest.versions.items():
+        if (new_version := _installed_version(package)) != old_version:
+            lines.append(f"{package} {old_version} then, {new_version} now")
+    then, now = manifest.git, git_state()
+    if then.commit != now.commit:
+        lines.append(f"the code: commit {str(then.commit)[:8]} then, {str(now.commit)[:8]} now")
+    if then.dirty or now.dirty:
+        lines.append(f"the code: uncommitted changes{' then' * then.dirty}{' now' * now.dirty}")
+    return [*lines, "another machine or another number of threads, which add up in another order"]
+
+
+def _class_changes(manifest: SubmissionManifest) -> Iterator[str]:
+    root, then = from_manifest(manifest).root, manifest.classes
     try:
-        now = list(scan(root).classes)
-    except UserError as problem:  # it is gone, say, or its folders are not those of its class_map.json
-        yield str(problem)
+        now = scan(root).classes
+    except UserError as error:  # it is missing, or its folders are not those of its class_map.json
+        yield str(error)
     else:
         if now != then:
             yield f"the classes of {root}, or their order: {', '.join(then)} then, {', '.join(now)} now"
 
 
-def _weights(member: dict[str, Any]) -> Iterator[str]:
-    path = Path(member["path"])
+def _weight_changes(member: MemberRecord) -> Iterator[str]:
+    path = Path(member.path)
     if not (path / "run.json").is_file():
-        yield f"the run {member['run']} is not there: {path} is missing"
+        yield f"the run {member.run}: {path} is missing"
         return
-    for fold, sha256 in member["weights_sha256"].items():
+    for fold, sha256 in member.weights_sha256.items():
         weights = FoldDir(path / f"fold{fold}").weights_path
         if not weights.is_file():
-            yield f"the weights of {member['run']}, fold {fold}: {weights} is missing"
+            yield f"the weights of {member.run}, fold {fold}: {weights} is missing"
         elif file_sha256(weights) != sha256:
-            yield f"the weights of {member['run']}, fold {fold}: {weights} holds others"
+            yield f"the weights of {member.run}, fold {fold}: {weights} has changed"
 
 
-def changed_inputs(note: Note, dataset: Dataset) -> list[str]:
-    """What is looked at and filled in."""
-    now, then = input_hashes(dataset).to_dict(), note["images"]
-    lines = []
-    if now["test_sha256"] != then["test_sha256"]:
-        lines.append(f"the test images: {dataset.root / 'test'} holds others, or other bytes ({len(dataset.test)} now)")
-    if now["sample_sha256"] != then["sample_sha256"]:
-        what = "was added" if not then["sample_sha256"] else "is gone" if not now["sample_sha256"] else "is another"
-        lines.append(f"the sample submission of {dataset.root} {what}")
-    return lines
-
-
-def possible_causes(note: Note) -> list[str]:
-    """What may change the last bits, or more, and may as well change nothing."""
-    lines = []
-    if scan(note["competition"]["root"]).image_list_sha256 != note["images"]["train_list_sha256"]:
-        lines.append("the list of training images changed, and they decide the size that pictures are kept at")
-    for name, then in note["versions"].items():
-        if (now := _version(name)) != then:
-            lines.append(f"{name} {then} then, {now} now")
-    then, now = note["git"], git_state().to_dict()
-    if then["commit"] != now["commit"]:
-        lines.append(f"the code: commit {str(then['commit'])[:8]} then, {str(now['commit'])[:8]} now")
-    if then["dirty"] or now["dirty"]:
-        lines.append(f"the code: with changes that were in no commit{' then' * then['dirty']}{' now' * now['dirty']}")
-    return [*lines, "another machine, or another number of threads: sums in another order"]
-
-
-def _version(name: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
-        return platform.python_version() if name == "python" else version(name)
+        return platform.python_version() if package == "python" else version(package)
     except PackageNotFoundError:
         return None

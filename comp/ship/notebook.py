@@ -1,10 +1,11 @@
-"""The notebook of a bundle: what it needs, where things are, one call."""
+"""The notebook of a bundle: it checks what is installed, finds the bundle, and makes one call."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
-# what is imported by comp/ship/bundle_runtime.py; every one of them is in Kaggle's image
+# imported by comp/ship/bundle_runtime.py; all of them are in Kaggle's image
 REQUIRED_PACKAGES = (
     "torch",
     "timm",
@@ -31,11 +32,11 @@ SETUP_CELL = """import importlib.util, json, os, sys
 from pathlib import Path
 
 NAME = {name!r}
-ROOT = None  # the competition's folder, with test/ and the sample; None: it is looked for below INPUT
-missing = [name for name in {needs} if importlib.util.find_spec(name) is None]
+ROOT = None  # the competition's directory, with test/ and the sample; None: find it below INPUT
+missing = [name for name in {packages} if importlib.util.find_spec(name) is None]
 missing += [] if sys.version_info >= (3, 11) else ["Python 3.11"]
 if missing:
-    raise ImportError(f"this needs {{', '.join(missing)}}; take the latest environment in the notebook's settings")
+    raise ImportError(f"missing: {{', '.join(missing)}}; take the latest environment in the notebook's settings")
 
 INPUT = Path(os.environ.get("COMP_INPUT", "/kaggle/input"))
 BUNDLES = [file.parent for depth in range(1, 5) for file in INPUT.glob("*/" * depth + "bundle.json")
@@ -46,13 +47,14 @@ if not BUNDLES:
 PREDICT_CELL = """sys.path.insert(0, str(BUNDLES[0]))
 from comp.ship.bundle_runtime import write_bundle_submission
 
-took = write_bundle_submission(BUNDLES[0], INPUT, ROOT)"""
+timing = write_bundle_submission(BUNDLES[0], INPUT, ROOT)"""
 
 
 def notebook(name: str) -> str:
+    """Return the JSON of the notebook of the bundle `name`."""
     cells = [
         _cell("markdown", INTRO_CELL.format(name=name)),
-        _cell("code", SETUP_CELL.format(name=name, needs=list(REQUIRED_PACKAGES))),
+        _cell("code", SETUP_CELL.format(name=name, packages=list(REQUIRED_PACKAGES))),
         _cell("code", PREDICT_CELL),
     ]
     return json.dumps(
@@ -70,9 +72,10 @@ def notebook(name: str) -> str:
 
 
 def code_cells(notebook: str) -> list[str]:
+    """Return the source of each code cell."""
     return ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
 
 
-def _cell(kind: str, text: str) -> dict:
-    about = {"cell_type": kind, "metadata": {}, "source": text.strip().splitlines(keepends=True)}
-    return about if kind == "markdown" else {**about, "execution_count": None, "outputs": []}
+def _cell(kind: str, text: str) -> dict[str, Any]:
+    cell = {"cell_type": kind, "metadata": {}, "source": text.strip().splitlines(keepends=True)}
+    return cell if kind == "markdown" else {**cell, "execution_count": None, "outputs": []}

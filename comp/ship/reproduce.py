@@ -1,11 +1,10 @@
-"""A past submission made again from its note, and held against the bytes that were recorded."""
+"""Make a past submission again from its manifest, and compare it with the recorded hash."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,91 +13,95 @@ from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError, did_you_mean
 from comp.files import file_sha256, write_atomic
 from comp.prediction.predictor import choose_prediction_device, recompute_test_probabilities
+from comp.records.submission import SubmissionManifest
 from comp.runs import read_run
 from comp.ship.changes import changed_inputs, missing_inputs, possible_causes
+from comp.submit.competition import from_manifest
 from comp.submit.manifest import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id
 from comp.submit.sample import fill_table, load_sample
 from comp.submit.submission_table import to_bytes
 
-Note = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Reproduction:
-    path: Path  # where the submission lies, or lay
-    note: Note
-    same: bool  # to the byte
-    reasons: tuple[str, ...]  # what is not as it was
-    perhaps: tuple[str, ...]  # what may have made a difference, where one is left unexplained
-    restored: bool = False  # the file was gone, and is back
+    """The result of making a submission again."""
+
+    path: Path  # of the submission, which may be missing
+    manifest: SubmissionManifest
+    is_identical: bool  # every byte
+    changes: tuple[str, ...] = ()  # what has changed since
+    possible_causes: tuple[str, ...] = ()  # of a difference that no change explains
+    restored: bool = False  # the file was missing, and is written again
 
 
-def reproduce_submission(said: str, device: str = "auto") -> Reproduction:
-    """By id or path. The file is written only where it is gone and the bytes are those recorded."""
-    path, note = find_manifest(said)
-    _check(path, note)
-    if reasons := missing_inputs(note):
-        return Reproduction(path, note, False, tuple(reasons), ())
-    dataset = scan(note["competition"]["root"])
-    reasons = changed_inputs(note, dataset)
+def reproduce_submission(reference: str, device: str = "auto") -> Reproduction:
+    """Make a submission again, given by path or id.
+
+    The file is written only where it is missing and the bytes are those recorded.
+    """
+    path, manifest = find_manifest(reference)
+    if changes := missing_inputs(manifest):
+        return Reproduction(path, manifest, False, tuple(changes))
+    dataset = scan(from_manifest(manifest).root)
+    changes = changed_inputs(manifest, dataset)
     try:
-        content = recompute_content(note, dataset, device)
-    except UserError as problem:  # an image that is gone, say
-        return Reproduction(path, note, False, (*reasons, str(problem)), ())
-    if hashlib.sha256(content).hexdigest() != note["sha256"]:
-        return Reproduction(path, note, False, tuple(reasons), tuple(possible_causes(note)))
+        content = recompute_content(manifest, dataset, device)
+    except UserError as error:  # for example a missing image
+        return Reproduction(path, manifest, False, (*changes, str(error)))
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+        return Reproduction(path, manifest, False, tuple(changes), tuple(possible_causes(manifest)))
     if not path.is_file():
         write_atomic(path, content)
-        return Reproduction(path, note, True, tuple(reasons), (), restored=True)
-    if file_sha256(path) != note["sha256"]:
-        edited = f"{path} holds other bytes than were written: move it away, and the same command writes it again"
-        return Reproduction(path, note, False, (*reasons, edited), ())
-    return Reproduction(path, note, True, tuple(reasons), ())
+        return Reproduction(path, manifest, True, tuple(changes), restored=True)
+    if file_sha256(path) != manifest.sha256:
+        edited = f"{path} has other bytes than were written; move it away and run again to write it"
+        return Reproduction(path, manifest, False, (*changes, edited))
+    return Reproduction(path, manifest, True, tuple(changes))
 
 
-def find_manifest(said: str) -> tuple[Path, Note]:
-    """Where the submission belongs, and its note: the file itself may be gone."""
-    if path := find_with_manifest(said):
-        return path, read_manifest(path)
-    notes = [path for path in SUBMISSIONS.rglob("*.json") if not path.with_suffix(".about.json").is_file()]
-    known = [submission_id(path).removesuffix(".about") for path in notes]
-    raise UserError(f"there is no note of a submission {said}{did_you_mean(said, known)}")
+def find_manifest(reference: str) -> tuple[Path, SubmissionManifest]:
+    """Return the path of a submission, given by path or id, and its manifest. The file itself may be missing."""
+    path = find_with_manifest(reference)
+    if path is None:
+        manifests = [path for path in SUBMISSIONS.rglob("*.json") if not path.with_suffix(".about.json").is_file()]
+        available = [submission_id(path).removesuffix(".about") for path in manifests]
+        raise UserError(f"there is no manifest of a submission {reference}{did_you_mean(reference, available)}")
+    manifest = read_manifest(path)
+    _check_complete(path, manifest)
+    return path, manifest
 
 
-def _check(path: Path, note: Note) -> None:
-    """That a note has all that is read of it, before anything is."""
-    try:
-        Blend.from_note(note["blend"])
-        for member in note["members"]:
-            _ = member_folds(member), member["run"], member["path"], member["runtime"]
-        for key in ("sha256", "classes", "versions"):
-            _ = note[key]
-        _ = note["competition"]["root"], note["git"]["commit"], note["git"]["dirty"], note["images"]["test_sha256"]
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise UserError(
-            f"{manifest_path(path)} does not say how it was made ({problem}); make the submission again with infer.py"
-        ) from None
-
-
-def recompute_content(note: Note, dataset: Dataset, device: str) -> bytes:
-    """From the weights: what lies in runs/<name>/predictions may be anybody's."""
-    members = {member["run"]: member for member in note["members"]}
-    blend = Blend.from_note(note["blend"])
-    spoken = [
-        recompute_test_probabilities(
-            read_run(Path(member["path"])),
-            member_folds(member),
-            part.views,
-            device=choose_prediction_device(device, member["runtime"]),
-            runtime=member["runtime"],
+def recompute_content(manifest: SubmissionManifest, dataset: Dataset, device: str) -> bytes:
+    """Return the bytes of the submission, predicted from the weights; stored predictions are not used."""
+    by_run = {member.run: member for member in manifest.members}
+    blend = Blend.from_note(manifest.blend.to_dict())
+    probabilities = []
+    for part in manifest.blend.parts:
+        member = by_run[part.name]
+        run = read_run(Path(member.path))
+        probabilities.append(
+            recompute_test_probabilities(
+                run,
+                member.folds,
+                part.views,
+                device=choose_prediction_device(device, member.runtime),
+                runtime=member.runtime,
+            )
         )
-        for part in blend.parts
-        for member in [members[part.name]]
-    ]
-    table = pd.DataFrame(apply_blend(blend, spoken), [image.id for image in dataset.test], list(note["classes"]))
+    blended = apply_blend(blend, probabilities)
+    table = pd.DataFrame(blended, [image.id for image in dataset.test], list(manifest.classes))
     return to_bytes(fill_table(load_sample(dataset), table, dataset))
 
 
-def member_folds(member: dict[str, Any]) -> list[int | str]:
-    """In the order they were asked: the last bits of a mean depend on it."""
-    return [fold if fold == "full" else int(fold) for fold in member["weights_sha256"]]
+def _check_complete(path: Path, manifest: SubmissionManifest) -> None:
+    """Raise a UserError if the manifest lacks something that the submission depends on."""
+    empty = SubmissionManifest()
+    keys = ("sha256", "competition", "classes", "blend", "members", "images", "versions")
+    missing = [key for key in keys if getattr(manifest, key) == getattr(empty, key)]
+    runs = {member.run for member in manifest.members}
+    missing += [f"members.{part.name}" for part in manifest.blend.parts if part.name not in runs]
+    if missing:
+        raise UserError(
+            f"{manifest_path(path)} does not say how it was made ({', '.join(missing)} is missing); "
+            f"make the submission again with infer.py"
+        )

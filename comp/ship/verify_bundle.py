@@ -1,5 +1,5 @@
-"""A bundle tried as it will be used: unpacked elsewhere, in a process of its own that has neither the network, nor this
-house, nor a library the bundle does not ask for."""
+"""Verify a bundle as it will be used: unpacked elsewhere, in a process without network, this repository and libraries
+that the bundle does not require."""
 
 from __future__ import annotations
 
@@ -18,95 +18,110 @@ from comp.ship.bundle_runtime import Timing
 from comp.ship.notebook import code_cells
 from comp.submit.sample import sample_path
 
-# Of the kit's own dependencies those a bundle does without
+# the kit's own dependencies that a bundle does not use
 EXCLUDED_PACKAGES = ("albumentations", "optuna", "wandb", "matplotlib", "onnx", "onnxruntime", "openvino", "kaggle")
 
-# Audit hooks cannot be taken back, and hear of sockets made in C too. What is caught is kept: a library that goes on
-# without the network would still wait for it where it is slow to refuse.
+# Audit hooks cannot be removed, and they see sockets made in C too. Violations are kept, not only raised: a library
+# that continues without the network would still wait for it where it is slow to refuse.
 SANDBOX_SCRIPT = """
 import json, os, socket, sys
-say = json.loads(sys.argv[1])
-caught = []
+job = json.loads(sys.argv[1])
+violations = []
 
-def refuse(event, words):
-    if event == "socket.__new__" and words[1] in (-1, socket.AF_INET, socket.AF_INET6):  # -1: the default, AF_INET
-        caught.append("it opens a socket")
+def block(event, arguments):
+    if event == "socket.__new__" and arguments[1] in (-1, socket.AF_INET, socket.AF_INET6):  # -1: the default, AF_INET
+        violations.append("it opens a socket")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        caught.append(f"it asks for the address of {words[0]}")
-    elif event == "open" and isinstance(words[0], str):
-        path, writes = os.path.abspath(words[0]), words[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if any(path.startswith(f"{place}/") for place in say["forbidden"]):
-            caught.append(f"it opens {path}, which is no part of it")
-        elif writes and path.startswith(f"{say['input']}/"):
-            caught.append(f"it writes {path}, where nothing can be written")
+        violations.append(f"it looks up the address of {arguments[0]}")
+    elif event == "open" and isinstance(arguments[0], str):
+        path, writes = os.path.abspath(arguments[0]), arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if any(path.startswith(f"{directory}/") for directory in job["forbidden"]):
+            violations.append(f"it opens {path}, which is not part of it")
+        elif writes and path.startswith(f"{job['input']}/"):
+            violations.append(f"it writes {path}, which is read-only")
         else:
             return
     else:
         return
-    raise OSError(caught[-1])
+    raise OSError(violations[-1])
 
-sys.addaudithook(refuse)
+sys.addaudithook(block)
 sys.dont_write_bytecode = True
-sys.modules.update(dict.fromkeys(say["without"]))
+sys.modules.update(dict.fromkeys(job["excluded"]))
 names = {}
 try:
-    for cell in say["cells"]:
+    for cell in job["cells"]:
         exec(compile(cell, "cell", "exec"), names)
-except BaseException as problem:
-    sys.exit(f"{type(problem).__name__}: {problem}")
+except BaseException as error:
+    sys.exit(f"{type(error).__name__}: {error}")
 finally:
-    if caught:
-        sys.exit(caught[0])
-with open(say["took"], "w") as file:
-    json.dump(vars(names["took"]), file)
+    if violations:
+        sys.exit(violations[0])
+with open(job["timing"], "w") as file:
+    json.dump(vars(names["timing"]), file)
 """
 
 
 def verify_bundle(bundle: Path, name: str, root: Path, expected: Path) -> Timing:
-    """Run the notebook of the zip `bundle` on the test images and the sample of `root`; refused unless it writes what
-    `expected` holds, byte for byte."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder).resolve()
-        inputs, work = place / "input", place / "working"
-        work.mkdir()
-        with zipfile.ZipFile(bundle) as packed:
-            packed.extractall(inputs / "bundle")
-        competition = inputs / "competition"
-        competition.mkdir()
-        for there in filter(None, (root / "test", sample_path(root))):
-            (competition / there.name).symlink_to(there.resolve())
-        script = (inputs / "bundle" / "notebook.ipynb").read_text(encoding="utf-8")
-        say = {
-            "cells": code_cells(script),
-            "without": EXCLUDED_PACKAGES,
-            "input": str(inputs),
-            "took": str(place / "took.json"),
-            "forbidden": [str(path.resolve()) for path in (RUNS, Path(__file__).parents[1])],
-        }
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(say)],
-            cwd=work,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "COMP_INPUT": str(inputs)},
-        )
-        written = work / f"submission{expected.suffix}"
-        if done.returncode or not written.is_file():
-            said = done.stderr.strip().splitlines() if done.returncode else [f"it wrote no {written.name}"]
-            raise UserError(
-                f"the rehearsal of {name} failed, so nothing was packed: "
-                f"{said[-1] if said else f'it was ended by signal {-done.returncode}'}"
-            )
+    """Run the notebook of the zip `bundle` on the test images and the sample of `root`, and return its timing.
+
+    Raise a UserError unless it writes the bytes of `expected`.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        sandbox = Path(directory).resolve()
+        _unpack(bundle, root, sandbox)
+        working = sandbox / "working"
+        working.mkdir()
+        process = _run_notebook(sandbox, working)
+        written = working / f"submission{expected.suffix}"
+        if process.returncode or not written.is_file():
+            raise UserError(f"the verification of {name} failed, so no bundle was written: {_reason(process, written)}")
         if written.read_bytes() != expected.read_bytes():
             raise UserError(
-                f"the rehearsal of {name} wrote {_difference(written, expected)}, so nothing was packed; "
-                f"if predictions in runs/ were made on another machine, remove them and try again"
+                f"the verification of {name} wrote {_difference(written, expected)}, so no bundle was written; "
+                f"if predictions in runs/ were made on another machine, remove them and run again"
             )
-        return Timing(**read_json(place / "took.json"))
+        return Timing(**read_json(sandbox / "timing.json"))
+
+
+def _unpack(bundle: Path, root: Path, sandbox: Path) -> None:
+    """Unpack the bundle into the sandbox's input directory, beside links to the test images and the sample."""
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(sandbox / "input" / "bundle")
+    competition = sandbox / "input" / "competition"
+    competition.mkdir()
+    for path in filter(None, (root / "test", sample_path(root))):
+        (competition / path.name).symlink_to(path.resolve())
+
+
+def _run_notebook(sandbox: Path, working: Path) -> subprocess.CompletedProcess[str]:
+    inputs = sandbox / "input"
+    job = {
+        "cells": code_cells((inputs / "bundle" / "notebook.ipynb").read_text(encoding="utf-8")),
+        "excluded": EXCLUDED_PACKAGES,
+        "input": str(inputs),
+        "timing": str(sandbox / "timing.json"),
+        "forbidden": [str(path.resolve()) for path in (RUNS, Path(__file__).parents[1])],
+    }
+    return subprocess.run(
+        [sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(job)],
+        cwd=working,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COMP_INPUT": str(inputs)},
+    )
+
+
+def _reason(process: subprocess.CompletedProcess[str], written: Path) -> str:
+    """Return the last line of the error output, or what else went wrong."""
+    if not process.returncode:
+        return f"it wrote no {written.name}"
+    lines = process.stderr.strip().splitlines()
+    return lines[-1] if lines else f"it was ended by signal {-process.returncode}"
 
 
 def _difference(written: Path, expected: Path) -> str:
-    ours, theirs = written.read_bytes().splitlines(), expected.read_bytes().splitlines()
-    if len(ours) != len(theirs):
-        return f"{len(ours)} lines where {expected} has {len(theirs)}"
-    return f"{sum(a != b for a, b in zip(ours, theirs, strict=True))} lines that are not those of {expected}"
+    lines, expected_lines = written.read_bytes().splitlines(), expected.read_bytes().splitlines()
+    if len(lines) != len(expected_lines):
+        return f"{len(lines)} lines where {expected} has {len(expected_lines)}"
+    return f"{sum(a != b for a, b in zip(lines, expected_lines, strict=True))} lines that are not those of {expected}"

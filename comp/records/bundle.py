@@ -1,0 +1,51 @@
+"""The record of a bundle: bundle.json, which says how its notebook predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from comp.records.base import Record
+from comp.records.blend import BlendSpec, OofSummary
+from comp.records.run import GitState
+
+
+@dataclass(frozen=True)
+class SquareRecord(Record):
+    """How an image becomes a square: the fields of `SquareSpec`."""
+
+    size: int
+    fit: str
+    crop: int | None
+
+
+@dataclass(frozen=True)
+class BundleMember(Record):
+    """A member of the bundle's blend: how its input is prepared, and its weights.
+
+    The square depends on the training images, and a bundle has none.
+    """
+
+    square: SquareRecord
+    size: int  # side of the image that the network sees, in pixels
+    batch: int
+    weights: tuple[str, ...]  # files in the bundle, one per fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRecord(Record):
+    """bundle.json: the blend, its members in the same order, and the submission that the bundle must write again."""
+
+    ADVICE: ClassVar[str] = "make the bundle again with python -m comp bundle"
+
+    schema: int = 1
+    name: str  # the id of the submission
+    sha256: str  # of the submission
+    classes: tuple[str, ...]
+    numbers: tuple[int, ...]  # what a sample file may call each class
+    blend: BlendSpec
+    members: tuple[BundleMember, ...]
+    created: str  # when the submission was made
+    oof: OofSummary | None
+    git: GitState
+    versions: dict[str, str]
