@@ -125,9 +125,9 @@ def test_wandb_gets_its_names(old, monkeypatch):
 
 
 def test_kaggle_gets_the_hash_and_the_ledger_its_answer_once(old, kaggle_server):
-    kaggle_server.looks = 0
+    kaggle_server.polls = 0
     note, words = read_json("submissions/shipped.json"), ["-c", "configs/anna.yaml", "submit.kaggle=blood-cells-2026"]
-    kaggle_server.fault = "no such column"
+    kaggle_server.scoring_error = "no such column"
     run("comp", "submit", "push", "shipped", "-m", "mine", *words, status=1)
     low, high = note["oof"]["interval"]
     assert (
