@@ -13,7 +13,8 @@ CHECKPOINT_SCHEMA = 1
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Tensors and plain Python only, serialised in memory first: a full disk leaves the old file as it was."""
+    """Write tensors and plain Python atomically. They are serialised in memory first, so that a full disk leaves the old
+    file as it was."""
     import torch
 
     buffer = io.BytesIO()
@@ -22,13 +23,14 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    import torch  # not above: who reads what runs say of themselves need not wait for it
+    """Return what `save_checkpoint` wrote, on the CPU; any other file is a UserError, and no code in it is run."""
+    import torch  # not above: commands that read only JSON files would wait for it
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except Exception:  # whatever pickle, zip or torch make of a broken file
+    except Exception:  # anything that pickle, zip or torch raise for a broken file
         content = None
     if not isinstance(content, dict) or content.get("kit") != "comp" or content.get("schema") != CHECKPOINT_SCHEMA:
         raise UserError(

@@ -1,1 +1,1 @@
-"""Training and prediction on tensors: knows neither the disk, nor W&B, nor Optuna."""
+"""Training and prediction on tensors, without files, trackers or studies."""

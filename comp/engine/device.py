@@ -1,4 +1,4 @@
-"""The machine: which device, which number format, and the allocator's habits."""
+"""The device to compute on, and its memory."""
 
 from __future__ import annotations
 
@@ -11,31 +11,35 @@ from comp.engine import distributed
 from comp.errors import UserError
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is CUDA, else Apple's MPS, else the CPU; each process of torchrun has a CUDA device of its own."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if distributed.world_size() > 1 and wanted not in ("cpu", "cuda"):
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`, after a first use of it.
+
+    `auto` is CUDA, else Apple's MPS, else the CPU; each process of torchrun has a CUDA device of its own.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if distributed.world_size() > 1 and name not in ("cpu", "cuda"):
         raise UserError(
-            f"--device {wanted} is one device, and torchrun started {distributed.world_size()} processes; use cuda "
-            f"or cpu"
+            f"--device {name} is one device, and torchrun started {distributed.world_size()} processes; use cuda or cpu"
         )
-    if distributed.world_size() > 1 and wanted == "cuda":
-        wanted = f"cuda:{distributed.local_rank()}"
+    if distributed.world_size() > 1 and name == "cuda":
+        name = f"cuda:{distributed.local_rank()}"
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):
-        raise UserError(f"--device {wanted} is not there; use auto, cpu, cuda or mps") from None
+        raise UserError(f"--device {name} is not available; use auto, cpu, cuda or mps") from None
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # pinned memory, and messages to other processes, are of the current device
+        torch.cuda.set_device(device)  # pinned memory and messages to other processes use the current device
     return device
 
 
 def configure_allocator() -> bool:
-    """Tell glibc to keep big freed blocks: it returns them to the kernel after every step otherwise, and the kernel
-    faults them in again: 0.63 s instead of 0.34 s for a step of DeepEfficientNet (32 images of 128 px, 2 cores).
-    False where there is no glibc, and nothing to do."""
+    """Make glibc keep large freed blocks, and return whether it does; False without glibc.
+
+    Otherwise they return to the kernel after every step and are faulted in again: 0.63 s instead of 0.34 s for a step
+    of DeepEfficientNet (32 images of 128 px, 2 cores).
+    """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
@@ -47,7 +51,7 @@ def configure_allocator() -> bool:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """On a GPU the most it held; else the most this process held."""
+    """Return the peak memory of the GPU's tensors, or of this process if there is no GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource

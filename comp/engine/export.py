@@ -1,4 +1,4 @@
-"""A trained network leaves torch: as a graph from bytes of pictures to logits, and the proof that it says the same."""
+"""Export a trained network to ONNX or OpenVINO, as a graph from uint8 images to logits, and check its parity."""
 
 from __future__ import annotations
 
@@ -17,50 +17,51 @@ from comp.engine.runtime import RUNTIME_LOADERS, make_torch_network, require_exp
 from comp.errors import UserError
 from comp.records.weights import ModelSpec
 
-# Of the largest logit. Measured: up to 2e-6 on networks of this kit and of timm; 7e-4 when computed in bf16.
+# Relative to the largest logit. Measured: up to 2e-6 on networks of this kit and of timm; 7e-4 when run in bf16.
 TOLERANCE = 1e-4
 
 
 def build_network(runtime: str, model: nn.Module, spec: ModelSpec) -> Network:
-    """Of a model in memory, on the CPU, nothing written."""
+    """Return a model in memory as a network of this runtime, on the CPU; no file is written."""
     if runtime == "torch":
         return make_torch_network(model, spec, torch.device("cpu"))
     return RUNTIME_LOADERS[runtime](*export_graph(runtime, model, spec))
 
 
 def export_graph(runtime: str, model: nn.Module, spec: ModelSpec) -> tuple[bytes, ...]:
-    """What the files of that runtime hold: an .onnx, or an .xml and a .bin."""
+    """Return the contents of the runtime's files: an .onnx, or an .xml and a .bin."""
     graph = _onnx(model, spec)
     return (graph,) if runtime == "onnx" else _openvino(graph)
 
 
 def _onnx(model: nn.Module, spec: ModelSpec) -> bytes:
-    """Any number of pictures `images`, RGB, to `logits`; the classes are in the file's own metadata.
+    """Return an ONNX graph from any number of RGB `images` to `logits`, with the classes in the file's metadata.
 
-    Made by torch's older exporter: 1.1 s for DeepEfficientNet, where the newer takes 18 s, two packages more, and puts
-    the weights in a second file."""
+    torch's older exporter makes it: 1.1 s for DeepEfficientNet. The newer takes 18 s and two more packages, and puts
+    the weights in a second file.
+    """
     with require_export_extra():
         import onnx
     images = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is the older one, and what tracing fixes: parity is measured after
+        warnings.simplefilter("ignore")  # about the older exporter and what tracing fixes; parity is measured later
         try:
-            # eval() of the whole: the exporter gives every part the mode of the whole back
+            # eval() of the whole: the exporter restores the mode of the whole in every submodule
             torch.onnx.export(
                 NormalisedModel(model, spec.mean, spec.std).eval(),
                 (images,),
-                buffer,
+                buffer,  # type: ignore[arg-type]  # the older exporter writes to any file object
                 dynamo=False,
                 opset_version=17,
                 input_names=["images"],
                 output_names=["logits"],
                 dynamic_axes={"images": {0: "count"}, "logits": {0: "count"}},
             )
-        except Exception as problem:  # an operator that ONNX lacks, or whatever tracing makes of the model
+        except Exception as error:  # an operator that ONNX lacks, or any failure of tracing
             raise UserError(
-                f"model {spec.name} cannot become an ONNX graph: "
-                f"{str(problem).strip().partition(chr(10))[0][:200]}; stay with --runtime torch"
+                f"model {spec.name} cannot be exported to ONNX: "
+                f"{str(error).strip().partition(chr(10))[0][:200]}; use --runtime torch"
             ) from None
     graph = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(graph, {"classes": json.dumps(list(spec.classes), ensure_ascii=False)})
@@ -68,42 +69,45 @@ def _onnx(model: nn.Module, spec: ModelSpec) -> bytes:
 
 
 def _openvino(onnx_graph: bytes) -> tuple[bytes, bytes]:
-    """The .xml and the .bin, weights in 32 bits."""
+    """Return the .xml and the .bin, with weights in 32 bits."""
     with require_export_extra():
         import openvino
     with tempfile.TemporaryDirectory() as folder:
-        source, xml = Path(folder, "model.onnx"), Path(folder, "model.xml")
-        source.write_bytes(onnx_graph)
-        openvino.save_model(openvino.Core().read_model(source), xml, compress_to_fp16=False)
-        return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()
+        onnx_path, xml_path = Path(folder, "model.onnx"), Path(folder, "model.xml")
+        onnx_path.write_bytes(onnx_graph)
+        openvino.save_model(openvino.Core().read_model(onnx_path), xml_path, compress_to_fp16=False)
+        return xml_path.read_bytes(), xml_path.with_suffix(".bin").read_bytes()
 
 
 @dataclass(frozen=True)
 class Parity:
+    """The agreement of two networks on a sample of images."""
+
     images: int
-    difference: float  # the largest between two logits
-    largest: float  # logit of torch, without its sign
-    agreeing: int  # images given the same class
+    max_difference: float  # between two logits
+    max_logit: float  # absolute value, of torch
+    same_class_count: int  # images whose largest logit is the same class
 
     @property
-    def holds(self) -> bool:
-        return self.agreeing == self.images and self.difference <= TOLERANCE * self.largest  # False for NaN
+    def passed(self) -> bool:
+        return self.same_class_count == self.images and self.max_difference <= TOLERANCE * self.max_logit  # not for NaN
 
     def __str__(self) -> str:
         return (
-            f"logits differ by at most {self.difference:.1e} (the largest is {self.largest:.3g}), "
-            f"argmax agrees on {self.agreeing} of {self.images} images"
+            f"logits differ by at most {self.max_difference:.1e} (the largest is {self.max_logit:.3g}), "
+            f"argmax agrees on {self.same_class_count} of {self.images} images"
         )
 
 
 @torch.no_grad()
 def check_parity(eager: Network, other: Network, images: torch.Tensor) -> Parity:
-    """One image alone, then the others in batches, for a graph may have fixed the number it was drawn with."""
-    parts = [images[:1], *images[1:].split(32)]
-    ours, theirs = (torch.cat([network(part) for part in parts]) for network in (eager, other))
+    """Compare the logits of two networks for one image alone and for batches, because a graph may have fixed the batch
+    size that it was traced with."""
+    batches = [images[:1], *images[1:].split(32)]
+    expected, logits = (torch.cat([network(batch) for batch in batches]) for network in (eager, other))
     return Parity(
         len(images),
-        (ours - theirs).abs().max().item(),
-        ours.abs().max().item(),
-        int((ours.argmax(1) == theirs.argmax(1)).sum()),
+        (expected - logits).abs().max().item(),
+        expected.abs().max().item(),
+        int((expected.argmax(1) == logits.argmax(1)).sum()),
     )

@@ -1,6 +1,7 @@
-"""Losses per image: `loss(logits, targets) -> (N,)`, targets being class numbers or rows of probabilities.
+"""Losses per image: `loss(logits, targets) -> (N,)`; targets are class indices or rows of probabilities.
 
-The mean is taken by the training loop over all images of an update, so that accumulated batches weigh rightly.
+The training loop takes the mean over all images of an optimiser step, so that accumulated batches are weighted by their
+number of images.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def make_loss(name: str, *, label_smoothing: float, weights: torch.Tensor | None, focal_gamma: float) -> LossFunction:
+    """Return the loss `cross_entropy` or `focal`; `weights` has one factor per class."""
     if name == "focal":
         return lambda logits, targets: focal(logits, targets, focal_gamma, label_smoothing, weights)
     return lambda logits, targets: F.cross_entropy(
@@ -28,8 +30,10 @@ def focal(
     smoothing: float = 0.0,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cross-entropy in which every class's term shrinks by (1 - p)^gamma; gamma 0 is cross-entropy.
-    By hand: neither torch nor timm has it for a softmax, and mixup needs it for soft targets."""
+    """Return the focal loss: cross-entropy with every class's term times (1 - p)^gamma; gamma 0 is cross-entropy.
+
+    Written here, because neither torch nor timm has it for a softmax and the soft targets of mixup.
+    """
     classes = logits.shape[1]
     if targets.ndim == 1:
         targets = F.one_hot(targets, classes).to(logits.dtype)
@@ -39,7 +43,7 @@ def focal(
     return (terms if weights is None else terms * weights).sum(1)
 
 
-def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """n / (K * n_c): every class counts the same in total; a class without images counts nothing."""
-    counts = torch.bincount(labels, minlength=classes).float()
-    return torch.where(counts > 0, len(labels) / (classes * counts.clamp(min=1)), 0.0)
+def balanced_weights(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return class weights n / (K * n_c), which give every class the same total; 0 for a class without images."""
+    counts = torch.bincount(targets, minlength=classes).float()
+    return torch.where(counts > 0, len(targets) / (classes * counts.clamp(min=1)), 0.0)

@@ -1,4 +1,4 @@
-"""mixup and CutMix: timm's, made a pure function of the step."""
+"""timm's mixup and CutMix as a pure function of a seed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Mix:
+    """The strengths of mixup and CutMix (0 is off); if both are on, each batch draws one of them."""
+
     mixup: float
     cutmix: float
-    off_epoch: int  # from this epoch on images stay whole; 0 is never
+    off_epoch: int  # from this epoch on nothing is mixed; 0 is never
     classes: int
 
     def active(self, epoch: int) -> bool:
+        """Return whether batches of this epoch are mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and not (self.off_epoch and epoch >= self.off_epoch)
 
     def __call__(self, images: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Blended images and soft targets. timm mixes pairs, so an odd image out stays whole."""
+        """Return mixed images and soft targets. timm mixes pairs, so the last image of an odd batch stays as it is."""
         np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
         even = len(images) // 2 * 2
         targets = F.one_hot(labels, self.classes).to(images.dtype)

@@ -1,4 +1,4 @@
-"""Probabilities of many networks under many views, decoding and resizing every image once."""
+"""Predict the probabilities of many networks under many views, with every image decoded and resized once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from torch import nn
 from comp.engine.precision import autocast
 from comp.engine.views import VIEWS
 
-Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) to logits (N, classes); see runtime.py
+Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) -> logits (N, classes); see runtime.py
 
 
 def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> torch.Tensor:
-    """To float (N, 3, H, W), channels last, from uint8 (N, H, W, 3), which travels to the device in 4 times fewer
-    bytes, or from floats (N, 3, H, W) from 0 to 255 that were made there."""
+    """Return normalised floats (N, 3, H, W), channels last, on `device`.
+
+    `images` are uint8 (N, H, W, 3), 4 times fewer bytes to send to the device, or floats (N, 3, H, W) from 0 to 255
+    that were augmented there.
+    """
     if images.dtype == torch.uint8:
         floats = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
     else:
@@ -27,13 +30,13 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
 
 
 @lru_cache
-def _on_device(shares: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """Sent once: a GPU that is sent three numbers is waited for until it has done all it still has to do."""
-    return torch.tensor(shares, device=device).view(1, 3, 1, 1) * 255
+def _on_device(per_channel: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Return three numbers as a tensor, sent once: sending them waits until the GPU has finished all queued work."""
+    return torch.tensor(per_channel, device=device).view(1, 3, 1, 1) * 255
 
 
 class NormalisedModel(nn.Module):
-    """A model as a network that normalises by itself: nobody can feed it with the wrong figures."""
+    """A model that normalises its own input, so that it cannot be given another mean or standard deviation."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "fp32"):
         super().__init__()
@@ -49,34 +52,34 @@ def predict_models(
     batches: Iterable[torch.Tensor],
     *,
     views: Sequence[str],
-    mean,
-    std,
+    mean: Sequence[float],
+    std: Sequence[float],
     device: torch.device,
     precision: str,
 ) -> np.ndarray:
-    """`probabilities` of torch models, left in the mode they were in."""
+    """Return `predict_probabilities` of torch models, whose training or evaluation mode is restored."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
-    made = predict_probabilities(
+    probabilities = predict_probabilities(
         [NormalisedModel(model, mean, std, precision) for model in models], batches, views=views, device=device
     )
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
-    return made
+    return probabilities
 
 
 @torch.no_grad()
 def predict_probabilities(
     networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], device: torch.device
 ) -> np.ndarray:
-    """float32 of shape (networks, views, images, classes)."""
-    parts = []
+    """Return probabilities as float32 of shape (networks, views, images, classes); `batches` are uint8."""
+    batch_probabilities = []
     for batch in batches:
         images = batch.to(device, non_blocking=True).permute(0, 3, 1, 2)
         logits = []
-        for view in views:  # turned as bytes, 4 times fewer than floats
+        for view in views:  # turned as uint8, 4 times fewer bytes than floats
             turned = VIEWS[view].apply(images).permute(0, 2, 3, 1).contiguous()
             logits.append(torch.stack([network(turned) for network in networks]))
-        parts.append(torch.stack(logits, 1).float().softmax(-1).cpu())
-    return torch.cat(parts, dim=2).numpy()
+        batch_probabilities.append(torch.stack(logits, 1).float().softmax(-1).cpu())
+    return torch.cat(batch_probabilities, dim=2).numpy()

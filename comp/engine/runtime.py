@@ -1,7 +1,7 @@
-"""What computes logits from pictures: torch by default; ONNX Runtime and OpenVINO, imported only when asked for, run a
-graph that comp/engine/export.py made. All in 32 bits, but for torch where a run was trained in fewer.
+"""Runtimes that compute logits from images: torch by default, or ONNX Runtime or OpenVINO for a graph of export.py.
 
-How fast each is: tests/benchmarks/runtimes.py, and the README for what that gave.
+The two are imported only when they are used. All compute in 32 bits, except torch for a run that was trained in fewer.
+tests/benchmarks/runtimes.py measures them; docs/results.md has the numbers.
 """
 
 from __future__ import annotations
@@ -22,28 +22,29 @@ from comp.records.weights import ModelSpec
 
 
 def make_torch_network(model: nn.Module, spec: ModelSpec, device: torch.device) -> Network:
-    """Frozen where that was measured to pay: on a CPU in 32 bits."""
+    """Return a network that runs in torch; frozen on a CPU in 32 bits, where that was measured to be faster."""
     network = NormalisedModel(model, spec.mean, spec.std, spec.precision).eval()
     return freeze_network(network, spec.size) if device.type == "cpu" and spec.precision == "fp32" else network
 
 
 @torch.no_grad()
 def freeze_network(network: nn.Module, size: int) -> Network:
-    """The network traced into one graph, BatchNorm folded into its convolutions, in 0.3 s; or the network itself where
-    that cannot be done or comes out different."""
+    """Return the network traced into one graph, BatchNorm folded into its convolutions, in 0.3 s; or the network itself
+    if it cannot be traced or its logits change."""
     images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have torch.compile: a minute at start, and nothing gained
+        warnings.simplefilter("ignore")  # torch recommends torch.compile: a minute at the start, and no faster
         try:
             frozen = torch.jit.freeze(torch.jit.trace(network, images[:2], check_trace=False))
-            apart = (frozen(images) - network(images)).abs().max()
-        except Exception:  # whatever a model may do that a tracer cannot follow
+            difference = (frozen(images) - network(images)).abs().max()
+        except Exception:  # anything that a model may do and a tracer cannot follow
             return network
-    return frozen if apart <= 1e-4 * network(images).abs().max() else network
+    return frozen if difference <= 1e-4 * network(images).abs().max() else network
 
 
 def load_onnx_network(graph: bytes) -> Network:
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # since 1.29 it calls home otherwise, and must be told first
+    """Return a network that runs an .onnx file in ONNX Runtime on the CPU."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # on by default since 1.29; read when it is imported
     with require_export_extra():
         import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -53,13 +54,17 @@ def load_onnx_network(graph: bytes) -> Network:
 
 
 def load_openvino_network(graph: bytes, weights: bytes) -> Network:
-    """One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and a second or two later."""
+    """Return a network that runs an .xml and a .bin file in OpenVINO on the CPU.
+
+    One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and take a second or two longer
+    to start.
+    """
     core = _openvino_core()
     compiled = core.compile_model(
         core.read_model(graph, weights),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": "f32",  # its own choice is bf16 where the processor has it: 1e-3 of the logits
+            "INFERENCE_PRECISION_HINT": "f32",  # its default is bf16 if the processor has it: off by 1e-3 of the logits
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         },
@@ -72,9 +77,12 @@ def load_openvino_network(graph: bytes, weights: bytes) -> Network:
 
 @lru_cache
 def _openvino_core() -> Any:
-    """One for the process, never let go of: each puts a signal stack in the place of the one before, and gives that
-    back when it goes. Two that go in the order they came leave a stack that is no longer there, and the next signal,
-    such as the end of a child, is the end of the process."""
+    """Return the one OpenVINO core of this process, which is never freed.
+
+    Each core installs a signal stack and restores the previous one when it is freed. Two that are freed in the order of
+    their creation leave a stack that no longer exists, and the next signal, such as the exit of a child process, kills
+    this one.
+    """
     with require_export_extra():
         import openvino
     return openvino.Core()
@@ -85,7 +93,8 @@ RUNTIME_LOADERS: dict[str, Callable[..., Network]] = {"onnx": load_onnx_network,
 
 @contextlib.contextmanager
 def require_export_extra() -> Iterator[None]:
+    """Turn an ImportError of a runtime into a UserError with the command that installs it."""
     try:
         yield
-    except ImportError as problem:
-        raise UserError(f"{problem}; pip install -e '.[export]'") from None
+    except ImportError as error:
+        raise UserError(f"{error}; pip install -e '.[export]'") from None

@@ -1,4 +1,4 @@
-"""Test-time views: the eight ways to lay a square picture down, each a pair (apply, undo)."""
+"""Test-time views: the eight symmetries of a square image, each a pair (apply, undo)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import torch
 
 @dataclass(frozen=True)
 class View:
-    """Mirror left-right or not, then turn by quarters, counter-clockwise."""
+    """A left-right mirror or none, then quarter turns counter-clockwise."""
 
-    turns: int
+    quarter_turns: int
     mirror: bool
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """For (..., height, width)."""
-        return torch.rot90(images.flip(-1) if self.mirror else images, self.turns, (-2, -1))
+        """Return this view of images (..., height, width)."""
+        return torch.rot90(images.flip(-1) if self.mirror else images, self.quarter_turns, (-2, -1))
 
     def undo(self, images: torch.Tensor) -> torch.Tensor:
-        back = torch.rot90(images, -self.turns, (-2, -1))
+        """Return the images that `apply` turned into these."""
+        back = torch.rot90(images, -self.quarter_turns, (-2, -1))
         return back.flip(-1) if self.mirror else back
 
 

@@ -1,4 +1,4 @@
-"""A soup: the uniform mean of several states of one model, and the BatchNorm statistics that go with it."""
+"""Weight averaging (a soup): the uniform mean of several states of one model, and its BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from comp.engine.precision import autocast
 
 
 def average_weights(model: nn.Module, states: Iterable[Mapping[str, torch.Tensor]]) -> nn.Module:
-    """A copy of `model` with the mean of their weights. Buffers are none, and some only count: they are the last's."""
+    """Return a copy of `model` with the mean of the weights in `states`. Buffers are those of the last state, for some
+    of them only count."""
     mean = AveragedModel(model)
     for state in states:
         model.load_state_dict(state)
@@ -25,21 +26,24 @@ def average_weights(model: nn.Module, states: Iterable[Mapping[str, torch.Tensor
 def update_batchnorm_stats(
     model: nn.Module, batches: Iterable[torch.Tensor], device: torch.device, precision: str
 ) -> None:
-    """Running statistics become the mean over these batches, as the model trains on them: those of the states it is the
-    mean of are not its own. A frozen layer sees no batch in that way, and keeps what it has."""
-    before = {
+    """Set the running statistics to the mean over `batches`, as they are in training.
+
+    Averaged weights have other statistics than the states they were averaged from. A frozen layer does not update its
+    statistics in training, and keeps those it has.
+    """
+    saved = {
         module: copy.deepcopy(module.state_dict())
         for module in model.modules()
         if isinstance(module, _BatchNorm) and module.track_running_stats
     }
     update_bn(batches, _AutocastModel(model, device, precision).train(model.training))
-    for module, state in before.items():
+    for module, state in saved.items():
         if not module.num_batches_tracked:
             module.load_state_dict(state)
 
 
 class _AutocastModel(nn.Module):
-    """The model alone: batches are made outside, in full precision."""
+    """Run only the model under autocast: `update_bn` takes batches from outside of it, in full precision."""
 
     def __init__(self, model: nn.Module, device: torch.device, precision: str):
         super().__init__()

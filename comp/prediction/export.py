@@ -89,7 +89,7 @@ def export_fold(fold_dir: FoldDir, runtime: str, model: nn.Module, spec: ModelSp
         size=spec.size,
         fit=spec.fit,
         crop=spec.crop,
-        parity=ParityRecord(parity.images, parity.difference, parity.largest, parity.agreeing),
+        parity=ParityRecord(parity.images, parity.max_difference, parity.max_logit, parity.same_class_count),
         versions={package: version(package) for package in PACKAGES[runtime]},
     ).write(_record_path(fold_dir, runtime))
     return parity
@@ -111,9 +111,9 @@ def _check_parity(
         raise UserError(
             f"{fold_dir.path}: {runtime} cannot run the graph of {spec.name}: {str(error)[:200]}; use --runtime torch"
         ) from None
-    if not parity.holds:
+    if not parity.passed:
         raise UserError(
-            f"{fold_dir.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.largest:.1e} is "
+            f"{fold_dir.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.max_logit:.1e} is "
             f"allowed, so nothing was written; use --runtime torch"
         )
     return parity

@@ -271,7 +271,7 @@ def test_choose_device_under_torchrun_needs_a_device_per_process(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("cpu") == torch.device("cpu")
-    for name, message in (("cuda:0", "is one device"), ("mps", "is one device"), ("cuda", "cuda:1 is not there")):
+    for name, message in (("cuda:0", "is one device"), ("mps", "is one device"), ("cuda", "cuda:1 is not available")):
         with pytest.raises(UserError, match=message):
             choose_device(name)
 
