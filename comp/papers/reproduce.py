@@ -36,6 +36,7 @@ class PaperTable:
 
     @property
     def directory(self) -> Path:
+        """The directory of the paper's runs and table."""
         return RUNS / "papers" / self.plan.paper
 
     def update(self, name: str) -> None:
@@ -48,6 +49,7 @@ class PaperTable:
         self.write()
 
     def write(self) -> None:
+        """Write table.md, table.csv and table.png."""
         write_table(self.directory, self.protocol, self.results)
 
     def message(self, name: str) -> str:

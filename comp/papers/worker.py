@@ -35,7 +35,7 @@ def _train_and_send(config: Config, device: str, sender: Connection) -> None:
 
 def train_in_process(config: Config, device: str) -> str | None:
     """Train fold 0, or resume it, in this process. Return the error message, or None if it succeeded."""
-    # train.log has what is printed
+    # Nothing is lost: the lines are in train.log too.
     with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):
         try:
             training.run_experiment(config, fold="0", device=device)

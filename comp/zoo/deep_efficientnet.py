@@ -1,8 +1,8 @@
 """DeepEfficientNet, the kit's main model: inverted bottlenecks with squeeze-and-excitation on the expanded channels.
 
 From the paper of Sharif and others, at 224 px and normalised as ImageNet. The paper's text lists four stages and does
-not reach its own count of 1,840,228 parameters; the five stages below do. Stage 5 keeps the 14 x 14 map, as
-EfficientNet-B0 does; its stride does not change the count.
+not reach its own count of 1,840,228 parameters; the five stages below do. Stage 5 keeps the feature map of
+14 x 14, as EfficientNet-B0 does; its stride does not change the count.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def register_models() -> None:
 
 
 def takes_img_size(name: str) -> bool:
-    """Return whether a model, ours or timm's, needs the size of its images: dense layers follow its last map."""
+    """Return whether a model, ours or timm's, needs the size of its images, as it ends in dense layers."""
     register_models()
     return "img_size" in inspect.signature(model_entrypoint(name)).parameters
 

@@ -27,6 +27,7 @@ class PairedTest:
 
     @property
     def inside_noise(self) -> bool:
+        """Whether p is at or above the significance level."""
         return self.p >= SIGNIFICANCE_LEVEL
 
 
@@ -138,7 +139,7 @@ def _test(
 
 
 def _read_oof(path: Path, sort_by_image: bool = False) -> _OofPredictions | None:
-    """Return the predictions of a file, or None if it is missing or wrong."""
+    """Return the predictions of a file, or None if it is missing or invalid."""
     try:
         table = read_csv(path, ["image", "label"])
         table = table.sort_values("image") if sort_by_image else table
