@@ -1,4 +1,4 @@
-"""Whole batches made on the device: the images, labels and draws of the step, wherever the squares come from."""
+"""Batches made on the device: images, targets and transforms of the step, wherever the squares come from."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def source(tmp_path) -> TrainingSet:
+def train_set(tmp_path) -> TrainingSet:
     """50 of 60 random images in three classes of 30, 15 and 5."""
-    draw = np.random.default_rng(0)
-    np.save(tmp_path / "images.npy", draw.integers(0, 256, (60, 48, 48, 3), dtype=np.uint8))
-    labels = draw.permutation(np.repeat([0, 1, 2], [30, 15, 5]))
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", rng.integers(0, 256, (60, 48, 48, 3), dtype=np.uint8))
+    targets = rng.permutation(np.repeat([0, 1, 2], [30, 15, 5]))
     return TrainingSet(
         Cache(tmp_path / "images.npy", 60, 48),
-        draw.permutation(60)[:50],
-        labels,
+        rng.permutation(60)[:50],
+        targets,
         24,
         8,
         ImageAugmenter("heavy"),
@@ -39,77 +39,80 @@ def source(tmp_path) -> TrainingSet:
     )
 
 
-def same(a, b, apart: float = 0.0) -> bool:
+def same(a, b, tolerance: float = 0.0) -> bool:
     return all(
-        torch.equal(labels, others) and (images - other).abs().max() <= apart
-        for (images, labels), (other, others) in zip(a, b, strict=True)
+        torch.equal(targets, others) and (images - other).abs().max() <= tolerance
+        for (images, targets), (other, others) in zip(a, b, strict=True)
     )
 
 
-def streamed(source: TrainingSet, steps: range, workers: int = 0) -> list:
-    return list(DeviceBatches(source, CPU, workers, None)(steps))
+def read_batches(train_set: TrainingSet, steps: range, workers: int = 0) -> list:
+    return list(DeviceBatches(train_set, CPU, workers, None)(steps))
 
 
 @pytest.mark.parametrize("method", ["none", "smote", "gupta"])
-def test_the_same_batches_come_from_a_pool_as_from_the_file(source, method):
-    source = oversample(source, method)
-    pool = load_device_pool(source.squares, CPU)
-    assert np.array_equal(pool.numpy(), np.stack([source.squares[row] for row in range(60)]))
-    steps = range(3, 2 * source.steps_per_epoch + 1)
-    apart = 1.6 if method == "smote" else 0  # OpenCV and torch may round the half of a blend to either side
-    assert same(streamed(source, steps), DeviceBatches(source, CPU, 0, pool)(steps), apart)
+def test_device_batches_pool_and_file_give_the_same_batches(train_set, method):
+    train_set = oversample(train_set, method)
+    device_pool = load_device_pool(train_set.squares, CPU)
+    assert np.array_equal(device_pool.numpy(), np.stack([train_set.squares[row] for row in range(60)]))
+    steps = range(3, 2 * train_set.steps_per_epoch + 1)
+    tolerance = 1.6 if method == "smote" else 0  # OpenCV and torch may round the half of a blend to either side
+    assert same(read_batches(train_set, steps), DeviceBatches(train_set, CPU, 0, device_pool)(steps), tolerance)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on 2 cores, and on purpose
-def test_neither_workers_nor_a_restart_change_anything(source):
-    whole = streamed(source, range(20))
-    assert same(whole[7:], streamed(source, range(7, 20), workers=4))
+def test_device_batches_workers_and_restart_change_nothing(train_set):
+    batches = read_batches(train_set, range(20))
+    assert same(batches[7:], read_batches(train_set, range(7, 20), workers=4))
 
 
-def test_the_parts_of_several_processes_are_the_batch(source):
+def test_device_batches_shards_together_are_the_batch(train_set):
     steps = range(5, 9)
-    whole, parts = streamed(source, steps), [streamed(replace(source, shard=(rank, 3)), steps) for rank in range(3)]
-    for number, step in enumerate(steps):
+    batches = read_batches(train_set, steps)
+    shards = [read_batches(replace(train_set, shard=(rank, 3)), steps) for rank in range(3)]
+    for index, step in enumerate(steps):
         for rank in range(3):
-            images, labels = parts[rank][number]
-            places = replace(source, shard=(rank, 3)).plan_step(step).positions
-            where = [source.plan_step(step).positions.index(place) for place in places]
-            assert torch.equal(labels, whole[number][1][where])
-            assert torch.allclose(images, whole[number][0][where], atol=0.01)
+            images, targets = shards[rank][index]
+            positions = replace(train_set, shard=(rank, 3)).plan_step(step).positions
+            indices = [train_set.plan_step(step).positions.index(position) for position in positions]
+            assert torch.equal(targets, batches[index][1][indices])
+            assert torch.allclose(images, batches[index][0][indices], atol=0.01)
 
 
-def test_both_ways_train_on_the_same_images_in_the_same_order(source):
-    """Only what the policy draws differs; `none` draws nothing, so there the pixels are alike too."""
-    source = replace(source, augmenter=ImageAugmenter("none"))
-    for step, (images, labels) in enumerate(streamed(source, range(20))):
-        pixels, numbers = source[step]
-        assert torch.equal(labels, numbers) and (images.permute(0, 2, 3, 1) - pixels).abs().max() <= 0.51
+def test_device_batches_have_the_images_and_order_of_the_training_set(train_set):
+    """Only the sampled transforms differ; `none` samples nothing, so its pixels are equal too."""
+    train_set = replace(train_set, augmenter=ImageAugmenter("none"))
+    for step, (images, targets) in enumerate(read_batches(train_set, range(20))):
+        pixels, expected = train_set[step]
+        assert torch.equal(targets, expected) and (images.permute(0, 2, 3, 1) - pixels).abs().max() <= 0.51
 
 
-def test_no_two_epochs_are_alike(source):
-    source = replace(source, rows=np.repeat(source.rows[:1], 50), augmenter=ImageAugmenter("paper"))
-    pictures = torch.cat([images for images, _ in streamed(source, range(3 * source.steps_per_epoch))])
-    assert len({picture.numpy().tobytes() for picture in pictures}) == 150
+def test_device_batches_epochs_differ(train_set):
+    train_set = replace(train_set, rows=np.repeat(train_set.rows[:1], 50), augmenter=ImageAugmenter("paper"))
+    all_images = torch.cat([images for images, _ in read_batches(train_set, range(3 * train_set.steps_per_epoch))])
+    assert len({image.numpy().tobytes() for image in all_images}) == 150
 
 
-def test_added_copies_go_through_the_policy_they_were_added_with(source):
-    source = oversample(replace(source, augmenter=ImageAugmenter("none")), "flips")
-    plain = {source.squares[row].tobytes() for row in source.rows}
-    source = replace(source, size=48)
-    for step, (images, _) in enumerate(streamed(source, range(source.steps_per_epoch))):
-        _, _, items = source.plan_step(step)
-        turned = np.array([image.round().byte().permute(1, 2, 0).numpy().tobytes() not in plain for image in images])
-        assert not turned[items < source.oversampled.first_index].any()
-    assert turned.any()
+def test_device_batches_oversampled_copies_use_their_own_policy(train_set):
+    train_set = oversample(replace(train_set, augmenter=ImageAugmenter("none")), "flips")
+    plain = {train_set.squares[row].tobytes() for row in train_set.rows}
+    train_set = replace(train_set, size=48)
+    for step, (images, _) in enumerate(read_batches(train_set, range(train_set.steps_per_epoch))):
+        _, _, items = train_set.plan_step(step)
+        is_augmented = np.array(
+            [image.round().byte().permute(1, 2, 0).numpy().tobytes() not in plain for image in images]
+        )
+        assert not is_augmented[items < train_set.oversampled.first_index].any()
+    assert is_augmented.any()
 
 
-def test_where_to_augment_is_chosen_by_the_device_unless_named():
+def test_choose_augment_device_auto_depends_on_the_device():
     cuda, mps = torch.device("cuda"), torch.device("mps")
     assert [choose_augment_device("auto", device) for device in (CPU, cuda, mps)] == ["cpu", "gpu", "cpu"]
     assert choose_augment_device("gpu", CPU) == "gpu" and choose_augment_device("cpu", cuda) == "cpu"
 
 
-class Killed:
+class InterruptingObserver:
     """An observer that stops the training as a signal would, after its first epoch."""
 
     def log_step(self, *_):
@@ -121,16 +124,16 @@ class Killed:
     log_predictions = close = log_step
 
 
-def test_a_run_records_where_it_augments_and_stays_with_it(workspace, run_cli, monkeypatch):
+def test_train_resumed_run_keeps_its_augment_device(workspace, run_cli, monkeypatch):
     """Also when it goes on where `auto` would choose otherwise: begun as on a GPU, killed, and finished on a CPU."""
     run_cli("comp", "folds", *SMALL)
     command = ["train.py", "--fold", "0", *SMALL, "train.save_every=0"]
     for name in ("gpu", "cpu"):
         assert run_cli(*command, "--name", name, f"augment.device={name}")[0] == 0
     config = load("configs/deep_efficientnet.yaml", [*SMALL, "train.save_every=0"], "auto")[0]
-    with monkeypatch.context() as there, pytest.raises(KeyboardInterrupt):
-        there.setattr(setup, "choose_augment_device", lambda *_: "gpu")
-        train.run_experiment(config, fold="0", observers=[Killed()])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(setup, "choose_augment_device", lambda *_: "gpu")
+        train.run_experiment(config, fold="0", observers=[InterruptingObserver()])
     assert run_cli(*command, "--name", "auto")[0] == 0
     recorded, weights = (
         {name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")}
@@ -144,7 +147,7 @@ def test_a_run_records_where_it_augments_and_stays_with_it(workspace, run_cli, m
     assert any(not torch.equal(value, weights["gpu"][key]) for key, value in weights["cpu"].items())
 
 
-def test_a_training_from_a_pool_is_one_from_the_file(workspace, run_cli, monkeypatch):
+def test_train_device_pool_gives_the_results_of_the_file(workspace, run_cli, monkeypatch):
     run_cli("comp", "folds", *SMALL)
     for name in ("file", "pool"):
         assert run_cli("train.py", "--fold", "0", *SMALL, "augment.device=gpu", "--name", name)[0] == 0
@@ -152,15 +155,15 @@ def test_a_training_from_a_pool_is_one_from_the_file(workspace, run_cli, monkeyp
     assert Path("runs/file/fold0/last.csv").read_bytes() == Path("runs/pool/fold0/last.csv").read_bytes()
 
 
-def test_oversampling_and_reconstruction_train_on_whole_batches_too(workspace, run_cli):
+def test_train_gpu_augmentation_with_oversampling_and_pretraining_runs(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
-    small = [override for override in SMALL if "model.name" not in override]
+    overrides = [override for override in SMALL if "model.name" not in override]
     status, _, err = run_cli(
         "train.py",
         "--debug",
         "--fold",
         "0",
-        *small,
+        *overrides,
         "augment.device=gpu",
         "augment.oversample=smote",
         "model.name=gupta_autoclassifier",

@@ -1,4 +1,4 @@
-"""The cache is the pictures, decoded once: never stale, never half, one build however many ask."""
+"""The image cache: decoded once, never outdated or incomplete, built once for several processes."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from comp.data import cache
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.images import SquareSpec, read_image
 from comp.data.scan import Image
 from comp.errors import UserError
+from tests.conftest import REPO_ROOT
 
 SMALL = SquareSpec(16)
 
 
-def paint(path: Path, seed: int) -> Image:
+def make_image(path: Path, seed: int) -> Image:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (20 + seed, 30, 3), dtype=np.uint8)
-    Picture.fromarray(noise).save(path, quality=90)
+    PillowImage.fromarray(noise).save(path, quality=90)
     return Image(path.name, path)
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch) -> list[Image]:
+def image_files(tmp_path, monkeypatch) -> list[Image]:
     monkeypatch.chdir(tmp_path)
-    return [paint(Path(f"input/{seed}.jpg"), seed) for seed in range(7)]
+    return [make_image(Path(f"input/{seed}.jpg"), seed) for seed in range(7)]
 
 
 @pytest.fixture
 def decoded(monkeypatch) -> list[Path]:
-    """Which files were opened, in any order."""
+    """The files that were opened, in any order."""
     opened: list[Path] = []
     monkeypatch.setattr(cache, "read_image", lambda path: opened.append(path) or read_image(path))
     return opened
@@ -46,66 +47,66 @@ def folders() -> list[str]:
 
 
 @pytest.mark.parametrize("square", [SMALL, SquareSpec(16, "crop"), SquareSpec(24, "pad"), SquareSpec(16, "squash", 10)])
-def test_row_i_is_the_square_of_image_i(pictures, square):
-    rows = load_cache("cells", pictures, square)
-    assert len(rows) == len(pictures)
-    for row, image in enumerate(pictures):
+def test_load_cache_row_i_is_the_square_of_image_i(image_files, square):
+    rows = load_cache("cells", image_files, square)
+    assert len(rows) == len(image_files)
+    for row, image in enumerate(image_files):
         assert np.array_equal(rows[row], square(read_image(image.path)))
 
 
-def test_more_images_than_one_portion_stay_in_order(pictures):
-    many = [Image(f"{number}", pictures[number % 7].path) for number in range(600)]
-    rows = load_cache("cells", many, SMALL)
+def test_load_cache_more_images_than_a_block_stay_in_order(image_files):
+    repeated = [Image(f"{number}", image_files[number % 7].path) for number in range(600)]
+    rows = load_cache("cells", repeated, SMALL)
     assert all(np.array_equal(rows[number], rows[number % 7]) for number in (6, 255, 256, 257, 511, 512, 599))
 
 
-def test_writing_to_a_row_does_not_change_the_cache(pictures):
-    cache = load_cache("cells", pictures, SMALL)
+def test_cache_writing_to_a_row_does_not_change_the_file(image_files):
+    cache = load_cache("cells", image_files, SMALL)
     before = cache[0].copy()
     cache[0][:] = 0
     assert before.any() and np.array_equal(cache[0], before)
 
 
-def test_a_second_asking_decodes_nothing(pictures, decoded):
-    load_cache("cells", pictures, SMALL)
-    assert sorted(decoded) == [image.path for image in pictures]
-    load_cache("cells", pictures, SMALL)
-    assert len(decoded) == len(pictures)
+def test_load_cache_second_call_decodes_nothing(image_files, decoded):
+    load_cache("cells", image_files, SMALL)
+    assert sorted(decoded) == [image.path for image in image_files]
+    load_cache("cells", image_files, SMALL)
+    assert len(decoded) == len(image_files)
 
 
-def test_a_changed_picture_is_decoded_again(pictures, decoded):
-    old = np.array(load_cache("cells", pictures, SMALL)[3])
-    paint(pictures[3].path, 99)
-    assert not np.array_equal(load_cache("cells", pictures, SMALL)[3], old) and len(folders()) == 2
+def test_load_cache_changed_image_is_decoded_again(image_files, decoded):
+    old = np.array(load_cache("cells", image_files, SMALL)[3])
+    make_image(image_files[3].path, 99)
+    assert not np.array_equal(load_cache("cells", image_files, SMALL)[3], old) and len(folders()) == 2
 
 
-def test_a_picture_of_the_same_length_but_a_later_time_is_decoded_again(pictures, decoded):
-    load_cache("cells", pictures, SMALL)
-    stat = pictures[3].path.stat()
-    os.utime(pictures[3].path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    load_cache("cells", pictures, SMALL)
-    assert len(decoded) == 2 * len(pictures)
+def test_load_cache_image_with_a_later_time_is_decoded_again(image_files, decoded):
+    load_cache("cells", image_files, SMALL)
+    stat = image_files[3].path.stat()
+    os.utime(image_files[3].path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    load_cache("cells", image_files, SMALL)
+    assert len(decoded) == 2 * len(image_files)
 
 
-def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
-    ways = [
-        (name, images, square)
-        for name, images, square in (
-            ("cells", pictures, SMALL),
-            ("cells", pictures, SquareSpec(17)),
-            ("cells", pictures, SquareSpec(16, "pad")),
-            ("cells", pictures, SquareSpec(16, "squash", 8)),
-            ("cells", pictures[::-1], SMALL),
-            ("cells", pictures[1:], SMALL),
-            ("other", pictures, SMALL),
+def test_load_cache_other_square_order_or_dataset_has_its_own_cache(image_files):
+    calls = [
+        (name, images, square_spec)
+        for name, images, square_spec in (
+            ("cells", image_files, SMALL),
+            ("cells", image_files, SquareSpec(17)),
+            ("cells", image_files, SquareSpec(16, "pad")),
+            ("cells", image_files, SquareSpec(16, "squash", 8)),
+            ("cells", image_files[::-1], SMALL),
+            ("cells", image_files[1:], SMALL),
+            ("other", image_files, SMALL),
         )
     ]
-    files = {load_cache(*way).file for way in ways}
-    assert len(files) == len(ways) == len(folders())
+    files = {load_cache(*arguments).file for arguments in calls}
+    assert len(files) == len(calls) == len(folders())
 
 
 @pytest.mark.parametrize(
-    ("sides", "crop", "wanted", "kept"),
+    ("sides", "crop", "size", "expected"),
     [
         ((360, 363), None, 96, 256),
         ((360, 363), None, 256, 256),
@@ -116,61 +117,63 @@ def test_every_other_square_order_and_dataset_has_a_cache_of_its_own(pictures):
         ((40, 900), None, 64, 256),
     ],
 )
-def test_the_working_size_is_256_but_never_more_than_the_pictures_have_nor_less_than_the_model_asks(
-    tmp_path, sides, crop, wanted, kept
+def test_make_square_spec_is_at_most_256_and_the_images_and_at_least_the_model_size(
+    tmp_path, sides, crop, size, expected
 ):
-    Picture.new("RGB", sides).save(tmp_path / "a.png")
-    assert make_square_spec([Image("a.png", tmp_path / "a.png")], wanted, "pad", crop) == SquareSpec(kept, "pad", crop)
+    PillowImage.new("RGB", sides).save(tmp_path / "a.png")
+    assert make_square_spec([Image("a.png", tmp_path / "a.png")], size, "pad", crop) == SquareSpec(
+        expected, "pad", crop
+    )
 
 
-def test_a_cache_of_small_pictures_holds_their_very_pixels(tmp_path, monkeypatch):
+def test_load_cache_small_images_keep_their_pixels(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Picture.fromarray(pixels).save(tmp_path / "a.png")
+    PillowImage.fromarray(pixels).save(tmp_path / "a.png")
     images = [Image("a.png", tmp_path / "a.png")]
     assert np.array_equal(load_cache("cells", images, make_square_spec(images, 64, "squash", None))[0], pixels)
 
 
-BROKEN = {
-    "truncated": lambda whole: whole[: len(whole) // 2],
-    "text": lambda whole: b"not a picture at all",
-    "empty": lambda whole: b"",
+UNREADABLE = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "text": lambda content: b"not a picture at all",
+    "empty": lambda content: b"",
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_picture_is_refused_by_name_and_leaves_nothing(pictures, how):
-    path = pictures[4].path
-    whole = path.read_bytes()
-    path.write_bytes(BROKEN[how](whole))
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_load_cache_unreadable_image_raises_with_its_name_and_leaves_nothing(image_files, kind):
+    path = image_files[4].path
+    content = path.read_bytes()
+    path.write_bytes(UNREADABLE[kind](content))
     with pytest.raises(UserError, match=rf"cannot read the image {path}: .*python -m comp data check"):
-        load_cache("cells", pictures, SMALL)
+        load_cache("cells", image_files, SMALL)
     assert folders() == []
-    path.write_bytes(whole)
-    assert np.array_equal(load_cache("cells", pictures, SMALL)[4], SMALL(read_image(path)))
+    path.write_bytes(content)
+    assert np.array_equal(load_cache("cells", image_files, SMALL)[4], SMALL(read_image(path)))
 
 
-def test_a_full_disk_leaves_nothing_that_looks_whole(pictures, monkeypatch):
-    def full(_):
+def test_load_cache_full_disk_leaves_nothing(image_files, monkeypatch):
+    def fail(_):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", full)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match="No space left"):
-            load_cache("cells", pictures, SMALL)
+            load_cache("cells", image_files, SMALL)
     assert folders() == []
-    assert len(load_cache("cells", pictures, SMALL)) == len(pictures)
+    assert len(load_cache("cells", image_files, SMALL)) == len(image_files)
 
 
-def test_what_a_killed_build_left_is_built_anew(pictures):
-    file = load_cache("cells", pictures, SMALL).file
+def test_load_cache_after_a_killed_build_builds_again(image_files):
+    file = load_cache("cells", image_files, SMALL).file
     file.parent.rename(f"{file.parent}.part")
     (Path(f"{file.parent}.part") / "images.npy").write_bytes(b"half")
-    rows = load_cache("cells", pictures, SMALL)
-    assert np.array_equal(rows[6], SMALL(read_image(pictures[6].path))) and folders() == [file.parent.name]
+    rows = load_cache("cells", image_files, SMALL)
+    assert np.array_equal(rows[6], SMALL(read_image(image_files[6].path))) and folders() == [file.parent.name]
 
 
-ASK = """
+SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 from comp.data import cache
@@ -186,22 +189,21 @@ print(len(decoded), hashlib.sha256(b"".join(rows[i].tobytes() for i in range(len
 """
 
 
-def test_two_processes_asking_at_once_make_one_build_and_read_the_same(pictures):
-    house = Path(__file__).resolve().parents[1]
-    asking = [
+def test_load_cache_two_processes_build_once_and_read_the_same(image_files):
+    processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ASK],
+            [sys.executable, "-c", SCRIPT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(house)},
+            env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
         )
         for _ in range(2)
     ]
-    assert [process.stdout.readline() for process in asking] == ["ready\n"] * 2
-    for process in asking:
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate()[0].split() for process in asking]
-    assert sorted(int(count) for count, _ in told) == [0, len(pictures)]
-    assert told[0][1] == told[1][1] and len(folders()) == 1
+    outputs = [process.communicate()[0].split() for process in processes]
+    assert sorted(int(count) for count, _ in outputs) == [0, len(image_files)]
+    assert outputs[0][1] == outputs[1][1] and len(folders()) == 1

@@ -1,3 +1,5 @@
+"""The drawn competition: reproducible, laid out like a real one, and not trivial."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +16,7 @@ from comp.data.images import read_image, resize
 from comp.data.scan import scan
 
 
-def digests(root: Path) -> dict[str, str]:
+def file_hashes(root: Path) -> dict[str, str]:
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -22,32 +24,32 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
-def test_the_same_seed_draws_the_same_competition(tiny_dataset, tmp_path):
+def test_draw_competition_same_seed_writes_the_same_bytes(tiny_dataset, tmp_path):
     draw_competition(tmp_path / "again", per_class=6, test=8)
-    assert digests(tmp_path / "again") == digests(tiny_dataset)
+    assert file_hashes(tmp_path / "again") == file_hashes(tiny_dataset)
     draw_competition(tmp_path / "other", per_class=6, test=8, seed=1)
-    assert digests(tmp_path / "other") != digests(tiny_dataset)
+    assert file_hashes(tmp_path / "other") != file_hashes(tiny_dataset)
 
 
-def test_it_is_a_competition_like_the_real_one(tiny_dataset):
+def test_draw_competition_has_the_layout_of_a_competition(tiny_dataset):
     dataset = scan(tiny_dataset)
     assert Counter(image.label for image in dataset.train) == dict.fromkeys(dataset.classes, 6)
     assert {read_image(image.path).shape for image in dataset.train} == {(363, 360, 3)}
-    sample, truth = (pd.read_csv(tiny_dataset / name) for name in ("sample_submission.csv", "test_labels.csv"))
+    sample, test_labels = (pd.read_csv(tiny_dataset / name) for name in ("sample_submission.csv", "test_labels.csv"))
     assert list(sample.columns) == ["image", "label"] and set(sample["image"]) == {i.id for i in dataset.test}
-    assert set(truth["image"]) == set(sample["image"]) and set(truth["label"]) <= set(dataset.classes)
+    assert set(test_labels["image"]) == set(sample["image"]) and set(test_labels["label"]) <= set(dataset.classes)
     assert (
-        max(Counter(digests(tiny_dataset / "train").values()).values()) == 2
+        max(Counter(file_hashes(tiny_dataset / "train").values()).values()) == 2
     )  # one picture is there twice, on purpose
 
 
-def test_names_do_not_tell_the_class(tiny_dataset):
+def test_draw_competition_file_names_do_not_predict_the_class(tiny_dataset):
     numbers = {image.id: int(image.id[5:-4]) for image in scan(tiny_dataset).train}
     first_half = [image.label for image in scan(tiny_dataset).train if numbers[image.id] <= 24]
     assert len(set(first_half)) >= 6
 
 
-def test_a_killed_drawing_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):
+def test_draw_competition_interrupted_leaves_no_folder(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
@@ -61,7 +63,7 @@ def test_a_killed_drawing_leaves_nothing_that_looks_finished(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_linear_classifier_on_raw_pixels_does_not_solve_it(tmp_path):
+def test_draw_competition_linear_classifier_on_pixels_does_not_solve_it(tmp_path):
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""The split: every image once, duplicates together, classes even, the same for everybody; a stale one is refused."""
+"""The split: every image once, duplicates together, classes evenly spread, reproducible; an outdated one raises."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def dataset(**sizes: int) -> Dataset:
     return Dataset(Path("input/letters"), tuple(sizes), tuple(range(len(sizes))), train, (), "name")
 
 
-def alone(letters: Dataset) -> dict[str, str]:
+def ungrouped(letters: Dataset) -> dict[str, str]:
     return {image.id: image.id for image in letters.train}
 
 
 def in_pairs(letters: Dataset) -> dict[str, str]:
-    """Every image grouped with a neighbour of its class."""
+    """Group every image with a neighbour of its class."""
     return {image.id: letters.train[index - index % 2].id for index, image in enumerate(letters.train)}
 
 
 LETTERS = dataset(a=40, b=26, c=16)
 
 
-@pytest.mark.parametrize("groups", [alone, in_pairs])
+@pytest.mark.parametrize("groups", [ungrouped, in_pairs])
 @pytest.mark.parametrize("k", [2, 5])
-def test_every_image_is_in_exactly_one_fold(groups, k):
+def test_make_folds_every_image_is_in_exactly_one_fold(groups, k):
     table = make_folds(LETTERS, groups(LETTERS), k, seed=0)
     assert sorted(table["image"]) == sorted(image.id for image in LETTERS.train)
     assert set(table["fold"]) == set(range(k))
@@ -45,20 +45,20 @@ def test_every_image_is_in_exactly_one_fold(groups, k):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_group_is_never_parted(seed):
+def test_make_folds_keeps_a_group_in_one_fold(seed):
     table = make_folds(LETTERS, in_pairs(LETTERS), 5, seed)
     assert (table.groupby("group")["fold"].nunique() == 1).all() and table["group"].nunique() == 41
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("k", [3, 5])
-def test_without_groups_every_class_is_even_within_one_image(k, seed):
-    table = make_folds(LETTERS, alone(LETTERS), k, seed)
+def test_make_folds_without_groups_spreads_classes_evenly(k, seed):
+    table = make_folds(LETTERS, ungrouped(LETTERS), k, seed)
     counts = table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_numpy()
     assert (np.ptp(counts, axis=1) <= 1).all()
 
 
-def test_the_split_depends_on_ids_and_seed_alone():
+def test_make_folds_depends_on_ids_and_seed_alone():
     table = make_folds(LETTERS, in_pairs(LETTERS), 5, seed=1)
     shuffled = replace(
         LETTERS,
@@ -70,13 +70,13 @@ def test_the_split_depends_on_ids_and_seed_alone():
     assert not make_folds(LETTERS, in_pairs(LETTERS), 5, seed=2).equals(table)
 
 
-def test_a_class_smaller_than_the_number_of_folds_is_refused():
+def test_make_folds_class_smaller_than_k_raises():
     small = dataset(a=9, b=4)
     with pytest.raises(UserError, match="class b has 4 images, fewer than the 5 folds"):
-        make_folds(small, alone(small), 5, seed=0)
+        make_folds(small, ungrouped(small), 5, seed=0)
 
 
-# ---- reading it back ----
+# ---- reading ----
 
 
 @pytest.fixture
@@ -86,24 +86,24 @@ def split(tmp_path) -> Path:
     return path
 
 
-def test_a_split_reads_back_as_it_was_written(split):
+def test_read_folds_returns_what_was_written(split):
     assert read_folds(split, LETTERS).equals(make_folds(LETTERS, in_pairs(LETTERS), 5, seed=0))
 
 
-def test_ids_and_classes_that_look_like_numbers_or_nothing_survive(tmp_path):
-    odd = dataset(**{"NA": 6, "007": 6, "null": 6, "a,b": 6})
-    write_folds(tmp_path / "odd.csv", make_folds(odd, alone(odd), 3, 0), odd, 3, 0)
-    assert set(read_folds(tmp_path / "odd.csv", odd)["label"]) == {"NA", "007", "null", "a,b"}
+def test_read_folds_labels_like_numbers_or_missing_values_stay_text(tmp_path):
+    unusual = dataset(**{"NA": 6, "007": 6, "null": 6, "a,b": 6})
+    write_folds(tmp_path / "odd.csv", make_folds(unusual, ungrouped(unusual), 3, 0), unusual, 3, 0)
+    assert set(read_folds(tmp_path / "odd.csv", unusual)["label"]) == {"NA", "007", "null", "a,b"}
 
 
-def test_rows_may_be_sorted_otherwise(split):
+def test_read_folds_accepts_rows_in_any_order(split):
     table = pd.read_csv(split).sample(frac=1, random_state=0)
     table.to_csv(split, index=False)
     assert len(read_folds(split, LETTERS)) == len(LETTERS.train)
 
 
 @pytest.mark.parametrize(
-    ("now", "complaint"),
+    ("changed", "message"),
     [
         (dataset(a=41, b=26, c=16), "lacks 1 images, such as a40.png"),
         (dataset(a=40, b=26, c=14), "lists 2 images that do not exist, such as c14.png"),
@@ -114,17 +114,17 @@ def test_rows_may_be_sorted_otherwise(split):
         ),
     ],
 )
-def test_a_split_of_other_images_is_refused(split, now, complaint):
-    with pytest.raises(UserError, match=rf"letters\.csv does not match .*{complaint}.* python -m comp folds --force"):
-        read_folds(split, now)
+def test_read_folds_split_of_other_images_raises(split, changed, message):
+    with pytest.raises(UserError, match=rf"letters\.csv does not match .*{message}.* python -m comp folds --force"):
+        read_folds(split, changed)
 
 
-TAMPERED = {
+CHANGES = {
     "a row removed": lambda text: text.replace(text.splitlines(True)[1], "", 1),
     "a row doubled": lambda text: text + text.splitlines(True)[1],
     "a label changed": lambda text: text.replace(",a,", ",b,", 1),
     "a fold emptied": lambda text: text[:-2] + "\n",
-    "a fold that is a word": lambda text: text[:-2] + "x\n",
+    "a fold that is text": lambda text: text[:-2] + "x\n",
     "a fold that is a fraction": lambda text: text[:-1] + ".5\n",
     "a fold below -1": lambda text: text[:-2] + "-2\n",
     "a column renamed": lambda text: text.replace("group", "cluster", 1),
@@ -133,27 +133,27 @@ TAMPERED = {
 }
 
 
-@pytest.mark.parametrize("how", TAMPERED)
-def test_a_split_that_was_tampered_with_is_refused(split, how):
-    split.write_text(TAMPERED[how](split.read_text()))
+@pytest.mark.parametrize("change", CHANGES)
+def test_read_folds_changed_csv_raises(split, change):
+    split.write_text(CHANGES[change](split.read_text()))
     with pytest.raises(UserError, match=r"letters\.csv"):
         read_folds(split, LETTERS)
 
 
-@pytest.mark.parametrize("about", [None, "", "[]", "{}", '{"image_list_sha256": "0"}'])
-def test_a_split_whose_note_is_lost_or_another_is_refused(split, about):
-    note = split.with_suffix(".json")
-    note.unlink() if about is None else note.write_text(about)
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"image_list_sha256": "0"}'])
+def test_read_folds_missing_or_wrong_json_raises(split, content):
+    path = split.with_suffix(".json")
+    path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match=r"letters\.(csv|json)"):
         read_folds(split, LETTERS)
 
 
-def test_a_missing_split_says_how_to_make_it(tmp_path):
+def test_read_folds_missing_file_raises_with_advice(tmp_path):
     with pytest.raises(UserError, match="make it with `python -m comp folds`"):
         read_folds(tmp_path / "none.csv", LETTERS)
 
 
-# ---- asking for folds ----
+# ---- parsing --fold ----
 
 
 @pytest.mark.parametrize(
@@ -167,25 +167,25 @@ def test_a_missing_split_says_how_to_make_it(tmp_path):
         ("1,1,0..1", [1, 0]),
     ],
 )
-def test_folds_are_a_number_a_list_or_a_range(text, folds):
+def test_parse_fold_range_reads_numbers_lists_and_ranges(text, folds):
     assert parse_fold_range(text) == folds
 
 
 @pytest.mark.parametrize(
     "text", ["", "a", "1,", ",1", "-1", "1-3", "3..1", "..3", "1..", "1...3", "0..1..2", "1.5", "0, full", "all"]
 )
-def test_folds_that_cannot_be_read_are_refused(text):
+def test_parse_fold_range_other_text_raises(text):
     with pytest.raises(UserError, match="cannot read the folds"):
         parse_fold_range(text)
 
 
 @pytest.mark.parametrize(("text", "folds"), [(None, [0, 1, 2]), ("full", ["full"]), ("2", [2]), ("1..2", [1, 2])])
-def test_only_folds_of_the_split_are_trained(text, folds):
+def test_parse_folds_returns_folds_of_the_split(text, folds):
     table = pd.DataFrame({"fold": [2, 0, -1, 1, 0]})
     assert parse_folds(text, table) == folds
 
 
-@pytest.mark.parametrize(("text", "absent"), [("3", "3"), ("0..4", "3, 4")])
-def test_a_fold_the_split_does_not_have_is_refused(text, absent):
-    with pytest.raises(UserError, match=f"there is no fold {absent}; the split has folds 0..2"):
+@pytest.mark.parametrize(("text", "missing"), [("3", "3"), ("0..4", "3, 4")])
+def test_parse_folds_missing_fold_raises(text, missing):
+    with pytest.raises(UserError, match=f"there is no fold {missing}; the split has folds 0..2"):
         parse_folds(text, pd.DataFrame({"fold": [0, 1, 2, -1]}))

@@ -1,4 +1,4 @@
-"""Any picture becomes uint8 RGB, upright, and then a square; a broken one is never decoded as if it were whole."""
+"""Any image becomes uint8 RGB, upright, and then a square; an incomplete file raises an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 
 from comp.data.images import SquareSpec, UnreadableImageError, read_image
 
@@ -14,8 +14,8 @@ RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)  # dark left,
 COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)  # red grows, green falls
 
 
-def saved(path: Path, picture: Picture.Image, **options) -> Path:
-    picture.save(path, **options)
+def save(path: Path, image: PillowImage.Image, **options) -> Path:
+    image.save(path, **options)
     return path
 
 
@@ -33,16 +33,16 @@ def saved(path: Path, picture: Picture.Image, **options) -> Path:
         ("P", "png", 24),
     ],
 )
-def test_a_coloured_picture_keeps_its_colours(tmp_path, mode, suffix, tolerance):
-    picture = Picture.fromarray(COLOURED)
-    picture = picture.quantize(256) if mode == "P" else picture.convert(mode)
-    pixels = read_image(saved(tmp_path / f"x.{suffix}", picture))
+def test_read_image_colour_image_keeps_its_colours(tmp_path, mode, suffix, tolerance):
+    image = PillowImage.fromarray(COLOURED)
+    image = image.quantize(256) if mode == "P" else image.convert(mode)
+    pixels = read_image(save(tmp_path / f"x.{suffix}", image))
     assert pixels.dtype == np.uint8 and pixels.shape == COLOURED.shape
     assert np.abs(pixels.astype(int) - COLOURED).max() <= tolerance
 
 
 @pytest.mark.parametrize(
-    ("deep", "suffix"),
+    ("values", "suffix"),
     [
         (RAMP, "png"),
         (RAMP.astype(np.uint16) * 257, "png"),  # 16 bits: the full range
@@ -51,19 +51,19 @@ def test_a_coloured_picture_keeps_its_colours(tmp_path, mode, suffix, tolerance)
         (RAMP.astype(np.float32), "tif"),
     ],
 )
-def test_a_grey_picture_of_any_depth_keeps_its_brightness(tmp_path, deep, suffix):
-    pixels = read_image(saved(tmp_path / f"x.{suffix}", Picture.fromarray(deep)))
+def test_read_image_grey_image_of_any_depth_keeps_its_brightness(tmp_path, values, suffix):
+    pixels = read_image(save(tmp_path / f"x.{suffix}", PillowImage.fromarray(values)))
     assert pixels.dtype == np.uint8 and pixels.shape == (16, 24, 3)
     assert np.abs(pixels.astype(int) - RAMP[..., None]).max() <= 1
 
 
-def test_black_and_white_with_transparency_is_a_picture_too(tmp_path):
-    grey = Picture.merge("LA", [Picture.fromarray(RAMP), Picture.fromarray(np.full_like(RAMP, 255))])
-    assert np.array_equal(read_image(saved(tmp_path / "x.png", grey)), RAMP[..., None].repeat(3, -1))
+def test_read_image_grey_with_alpha_is_read(tmp_path):
+    grey = PillowImage.merge("LA", [PillowImage.fromarray(RAMP), PillowImage.fromarray(np.full_like(RAMP, 255))])
+    assert np.array_equal(read_image(save(tmp_path / "x.png", grey)), RAMP[..., None].repeat(3, -1))
 
 
 @pytest.mark.parametrize(
-    ("orientation", "turned"),
+    ("orientation", "upright"),
     [
         (1, COLOURED),
         (2, COLOURED[:, ::-1]),
@@ -72,46 +72,48 @@ def test_black_and_white_with_transparency_is_a_picture_too(tmp_path):
         (8, np.rot90(COLOURED)),
     ],
 )
-def test_a_camera_that_was_held_sideways_is_turned_upright(tmp_path, orientation, turned):
-    exif = Picture.Exif()
+def test_read_image_applies_exif_orientation(tmp_path, orientation, upright):
+    exif = PillowImage.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(read_image(saved(tmp_path / "x.png", Picture.fromarray(COLOURED), exif=exif)), turned)
+    assert np.array_equal(read_image(save(tmp_path / "x.png", PillowImage.fromarray(COLOURED), exif=exif)), upright)
 
 
-def half(path: Path) -> Path:
+def truncate(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp"])
-def test_half_a_picture_is_broken(tmp_path, suffix):
+def test_read_image_truncated_file_raises(tmp_path, suffix):
     with pytest.raises(UnreadableImageError):
-        read_image(half(saved(tmp_path / f"x.{suffix}", Picture.fromarray(COLOURED))))
+        read_image(truncate(save(tmp_path / f"x.{suffix}", PillowImage.fromarray(COLOURED))))
 
 
-@pytest.mark.parametrize(("content", "why"), [(b"", "empty file"), (b"no picture", "not an image"), (None, "missing")])
-def test_a_file_that_is_no_picture_says_why(tmp_path, content, why):
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty file"), (b"no picture", "not an image"), (None, "missing")]
+)
+def test_read_image_other_file_raises_with_the_reason(tmp_path, content, reason):
     if content is not None:
         (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises(UnreadableImageError, match=f"^{why}$"):
+    with pytest.raises(UnreadableImageError, match=f"^{reason}$"):
         read_image(tmp_path / "x.jpg")
 
 
-# ---- squares: a white rectangle of 40 x 20 in the middle of a black picture of 120 x 60 ----
+# ---- squares: a white rectangle of 40 x 20 in the middle of a black image of 120 x 60 ----
 
 DRAWN = np.zeros((60, 120, 3), np.uint8)
 DRAWN[20:40, 40:80] = 255
 
 
-def bright(pixels: np.ndarray) -> tuple[int, int]:
-    """Height and width of what is bright; the rest is dark."""
+def bright_size(pixels: np.ndarray) -> tuple[int, int]:
+    """Return the height and width of the bright rectangle."""
     rows, columns = np.nonzero(pixels[..., 0] > 127)
     assert len(rows) == np.ptp(rows) * np.ptp(columns) + np.ptp(rows) + np.ptp(columns) + 1, "not one rectangle"
     return np.ptp(rows) + 1, np.ptp(columns) + 1
 
 
 @pytest.mark.parametrize(
-    ("fit", "crop", "size", "seen"),
+    ("fit", "crop", "size", "visible"),
     [
         ("squash", None, 60, (20, 20)),  # the whole width in half the columns
         ("crop", None, 60, (20, 40)),  # the middle as it is
@@ -122,25 +124,25 @@ def bright(pixels: np.ndarray) -> tuple[int, int]:
         ("crop", None, 120, (40, 80)),
     ],
 )
-def test_a_square_shows_what_its_fit_says(fit, crop, size, seen):
+def test_square_spec_fit_and_crop_decide_what_is_visible(fit, crop, size, visible):
     square = SquareSpec(size, fit, crop)(DRAWN)
     assert square.shape == (size, size, 3) and square.dtype == np.uint8
-    assert bright(square) == seen
+    assert bright_size(square) == visible
 
 
-def test_padding_keeps_all_of_the_picture_and_mirrors_it_above_and_below():
+def test_square_spec_pad_keeps_the_image_and_mirrors_the_border():
     square = SquareSpec(120, "pad")(DRAWN)
     assert np.array_equal(square[30:90], DRAWN)
     assert np.array_equal(square[:30], DRAWN[1:31][::-1]) and np.array_equal(square[90:], DRAWN[29:59][::-1])
 
 
-def test_a_picture_of_the_right_size_is_left_alone():
+def test_square_spec_image_of_the_size_is_unchanged():
     exact = DRAWN[:, 30:90]
     assert all(np.array_equal(SquareSpec(60, fit)(exact), exact) for fit in ("squash", "crop", "pad"))
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 3), (7, 300)])
-def test_the_oddest_shape_becomes_a_square(fit, shape):
+def test_square_spec_extreme_shape_becomes_a_square(fit, shape):
     square = SquareSpec(32, fit)(np.full((*shape, 3), 77, np.uint8))
     assert square.shape == (32, 32, 3) and (square == 77).all()

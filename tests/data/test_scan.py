@@ -1,4 +1,4 @@
-"""Scanning a folder gives the classes their order and every image one identity."""
+"""Scanning a folder: the order and numbers of the classes, and an id for each image."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def tree(tmp_path: Path):
     return make
 
 
-def test_classes_are_in_alphabetical_order_and_numbered_from_0(tree):
+def test_scan_without_class_map_sorts_and_numbers_classes(tree):
     dataset = scan(tree("train/b/1.png", "train/a/2.png", "train/c/3.png"))
     assert (dataset.classes, dataset.class_numbers) == (("a", "b", "c"), (0, 1, 2))
     assert [(image.id, image.label) for image in dataset.train] == [("2.png", "a"), ("1.png", "b"), ("3.png", "c")]
 
 
-def test_a_class_map_gives_the_order_and_the_numbers(tree):
+def test_scan_class_map_gives_order_and_numbers(tree):
     dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/c/3.png", class_map={"a": 7, "b": 10, "c": 2}))
     assert (dataset.classes, dataset.class_numbers) == (("c", "a", "b"), (2, 7, 10))
 
 
 @pytest.mark.parametrize(
-    ("class_map", "complaint"),
+    ("class_map", "message"),
     [
         ({"a": 0}, "disagree about: b"),
         ({"a": 0, "b": 1, "c": 2}, "disagree about: c"),
@@ -51,25 +51,25 @@ def test_a_class_map_gives_the_order_and_the_numbers(tree):
         ("{", "map of class name to whole number"),
     ],
 )
-def test_a_class_map_that_does_not_fit_is_refused(tree, class_map, complaint):
-    with pytest.raises(UserError, match=rf"class_map\.json.*{complaint}"):
+def test_scan_class_map_that_does_not_match_folders_raises(tree, class_map, message):
+    with pytest.raises(UserError, match=rf"class_map\.json.*{message}"):
         scan(tree("train/a/1.png", "train/b/2.png", class_map=class_map))
 
 
-def test_an_id_is_the_file_name_where_names_are_unique(tree):
+def test_scan_unique_names_are_the_ids(tree):
     dataset = scan(tree("train/a/deep/1.png", "train/b/2.png", "test/1.png"))
     assert dataset.id_kind == "name"
     assert [image.id for image in dataset.train] == ["1.png", "2.png"]
     assert [(image.id, image.label) for image in dataset.test] == [("1.png", None)]
 
 
-def test_all_ids_are_paths_as_soon_as_one_name_repeats(tree):
+def test_scan_repeated_name_makes_all_ids_paths(tree):
     dataset = scan(tree("train/a/1.png", "train/b/1.png", "train/b/2.png"))
     assert dataset.id_kind == "path"
     assert [image.id for image in dataset.train] == ["a/1.png", "b/1.png", "b/2.png"]
 
 
-def test_hidden_and_foreign_files_are_no_images(tree):
+def test_scan_ignores_hidden_and_other_files(tree):
     dataset = scan(
         tree(
             "train/a/1.PNG",
@@ -87,17 +87,17 @@ def test_hidden_and_foreign_files_are_no_images(tree):
     assert [image.id for image in dataset.test] == ["7.tif"] and dataset.classes == ("a", "b")
 
 
-def test_images_are_in_natural_order(tree):
+def test_scan_lists_images_in_natural_order(tree):
     dataset = scan(tree(*(f"train/a/img_{number}.png" for number in (10, 9, 2, 1, 11))))
     assert [image.id for image in dataset.train] == [f"img_{number}.png" for number in (1, 2, 9, 10, 11)]
 
 
-def test_a_dataset_without_test_images_can_still_be_trained_on(tree):
+def test_scan_without_test_folder_has_no_test_images(tree):
     assert scan(tree("train/a/1.png")).test == ()
 
 
 @pytest.mark.parametrize(
-    ("names", "complaint"),
+    ("names", "message"),
     [
         ((), "has no train/ folder"),
         (("test/1.png",), "has no train/ folder"),
@@ -105,22 +105,22 @@ def test_a_dataset_without_test_images_can_still_be_trained_on(tree):
         (("train/a/notes.txt", "train/b/.1.png"), "contains no images"),
     ],
 )
-def test_a_dataset_that_is_none_is_refused(tree, names, complaint):
-    with pytest.raises(UserError, match=complaint):
+def test_scan_folder_without_training_images_raises(tree, names, message):
+    with pytest.raises(UserError, match=message):
         scan(tree(*names))
 
 
-def test_a_missing_dataset_says_where_to_put_it(tmp_path):
+def test_scan_missing_dataset_raises_with_advice(tmp_path):
     with pytest.raises(UserError, match=f"no dataset at {tmp_path / 'cells'}; put train/<class>/"):
         scan(tmp_path / "cells")
 
 
-def test_the_fingerprint_does_not_depend_on_the_order_of_files(tree):
+def test_image_list_sha256_ignores_the_order_of_files(tree):
     dataset = scan(tree("train/a/1.png", "train/b/2.png", "train/a/3.png"))
     assert replace(dataset, train=dataset.train[::-1]).image_list_sha256 == dataset.image_list_sha256
 
 
-def test_the_fingerprint_is_of_ids_and_labels_not_of_where_they_lie(tree, tmp_path):
+def test_image_list_sha256_depends_on_labels_and_not_on_folders(tree, tmp_path):
     before = scan(tree("train/a/1.png", "train/b/2.png")).image_list_sha256
     (tmp_path / "train/a/deep").mkdir()
     (tmp_path / "train/a/1.png").rename(tmp_path / "train/a/deep/1.png")
