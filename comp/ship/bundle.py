@@ -73,9 +73,9 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
     for index, part in enumerate(manifest.blend.parts):
         member = by_run[part.name]
         run = read_run(Path(member.path))
-        own = _member_weights(run, member, index)
-        members.append(_bundle_member(run, dataset, tuple(own)))
-        weights |= own
+        files = _member_weights(run, member, index)
+        members.append(_bundle_member(run, dataset, tuple(files)))
+        weights |= files
     record = BundleRecord(
         name=manifest.id,
         sha256=manifest.sha256,

@@ -28,6 +28,8 @@ SEVERITY_LABELS = {"error": "refused", "suspicious": "suspicious", "warning": "w
 
 @dataclass(frozen=True)
 class SubmissionReport:
+    """What `submit check` found: every issue of a file, and whether it may be sent."""
+
     file: Path
     id: str
     sha256: str
@@ -39,10 +41,12 @@ class SubmissionReport:
 
     @property
     def is_refused(self) -> bool:
+        """Whether the file must not be sent: it has an error, or it is suspicious and that is not allowed."""
         is_suspicious = any(issue.severity == "suspicious" for issue in self.issues)
         return has_errors(self.issues) or (is_suspicious and not self.allow_suspicious)
 
     def to_text(self) -> str:
+        """Return the report as lines for the terminal, the verdict last."""
         lines = [f"{self.file}: {self.rows:,} rows for {self.competition.name}, sha256 {self.sha256[:12]}"]
         lines += [f"  {SEVERITY_LABELS[issue.severity]:<10} {issue.text}" for issue in self.issues]
         if not self.is_refused:

@@ -21,6 +21,7 @@ def find_entry(reference: str, entries: Mapping[str, LedgerEntry], ledger: Path)
 
 
 def write_final(path: Path, entry: LedgerEntry) -> None:
+    """Write FINAL: the path of the entry's file, or its id if it has no file."""
     write_atomic(path, f"{entry.file or entry.id}\n")
 
 

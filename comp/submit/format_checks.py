@@ -57,6 +57,7 @@ def format_issues(
 
 
 def has_errors(issues: Iterable[SubmissionIssue]) -> bool:
+    """Return whether an issue is an error."""
     return any(issue.severity == "error" for issue in issues)
 
 

@@ -73,6 +73,7 @@ class LedgerEntry(LedgerFields):
 
 
 def utc_now() -> str:
+    """Return the present time as the ledger stores it, in seconds: 2026-11-21T12:57:55+00:00."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -150,7 +151,7 @@ def entries_by_content(events: Iterable[Event]) -> list[LedgerEntry]:
     by_id: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: parse_time(event.time)):
         by_id.setdefault(event.id, []).append(event)
-    return [_make_entry(id, own, sent) for id, own in by_id.items() for sent in _sent_hashes(own) or [""]]
+    return [_make_entry(id, group, sent) for id, group in by_id.items() for sent in _sent_hashes(group) or [""]]
 
 
 def _sent_hashes(events: Sequence[Event]) -> list[str]:
@@ -162,8 +163,10 @@ def _sent_hashes(events: Sequence[Event]) -> list[str]:
 def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
     written = _last_text((event for event in events if event.event == "written"), "sha256")
     content = sent or written  # a score belongs to the content that was sent
-    own = [event for event in events if not content or event.sha256 in ("", content)]
-    times = {kind: _last_text((event for event in own if event.event == kind), "time") or None for kind in EVENT_KINDS}
+    of_content = [event for event in events if not content or event.sha256 in ("", content)]
+    times = {
+        kind: _last_text((event for event in of_content if event.event == kind), "time") or None for kind in EVENT_KINDS
+    }
     return LedgerEntry(
         id,
         written=times["written"],
@@ -171,16 +174,16 @@ def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
         scored=times["scored"],
         written_sha256=written,
         sent_sha256=sent,
-        competition=_last_text(own, "competition"),
-        file=_last_text(own, "file"),
-        message=_last_text(own, "message"),
-        metric=_last_text(own, "metric"),
-        cv=_last_number(own, "cv"),
-        cv_low=_last_number(own, "cv_low"),
-        cv_high=_last_number(own, "cv_high"),
-        public=_last_number(own, "public"),
-        private=_last_number(own, "private"),
-        rank=_last_number(own, "rank"),
+        competition=_last_text(of_content, "competition"),
+        file=_last_text(of_content, "file"),
+        message=_last_text(of_content, "message"),
+        metric=_last_text(of_content, "metric"),
+        cv=_last_number(of_content, "cv"),
+        cv_low=_last_number(of_content, "cv_low"),
+        cv_high=_last_number(of_content, "cv_high"),
+        public=_last_number(of_content, "public"),
+        private=_last_number(of_content, "private"),
+        rank=_last_number(of_content, "rank"),
     )
 
 

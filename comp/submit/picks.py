@@ -24,6 +24,8 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class Pick:
+    """A proposed submission, and why."""
+
     entry: LedgerEntry
     reason: str
 

@@ -26,6 +26,8 @@ HEADINGS = ("#", "id", "written (UTC)", "sent (UTC)", "CV", "", "public", "priva
 
 @dataclass(frozen=True)
 class Status:
+    """What `submit status` prints and draws."""
+
     competition: Competition
     metric: str
     entries: list[LedgerEntry]  # newest first; a CV by another metric is left out
@@ -35,6 +37,7 @@ class Status:
     final_warning: str | None
 
     def to_text(self) -> str:
+        """Return the table of submissions, the correlation of CV and LB, the picks, and the state of FINAL."""
         if not self.entries:
             return (
                 f"{self.competition.ledger} has no submission for {self.competition.name} yet; for another "

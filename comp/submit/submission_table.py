@@ -32,10 +32,12 @@ class SubmissionTable:
 
     @property
     def ids(self) -> list[str]:
+        """The first column."""
         return [row[0] for row in self.rows]
 
     @property
     def suffix(self) -> str:
+        """Of the file: .csv or .json."""
         return ".csv" if self.layout == "csv" else ".json"
 
 
