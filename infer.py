@@ -38,11 +38,18 @@ def main() -> None:
     from comp import config, runs  # after --help, which must not wait for torch
     from comp.blending.infer import InferOptions, infer
 
-    wanted = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
-    wish = InferOptions(
-        args.blend, args.tta, args.budget, args.calibrate, args.fold == "full", args.name, args.device, args.runtime
+    names = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
+    options = InferOptions(
+        method=args.blend,
+        tta=args.tta,
+        budget_seconds=args.budget,
+        calibrate=args.calibrate,
+        full=args.fold == "full",
+        name=args.name or "",
+        device=args.device,
+        runtime=args.runtime,
     )
-    path = infer(runs.find_runs(wanted), wish)
+    path = infer(runs.find_runs(names), options)
     print(f"next: python -m comp submit check {path}")
 
 

@@ -136,7 +136,8 @@ def test_the_error_of_constant_confidence_by_hand(confidence, right, by_hand):
 def test_the_error_of_two_bins_by_hand():
     said = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
     truth = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % right at 0.6, 60 % at 0.9
-    confidence, accuracy, images = reliability_curve(truth, said)
+    curve = reliability_curve(truth, said)
+    confidence, accuracy, images = curve.confidence, curve.accuracy, curve.images
     assert confidence == pytest.approx([0.6, 0.9]) and accuracy == pytest.approx([0.8, 0.6])
     assert list(images) == [10, 30]
     assert expected_calibration_error(truth, said) == pytest.approx((0.2 * 10 + 0.3 * 30) / 40)
@@ -168,5 +169,5 @@ def test_the_points_are_scikit_learns():
     said = softmax(logits)
     accuracy, confidence = calibration_curve(said.argmax(1) == truth, said.max(1), n_bins=15, strategy="quantile")
     ours = reliability_curve(truth, said, 15)
-    assert ours[0] == pytest.approx(confidence) and ours[1] == pytest.approx(accuracy)
-    assert ours[2].sum() == 1100 and ours[2].max() - ours[2].min() <= 1
+    assert ours.confidence == pytest.approx(confidence) and ours.accuracy == pytest.approx(accuracy)
+    assert ours.images.sum() == 1100 and ours.images.max() - ours.images.min() <= 1

@@ -65,7 +65,7 @@ def test_infer_partial_run_warns_and_full_run_has_no_cv(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     assert "(folds 1 only)" in run_cli("train.py", "--name", "part", "--fold", "1", *SMALL)[1]
     status, out, err = run_cli("infer.py", "part")
-    assert status == 0 and err == "warning: part lacks fold 0, 2; made without it\n"
+    assert status == 0 and err == "warning: part lacks fold 0, 2; blended without it\n"
     assert "no CV" in run_cli("train.py", "--name", "all", "--fold", "full", *SMALL)[1]
     status, out, err = run_cli("infer.py", "all", "--fold", "full")
     assert status == 0 and "there is no CV" in out and Path("submissions/all+full.csv").is_file()

@@ -79,7 +79,7 @@ def everything(pool: Pool, method: str, learning: MemberFitOptions = MemberFitOp
 
 
 def accuracy(pool: Pool, predictions: np.ndarray) -> float:
-    return score("accuracy", pool.truth, predictions)
+    return score("accuracy", pool.targets, predictions)
 
 
 # ---- the right answer is known ----
@@ -108,7 +108,7 @@ def test_a_perfect_member_wins(method):
     pool = pool_of(anna=opinions(1, 1.0), knowing=knowing, noise=opinions(2, 0.0))
     assert accuracy(pool, honest(pool, method)) == 1
     if method != "stack":
-        weights = {part.name: part.weight for part in everything(pool, method).parts}
+        weights = {part.name: part.weight for part in everything(pool, method).members}
         assert weights["knowing"] > 0.99
 
 
@@ -116,7 +116,7 @@ def test_a_perfect_member_wins(method):
 def test_members_of_noise_get_next_to_nothing(method):
     noise = {f"noise{seed}": opinions(100 + seed, 0.0, images=1200) for seed in range(5)}
     pool = pool_of("log_loss", 1200, carl=opinions(3, 3.0, images=1200), **noise)
-    weights = {part.name: part.weight for part in everything(pool, method).parts}
+    weights = {part.name: part.weight for part in everything(pool, method).members}
     assert weights.pop("carl") > 0.9 and max(weights.values()) < 0.05
 
 
@@ -137,19 +137,19 @@ def test_the_honest_score_of_noise_is_chance_and_the_naive_one_flatters(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_scored_never_saw_its_own_labels(method):
     """Other labels in one fold change nothing that is said of that fold's images."""
-    learning = MemberFitOptions(most_views=2)
+    learning = MemberFitOptions(max_views=2)
     pool = pool_of(anna=opinions(1, 1.5, views=3), bert=opinions(2, 1.0, views=3))
     for fold in (0, 3):
-        lied = np.where(pool.folds == fold, (pool.truth + 1) % 4, pool.truth)
+        lied = np.where(pool.folds == fold, (pool.targets + 1) % 4, pool.targets)
         held = pool.folds == fold
-        before, after = (honest(each, method, learning) for each in (pool, replace(pool, truth=lied)))
+        before, after = (honest(each, method, learning) for each in (pool, replace(pool, targets=lied)))
         assert np.array_equal(before[held], after[held])
     assert not np.array_equal(before, after) or method == "vote"  # the others' were learnt from
 
 
 def test_one_fold_alone_is_parted_into_fifths():
     pool = replace(three(), folds=np.zeros(IMAGES, int))
-    held = [part.held for part in fit_each_fold(pool, MemberFitOptions())]
+    held = [part.held_out_rows for part in fit_each_fold(pool, MemberFitOptions())]
     assert sorted(np.concatenate(held)) == list(range(IMAGES))
     assert [len(rows) for rows in held] == [48] * 5
     assert 0.5 < accuracy(pool, honest(pool, "stack")) < 1
@@ -274,8 +274,8 @@ def test_no_more_views_are_chosen_than_may_be():
 
 def test_views_are_kept_in_the_blend_and_used_on_the_test_images():
     pool = pool_of(anna=np.concatenate([opinions(1, 2.0), opinions(50, -1.0), opinions(2, 2.0)]))
-    blend = everything(pool, "mean", MemberFitOptions(temperature=False, most_views=3))
-    assert blend.parts[0].views == ("identity", "vflip") and blend.parts[0].temperature == 1
+    blend = everything(pool, "mean", MemberFitOptions(calibrate=False, max_views=3))
+    assert blend.members[0].views == ("identity", "vflip") and blend.members[0].temperature == 1
     test = pool.members[0].oof[[0, 2]][None]
     assert apply_blend(blend, [test]) == pytest.approx(test[0].mean(0), abs=1e-6)
 
@@ -294,11 +294,11 @@ def test_who_has_no_weight_is_not_asked_and_not_missed():
         for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75))
     )
     spoken = [member.oof[None] for member in three().members]
-    whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).trimmed()
-    assert [part.name for part in trimmed.parts] == ["anna", "carl"]
+    whole, trimmed = Blend("greedy", parts), Blend("greedy", parts).without_zero_weights()
+    assert [part.name for part in trimmed.members] == ["anna", "carl"]
     assert apply_blend(trimmed, [spoken[0], spoken[2]]) == pytest.approx(apply_blend(whole, spoken), abs=1e-12)
     unweighed = Blend("stack", tuple(replace(part, weight=None) for part in parts))
-    assert unweighed.trimmed() == unweighed
+    assert unweighed.without_zero_weights() == unweighed
 
 
 # ---- what changes nothing ----
@@ -328,7 +328,7 @@ def test_classes_have_no_order(method, metric):
     turned = replace(
         pool,
         classes=tuple(CLASSES[number] for number in turn),
-        truth=np.argsort(turn)[pool.truth],
+        targets=np.argsort(turn)[pool.targets],
         members=tuple(replace(each, oof=each.oof[..., turn]) for each in pool.members),
     )
     before, after = honest(pool, method), honest(turned, method)
@@ -340,10 +340,10 @@ def test_classes_have_no_order(method, metric):
 def test_a_blend_survives_its_note_bit_by_bit(method):
     pool = three()
     blend = everything(pool, method)
-    again = Blend.from_note(json.loads(json.dumps(blend.to_note())))
+    again = Blend.from_dict(json.loads(json.dumps(blend.to_dict())), "x")
     spoken = [member.oof[None] for member in pool.members]
     assert np.array_equal(apply_blend(again, spoken), apply_blend(blend, spoken))
-    assert [part.name for part in again.parts] == ["anna", "bert", "carl"]
+    assert [part.name for part in again.members] == ["anna", "bert", "carl"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -369,10 +369,10 @@ def test_folds_that_leave_one_class_to_learn_from_choose_no_strength(truth, fold
 
 def test_a_class_that_was_never_seen_is_never_called():
     pool = three()
-    seen = pool.truth < 2
+    seen = pool.targets < 2
     pool = replace(
         pool,
-        truth=pool.truth[seen],
+        targets=pool.targets[seen],
         folds=pool.folds[seen],
         images=tuple(np.array(pool.images)[seen]),
         members=tuple(replace(each, oof=each.oof[:, seen]) for each in pool.members),
@@ -441,4 +441,4 @@ def test_200_members_of_3200_images_in_under_10_seconds_and_2_gb():
     seconds, memory = time.process_time() - started, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 10 and memory < 2e9
-    assert sum(part.weight > 0 for part in blend.parts) > 1
+    assert sum(part.weight > 0 for part in blend.members) > 1

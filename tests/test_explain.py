@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from comp.ensemble.candidates import Candidate, compare_all_pairs
 from comp.ensemble.diagnostics import error_correlation, leave_one_out_gains, member_table
 from comp.ensemble.plots import CandidateConfidence, draw_blend, draw_reliability
-from comp.ensemble.text_tables import Candidate, compare_all_pairs, format_candidates, format_members, format_pairs
+from comp.ensemble.text_tables import format_candidates, format_members, format_pairs
 from comp.stats import Comparison, bootstrap_weights
 
 CLASSES = 4

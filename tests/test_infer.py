@@ -44,7 +44,7 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
     status, out, err = run_cli("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
     assert (status, err) == (0, "") and f"{method} of 2" in out
     about = note("both")
-    blend = Blend.from_note(about["blend"])
+    blend = Blend.from_dict(about["blend"], "x")
     spoken = [
         np.stack(
             [
@@ -57,10 +57,10 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
                 for fold in range(3)
             ]
         )
-        for part in blend.parts
+        for part in blend.members
     ]
     sent = pd.read_csv("submissions/both.csv", dtype=str)
-    first = blend.parts[0].name
+    first = blend.members[0].name
     images = read_predictions(Path(f"runs/{first}/predictions/identity/test_fold0.csv"), about["classes"]).index
     numbers = dict(zip(images, apply_blend(blend, spoken).argmax(1), strict=True))
     assert [int(label) for label in sent["label"]] == [numbers[image] for image in sent["image"]]
@@ -139,7 +139,7 @@ def test_a_best_epoch_makes_every_blend_it_is_in_optimistic(workspace, undrawn, 
     settings = Path("runs/bert/config.yaml")
     settings.write_text(settings.read_text().replace("keep: last", "keep: best"))
     out = run_cli("infer.py", "anna", "bert", "--name", "lucky")[1]
-    assert "that OOF is optimistic: each fold's best epoch was chosen on the images it is scored on, in bert\n" in out
+    assert "the OOF score is optimistic: each fold's best epoch was chosen on the images it is scored on, in bert\n" in out
     assert read_json(Path("runs/blends/lucky/blend.json"))["optimistic"]
     assert "optimistic" not in run_cli("infer.py", "anna")[1]
     assert not read_json(Path("runs/blends/anna/blend.json"))["optimistic"]
@@ -182,7 +182,7 @@ def test_a_copy_of_a_run_is_counted_once(workspace, undrawn, run_cli):
     settings.write_text(settings.read_text().replace("name: anna", "name: copy"))
     run_cli("infer.py", "anna", "bert", "--name", "two")
     status, _, err = run_cli("infer.py", "anna", "bert", "copy", "--name", "three")
-    assert status == 0 and err == "warning: copy says of every image what anna says; it is counted once\n"
+    assert status == 0 and err == "warning: copy has the same predictions as anna; it is used once\n"
     assert Path("submissions/two.csv").read_bytes() == Path("submissions/three.csv").read_bytes()
 
 
@@ -210,18 +210,18 @@ def test_a_single_fold_has_an_honest_score_too(workspace, undrawn, run_cli):
         shutil.rmtree(f"runs/anna/fold{fold}")
     status, out, err = run_cli("infer.py", "anna", "--tta", "auto")
     assert status == 0 and "on 16 images, cross-fitted" in out
-    assert err == "warning: anna lacks fold 1, 2; made without it\n"
+    assert err == "warning: anna lacks fold 1, 2; blended without it\n"
     assert not read_json(Path("runs/blends/anna+auto/blend.json"))["complete"]
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("anna", "--budget", "60s"), "--budget is for views that are chosen; give --tta auto too"),
+        (("anna", "--budget", "60s"), "--budget limits the views that are chosen; pass --tta auto too"),
         (("anna", "--tta", "auto", "--budget", "soon"), "'soon' is not a duration; use for example 60s, 5m or 1h"),
         (("anna", "--tta", "auto", "--budget=-3s"), "'-3s' is not a duration"),
-        (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is learnt out of fold"),
-        (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is learnt out of fold"),
+        (("anna", "--blend", "greedy", "--fold", "full"), "--blend greedy is fitted out of fold"),
+        (("anna", "--tta", "auto", "--fold", "full"), "--tta auto is fitted out of fold"),
         (("anna", "--blend", "best"), "invalid choice: 'best'"),
         (("anna", "carl"), "there is no run carl"),
     ],
@@ -254,13 +254,13 @@ def test_without_test_images_nothing_is_predicted_for_long(workspace, run_cli):
     shutil.rmtree("input/tiny/test")
     Path("input/tiny/sample_submission.csv").unlink()
     status, _, err = run_cli("infer.py", "anna", "--tta", "auto", "--budget", "60s")
-    assert (status, err) == (2, "error: input/tiny/test holds no images to predict\n")
+    assert (status, err) == (2, "error: input/tiny/test has no images to predict; add them\n")
 
 
 def test_two_runs_of_one_name_are_refused(workspace, run_cli):
     shutil.copytree("runs/anna", "runs/copy")
     status, _, err = run_cli("infer.py", "anna", "copy")
-    assert status == 2 and "runs/anna and runs/copy both call themselves anna" in err
+    assert status == 2 and "runs/anna and runs/copy have the same name anna" in err
     assert not Path("submissions").exists()
 
 

@@ -1,17 +1,17 @@
-"""What a blend and each of its members is worth: learnt without a fold, scored on it, held against each other."""
+"""Score a blend and each of its members out of fold: cross-fitted, in-sample, and compared with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from comp.ensemble.blend import Blend
 from comp.ensemble.calibrate import expected_calibration_error
+from comp.ensemble.candidates import Candidate, compare_all_pairs
 from comp.ensemble.crossfit import (
     FittedMembers,
     FoldFit,
@@ -23,107 +23,127 @@ from comp.ensemble.crossfit import (
     predict_in_sample,
 )
 from comp.ensemble.pool import Pool
-from comp.ensemble.text_tables import Candidate, compare_all_pairs
 from comp.metrics import score
+from comp.records.blend import OofSummary
 from comp.stats import bootstrap_interval
 
 
 @dataclass(frozen=True)
+class CandidateSpec:
+    """A candidate before it is scored: some of the members, and how they are blended."""
+
+    name: str
+    members: list[str]
+    method: str
+
+
+@dataclass(frozen=True, eq=False)
 class Assessment:
-    """All of it is out of fold. Candidates are the members, their mean, and the method asked for: arrays (images,
-    classes) by name."""
+    """The predictions of all candidates for the training images, arrays (images, classes) by name, and their scores.
+
+    Candidates are the members, their mean, and the blend of the requested method.
+    """
 
     pool: Pool
     method: str
-    blend: Blend  # as learnt on every image, for the test images
-    everyone: FittedMembers  # likewise
-    parted: Sequence[FoldFit]
-    honest: dict[str, np.ndarray]  # cross-fitted
-    flattered: dict[str, np.ndarray]  # learnt on the very images it is scored on
-    untempered: dict[str, np.ndarray]  # cross-fitted, every temperature 1
+    blend: Blend  # fitted to all images, for the test images
+    fitted_members: FittedMembers  # likewise
+    fold_fits: Sequence[FoldFit]
+    cross_fitted: dict[str, np.ndarray]
+    in_sample: dict[str, np.ndarray]  # fitted to the images that are predicted
+    uncalibrated: dict[str, np.ndarray]  # cross-fitted, every temperature 1
 
     @property
-    def result(self) -> str:
-        """The candidate that is written."""
+    def result_name(self) -> str:
+        """The name of the candidate that is written."""
         names = [member.name for member in self.pool.members]
         return names[0] if len(names) == 1 and self.method == "mean" else _blend_name(self.method, names)
 
     @cached_property
     def candidates(self) -> list[Candidate]:
-        metric, truth = self.pool.metric, self.pool.truth
-        return [
-            Candidate(
-                name,
-                score(metric, truth, made),
-                bootstrap_interval(metric, truth, made),
-                score(metric, truth, self.flattered[name]),
-                score("log_loss", truth, made),
-                expected_calibration_error(truth, self.untempered[name]),
-                expected_calibration_error(truth, made),
-            )
-            for name, made in self.honest.items()
-        ]
+        """All candidates with their scores."""
+        return [self._score(name) for name in self.cross_fitted]
+
+    def _score(self, name: str) -> Candidate:
+        metric, targets, probabilities = self.pool.metric, self.pool.targets, self.cross_fitted[name]
+        return Candidate(
+            name,
+            score(metric, targets, probabilities),
+            bootstrap_interval(metric, targets, probabilities),
+            score(metric, targets, self.in_sample[name]),
+            score("log_loss", targets, probabilities),
+            expected_calibration_error(targets, self.uncalibrated[name]),
+            expected_calibration_error(targets, probabilities),
+        )
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
-        """Every two candidates held against each other."""
-        return compare_all_pairs(self.pool.metric, self.pool.truth, self.honest)
+        """Paired tests of every two candidates."""
+        return compare_all_pairs(self.pool.metric, self.pool.targets, self.cross_fitted)
 
     @property
-    def written(self) -> Candidate:
-        return next(one for one in self.candidates if one.name == self.result)
+    def result(self) -> Candidate:
+        """The candidate that is written."""
+        return next(candidate for candidate in self.candidates if candidate.name == self.result_name)
 
-    def facts(self) -> dict[str, Any]:
-        """Of what is written, for its note."""
-        folds = [
-            score(
-                self.pool.metric,
-                self.pool.truth[self.pool.folds == fold],
-                self.honest[self.result][self.pool.folds == fold],
-            )
-            for fold in np.unique(self.pool.folds)
-        ]
-        return {
-            "metric": self.pool.metric,
-            "score": self.written.score,
-            "interval": list(self.written.interval),
-            "naive": self.written.naive,
-            "log_loss": self.written.log_loss,
-            "calibration_error": self.written.error,
-            "per_fold": folds,
-            "images": len(self.pool.images),
-        }
+    def oof_summary(self) -> OofSummary:
+        """Return the scores of the candidate that is written, for its manifest."""
+        pool, result, probabilities = self.pool, self.result, self.cross_fitted[self.result_name]
+        per_fold = tuple(
+            score(pool.metric, pool.targets[pool.folds == fold], probabilities[pool.folds == fold])
+            for fold in np.unique(pool.folds)
+        )
+        return OofSummary(
+            metric=pool.metric,
+            score=result.score,
+            interval=result.interval,
+            naive=result.naive_score,
+            log_loss=result.log_loss,
+            calibration_error=result.ece,
+            per_fold=per_fold,
+            images=len(pool.images),
+        )
 
-    def oof(self) -> pd.DataFrame:
-        """The cross-fitted predictions of what is written, as a table of OOF predictions."""
-        table = pd.DataFrame(self.honest[self.result], columns=list(self.pool.classes))
+    def oof_table(self) -> pd.DataFrame:
+        """Return the cross-fitted predictions of the candidate that is written, with the columns of a run's oof.csv."""
+        table = pd.DataFrame(self.cross_fitted[self.result_name], columns=list(self.pool.classes))
         table.insert(0, "image", self.pool.images)
-        table.insert(1, "label", np.array(self.pool.classes)[self.pool.truth])
+        table.insert(1, "label", np.array(self.pool.classes)[self.pool.targets])
         table.insert(2, "fold", self.pool.folds)
         return table
 
 
-def assess(pool: Pool, method: str, learning: MemberFitOptions) -> Assessment:
-    whole = np.arange(len(pool.images))
-    everyone, parted = fit_members(pool, whole, learning), fit_each_fold(pool, learning)
-    plain = fit_each_fold(pool, replace(learning, temperature=False)) if learning.temperature else parted
-    honest, flattered, untempered = {}, {}, {}
-    for name, members, how in _candidates(pool, method):
-        honest[name] = predict_cross_fitted(how, [part.only(members) for part in parted], pool)
-        flattered[name] = predict_in_sample(how, everyone.only(members), pool)
-        untempered[name] = predict_cross_fitted(how, [part.only(members) for part in plain], pool)
+def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
+    """Fit the blend to all images, and predict each image by every candidate fitted without its fold."""
+    fitted_members, fold_fits = fit_members(pool, np.arange(len(pool.images)), options), fit_each_fold(pool, options)
+    uncalibrated_fits = fit_each_fold(pool, replace(options, calibrate=False)) if options.calibrate else fold_fits
+    cross_fitted, in_sample, uncalibrated = {}, {}, {}
+    for candidate in _candidate_specs(pool, method):
+        name, members = candidate.name, candidate.members
+        cross_fitted[name] = predict_cross_fitted(candidate.method, [fit.subset(members) for fit in fold_fits], pool)
+        in_sample[name] = predict_in_sample(candidate.method, fitted_members.subset(members), pool)
+        uncalibrated[name] = predict_cross_fitted(
+            candidate.method, [fit.subset(members) for fit in uncalibrated_fits], pool
+        )
     return Assessment(
-        pool, method, fit_on_rows(method, everyone, pool), everyone, parted, honest, flattered, untempered
+        pool=pool,
+        method=method,
+        blend=fit_on_rows(method, fitted_members, pool),
+        fitted_members=fitted_members,
+        fold_fits=fold_fits,
+        cross_fitted=cross_fitted,
+        in_sample=in_sample,
+        uncalibrated=uncalibrated,
     )
 
 
-def _candidates(pool: Pool, method: str) -> list[tuple[str, list[str], str]]:
-    """(name, members, method): each alone, the mean of several, and what was asked for."""
-    everyone = [member.name for member in pool.members]
-    together = ["mean", method] if len(everyone) > 1 else [method] if method != "mean" else []
+def _candidate_specs(pool: Pool, method: str) -> list[CandidateSpec]:
+    """Return each member alone, the mean of several, and the blend of the requested method."""
+    names = [member.name for member in pool.members]
+    methods = ["mean", method] if len(names) > 1 else [method] if method != "mean" else []
     return [
-        *((name, [name], "mean") for name in everyone),
-        *((_blend_name(how, everyone), everyone, how) for how in dict.fromkeys(together)),
+        *(CandidateSpec(name, [name], "mean") for name in names),
+        *(CandidateSpec(_blend_name(method, names), names, method) for method in dict.fromkeys(methods)),
     ]
 
 

@@ -242,7 +242,9 @@ def bundle(args: argparse.Namespace) -> None:
     from comp.blending.infer import InferOptions, infer
     from comp.ship.bundle import make_bundle
 
-    options = InferOptions(args.blend, args.tta, args.budget, args.calibrate, args.fold == "full", args.name)
+    options = InferOptions(
+        args.blend, args.tta, args.budget, args.calibrate, full=args.fold == "full", name=args.name or ""
+    )
     names = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
     bundle = make_bundle(infer(runs.find_runs(names), options))
     timing = bundle.timing

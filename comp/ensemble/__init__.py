@@ -1,1 +1,1 @@
-"""Many tables of predictions to one; sees only tables, joins only by image id."""
+"""Blend tables of predictions into one. Only arrays and tables are known here, and they are joined by image id."""

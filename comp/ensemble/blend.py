@@ -1,13 +1,14 @@
-"""What was learnt about members, as plain data, and what it makes of their predictions.
+"""A fitted blend, and how it combines its members' predictions.
 
-voice   one member: the mean over fold models and views of its probabilities, each with its temperature applied
-blend   many voices to one, by one of METHODS
+Views to member: the mean over fold models and views of the probabilities, each with the member's temperature applied.
+Members to blend: one of METHODS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,115 +17,120 @@ from comp.ensemble.calibrate import apply_temperature
 from comp.ensemble.greedy import fit_greedy_weights
 from comp.ensemble.simplex import fit_simplex_weights
 from comp.ensemble.stack import StackModel, fit_stack
+from comp.records.blend import BlendMember, BlendSpec, StackWeights
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
-FIXED_METHODS = ("mean", "geometric", "vote")  # nothing about them is learnt
-
-
-@dataclass(frozen=True)
-class BlendMember:
-    """A member in a blend."""
-
-    name: str
-    views: tuple[str, ...]
-    temperature: float = 1.0
-    weight: float | None = None  # None: a stack has more than one number for it
+FIXED_METHODS = ("mean", "geometric", "vote")  # nothing of them is fitted
 
 
 @dataclass(frozen=True)
 class Blend:
+    """A method, and what was fitted for each member."""
+
     method: str
-    parts: tuple[BlendMember, ...]  # in the order of their names
+    members: tuple[BlendMember, ...]  # in the order of their names
     stack: StackModel | None = None
 
-    def trimmed(self) -> Blend:
-        """Without members that have no weight: nobody need ask them."""
-        return replace(self, parts=tuple(part for part in self.parts if part.weight != 0))
+    def without_zero_weights(self) -> Blend:
+        """Return the blend without zero-weight members, which need no predictions."""
+        return replace(self, members=tuple(member for member in self.members if member.weight != 0))
 
-    def to_note(self) -> dict[str, Any]:
-        learnt = self.stack and {
-            "coefficients": self.stack.coefficients.tolist(),
-            "intercepts": self.stack.intercepts.tolist(),
-        }
-        return {
-            "method": self.method,
-            "parts": [{**asdict(part), "views": list(part.views)} for part in self.parts],
-            "stack": learnt,
-        }
+    def to_spec(self) -> BlendSpec:
+        """Return the record that rebuilds this blend."""
+        return BlendSpec(self.method, self.members, None if self.stack is None else _to_record(self.stack))
 
     @classmethod
-    def from_note(cls, note: dict[str, Any]) -> Blend:
-        parts = tuple(BlendMember(**{**part, "views": tuple(part["views"])}) for part in note["parts"])
-        learnt = note["stack"] and StackModel(*(np.array(note["stack"][key]) for key in ("coefficients", "intercepts")))
-        return cls(note["method"], parts, learnt)
+    def from_spec(cls, spec: BlendSpec) -> Blend:
+        """Return the blend that a record describes."""
+        return cls(spec.method, spec.parts, None if spec.stack is None else _to_model(spec.stack))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the blend as plain Python, for JSON."""
+        return self.to_spec().to_dict()
+
+    @classmethod
+    def from_dict(cls, content: object, source: Path | str) -> Blend:
+        """Return the blend of plain Python; a wrong key or type is a UserError that names `source`."""
+        return cls.from_spec(BlendSpec.from_dict(content, source))
+
+
+def _to_record(stack: StackModel) -> StackWeights:
+    return StackWeights(tuple(map(tuple, stack.coefficients.tolist())), tuple(stack.intercepts.tolist()))
+
+
+def _to_model(stack: StackWeights) -> StackModel:
+    return StackModel(np.array(stack.coefficients), np.array(stack.intercepts))
 
 
 def fit_blend(
-    method: str, parts: Sequence[BlendMember], said: np.ndarray, truth: np.ndarray, folds: np.ndarray, metric: str
+    method: str,
+    members: Sequence[BlendMember],
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    folds: np.ndarray,
+    metric: str,
 ) -> Blend:
-    """From voices (members, images, classes) of images whose classes and folds are known."""
+    """Fit a blend to probabilities (members, images, classes) of images with known class indices and folds."""
     if method == "stack":
-        return Blend(method, tuple(parts), fit_stack(said, truth, folds))
+        return Blend(method, tuple(members), fit_stack(probabilities, targets, folds))
     if method == "greedy":
-        weights = fit_greedy_weights(said, truth, metric)
+        weights = fit_greedy_weights(probabilities, targets, metric)
     elif method == "weights":
-        weights = fit_simplex_weights(said, truth)
+        weights = fit_simplex_weights(probabilities, targets)
     else:
-        weights = np.full(len(parts), 1 / len(parts))
+        weights = np.full(len(members), 1 / len(members))
     return Blend(
-        method,
-        tuple(
-            BlendMember(part.name, part.views, part.temperature, float(weight))
-            for part, weight in zip(parts, weights, strict=True)
-        ),
+        method, tuple(replace(member, weight=float(weight)) for member, weight in zip(members, weights, strict=True))
     )
 
 
-def apply_blend(blend: Blend, spoken: Sequence[np.ndarray]) -> np.ndarray:
-    """(images, classes), of arrays (fold models, views, images, classes) in the order of the blend's parts and of
-    their views. In doubles of one layout: sums of floats came out otherwise in the ninth digit where tables had been
-    laid out by column, and a submission is to be made again to the byte."""
-    return combine_members(
-        blend,
-        np.stack(
-            [
-                average_views(np.ascontiguousarray(array, np.float64), part.temperature)
-                for part, array in zip(blend.parts, spoken, strict=True)
-            ]
-        ),
-    )
+def apply_blend(blend: Blend, view_probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the blended probabilities (images, classes).
+
+    `view_probabilities` has an array (fold models, views, images, classes) per member, in the order of the blend's
+    members and of their views. It is summed as float64 in one memory layout: sums of float32 differed in the ninth
+    digit where tables had been laid out by column, and a submission must be reproducible to the byte.
+    """
+    members = [
+        average_views(np.ascontiguousarray(array, np.float64), member.temperature)
+        for member, array in zip(blend.members, view_probabilities, strict=True)
+    ]
+    return combine_members(blend, np.stack(members))
 
 
-def average_views(spoken: np.ndarray, temperature: float) -> np.ndarray:
-    """(images, classes) of (fold models, views, images, classes)."""
-    return apply_temperature(spoken, temperature).mean((0, 1), dtype=np.float64)
+def average_views(view_probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Return calibrated probabilities (images, classes), averaged over (fold models, views, images, classes)."""
+    return apply_temperature(view_probabilities, temperature).mean((0, 1), dtype=np.float64)
 
 
-def combine_members(blend: Blend, said: np.ndarray) -> np.ndarray:
-    """(images, classes) of voices (members, images, classes)."""
-    if blend.method == "stack":
-        return blend.stack(said)
+def combine_members(blend: Blend, probabilities: np.ndarray) -> np.ndarray:
+    """Return the blended probabilities (images, classes) of probabilities (members, images, classes)."""
+    if blend.stack is not None:
+        return blend.stack(probabilities)
     if blend.method == "vote":
-        return _majority_vote(said)
-    weights = np.array([part.weight for part in blend.parts])
+        return _majority_vote(probabilities)
+    weights = np.array([member.weight for member in blend.members])
     if blend.method == "geometric":
-        logs = np.tensordot(weights, np.log(np.maximum(said, np.finfo(np.float32).tiny)), 1)
-        said, weights = np.exp(logs - logs.max(1, keepdims=True))[None], np.ones(1)
-    blended = np.tensordot(weights, said, 1)
+        logs = np.tensordot(weights, np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), 1)
+        probabilities, weights = np.exp(logs - logs.max(1, keepdims=True))[None], np.ones(1)
+    blended = np.tensordot(weights, probabilities, 1)
     return blended / blended.sum(1, keepdims=True)
 
 
-def _majority_vote(said: np.ndarray) -> np.ndarray:
-    """Shares of votes. Among the classes with most, the higher mean probability wins, then the vote of the member
-    whose name comes first; the winner has half a vote more than it got, so that it is the largest."""
-    members, images, classes = said.shape
-    called = said.argmax(2)
-    votes = np.stack([(called == number).sum(0) for number in range(classes)], 1).astype(np.float64)
-    mean = said.mean(0, dtype=np.float64)
+def _majority_vote(probabilities: np.ndarray) -> np.ndarray:
+    """Return shares of votes (images, classes).
+
+    Among the classes with most votes, the higher mean probability wins, then the class that the first member by name
+    votes for. The winner gets half a vote more, so that its share is the largest.
+    """
+    members, images, classes = probabilities.shape
+    predicted = probabilities.argmax(2)
+    votes = np.stack([(predicted == index).sum(0) for index in range(classes)], 1).astype(np.float64)
+    mean = probabilities.mean(0, dtype=np.float64)
     leading = votes == votes.max(1, keepdims=True)
-    likely = np.where(leading, mean, -1)
-    leading &= likely >= likely.max(1, keepdims=True)
-    backed = np.take_along_axis(leading, called.T, 1)  # (images, members): did this member call one of them?
-    winner = called.T[np.arange(images), backed.argmax(1)]
+    leading_mean = np.where(leading, mean, -1)
+    leading &= leading_mean >= leading_mean.max(1, keepdims=True)
+    votes_for_leader = np.take_along_axis(leading, predicted.T, 1)  # (images, members)
+    winner = predicted.T[np.arange(images), votes_for_leader.argmax(1)]
     votes[np.arange(images), winner] += 0.5
     return votes / (members + 0.5)

@@ -1,7 +1,7 @@
-"""Honest scores of what is learnt on out-of-fold predictions: learnt without a fold, scored on that fold.
+"""Cross-fitted scores of what is fitted to out-of-fold predictions: fitted without a fold, scored on that fold.
 
-Views, temperature and weights are all learnt anew each time. A score of the images they were learnt on is called
-naive; the difference is the optimism.
+Views, temperatures and weights are all fitted again each time. The score on the images they were fitted to is called
+naive; the naive score minus the cross-fitted one is the optimism.
 """
 
 from __future__ import annotations
@@ -13,95 +13,99 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from comp.ensemble import blend as blends
-from comp.ensemble.blend import Blend, BlendMember
+from comp.ensemble.blend import Blend
 from comp.ensemble.calibrate import fit_temperature
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.ensemble.view_selection import choose_views
+from comp.records.blend import BlendMember
 
 
 @dataclass(frozen=True)
 class MemberFitOptions:
-    """What may be learnt about each member before it is blended."""
+    """What is fitted for each member before it is blended."""
 
-    temperature: bool = True
-    most_views: int | None = None  # choose so many at most; None: all that were predicted
+    calibrate: bool = True  # a temperature
+    max_views: int | None = None  # choose at most so many; None: use all that were predicted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedMembers:
-    """All members with one voice each, as learnt on `rows`, speaking of every image."""
+    """Calibrated, view-averaged probabilities of every member for all images; temperatures and views were fitted on
+    `rows`."""
 
     rows: np.ndarray
-    parts: tuple[BlendMember, ...]
-    said: np.ndarray  # (members, images, classes)
+    members: tuple[BlendMember, ...]
+    probabilities: np.ndarray  # (members, images, classes)
 
-    def only(self, names: Sequence[str]) -> FittedMembers:
-        keep = [index for index, part in enumerate(self.parts) if part.name in names]
-        return FittedMembers(self.rows, tuple(self.parts[index] for index in keep), self.said[keep])
+    def subset(self, names: Sequence[str]) -> FittedMembers:
+        keep = [index for index, member in enumerate(self.members) if member.name in names]
+        return FittedMembers(self.rows, tuple(self.members[index] for index in keep), self.probabilities[keep])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FoldFit:
-    """The OOF in two: learnt on the voices' rows, scored on these."""
+    """Members fitted without one fold, and the rows of that fold, which they are scored on."""
 
-    voices: FittedMembers
-    held: np.ndarray
+    fitted: FittedMembers
+    held_out_rows: np.ndarray
 
-    def only(self, names: Sequence[str]) -> FoldFit:
-        return FoldFit(self.voices.only(names), self.held)
+    def subset(self, names: Sequence[str]) -> FoldFit:
+        return FoldFit(self.fitted.subset(names), self.held_out_rows)
 
 
-def fit_members(pool: Pool, rows: np.ndarray, learning: MemberFitOptions) -> FittedMembers:
-    parts = tuple(_fit_member(member, pool.truth, rows, learning) for member in pool.members)
-    said = np.stack(
-        [
-            blends.average_views(select_views(member, part.views)[None], part.temperature).astype(np.float32)
-            for member, part in zip(pool.members, parts, strict=True)
-        ]
-    )
-    return FittedMembers(rows, parts, said)
+def fit_members(pool: Pool, rows: np.ndarray, options: MemberFitOptions) -> FittedMembers:
+    """Fit views and temperature of every member on `rows`, and apply them to all images."""
+    members = tuple(_fit_member(member, pool.targets, rows, options) for member in pool.members)
+    probabilities = [
+        blends.average_views(select_views(predictions, member.views)[None], member.temperature).astype(np.float32)
+        for predictions, member in zip(pool.members, members, strict=True)
+    ]
+    return FittedMembers(rows, members, np.stack(probabilities))
 
 
 def _fit_member(
-    member: MemberPredictions, truth: np.ndarray, rows: np.ndarray, learning: MemberFitOptions
+    member: MemberPredictions, targets: np.ndarray, rows: np.ndarray, options: MemberFitOptions
 ) -> BlendMember:
     views = member.views
-    if learning.most_views is not None:
-        views = choose_views(views, member.oof[:, rows], truth[rows], learning.most_views)
-    temperature = fit_temperature(select_views(member, views)[:, rows], truth[rows]) if learning.temperature else 1.0
+    if options.max_views is not None:
+        views = choose_views(views, member.oof[:, rows], targets[rows], options.max_views)
+    temperature = fit_temperature(select_views(member, views)[:, rows], targets[rows]) if options.calibrate else 1.0
     return BlendMember(member.name, views, temperature)
 
 
 def select_views(member: MemberPredictions, views: Sequence[str]) -> np.ndarray:
-    """(views, images, classes)"""
+    """Return the OOF probabilities of some views, (views, images, classes)."""
     return member.oof[[member.views.index(view) for view in views]]
 
 
-def fit_each_fold(pool: Pool, learning: MemberFitOptions) -> list[FoldFit]:
-    """Each fold is held out once; of one fold alone, each fifth of its images."""
+def fit_each_fold(pool: Pool, options: MemberFitOptions) -> list[FoldFit]:
+    """Fit the members without each fold in turn; if there is one fold only, without each fifth of its images."""
     if len(np.unique(pool.folds)) > 1:
-        held = [pool.folds == fold for fold in np.unique(pool.folds)]
+        masks = [pool.folds == fold for fold in np.unique(pool.folds)]
     else:
-        split = KFold(min(5, len(pool.truth)), shuffle=True, random_state=0).split(pool.truth)
-        held = [np.isin(np.arange(len(pool.truth)), rows) for _, rows in split]
-    return [FoldFit(fit_members(pool, np.flatnonzero(~mask), learning), np.flatnonzero(mask)) for mask in held]
+        split = KFold(min(5, len(pool.targets)), shuffle=True, random_state=0).split(pool.targets)
+        masks = [np.isin(np.arange(len(pool.targets)), rows) for _, rows in split]
+    return [FoldFit(fit_members(pool, np.flatnonzero(~mask), options), np.flatnonzero(mask)) for mask in masks]
 
 
-def fit_on_rows(method: str, voices: FittedMembers, pool: Pool) -> Blend:
-    rows = voices.rows
-    return blends.fit_blend(method, voices.parts, voices.said[:, rows], pool.truth[rows], pool.folds[rows], pool.metric)
+def fit_on_rows(method: str, fitted: FittedMembers, pool: Pool) -> Blend:
+    """Fit a blend on the same rows as its members."""
+    rows = fitted.rows
+    return blends.fit_blend(
+        method, fitted.members, fitted.probabilities[:, rows], pool.targets[rows], pool.folds[rows], pool.metric
+    )
 
 
-def predict_in_sample(method: str, voices: FittedMembers, pool: Pool) -> np.ndarray:
-    """(images, classes) by what was learnt on the same images."""
-    return blends.combine_members(fit_on_rows(method, voices, pool), voices.said)
+def predict_in_sample(method: str, fitted: FittedMembers, pool: Pool) -> np.ndarray:
+    """Return the probabilities (images, classes) of a blend for the images that it was fitted to."""
+    return blends.combine_members(fit_on_rows(method, fitted, pool), fitted.probabilities)
 
 
-def predict_cross_fitted(method: str, parted: Sequence[FoldFit], pool: Pool) -> np.ndarray:
-    """(images, classes), each image by what was learnt without its fold."""
-    result = np.empty((len(pool.images), len(pool.classes)))
-    for part in parted:
-        result[part.held] = blends.combine_members(
-            fit_on_rows(method, part.voices, pool), part.voices.said[:, part.held]
-        )
-    return result
+def predict_cross_fitted(method: str, fold_fits: Sequence[FoldFit], pool: Pool) -> np.ndarray:
+    """Return probabilities (images, classes), each image by a blend that was fitted without its fold."""
+    probabilities = np.empty((len(pool.images), len(pool.classes)))
+    for fold_fit in fold_fits:
+        rows = fold_fit.held_out_rows
+        blend = fit_on_rows(method, fold_fit.fitted, pool)
+        probabilities[rows] = blends.combine_members(blend, fold_fit.fitted.probabilities[:, rows])
+    return probabilities

@@ -1,4 +1,4 @@
-"""Why a blend is what it is: who earns a place in it, how sure that is, and at what cost."""
+"""Diagnostics of a blend: which members make the same errors, what each one gains, and at what latency."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pandas as pd
 from comp.stats import Comparison, compare, resample_scores
 
 
-def error_correlation(truth: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """(members, members): do two fail on the same images? Of (members, images, classes).
+def error_correlation(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return (members, members): how much the errors of two members coincide, by probabilities (members, images,
+    classes).
 
-    The phi coefficient of being wrong: 1 = exactly together, 0 = as often together as by chance. A member that is
-    always right, or always wrong, shares nothing with anybody: 0.
+    It is the phi coefficient of being incorrect: 1 = on exactly the same images, 0 = as often as by chance. A member
+    that is always correct, or never, shares nothing with the others: 0.
     """
-    wrong = (members.argmax(2) != truth).astype(np.float64)
-    centred = wrong - wrong.mean(1, keepdims=True)
+    incorrect = (probabilities.argmax(2) != targets).astype(np.float64)
+    centred = incorrect - incorrect.mean(1, keepdims=True)
     length = np.sqrt((centred**2).sum(1, keepdims=True))
     unit = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
     correlation = np.clip(unit @ unit.T, -1, 1)
@@ -26,32 +27,38 @@ def error_correlation(truth: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out_gains(
-    metric: str, truth: np.ndarray, blended: np.ndarray, without: Mapping[str, np.ndarray]
+    metric: str, targets: np.ndarray, blended: np.ndarray, without: Mapping[str, np.ndarray]
 ) -> dict[str, Comparison]:
-    """What having each member gains: the blend of all against the one made without it, both (images, classes) and
-    cross-fitted. Positive = better with it."""
-    everybody, *others = resample_scores(metric, truth, [blended, *without.values()])
-    return {name: compare(everybody, other) for name, other in zip(without, others, strict=True)}
+    """Return the gain of each member: the blend's score minus its score without that member.
+
+    `blended` and each of `without` are cross-fitted probabilities (images, classes). A positive gain means that the
+    blend is better with the member.
+    """
+    whole, *others = resample_scores(metric, targets, [blended, *without.values()])
+    return {name: compare(whole, other) for name, other in zip(without, others, strict=True)}
 
 
 def member_table(
     names: Sequence[str],
     weights: Sequence[float | None],
-    drawn: np.ndarray | None,
+    resampled_weights: np.ndarray | None,
     gains: Mapping[str, Comparison],
-    cost: Mapping[str, float],
+    latency: Mapping[str, float],
 ) -> pd.DataFrame:
-    """A row a member, the heaviest first, then the most useful.
+    """Return a row per member, the heaviest first, then the most useful.
 
-    weight, weight_low, weight_high, chosen    and where 95 % of `drawn` lie, and how often it had any weight at all
+    weight, weight_low, weight_high, chosen    the interval that holds 95 % of `resampled_weights`, and the share of
+                                               resamples in which the weight is not 0
     gain, gain_low, gain_high, p, verdict      of `gains`
-    ms, ms_per_thousandth                      per image, and for a gain of 0.001, where there is one
+    ms, ms_per_thousandth                      latency per image, and latency for a gain of 0.001, where there is one
 
-    `weights` are None for a stack, `drawn` is where nothing was learnt; a member without an entry in `gains` (the
-    only one) has none.
+    `weights` are None for a stack, `resampled_weights` is None where nothing is fitted. A member without an entry in
+    `gains` (the only one) has none.
     """
-    low, high = (np.full(len(names), np.nan),) * 2 if drawn is None else np.percentile(drawn, [2.5, 97.5], axis=0)
-    chosen = np.full(len(names), np.nan) if drawn is None else (drawn > 0).mean(0)
+    low = high = chosen = np.full(len(names), np.nan)
+    if resampled_weights is not None:
+        low, high = np.percentile(resampled_weights, [2.5, 97.5], axis=0)
+        chosen = (resampled_weights > 0).mean(0)
     rows = pd.DataFrame(
         {
             "name": list(names),
@@ -61,7 +68,7 @@ def member_table(
             "chosen": chosen,
         }
     ).join(pd.DataFrame([_gain_columns(gains.get(name)) for name in names]))
-    rows["ms"] = [cost[name] for name in names]
+    rows["ms"] = [latency[name] for name in names]
     rows["ms_per_thousandth"] = (rows["ms"] / (rows["gain"] / 0.001)).where(rows["gain"] > 0)
     return rows.sort_values(["weight", "gain", "name"], ascending=[False, False, True], ignore_index=True)
 

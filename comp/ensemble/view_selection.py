@@ -1,4 +1,4 @@
-"""Which test-time views a member is worth: one at a time, the one that lowers the log loss of their mean most."""
+"""Choose the test-time views of a member: one at a time, the view that lowers the log loss of their mean most."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import numpy as np
 from comp.metrics import log_losses
 
 
-def choose_views(views: Sequence[str], spoken: np.ndarray, truth: np.ndarray, most: int) -> tuple[str, ...]:
-    """Of (views, images, classes), at most so many, in the order they were offered. The first offered, the picture as
-    it is, is always among them; a view that lowers nothing is not."""
-    chosen, total = [0], spoken[0].astype(np.float64)
-    best = log_losses(truth, total).mean()
-    while len(chosen) < min(most, len(views)):
+def choose_views(
+    views: Sequence[str], view_probabilities: np.ndarray, targets: np.ndarray, max_views: int
+) -> tuple[str, ...]:
+    """Return at most `max_views` of `views`, in their order, by probabilities (views, images, classes).
+
+    The first view, the image as it is, is always chosen; a view that does not lower the log loss never is.
+    """
+    chosen, total = [0], view_probabilities[0].astype(np.float64)
+    best = log_losses(targets, total).mean()
+    while len(chosen) < min(max_views, len(views)):
         losses = {
-            view: log_losses(truth, total + spoken[view]).mean() for view in range(len(views)) if view not in chosen
+            view: log_losses(targets, total + view_probabilities[view]).mean()
+            for view in range(len(views))
+            if view not in chosen
         }
-        view = min(losses, key=losses.get)
+        view = min(losses, key=losses.__getitem__)
         if losses[view] >= best:
             break
-        best, total = losses[view], total + spoken[view]
+        best, total = losses[view], total + view_probabilities[view]
         chosen.append(view)
     return tuple(views[view] for view in sorted(chosen))

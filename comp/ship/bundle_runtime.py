@@ -128,5 +128,5 @@ def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch
                 ),
             )
         )
-    probabilities = apply_blend(Blend.from_note(record.blend.to_dict()), member_probabilities)
+    probabilities = apply_blend(Blend.from_spec(record.blend), member_probabilities)
     return probabilities, Timing(len(dataset.test), load_seconds, time.perf_counter() - start - load_seconds)

@@ -74,7 +74,7 @@ def find_manifest(reference: str) -> tuple[Path, SubmissionManifest]:
 def recompute_content(manifest: SubmissionManifest, dataset: Dataset, device: str) -> bytes:
     """Return the bytes of the submission, predicted from the weights; stored predictions are not used."""
     by_run = {member.run: member for member in manifest.members}
-    blend = Blend.from_note(manifest.blend.to_dict())
+    blend = Blend.from_spec(manifest.blend)
     probabilities = []
     for part in manifest.blend.parts:
         member = by_run[part.name]

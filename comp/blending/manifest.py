@@ -1,0 +1,60 @@
+"""The records of a blend that was written: the manifest of its submission, and blend.json."""
+
+from __future__ import annotations
+
+from comp.blending.assess import Assessment
+from comp.blending.members import Members
+from comp.blending.options import InferOptions
+from comp.data.scan import Dataset
+from comp.ensemble.blend import Blend
+from comp.environment import command_line, git_state, versions
+from comp.metrics import METRICS
+from comp.prediction.provenance import input_hashes, weights_hashes
+from comp.records.blend import BlendRecord, MemberRecord, OofSummary
+from comp.records.submission import FoldsFile, SubmissionManifest
+from comp.submit.competition import from_config
+
+
+def build_manifest(
+    blend: Blend, members: Members, options: InferOptions, dataset: Dataset, oof: OofSummary | None
+) -> SubmissionManifest:
+    """Return all that is needed to make the file again, and to know that it is the same."""
+    first = members.first
+    return SubmissionManifest(
+        command=command_line(),
+        competition=from_config(first.config),
+        classes=tuple(first.classes),
+        full=options.full,
+        blend=blend.to_spec(),
+        members=tuple(_member_record(members, member.name, options.runtime) for member in blend.members),
+        folds=FoldsFile(first.record.folds_file, first.record.folds_sha256),
+        images=input_hashes(dataset),
+        oof=oof,
+        git=git_state(),
+        versions=versions(),
+    )
+
+
+def _member_record(members: Members, name: str, runtime: str) -> MemberRecord:
+    predictor = members.predictors[name]
+    return MemberRecord(name, str(predictor.run.path), runtime, weights_hashes(predictor.run, predictor.folds))
+
+
+def build_blend_record(
+    name: str, assessment: Assessment, members: Members, manifest: SubmissionManifest
+) -> BlendRecord:
+    """Return blend.json: what was fitted to which members, and its score, for the leaderboard."""
+    metric = assessment.pool.metric
+    return BlendRecord(
+        name=name,
+        method=assessment.method,
+        members=manifest.members,
+        dataset=members.first.config.dataset,
+        folds_sha256=manifest.folds.sha256,
+        metric=metric,
+        higher_is_better=METRICS[metric].higher_is_better,
+        oof=assessment.oof_summary(),
+        parts=manifest.blend.parts,
+        complete=not members.missing_folds,
+        optimistic=bool(members.keeping_best),
+    )
