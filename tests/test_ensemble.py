@@ -27,6 +27,7 @@ from comp.ensemble.stack import fit_stack
 from comp.ensemble.view_selection import choose_views
 from comp.errors import UserError
 from comp.metrics import METRICS, score
+from comp.records.blend import BlendSpec
 
 CLASSES = ("a", "b", "c", "d")
 IMAGES = 240
@@ -340,7 +341,7 @@ def test_classes_have_no_order(method, metric):
 def test_a_blend_survives_its_note_bit_by_bit(method):
     pool = three()
     blend = everything(pool, method)
-    again = Blend.from_dict(json.loads(json.dumps(blend.to_dict())), "x")
+    again = Blend.from_spec(BlendSpec.from_dict(json.loads(json.dumps(blend.to_spec().to_dict())), "x.json"))
     spoken = [member.oof[None] for member in pool.members]
     assert np.array_equal(apply_blend(again, spoken), apply_blend(blend, spoken))
     assert [part.name for part in again.members] == ["anna", "bert", "carl"]

@@ -14,6 +14,7 @@ from comp.engine.views import TTA
 from comp.ensemble.blend import METHODS, Blend, apply_blend
 from comp.files import read_json, write_json
 from comp.metrics import score
+from comp.records.blend import BlendSpec
 from comp.tables import read_predictions
 
 
@@ -44,7 +45,7 @@ def test_what_is_written_is_what_its_note_makes_of_each_fold_models_predictions(
     status, out, err = run_cli("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
     assert (status, err) == (0, "") and f"{method} of 2" in out
     about = note("both")
-    blend = Blend.from_dict(about["blend"], "x")
+    blend = Blend.from_spec(BlendSpec.from_dict(about["blend"], "both.json"))
     spoken = [
         np.stack(
             [
@@ -139,7 +140,7 @@ def test_a_best_epoch_makes_every_blend_it_is_in_optimistic(workspace, undrawn, 
     settings = Path("runs/bert/config.yaml")
     settings.write_text(settings.read_text().replace("keep: last", "keep: best"))
     out = run_cli("infer.py", "anna", "bert", "--name", "lucky")[1]
-    assert "the OOF score is optimistic: each fold's best epoch was chosen on the images it is scored on, in bert\n" in out
+    assert "OOF score is optimistic: each fold's best epoch was chosen on the images it is scored on, in bert\n" in out
     assert read_json(Path("runs/blends/lucky/blend.json"))["optimistic"]
     assert "optimistic" not in run_cli("infer.py", "anna")[1]
     assert not read_json(Path("runs/blends/anna/blend.json"))["optimistic"]

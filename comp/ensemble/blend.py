@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,15 +41,6 @@ class Blend:
     def from_spec(cls, spec: BlendSpec) -> Blend:
         """Return the blend that a record describes."""
         return cls(spec.method, spec.parts, None if spec.stack is None else _to_model(spec.stack))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the blend as plain Python, for JSON."""
-        return self.to_spec().to_dict()
-
-    @classmethod
-    def from_dict(cls, content: object, source: Path | str) -> Blend:
-        """Return the blend of plain Python; a wrong key or type is a UserError that names `source`."""
-        return cls.from_spec(BlendSpec.from_dict(content, source))
 
 
 def _to_record(stack: StackModel) -> StackWeights:
