@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import signal
 import subprocess
@@ -11,58 +10,14 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from comp.errors import UserError
-from comp.records.blend import OofSummary
-from comp.records.submission import Competition, SubmissionManifest
-from comp.submit import ledger, push, quota
-from comp.submit.check import SubmissionReport
-from comp.submit.format_checks import SubmissionIssue
-from comp.submit.ledger import Event
+from comp.submit import ledger, push
 from tests.conftest import REPO_ROOT
 from tests.kaggle_service import COMPETITION
-
-NOON = datetime(2026, 3, 14, 15, 48, tzinfo=UTC)
-
-
-@pytest.fixture
-def report(tmp_path, monkeypatch) -> SubmissionReport:
-    monkeypatch.setattr(push, "MIN_POLL_SECONDS", 0.01)
-    # no two events have the same time: equal lines of the ledger count once
-    start, seconds = datetime.now(UTC), itertools.count()
-    monkeypatch.setattr(
-        ledger, "utc_now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds")
-    )
-    path = tmp_path / "mine.csv"
-    path.write_text("id,label\na,1\n")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    oof = OofSummary("accuracy", 0.9484, (0.931, 0.963), 0.95, 0.2, 0.01, (0.9484,), 3200)
-    competition = Competition("blood-cells", "input/blood-cells", str(tmp_path / "ledger.csv"), COMPETITION)
-    return SubmissionReport(path, "mine", sha256, SubmissionManifest(oof=oof, sha256=sha256), competition, 1, ())
-
-
-SUSPICIOUS = SubmissionIssue("suspicious", "every row has the label RBC")
-ERROR = SubmissionIssue("error", "its ids are missing")
-
-
-def append(report: SubmissionReport, *events: Event) -> None:
-    ledger.append(Path(report.competition.ledger), *events)
-
-
-def events(report: SubmissionReport) -> list[Event]:
-    return ledger.read(Path(report.competition.ledger))
-
-
-def send(report: SubmissionReport, *issues: SubmissionIssue, yes=False, timeout=10.0) -> int:
-    return push.push(replace(report, issues=issues, allow_suspicious=yes), "mine", timeout)
-
-
-def recorded(report: SubmissionReport) -> list[tuple]:
-    return [(event.event, event.public, event.private) for event in events(report)]
+from tests.submit.pushing import ERROR, NOON, SUSPICIOUS, append, events, recorded, send
 
 
 def test_push_new_file_is_sent_scored_and_recorded(kaggle_server, report, capfd):
@@ -225,52 +180,6 @@ def test_push_copy_under_another_name_records_score_of_first(kaggle_server, repo
     copy.write_bytes(report.file.read_bytes())
     assert send(replace(report, file=copy, id="copy"), SUSPICIOUS, yes=True) == 0
     assert len(kaggle_server.submissions) == 1 and [event.id for event in events(report)] == ["mine", "mine"]
-
-
-# ---- quota ----
-
-
-@pytest.fixture
-def noon(monkeypatch):
-    monkeypatch.setattr(quota, "_now", lambda: NOON)
-
-
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        ({"numToday": 5, "numTotal": 9}, "it is renewed at 00:00 UTC, in 8 h 13 min"),
-        ({"numToday": 5, "numTotal": 90, "limitedByTotal": True}, "all the submissions that the competition allows"),
-    ],
-)
-def test_push_kaggle_quota_exhausted_is_not_sent(kaggle_server, report, noon, capfd, limits, message):
-    kaggle_server.limits = limits
-    assert send(report, yes=True) == 1
-    assert message in capfd.readouterr().out and not kaggle_server.submissions and recorded(report) == []
-
-
-@pytest.mark.parametrize(
-    ("listed", "errors", "in_ledger", "status"),
-    [(5, 0, 0, 1), (4, 0, 0, 0), (4, 3, 0, 0), (0, 0, 5, 1), (0, 0, 4, 0), (3, 0, 3, 0), (4, 2, 6, 0), (4, 1, 6, 1)],
-)
-def test_push_without_kaggle_quota_counts_list_and_ledger(
-    kaggle_server, report, noon, capfd, listed, errors, in_ledger, status
-):
-    for _ in range(7):
-        kaggle_server.add("yesterday", NOON.replace(day=13, hour=23))
-    for number in range(listed):
-        kaggle_server.add("today", NOON.replace(hour=1), "ERROR" if number < errors else "COMPLETE")
-    for number in range(in_ledger):  # 00:30 in Berlin on the 15th is still the 14th in UTC
-        append(report, Event(f"other{number}", "2026-03-15T00:30:00+01:00", "sent", competition="blood-cells"))
-    append(
-        report,
-        Event("before", "2026-03-13T23:59:00", "sent", competition="blood-cells"),
-        Event("elsewhere", NOON.isoformat(), "sent", competition="leaves"),
-    )
-    assert send(report) == status
-    assert ("in 8 h 13 min" in capfd.readouterr().out) == bool(status)
-
-
-# ---- the command ----
 
 
 @pytest.fixture

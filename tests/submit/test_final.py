@@ -1,0 +1,36 @@
+"""The file that names the submission that counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.submit.recorded import CONFIG, write
+
+
+def test_final_names_submission_and_warns(recorded_workspace, run_cli):
+    path = write("x", 0.9)
+    final = Path("submissions/FINAL")
+    status, _, err = run_cli("comp", "submit", "final", "x")
+    assert status == 0 and final.read_text() == "submissions/x.csv\n" and "which was never sent" in err
+    run_cli("comp", "submit", "log", "x", "--sent")
+    status, _, err = run_cli("comp", "submit", "final", str(path))
+    assert (status, err) == (0, "") and "FINAL is x" in run_cli("comp", "submit", "status", *CONFIG)[1]
+    path.write_text("other")
+    assert "has changed since it was sent" in run_cli("comp", "submit", "status", *CONFIG)[1]
+    path.unlink()
+    assert "x.csv is missing" in run_cli("comp", "submit", "status", *CONFIG)[1]
+    write("unrelated", competition="others")
+    final.write_text("submissions/unrelated.csv\n")
+    assert "names unrelated, which belongs to others" in run_cli("comp", "submit", "status", *CONFIG)[1]
+    final.write_bytes(b"\xff")
+    assert "which is not in the ledger" in run_cli("comp", "submit", "status", *CONFIG)[1]
+    final.write_text("submissions/typo.csv\n")
+    assert "names 'typo', which is not in the ledger" in run_cli("comp", "submit", "status", *CONFIG)[1]
+
+
+def test_final_unknown_submission_is_refused(recorded_workspace, run_cli):
+    write("x", 0.9)
+    run_cli("comp", "submit", "final", "x")
+    status, _, err = run_cli("comp", "submit", "final", "y", *CONFIG)
+    assert status == 2 and err == "error: y is not in submissions/ledger.csv; available: x\n"
+    assert Path("submissions/FINAL").read_text() == "submissions/x.csv\n"

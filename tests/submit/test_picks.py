@@ -1,0 +1,112 @@
+"""Two picks that say when they are inside the noise, and the correlation of CV and LB."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comp.stats import wilson_interval
+from comp.submit.ledger import LedgerEntry
+from comp.submit.picks import ImageCounts, format_correlation, propose_picks
+
+
+def entry(
+    id: str, cv: float | None = None, public: float | None = None, half_width: float = 0.01, **fields
+) -> LedgerEntry:
+    interval = {} if cv is None else {"cv_low": cv - half_width, "cv_high": cv + half_width}
+    return LedgerEntry(
+        id, **{"cv": cv, "public": public, "sent": "2025-11-21", "sent_sha256": f"content of {id}"} | interval | fields
+    )
+
+
+def picks(entries, metric: str = "accuracy", public: int | None = 1000, train: int | None = 3000):
+    cv_images = {entry.id: train for entry in entries} if train else {}
+    return [(pick.entry.id, pick.reason) for pick in propose_picks(entries, metric, ImageCounts(public, cv_images))]
+
+
+def test_propose_picks_gives_best_cv_and_best_mean_by_images():
+    entries = [entry("cv", 0.95, 0.90), entry("lb", 0.90, 0.99), entry("both", 0.945, 0.94)]
+    (first, first_reason), (second, second_reason) = picks(entries)  # 0.9375, 0.9225, 0.94375
+    assert (first, second) == ("cv", "both")
+    assert first_reason.startswith("best CV: 0.9500 [0.9400, 0.9600]; 1 other is inside the noise")
+    assert (
+        second_reason.startswith("best CV and LB together: 0.9437 [")
+        and "on 3,000 images and LB 0.9400 on 1,000" in second_reason
+    )
+    assert "2 others" not in second_reason and "1 other is inside the noise" in second_reason
+    assert picks(entries, public=100_000)[1][0] == "lb"  # a leaderboard of so many images outweighs CV
+
+
+def test_propose_picks_never_gives_one_content_twice():
+    entries = [entry("a", 0.95, 0.95), entry("b", 0.94, 0.94), entry("c", 0.93, 0.93)]
+    assert [id for id, _ in picks(entries)] == ["a", "b"] and picks(entries)[1][1].startswith("next best CV and LB")
+    copy = entry("copy", 0.95, 0.95, sent_sha256="content of a")
+    assert [id for id, _ in picks([*entries, copy])] == ["a", "b"]
+    assert [id for id, _ in picks(entries[:1])] == ["a"]
+
+
+def test_propose_picks_copy_of_best_is_not_counted_as_noise():
+    entries = [entry("a", 0.95, 0.95), entry("copy", 0.95, 0.95, sent_sha256="content of a"), entry("b", 0.5, 0.5)]
+    assert "noise" not in "".join(reason for _, reason in picks(entries))
+
+
+def test_propose_picks_clear_best_has_no_noise_remark():
+    assert "noise" not in "".join(reason for _, reason in picks([entry("a", 0.95, 0.95), entry("b", 0.90, 0.90)]))
+
+
+def test_propose_picks_unsent_best_cv_is_marked():
+    (id, reason), (other, _) = picks([entry("new", 0.99, sent=None), entry("old", 0.9, 0.9)])
+    assert (id, other) == ("new", "old") and reason.endswith("not sent yet")
+
+
+def test_propose_picks_other_metrics_use_mean_rank():
+    entries = [entry("a", 0.10, 0.40), entry("b", 0.20, 0.10), entry("c", 0.30, 0.30)]  # ranks 1+3, 2+1, 3+2
+    (first, _), (second, reason) = picks(entries, "log_loss")
+    assert (first, second) == ("a", "b") and "mean rank 1.5 of 3" in reason and "noise unknown" in reason
+    assert [id for id, _ in picks([entry(id, n, n) for n, id in enumerate("cba")], "macro_f1")] == ["a", "b"]
+    assert "mean rank" in picks(entries, train=None)[1][1]  # nor can accuracies be weighted without their images
+
+
+def test_propose_picks_without_scores_is_empty():
+    assert picks([entry("a"), entry("b")]) == [] and picks([]) == []
+
+
+def test_propose_picks_order_of_entries_has_no_effect():
+    rng = np.random.default_rng(0)
+    entries = [entry(f"{n}", *rng.uniform(0.8, 0.9, 2)) for n in range(20)]
+    assert picks(entries) == picks(entries[::-1]) and picks(entries, "log_loss") == picks(entries[::-1], "log_loss")
+
+
+def test_wilson_interval_contains_probability_in_95_percent():
+    rng = np.random.default_rng(0)
+    for truth, images in ((0.9, 200), (0.98, 1000), (0.5, 50)):
+        scores = rng.binomial(images, truth, 2000) / images
+        held = np.mean(
+            [low <= truth <= high for low, high in map(lambda score: wilson_interval(score, images), scores)]
+        )
+        assert 0.93 < held < 0.98, (truth, images, held)
+
+
+def test_wilson_interval_perfect_score_is_not_certain():
+    low, high = wilson_interval(1.0, 100)
+    assert high == 1.0 and 0.95 < low < 0.97
+
+
+@pytest.mark.parametrize(
+    ("scores", "text"),
+    [
+        ([], "0 submissions have both"),
+        ([(1, 1)], "1 submission has both"),
+        ([(1, 1), (2, 2), (3, 3)], "1.00 of 3 submissions, too few to be significant"),
+        ([(n, n) for n in range(6)], "1.00 of 6 submissions, p 0.0028"),
+        ([(n, -n) for n in range(6)], "-1.00 of 6 submissions, p 0.0028"),
+        ([(1, 2), (2, 1), (3, 5), (4, 3), (5, 4)], "of 5 submissions, p 0.48, not significant"),
+        ([(n, 1) for n in range(6)], "have the same score"),
+    ],
+)
+def test_format_correlation_has_tau_and_p(scores, text):
+    assert text in format_correlation([entry(f"{n}", *map(float, pair)) for n, pair in enumerate(scores)])
+
+
+def test_propose_picks_entry_with_only_an_id_is_ignored():
+    assert propose_picks([LedgerEntry("x")], "accuracy", ImageCounts()) == []

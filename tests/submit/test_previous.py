@@ -1,0 +1,129 @@
+"""A submission is compared with the earlier ones of its competition."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from comp.files import file_sha256
+from comp.submit.check import check_submission
+from comp.submit.ledger import Event, append
+from tests.submit.cells import (
+    LEDGER,
+    LOG_LOSS,
+    ROWS,
+    issue_texts,
+    lines,
+    record,
+    rows_with_changes,
+    severities,
+    write,
+    write_sample,
+)
+
+
+def test_previous_same_bytes_are_suspicious(cells_workspace, form):
+    write_sample(form)
+    path = write("first", lines(form))
+    record(path, public=0.9)
+    for copy in (path, write("second", lines(form))):
+        report = check_submission(copy)
+        assert (
+            report.is_refused
+            and "its bytes are those of first (sent on 2025-11-21T01:00:00+00:00, public 0.9)"
+            in issue_texts(report, "suspicious")
+        )
+        assert not check_submission(copy, allow_suspicious=True).is_refused
+    path.unlink()  # the hash is enough
+    assert check_submission(copy).is_refused
+
+
+def test_previous_same_labels_are_suspicious_if_labels_are_scored(cells_workspace):
+    write_sample("probabilities")
+    record(write("first", lines("probabilities")))
+    more_confident = lines("probabilities", confidence=0.9)
+    report = check_submission(write("second", more_confident))
+    assert report.is_refused and "its labels are those of first" in issue_texts(report, "suspicious")
+    report = check_submission(write("second", more_confident, oof=LOG_LOSS))
+    assert not report.is_refused and "which changes the log_loss" in issue_texts(report, "warning")
+
+
+def test_previous_same_labels_in_another_order_are_suspicious(cells_workspace):
+    write_sample("names")
+    record(write("first", lines("names")))
+    report = check_submission(write("second", lines("names", ROWS[::-1])))
+    assert report.is_refused and "its labels are those of first" in issue_texts(report, "suspicious")
+
+
+def test_previous_rows_that_differ_from_best_are_listed(cells_workspace, form):
+    write_sample(form)
+    for name, count, public in (("low", 9, 0.8), ("best", 4, 0.95), ("middle", 6, 0.9)):
+        record(write(name, lines(form, rows_with_changes(count))), public=public)
+    report = check_submission(write("new", lines(form, rows_with_changes(0))))
+    assert severities(report) == {"info"} and not report.is_refused
+    assert issue_texts(report, "info") == (
+        "differs from best (sent on 2025-11-21T01:00:00+00:00, public 0.95) in 4 of 80 "
+        "rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono, ..."
+    )
+    by_log_loss = check_submission(write("new", lines(form, rows_with_changes(0)), oof=LOG_LOSS))
+    assert "differs from low" in issue_texts(by_log_loss, "info")
+
+
+def test_previous_file_not_sent_is_a_warning(cells_workspace, form):
+    write_sample(form)
+    record(write("first", lines(form)), event="written")
+    report = check_submission(write("second", lines(form)))
+    assert not report.is_refused and "its bytes are those of first (written, not sent)" in issue_texts(
+        report, "warning"
+    )
+    assert not check_submission(Path("submissions/first.csv")).issues  # itself
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [(lambda path: path.unlink(), "its file is missing"), (lambda path: path.write_text("id"), "has changed since")],
+)
+def test_previous_unreadable_file_is_a_warning(cells_workspace, damage, reason):
+    write_sample("names")
+    path = write("first", lines("names"))
+    record(path)
+    damage(path)
+    report = check_submission(write("second", lines("names", rows_with_changes(3))))
+    assert not report.is_refused and "could not be compared with first" in issue_texts(report, "warning")
+    assert reason in issue_texts(report, "warning")
+
+
+def test_previous_many_duplicates_are_one_issue(cells_workspace):
+    write_sample("names")
+    for number in range(5):
+        write(f"{number}", lines("names"))
+        record(Path(f"submissions/{number}.csv"), number)
+    report = check_submission(write("new", lines("names")))
+    assert re.fullmatch(
+        r"its bytes are those of 0 \(.*?\), 1 \(.*?\), 2 \(.*?\), \.\.\.", issue_texts(report, "suspicious")
+    )
+
+
+def test_previous_sent_name_with_other_content_is_an_error(cells_workspace):
+    write_sample("names")
+    record(write("first", lines("names")))
+    report = check_submission(write("first", lines("names", rows_with_changes(3))), allow_suspicious=True)
+    assert report.is_refused and "had another content under this name" in issue_texts(report, "error")
+
+
+def test_previous_every_content_sent_under_one_name_counts(cells_workspace):
+    write_sample("names")
+    record(write("first", lines("names")), hour=1)
+    record(write("first", lines("names", rows_with_changes(3))), hour=2)
+    assert "its bytes are those of first" in issue_texts(
+        check_submission(write("second", lines("names"))), "suspicious"
+    )
+
+
+def test_previous_other_competition_is_not_compared(cells_workspace):
+    write_sample("names")
+    path = write("first", lines("names"))
+    append(LEDGER, Event("first", "2025-11-21", "sent", file_sha256(path), competition="others", file=str(path)))
+    assert not check_submission(write("second", lines("names"))).issues
