@@ -1,4 +1,4 @@
-"""Train an experiment: the folds asked for, each from where it was left.
+"""Train a config: the requested folds, resuming those that were interrupted.
 
   python train.py                                   every fold of the main model
   python train.py --fold 0                          one fold; also 0,3 and 0..4
@@ -8,7 +8,7 @@
   python train.py -c configs/recipes/ema.yaml train.epochs=30 optim.lr=3e-4
   python train.py train.seed=0,1,2                  three sibling runs
 
-A run lives in runs/<config>+<what differs>/. Killed? Give the same command again.
+A run is stored in runs/<config>+<overrides>/. To resume it, run the same command again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,25 @@ from comp.errors import UserError
 def parser() -> Parser:
     parser = Parser(prog="train.py", description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("--fold", metavar="K", help="2, or 0,3, or 0..4, or full (default: every fold)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="folds to train at a time (default: 1)")
-    parser.add_argument("--name", help="name the run; otherwise the config and what differs from it do")
-    parser.add_argument("--restart", action="store_true", help="begin afresh; the old run moves to runs/.replaced/")
-    parser.add_argument("--debug", action="store_true", help="a few batches, always afresh, into runs/debug/")
+    parser.add_argument(
+        "--fold",
+        metavar="K",
+        help="train fold 2, or 0,3, or 0..4, or full: all images without validation (default: every fold)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train N folds at a time, each in a process of its own (default: 1)",
+    )
+    parser.add_argument("--name", help="name the run (default: the config and its overrides)")
+    parser.add_argument(
+        "--restart", action="store_true", help="train from scratch; the old run moves to runs/.replaced/"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="train a few batches of one epoch from scratch, into runs/debug/"
+    )
     add_device_argument(parser)
     return parser
 
@@ -33,15 +47,17 @@ def main() -> None:
     args = parser().parse_intermixed_args()
     if args.jobs < 1:
         raise UserError("--jobs must be 1 or more")
-    from comp import config  # after --help, which must not wait for torch
+    from comp import config  # not before --help, which must not wait for torch
     from comp.engine import distributed
+    from comp.engine.device import choose_device
     from comp.training.summary import summary_line
     from comp.training.train import run_experiment
 
     with distributed.process_group():
-        for each in config.load(args.config, args.overrides, args.name):
+        device = choose_device(args.device)
+        for run_config in config.load(args.config, args.overrides, args.name):
             metrics = run_experiment(
-                each, fold=args.fold, device=args.device, restart=args.restart, debug=args.debug, jobs=args.jobs
+                run_config, device=device, fold=args.fold, restart=args.restart, debug=args.debug, jobs=args.jobs
             )
             print(summary_line(metrics, full=args.fold == "full"))
 

@@ -49,7 +49,7 @@ def run_benchmark(config: Config, sections: Sequence[str], device: torch.device)
     train_ips = training["train"].rate if "train" in training else None
     limits = _hardware_limits(setup, components, train_ips) if "limits" in sections else HardwareLimits()
     runtimes = {runtime: _inference_result(meters) for runtime, meters in inference.items()}
-    return _result(setup, len(components.source.rows), training, peak_gb, runtimes, limits)
+    return _result(setup, len(components.train_set.rows), training, peak_gb, runtimes, limits)
 
 
 def _result(
@@ -128,7 +128,7 @@ def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.devic
 
 def _hardware_limits(setup: Setup, components: TrainingComponents, train_ips: float | None) -> HardwareLimits:
     """Measure the machine's limits; with the speed of the training, also its share of them."""
-    cost = count_step_cost(components.model, components.prepare(components.source[0][0]), setup.precision)
+    cost = count_step_cost(components.model, components.prepare(components.train_set[0][0]), setup.precision)
     return HardwareLimits(
         gemm_gflops=gemm_gflops(setup.device, setup.precision),
         copy_gbs=copy_gbs(setup.device),

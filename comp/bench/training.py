@@ -16,13 +16,13 @@ from comp.training.setup import Setup
 
 def open_components(setup: Setup, fold: int) -> TrainingComponents:
     """Return the components of a training with random weights, for the speed does not depend on them."""
-    return build_components(setup, fold, fresh=False)
+    return build_components(setup, fold, use_initial_weights=False)
 
 
 def loader_work(setup: Setup, fold: int) -> WorkIterator:
     """Make batches and throw them away."""
     components = open_components(setup, fold)
-    for _, targets in components.batches(range(setup.config.train.epochs * components.source.steps_per_epoch)):
+    for _, targets in components.batches(range(setup.config.train.epochs * components.train_set.steps_per_epoch)):
         yield 1, len(targets)
 
 

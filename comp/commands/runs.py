@@ -63,13 +63,15 @@ def soup(args: argparse.Namespace) -> None:
     only what is missing or was made of other snapshots.
     """
     from comp import runs
+    from comp.engine.device import choose_device
     from comp.training.soup import check_has_snapshots, make_soup
     from comp.training.summary import summary_line
 
     sources = runs.find_runs(args.runs)
     check_has_snapshots(sources)
+    device = choose_device(args.device)
     for run in sources:
-        metrics = make_soup(run, args.device)
+        metrics = make_soup(run, device)
         print(summary_line(metrics, full=metrics.scores is None))
 
 

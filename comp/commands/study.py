@@ -23,13 +23,14 @@ def tune(args: argparse.Namespace) -> None:
     in several terminals at once to share the work. The study trains folds 0-2; the winner is then compared with the
     base on folds 3-4, because the best of many trials is optimistic. Writes configs/studies/<study>.winner.yaml.
     """
+    from comp.engine.device import choose_device
     from comp.errors import UserError
     from comp.study.space import read_study
     from comp.study.tune import tune as run_study
 
     if args.trials < 1:
         raise UserError("--trials must be 1 or more")
-    run_study(read_study(args.study), args.trials, args.device)
+    run_study(read_study(args.study), args.trials, choose_device(args.device))
 
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +61,7 @@ def reproduce(args: argparse.Namespace) -> None:
     again: after a kill, run the same command to resume. Writes runs/papers/<paper>/table.md, table.csv and table.png
     after every row. A table under another protocol replaces them; the trainings stay.
     """
+    from comp.engine.device import choose_device
     from comp.errors import UserError
     from comp.papers.plan import ProtocolOverrides
     from comp.papers.reproduce import reproduce as reproduce_paper
@@ -70,7 +72,7 @@ def reproduce(args: argparse.Namespace) -> None:
         raise UserError("train.seed cannot be overridden in a table; set the number of seeds with --seeds")
     protocol = ProtocolOverrides(args.data, args.size, 1 if args.quick else args.epochs, tuple(args.overrides))
     rows = [row for row in (args.rows or "").split(",") if row]
-    reproduce_paper(args.paper, rows, args.seeds, protocol, args.device)
+    reproduce_paper(args.paper, rows, args.seeds, protocol, choose_device(args.device))
 
 
 def zoo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from comp.engine.fit import Step
 from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 
 
 def log_line(line: str, bar: tqdm, log: Path) -> None:
@@ -46,16 +46,16 @@ class ConsoleObserver:
     def log_step(self, event: Step, images: int) -> None:
         self._update_bar(event.epoch * self.images_per_epoch + images, loss=event.loss, lr=event.lr)
 
-    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
-        self.score = row["val_score"]
-        self._update_bar(row["epoch"] * self.images_per_epoch, loss=row["train_loss"], lr=row["lr"])
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
+        self.score = row.val_score
+        self._update_bar(row.epoch * self.images_per_epoch, loss=row.train_loss, lr=row.lr)
         validation = ""
-        if row["val_score"] is not None:
-            validation = f"  val {row['val_loss']:.4f}  {self.metric} {row['val_score']:.4f}"
+        if row.val_score is not None:
+            validation = f"  val {row.val_loss:.4f}  {self.metric} {row.val_score:.4f}"
         self.log_line(
-            f"fold {fold}  epoch {row['epoch']:>{len(str(self.epochs))}}/{self.epochs}  "
-            f"loss {row['train_loss']:.4f}{validation}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} img/s  "
-            f"{row['seconds']:.0f} s"
+            f"fold {fold}  epoch {row.epoch:>{len(str(self.epochs))}}/{self.epochs}  "
+            f"loss {row.train_loss:.4f}{validation}  lr {row.lr:.2e}  {row.images_per_second:.0f} img/s  "
+            f"{row.seconds:.0f} s"
         )
 
     def log_line(self, line: str) -> None:

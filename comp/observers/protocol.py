@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from comp.engine.fit import Step
 from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 
 
 class StopTraining(Exception):
@@ -24,7 +25,7 @@ class Observer(Protocol):
     def log_step(self, event: Step, images: int) -> None:
         """Receive a point inside an epoch; `images` have been trained on in this epoch."""
 
-    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Receive the row that history.csv gets for a finished epoch."""
 
     def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:

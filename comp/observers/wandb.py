@@ -13,6 +13,7 @@ import numpy as np
 
 from comp.engine.fit import Step
 from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 from comp.runs import Run
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class WandbObserver:
     def log_step(self, event: Step, images: int) -> None:
         pass
 
-    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
-        self._log({key: value for key, value in row.items() if value is not None})
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
+        self._log({key: value for key, value in row.to_dict().items() if value is not None})
 
     def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
         def log_confusion() -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from comp.data.scan import Dataset, scan
-from comp.engine.device import choose_device
 from comp.errors import UserError
 from comp.metrics import METRICS, PER_CLASS, confusion, score
 from comp.prediction.predictor import predict_run
@@ -50,7 +50,7 @@ class MeasuredRow:
     machine: str  # that trained them
 
 
-def measure(runs: Sequence[Run], scored_on: str, device: str) -> MeasuredRow:
+def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> MeasuredRow:
     """Measure runs of one config that differ in their seed alone, each with fold 0 done.
 
     `scored_on` is what the paper scored; the test part can be scored only if the dataset has its labels.
@@ -81,11 +81,11 @@ def measure(runs: Sequence[Run], scored_on: str, device: str) -> MeasuredRow:
     )
 
 
-def _scored_predictions(run: Run, dataset: Dataset, on_test: bool, device: str) -> pd.DataFrame:
+def _scored_predictions(run: Run, dataset: Dataset, on_test: bool, device: torch.device) -> pd.DataFrame:
     """Return fold 0's predictions with the label of each image."""
     labelled = None
     if on_test:
-        test_predictions = predict_run(run, ["identity"], device=choose_device(device), only=[0]).test[0][0]
+        test_predictions = predict_run(run, ["identity"], device=device, only=[0]).test[0][0]
         labelled = join_test_labels(dataset, test_predictions)
     return _validation_predictions(run) if labelled is None else labelled
 

@@ -15,7 +15,7 @@ from comp.papers.model_sizes import BUILD_ERRORS, count_model_size
 from comp.papers.reported import ReportedRow, config_file, read_rows
 from comp.runs import RUNS, FoldDir, RunLockedError, read_run
 from comp.schema import Config
-from comp.training.setup import check_names, check_split
+from comp.training.checks import check_names, check_split
 
 FIRST_SEED = 42
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from comp.errors import UserError
 from comp.papers import worker
 from comp.papers.measure import measure
@@ -21,7 +23,7 @@ from comp.runs import RUNS, read_run
 class PaperTable:
     """The table of a paper while its rows are trained."""
 
-    def __init__(self, plan: Plan, device: str):
+    def __init__(self, plan: Plan, device: torch.device):
         self.plan, self.device = plan, device
         self.protocol = Protocol(
             plan.paper,
@@ -67,7 +69,7 @@ class PaperTable:
 
 
 def reproduce(
-    paper: str, requested: Sequence[str], seeds: int, overrides: ProtocolOverrides, device: str = "auto"
+    paper: str, requested: Sequence[str], seeds: int, overrides: ProtocolOverrides, device: torch.device
 ) -> None:
     """Train and measure the rows of a paper, or only those of the configs `requested`, and write its table."""
     plan = make_plan(paper, requested, seeds, overrides)

@@ -7,13 +7,16 @@ import multiprocessing
 import os
 from multiprocessing.connection import Connection
 
+import torch
+
 from comp.cli import format_error
+from comp.engine.device import choose_device
 from comp.schema import Config
 from comp.training import train as training
-from comp.training.fold_process import KILLED_MESSAGE, spawn_process
+from comp.training.process import KILLED_MESSAGE, spawn_process
 
 
-def train(config: Config, device: str) -> str | None:
+def train(config: Config, device: torch.device) -> str | None:
     """Train fold 0, or resume it, in a new process. Return the error message, or None if it succeeded."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = spawn_process(_train_and_send, config, device, sender)
@@ -29,11 +32,12 @@ def train(config: Config, device: str) -> str | None:
         process.join()
 
 
-def _train_and_send(config: Config, device: str, sender: Connection) -> None:
-    sender.send(train_in_process(config, device))
+def _train_and_send(config: Config, device: torch.device, sender: Connection) -> None:
+    # makes it the current CUDA device of this process
+    sender.send(train_in_process(config, choose_device(str(device))))
 
 
-def train_in_process(config: Config, device: str) -> str | None:
+def train_in_process(config: Config, device: torch.device) -> str | None:
     """Train fold 0, or resume it, in this process. Return the error message, or None if it succeeded."""
     # Nothing is lost: the lines are in train.log too.
     with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+import torch
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,7 +27,7 @@ from comp.yaml12 import render_yaml
 MIN_TRIALS_FOR_IMPORTANCE = 10
 
 
-def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: str) -> None:
+def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.device) -> None:
     """Print the best trial and the importance of each key, confirm the winner, and write its config."""
     complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
@@ -68,7 +69,7 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: str) -> str:
+def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.device) -> str:
     """Train the winner and the base on the confirm folds, and compare them by the study's metric."""
     winner_config = study.make_config(best.params, f"trial_{best.number:04d}")
     base_config = study.make_config({}, "base")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import optuna
@@ -17,6 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from comp.engine.fit import Step
 from comp.observers.protocol import StopTraining
 from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 
 
 class FoldMedianPruner(optuna.pruners.BasePruner):
@@ -58,11 +58,11 @@ class OptunaReporter:
     def log_step(self, event: Step, images: int) -> None:
         """Do nothing."""
 
-    def log_epoch(self, fold: Fold, row: dict[str, Any]) -> None:
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Report the validation score; raise StopTraining if the trial is pruned."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
-            self.trial.report(row["val_score"], self.folds.index(fold) * self.epochs + row["epoch"])
+            self.trial.report(row.val_score, self.folds.index(fold) * self.epochs + row.epoch)
         if self.trial.should_prune():
             raise StopTraining
 

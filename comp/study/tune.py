@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import optuna
+import torch
 from filelock import AcquireReturnProxy, FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -21,10 +22,10 @@ from comp.study.confirm import finish_study, format_value
 from comp.study.pruning import FoldMedianPruner, OptunaReporter
 from comp.study.space import StudyConfig
 from comp.training import train as training
-from comp.training.setup import check_names
+from comp.training.checks import check_names
 
 
-def tune(study: StudyConfig, trials: int, device: str = "auto") -> None:
+def tune(study: StudyConfig, trials: int, device: torch.device) -> None:
     """Run trials until the study has `trials`, then compare the winner with the base on folds it did not use."""
     optuna_study = _open_study(study)
     while (claim := _claim_trial(study, optuna_study, trials)) is not None:
@@ -101,7 +102,7 @@ def _lock_trial(study: StudyConfig, number: int) -> AcquireReturnProxy:
     return FileLock(RUNS / study.name / f".trial_{number:04d}.lock").acquire(timeout=0)
 
 
-def _run_trial(study: StudyConfig, optuna_study: optuna.Study, trial: Trial, device: str) -> None:
+def _run_trial(study: StudyConfig, optuna_study: optuna.Study, trial: Trial, device: torch.device) -> None:
     """Train a trial on the study's folds and report its OOF score, or that it was pruned or failed."""
     values = study.suggest(trial)
     config = study.make_config(values, f"trial_{trial.number:04d}")

@@ -1,4 +1,4 @@
-"""What a fold is trained with: images, model, optimiser and loop, made of the config."""
+"""The components that a fold is trained with, built from the config: batches, model, optimiser and loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from timm.utils import ModelEmaV3
 from comp.batches.device_batches import DeviceBatches, make_device_pool
 from comp.batches.loader import Batch, EvaluationSet, TrainingSet, iterate_batches
 from comp.batches.oversample import oversample
-from comp.checkpoints import load_checkpoint
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fuse import apply_kernels
@@ -21,100 +20,90 @@ from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
 from comp.engine.predict import normalise
-from comp.errors import UserError
 from comp.prediction.load import make_model_spec
+from comp.records.base import Fold
 from comp.records.weights import ModelSpec
-from comp.training.setup import Setup, find_init_run, new_model
+from comp.training.init_weights import load_init_weights
+from comp.training.setup import Setup, new_model
 
-TrainBatches = Callable[[range], Iterator[Batch]]  # to train on, by their steps
-ValidationBatches = Callable[[], Iterable[torch.Tensor]]  # to validate on, whenever asked
+TrainBatches = Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
+ValidationBatches = Callable[[], Iterable[torch.Tensor]]  # one pass over the validation images
 
 
 @dataclass(frozen=True)
 class TrainingComponents:
-    """All but the state, which is made after a reconstruction stage."""
+    """What a fold is trained with, except the TrainState: that is made after pretraining, which changes the model."""
 
-    source: TrainingSet
+    train_set: TrainingSet
     batches: TrainBatches
-    held_out: ValidationBatches
+    validation_batches: ValidationBatches
     model: torch.nn.Module
     spec: ModelSpec
     device: torch.device
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Return a batch of images as the model's input, on its device."""
         return normalise(images, self.spec.mean, self.spec.std, self.device)
 
+    @property
+    def train_data(self) -> TrainData:
+        train_set = self.train_set
+        return TrainData(self.batches, self.prepare, train_set.steps_per_epoch, train_set.shard_info)
 
-def build_components(setup: Setup, fold: int | str, fresh: bool) -> TrainingComponents:
-    """`fresh` weights may come from elsewhere; others are about to be loaded over."""
-    from comp.batches.augment_image import ImageAugmenter  # albumentations: only for who trains
+
+def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> TrainingComponents:
+    """Build the components of a fold. Without `use_initial_weights` the model is random: weights are to be loaded into
+    it, so pretrained ones, or those of another run, would be read in vain."""
+    from comp.batches.augment_image import ImageAugmenter  # imports albumentations, which only training needs
 
     config, (rows, val_rows) = setup.config, setup.split(fold)
-    source = oversample(
-        TrainingSet(
-            setup.cache,
-            rows,
-            setup.labels[rows],
-            config.data.size,
-            config.train.batch,
-            ImageAugmenter(config.augment.policy),
-            setup.stream(fold),
-            config.train.balanced,
-            shard=(distributed.rank(), distributed.world_size()),
-        ),
-        config.augment.oversample,
+    train_set = TrainingSet(
+        setup.cache,
+        rows,
+        setup.targets[rows],
+        config.data.size,
+        config.train.batch,
+        ImageAugmenter(config.augment.policy),
+        setup.rng_key(fold),
+        config.train.balanced,
+        shard=(distributed.rank(), distributed.world_size()),
     )
-    batches, held_out = _make_batches(setup, source, val_rows)
-    model = _new_model(setup, fold, fresh)
-    return TrainingComponents(
-        source,
-        batches,
-        held_out,
-        model,
-        make_model_spec(config, setup.run.classes, model, setup.precision),
-        setup.device,
-    )
+    train_set = oversample(train_set, config.augment.oversample)
+    batches, validation_batches = _make_batches(setup, train_set, val_rows)
+    model = _make_model(setup, fold, use_initial_weights)
+    spec = make_model_spec(config, setup.run.classes, model, setup.precision)
+    return TrainingComponents(train_set, batches, validation_batches, model, spec, setup.device)
 
 
-def _make_batches(setup: Setup, source: TrainingSet, val_rows: np.ndarray) -> tuple[TrainBatches, ValidationBatches]:
-    """Of several processes each has its share."""
+def _make_batches(setup: Setup, train_set: TrainingSet, val_rows: np.ndarray) -> tuple[TrainBatches, ValidationBatches]:
+    """Return this rank's batches to train and to validate on."""
     config, device, workers = setup.config, setup.device, setup.workers
-    held_out = EvaluationSet(
-        setup.cache, val_rows[distributed.rank() :: distributed.world_size()], config.data.size, config.train.batch
-    )
-    read = partial(iterate_batches, held_out, range(len(held_out)), workers=0)
+    own_rows = val_rows[distributed.rank() :: distributed.world_size()]
+    validation_set = EvaluationSet(setup.cache, own_rows, config.data.size, config.train.batch)
+    read = partial(iterate_batches, validation_set, range(len(validation_set)), workers=0)
     if setup.augment_device == "cpu":
-        return partial(iterate_batches, source, workers=workers, pin=device.type == "cuda"), read
+        return partial(iterate_batches, train_set, workers=workers, pin=device.type == "cuda"), read
     pool = make_device_pool(setup.cache, device)
-    if pool is not None:  # then there is room for these as well: no epoch has to read and resize them again
-        resized = [images.to(device) for images in read()]
-        return DeviceBatches(source, device, workers, pool), lambda: resized
-    return DeviceBatches(source, device, workers, None), read
+    if pool is None:
+        return DeviceBatches(train_set, device, workers, None), read
+    # The validation images fit as well where all squares do: no epoch has to read and resize them again.
+    resized = [images.to(device) for images in read()]
+    return DeviceBatches(train_set, device, workers, pool), lambda: resized
 
 
-def _new_model(setup: Setup, fold: int | str, fresh: bool) -> torch.nn.Module:
-    """Weights drawn from (seed, fold); a fresh start may take pretrained ones, or those of another run's fold."""
+def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn.Module:
+    """Return a model with weights drawn from (seed, fold), or with the initial weights that the config names."""
     config = setup.config
-    torch.manual_seed(int(np.random.SeedSequence(setup.stream(fold)).generate_state(1, np.uint64)[0] >> 1))
-    model = new_model(config, len(setup.run.classes), config.model.pretrained and fresh)
-    if config.train.init and fresh:
-        _load_init(model, setup, fold)
+    torch.manual_seed(int(np.random.SeedSequence(setup.rng_key(fold)).generate_state(1, np.uint64)[0] >> 1))
+    model = new_model(config, len(setup.run.classes), config.model.pretrained and use_initial_weights)
+    if config.train.init and use_initial_weights:
+        load_init_weights(model, config.train.init, setup.run.record, fold, config.model.name)
     model = apply_kernels(model, setup.kernels, setup.device)
     return distributed.use_sync_batchnorm(model.to(setup.device), setup.device)
 
 
-def _load_init(model: torch.nn.Module, setup: Setup, fold: int | str) -> None:
-    name = setup.config.train.init
-    saved = distributed.call_on_rank_zero(
-        lambda: load_checkpoint(find_init_run(name, setup.run.record, [fold]).fold_dir(fold).weights_path)
-    )
-    try:
-        model.load_state_dict(saved["state_dict"])
-    except RuntimeError:
-        raise UserError(f"train.init: the weights of {name} do not fit {setup.config.model.name}") from None
-
-
 def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
+    """Return the state of a training that has not started: optimiser, gradient scaler and moving average."""
     config, optim = setup.config, setup.config.optim
     optimizer = make_optimizer(
         model,
@@ -125,32 +114,33 @@ def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
         decay_all=optim.decay_all,
         layer_decay=optim.layer_decay,
     )
-    # the warm-up lets a young average forget the random start: without it 20 short epochs end in a lagging model
+    # With warm-up the average forgets the random start: without it, 20 short epochs end in a model that lags behind.
     ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
     scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
     return TrainState(model, optimizer, scaler, ema)
 
 
 def make_mix(setup: Setup) -> Mix:
+    """Return the mixup and CutMix of the config."""
     augment = setup.config.augment
     return Mix(augment.mixup, augment.cutmix, augment.mix_off_epoch, len(setup.run.classes))
 
 
-def fit_fold(setup: Setup, fold: int | str, parts: TrainingComponents, state: TrainState) -> Iterator[Step | Epoch]:
-    """Unpack the config into plain arguments of the loop."""
-    config, source, device = setup.config, parts.source, setup.device
+def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: TrainState) -> Iterator[Step | Epoch]:
+    """Call `fit` with the settings of the config as plain arguments."""
+    config, schedule = setup.config, setup.config.schedule
     weights = None
     if config.loss.class_weights == "balanced":
-        weights = balanced_weights(torch.from_numpy(source.targets), len(setup.run.classes)).to(device)
-    schedule = config.schedule
+        targets = torch.from_numpy(components.train_set.targets)
+        weights = balanced_weights(targets, len(setup.run.classes)).to(setup.device)
     return fit(
         state,
-        TrainData(parts.batches, parts.prepare, source.steps_per_epoch, source.shard_info),
+        components.train_data,
         FitOptions(
             epochs=config.train.epochs,
-            device=device,
+            device=setup.device,
             precision=setup.precision,
-            rng_key=setup.stream(fold),
+            rng_key=setup.rng_key(fold),
             accumulate=config.train.accumulate,
             clip=config.optim.clip,
             clip_mode=config.optim.clip_mode,

@@ -1,4 +1,8 @@
-"""A training in a process of its own, started and heard by its parent: what one prints, how far it is, how it ended."""
+"""A fold's training in a process of its own, and its messages to the parent: lines, progress, and how it ended.
+
+Messages of the process: ("line", stream name, text), ("fraction_done", fraction), ("end", error message or None).
+The parent has only one: "stop".
+"""
 
 from __future__ import annotations
 
@@ -6,148 +10,134 @@ import contextlib
 import io
 import multiprocessing
 import os
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
 import numpy as np
 import torch
 
 from comp.cli import format_error
+from comp.engine.device import choose_device
 from comp.engine.fit import Step
 from comp.observers.protocol import Observer, PauseTraining
+from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 from comp.schema import Config
+from comp.training.process import KILLED_MESSAGE, spawn_process
 from comp.training.setup import Setup, open_setup
 
-KILLED_MESSAGE = "its process was killed, perhaps for want of memory"
-TrainFold = Callable[[Setup, int | str, Sequence[Observer]], None]
-
-
-def spawn_process(target: Callable[..., None], *words: Any) -> SpawnProcess:
-    """Spawned, for a fork of a process that has used torch's threads or a GPU cannot train. Ctrl-C reaches the whole
-    terminal; it leaves that to its parent, with whom it dies."""
-    process = multiprocessing.get_context("spawn").Process(target=_run_until_parent_exits, args=(target, *words))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, before)
-    return process
-
-
-def _run_until_parent_exits(target: Callable[..., None], *words: Any) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    target(*words)
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave a training behind that holds the fold's lock."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+TrainFold = Callable[[Setup, Fold, Sequence[Observer]], None]
 
 
 @dataclass
 class FoldProcess:
     """A fold's process, as its parent sees it."""
 
-    seat: int  # its number among those that run at a time: with several GPUs, which of them it has
-    fold: int | str
+    slot: int  # its number among those that run at a time; with several GPUs it decides which one is used
+    fold: Fold
     connection: Connection
     process: SpawnProcess
-    share: float = 0.0  # how much of the fold is trained
-    problem: str | None = KILLED_MESSAGE  # unless it says otherwise
+    fraction_done: float = 0.0
+    error: str | None = KILLED_MESSAGE  # until the process sends its end
 
     @classmethod
-    def start(cls, seat: int, fold: int | str, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
-        ours, theirs = multiprocessing.Pipe()
-        # it opens the run itself: sent the list of all images, we would wait until it has imported torch
-        process = spawn_process(
-            _train, theirs, train_fold, setup.config, fold, device_for_slot(seat, setup.device), setup.batches, jobs
-        )
-        theirs.close()
-        return cls(seat, fold, ours, process)
+    def start(cls, slot: int, fold: Fold, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
+        parent_end, child_end = multiprocessing.Pipe()
+        # The process opens the run itself: sending it the list of all images would wait until it has imported torch.
+        task = FoldTask(setup.config, fold, device_for_slot(slot, setup.device), setup.max_batches, jobs)
+        process = spawn_process(_train, child_end, train_fold, task)
+        child_end.close()
+        return cls(slot, fold, parent_end, process)
 
     def stop(self) -> None:
-        with contextlib.suppress(OSError):  # it may have ended by itself
+        """Request that the fold saves its state and ends."""
+        with contextlib.suppress(OSError):  # it may have ended already
             self.connection.send("stop")
 
-    def hear(self, say: Callable[[str, str], None]) -> bool:
-        """Take in one message; False after the last, when the process has gone."""
+    def receive(self, print_line: Callable[[str, str], None]) -> bool:
+        """Process one message; return False after the last one, when the process has ended."""
         try:
             kind, *content = self.connection.recv()
         except (EOFError, OSError):
-            if self.problem:
-                say("stderr", f"fold {self.fold}  failed: {self.problem}")
+            if self.error:
+                print_line("stderr", f"fold {self.fold}  failed: {self.error}")
             return False
         if kind == "line":
-            say(*content)
-        elif kind == "share":
-            (self.share,) = content
+            print_line(*content)
+        elif kind == "fraction_done":
+            (self.fraction_done,) = content
         else:
-            (self.problem,) = content
+            (self.error,) = content
         return True
 
 
-def device_for_slot(seat: int, device: torch.device) -> str:
-    """The GPUs in turn, unless one was asked for by its number."""
+def device_for_slot(slot: int, device: torch.device) -> torch.device:
+    """Return the device of a process: the GPUs in turn, unless one was requested by its index."""
     if device.type != "cuda" or device.index is not None:
-        return str(device)
-    return f"cuda:{seat % torch.cuda.device_count()}"
+        return device
+    return torch.device(f"cuda:{slot % torch.cuda.device_count()}")
 
 
-def _train(
-    connection: Connection,
-    train_fold: TrainFold,
-    config: Config,
-    fold: int | str,
-    device: str,
-    batches: int | None,
-    jobs: int,
-) -> None:
-    """In the child: train, and tell the parent how it ended."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    parent, problem = ParentObserver(connection, config.train.epochs), None
+@dataclass(frozen=True)
+class FoldTask:
+    """What a fold's process is started with."""
+
+    config: Config
+    fold: Fold
+    device: torch.device
+    max_batches: int | None
+    jobs: int  # processes that train at the same time
+
+
+def _train(connection: Connection, train_fold: TrainFold, task: FoldTask) -> None:
+    """Train a fold in this process, and send its output, its progress and how it ended to the parent."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // task.jobs))
+    parent, error = ParentObserver(connection, task.config.train.epochs), None
     with (
         contextlib.redirect_stdout(LineForwarder("stdout", parent)),
         contextlib.redirect_stderr(LineForwarder("stderr", parent)),
     ):
         try:
-            train_fold(replace(open_setup(config, device, [fold]), batches=batches, sharing=jobs), fold, [parent])
+            device = choose_device(str(task.device))  # makes it the current CUDA device of this process
+            setup = open_setup(task.config, device, [task.fold])
+            setup = replace(setup, max_batches=task.max_batches, local_processes=task.jobs)
+            train_fold(setup, task.fold, [parent])
         except PauseTraining:
             pass
         except Exception as failure:
             if os.environ.get("COMP_TRACEBACK") == "1":
                 traceback.print_exc()
-            problem = format_error(failure)
-    parent.tell("end", problem)
+            error = format_error(failure)
+    parent.send("end", error)
 
 
 class ParentObserver:
-    """The parent, as a fold's process sees it: an observer of the training, who may ask it to stop."""
+    """An observer that sends progress to the parent process, and pauses the training at its request."""
 
     def __init__(self, connection: Connection, epochs: int):
         self.connection, self.epochs = connection, epochs
         self.lock = threading.Lock()  # W&B prints from threads of its own
 
-    def tell(self, *message: Any) -> None:
+    def send(self, *message: str | float | None) -> None:
         with self.lock:
             self.connection.send(message)
 
     def log_step(self, event: Step, images: int) -> None:
-        self._tell_share(event.step / event.steps)
+        self._send_fraction(event.step / event.steps)
 
-    def log_epoch(self, fold: int | str, row: dict[str, Any]) -> None:
-        self._tell_share(row["epoch"] / self.epochs)
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
+        self._send_fraction(row.epoch / self.epochs)
 
-    def _tell_share(self, share: float) -> None:
-        self.tell("share", share)
-        if self.connection.poll():  # there is but one thing a parent says
+    def _send_fraction(self, fraction_done: float) -> None:
+        self.send("fraction_done", fraction_done)
+        if self.connection.poll():  # the parent has only one message
             raise PauseTraining
 
-    def log_predictions(self, truth: np.ndarray, probabilities: np.ndarray) -> None:
+    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
         pass
 
     def close(self) -> None:
@@ -155,13 +145,13 @@ class ParentObserver:
 
 
 class LineForwarder(io.TextIOBase):
-    """A stream that is no terminal, so that no bar is drawn, and tells the parent whole lines."""
+    """A text stream that sends whole lines to the parent. It is no terminal, so that no progress bar is drawn."""
 
     def __init__(self, name: str, parent: ParentObserver):
-        self.name, self.parent, self.rest = name, parent, ""
+        self.name, self.parent, self.incomplete = name, parent, ""
 
     def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
+        *lines, self.incomplete = (self.incomplete + text).split("\n")
         for line in lines:
-            self.parent.tell("line", self.name, line)
+            self.parent.send("line", self.name, line)
         return len(text)

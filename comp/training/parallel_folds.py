@@ -1,8 +1,7 @@
-"""Folds trained side by side, a process each, with one screen for all of them.
+"""Train folds in parallel, a process each, with one progress bar for all of them.
 
-A process shares nothing with the others but the run directory, so one that fails or is killed costs the others
-nothing. The parent alone draws, and answers to Ctrl-C: the first lets every fold save and stop, the second ends them
-at once.
+A process shares only the run directory with the others, so one that fails or is killed does not affect them. The
+parent alone draws and handles Ctrl-C: after the first every fold saves its state and stops, the second kills them.
 """
 
 from __future__ import annotations
@@ -12,47 +11,48 @@ import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from tqdm import tqdm
 
+from comp.records.base import Fold
 from comp.training.fold_process import FoldProcess, TrainFold
 from comp.training.setup import Setup
 
 
-def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[int | str], jobs: int) -> list[int | str]:
-    """Train `folds`, `jobs` of them at a time. Says what goes wrong, and gives the folds where something did; raises
-    KeyboardInterrupt where Ctrl-C was pressed."""
-    seats, waiting, failed, stopping = list(range(min(jobs, len(folds)))), list(folds), [], False
+def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], jobs: int) -> list[Fold]:
+    """Train `folds`, `jobs` of them at a time. Print the errors and return the folds that failed; raise
+    KeyboardInterrupt after Ctrl-C."""
+    jobs = min(jobs, len(folds))
+    free_slots, queued, failed, stopping = list(range(jobs)), list(folds), [], False
     running: dict[Connection, FoldProcess] = {}
-    with _count_interrupts() as pressed, _ParallelConsole(len(folds)) as screen:
+    with _count_interrupts() as interrupts, _ParallelConsole(len(folds)) as console:
         try:
-            while (running or (waiting and not pressed)) and len(pressed) < 2:
-                while waiting and seats and not pressed:
-                    child = FoldProcess.start(seats.pop(0), waiting.pop(0), train_fold, setup, min(jobs, len(folds)))
-                    running[child.connection] = child
+            while (running or (queued and not interrupts)) and len(interrupts) < 2:
+                while queued and free_slots and not interrupts:
+                    process = FoldProcess.start(free_slots.pop(0), queued.pop(0), train_fold, setup, jobs)
+                    running[process.connection] = process
                 for connection in wait(list(running), timeout=0.3):
-                    child = running[connection]
-                    if not child.hear(screen.say):
+                    process = running[connection]
+                    if not process.receive(console.print_line):
                         del running[connection]
-                        seats.append(child.seat)
-                        failed += [child.fold] if child.problem else []
-                    screen.show(running.values(), len(waiting))
-                if pressed and not stopping:
+                        free_slots.append(process.slot)
+                        failed += [process.fold] if process.error else []
+                    console.update_bar(running.values(), len(queued))
+                if interrupts and not stopping:
                     stopping = True
-                    screen.say("stderr", "every fold saves and stops; Ctrl-C again stops at once")
-                    for child in running.values():
-                        child.stop()
+                    console.print_line("stderr", "every fold saves and stops; Ctrl-C again stops at once")
+                    for process in running.values():
+                        process.stop()
         finally:
-            for child in running.values():
-                child.process.kill()
-    if pressed:
+            for process in running.values():
+                process.process.kill()
+    if interrupts:
         raise KeyboardInterrupt
     return failed
 
 
 class _ParallelConsole:
-    """One bar over all folds, with the lines of each above it."""
+    """One bar over all folds, and above it the lines that the folds print."""
 
     def __init__(self, folds: int):
         self.folds = folds
@@ -63,33 +63,35 @@ class _ParallelConsole:
             leave=False,
             dynamic_ncols=True,
             smoothing=0,
-            miniters=0,  # or after a fold's end it would wait for as much again
+            miniters=0,  # otherwise the bar would wait, after a fold has ended, for as much progress again
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         )
 
     def __enter__(self) -> _ParallelConsole:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.close()
 
-    def say(self, stream: str, line: str) -> None:
+    def print_line(self, stream: str, line: str) -> None:
+        """Print a line to "stdout" or "stderr", above the bar."""
         self.bar.write(line, file=getattr(sys, stream))
         getattr(sys, stream).flush()
 
-    def show(self, running: Collection[FoldProcess], waiting: int) -> None:
-        ended = self.folds - waiting - len(running)
+    def update_bar(self, running: Collection[FoldProcess], queued: int) -> None:
+        ended = self.folds - queued - len(running)
         self.bar.set_description_str(f"{ended}/{self.folds} folds", refresh=False)
-        self.bar.set_postfix_str(", ".join(f"fold {child.fold} {child.share:.0%}" for child in running), refresh=False)
-        self.bar.update(ended + sum(child.share for child in running) - self.bar.n)
+        per_fold = ", ".join(f"fold {process.fold} {process.fraction_done:.0%}" for process in running)
+        self.bar.set_postfix_str(per_fold, refresh=False)
+        self.bar.update(ended + sum(process.fraction_done for process in running) - self.bar.n)
 
 
 @contextlib.contextmanager
 def _count_interrupts() -> Iterator[list[int]]:
-    """Ctrl-C adds to the list and does nothing else: an exception could cut a message in two."""
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    """Collect Ctrl-C signals in a list instead of raising: an exception could cut a message in two."""
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
-        yield pressed
+        yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)

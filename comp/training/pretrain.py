@@ -1,113 +1,116 @@
-"""Reconstruction before classification, for models that offer it (`model.autoencoder()` and `model.freeze()`)."""
+"""Pretraining by reconstruction, for models that offer it (`model.autoencoder()` and `model.freeze()`)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from typing import Protocol, cast
 
 import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from comp.batches.loader import TrainingSet
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine import distributed
-from comp.engine.fit import Epoch, FitOptions, TrainData, TrainState, fit
+from comp.engine.fit import Epoch, FitOptions, TrainState, fit
 from comp.engine.optim import make_optimizer
-from comp.errors import UserError
 from comp.observers.console import log_line
 from comp.runs import FoldDir
-from comp.schema import Config
 from comp.tables import write_csv
+from comp.training.components import TrainingComponents
+from comp.training.setup import Setup
 from comp.zoo.init import initialise
 
 PRETRAIN_COLUMNS = ["epoch", "loss", "seconds"]  # pretrain.csv
 
 
-def check_pretraining(config: Config, model: nn.Module) -> None:
-    if config.train.pretrain_epochs and not hasattr(model, "autoencoder"):
-        raise UserError(
-            f"train.pretrain_epochs: {config.model.name} has no decoder to reconstruct its images with; "
-            f"set it to 0, or model.name=gupta_autoclassifier"
-        )
+class Pretrainable(Protocol):
+    """A model whose encoder can be pretrained."""
+
+    def autoencoder(self) -> nn.Module:
+        """Return the encoder with a `decoder`: images -> the reconstruction error of each."""
+
+    def freeze(self) -> None:
+        """Stop training the encoder."""
 
 
-def pretrain(
-    model: nn.Module,
-    place: FoldDir,
-    config: Config,
-    precision: str,
-    device: torch.device,
-    source: TrainingSet,
-    batches: Callable[[range], Iterator],
-    prepare: Callable,
-) -> None:
-    """Teach the encoder to give its images back, at the run's own rate held constant, then freeze it. The same loop
-    as ever, with each image's error as its loss; resumed from `pretrain.pt` as the rest is from `resume.pt`."""
-    stage = model.autoencoder()
-    initialise(stage.decoder, config.model.init)
-    optim = config.optim
-    state = TrainState(
-        stage,
-        make_optimizer(
-            stage,
-            optim.name,
-            lr=optim.lr,
-            weight_decay=optim.weight_decay,
-            momentum=optim.momentum,
-            decay_all=optim.decay_all,
-        ),
-        torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) -> None:
+    """Train the encoder to reconstruct its images, then freeze it.
+
+    The loop is `fit`, with each image's reconstruction error as its loss and the run's own learning rate, held
+    constant. It resumes from pretrain.pt as the training of the classes does from resume.pt.
+    """
+    config, optim, train_set = setup.config, setup.config.optim, components.train_set
+    model = cast(Pretrainable, components.model)
+    state = _make_state(setup, model.autoencoder())
+    if distributed.call_on_rank_zero(fold_dir.pretrain_path.is_file):
+        state.load_state_dict(distributed.call_on_rank_zero(lambda: load_checkpoint(fold_dir.pretrain_path)))
+    is_writer = distributed.rank() == 0
+    saved_at = time.monotonic()
+    options = FitOptions(
+        epochs=config.train.pretrain_epochs,
+        device=setup.device,
+        precision=setup.precision,
+        rng_key=train_set.rng_key,
+        accumulate=config.train.accumulate,
+        clip=optim.clip,
+        clip_mode=optim.clip_mode,
     )
-    if distributed.call_on_rank_zero(place.pretrain_path.is_file):
-        state.load_state_dict(distributed.call_on_rank_zero(lambda: load_checkpoint(place.pretrain_path)))
-    epochs, saved = config.train.pretrain_epochs, time.monotonic()
-    writes = distributed.rank() == 0
     with tqdm(
-        total=epochs * source.steps_per_epoch,
+        total=options.epochs * train_set.steps_per_epoch,
         initial=state.step,
         desc="reconstruction",
         unit="batch",
-        disable=None if writes else True,
+        disable=None if is_writer else True,
         leave=False,
     ) as bar:
         for event in fit(
-            state,
-            TrainData(batches, prepare, source.steps_per_epoch, source.shard_info),
-            FitOptions(
-                epochs=epochs,
-                device=device,
-                precision=precision,
-                rng_key=source.rng_key,
-                accumulate=config.train.accumulate,
-                clip=optim.clip,
-                clip_mode=optim.clip_mode,
-            ),
-            loss=lambda errors, _: errors,
-            lr_at=lambda *_: optim.lr,
+            state, components.train_data, options, loss=lambda errors, _: errors, lr_at=lambda *_: optim.lr
         ):
             bar.update(event.step - bar.n)
             if isinstance(event, Epoch):
-                state.history.append(
-                    {
-                        "epoch": event.epoch + 1,
-                        "loss": event.train_loss,
-                        "seconds": round(event.seconds, 3),
-                        "val_loss": None,
-                    }
-                )
-                if writes:
-                    write_csv(place.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAIN_COLUMNS])
-                    log_line(
-                        f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  "
-                        f"{event.seconds:.0f} s",
-                        bar,
-                        place.path / "train.log",
-                    )
-            if writes and time.monotonic() - saved > config.train.save_every:
-                save_checkpoint(place.pretrain_path, state.state_dict())
-                saved = time.monotonic()
-    if writes:
-        save_checkpoint(place.pretrain_path, state.state_dict())
+                _record_epoch(state, event)
+                if is_writer:
+                    _log_epoch(state, event, options.epochs, fold_dir, bar)
+            if is_writer and time.monotonic() - saved_at > config.train.save_every:
+                save_checkpoint(fold_dir.pretrain_path, state.state_dict())
+                saved_at = time.monotonic()
+    if is_writer:
+        save_checkpoint(fold_dir.pretrain_path, state.state_dict())
     model.freeze()
+
+
+def _make_state(setup: Setup, autoencoder: nn.Module) -> TrainState:
+    optim = setup.config.optim
+    initialise(autoencoder.get_submodule("decoder"), setup.config.model.init)
+    optimizer = make_optimizer(
+        autoencoder,
+        optim.name,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        momentum=optim.momentum,
+        decay_all=optim.decay_all,
+    )
+    return TrainState(
+        autoencoder, optimizer, torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
+    )
+
+
+def _record_epoch(state: TrainState, event: Epoch) -> None:
+    state.history.append(
+        {
+            "epoch": event.epoch + 1,
+            "loss": event.train_loss,
+            "seconds": round(event.seconds, 3),
+            "val_loss": None,  # there is no validation
+        }
+    )
+
+
+def _log_epoch(state: TrainState, event: Epoch, epochs: int, fold_dir: FoldDir, bar: tqdm) -> None:
+    write_csv(fold_dir.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAIN_COLUMNS])
+    log_line(
+        f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  {event.seconds:.0f} s",
+        bar,
+        fold_dir.path / "train.log",
+    )

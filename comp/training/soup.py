@@ -1,7 +1,7 @@
-"""A run's snapshots become a run of their own: of each fold the mean of its last epochs, chosen by nobody.
+"""Make a run of a run's snapshots: each fold is the mean of its last epochs, and no epoch is chosen.
 
-No image that a fold validates on has a part in it: the snapshots never saw them, and BatchNorm's statistics are those
-of the last epoch's training images, augmented and mixed as they were then.
+Images that a fold is validated on have no influence: the snapshots were not trained on them, and the BatchNorm
+statistics are those of the training images of the last epoch, augmented and mixed as they were then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from comp.checkpoints import load_checkpoint
 from comp.engine.fit import prepare_batch
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
 from comp.environment import process_info
@@ -22,51 +21,56 @@ from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import score
 from comp.prediction.load import finished_folds
+from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
 from comp.records.run import RunRecord
+from comp.records.weights import WeightsFile
 from comp.runs import RUNS, FoldDir, Run, open_run, read_run
 from comp.schema import Config
 from comp.training.components import TrainingComponents, build_components, make_mix
-from comp.training.outputs import predict_validation, write_validation_csv, write_weights
+from comp.training.outputs import predict_validation, write_validation_csv
 from comp.training.setup import Setup, setup_from_run
 from comp.training.snapshots import snapshot_epochs
 from comp.training.summary import write_metrics
 
 
-def make_soup(run: Run, device: str = "auto") -> RunMetrics:
-    """Make what is missing of `runs/<name>+soup/`, or was made of other snapshots; the content of its metrics.json."""
+def make_soup(run: Run, device: torch.device) -> RunMetrics:
+    """Make the folds of `runs/<name>+soup/` that are missing or were made of other snapshots; return its metrics."""
     folds = _finished_folds(run)
     path = RUNS / f"{run.name}+soup"
-    there = read_run(path) if (path / "run.json").is_file() else None
-    if there and not there.record.soup_of:
-        raise UserError(f"{path} is no soup but a run of that name; move it away")
-    stale = there is not None and not _is_soup_of(there, run)
-    wanted = [fold for fold in folds if not there or stale or not _is_current(run.fold_dir(fold), there.fold_dir(fold))]
-    if not wanted and (metrics := _read_metrics(there)):
-        print(f"{path} is there, made of the same snapshots; nothing to do")
+    existing = read_run(path) if (path / "run.json").is_file() else None
+    if existing and not existing.record.soup_of:
+        raise UserError(f"{path} is not a soup but another run of that name; rename it")
+    stale = existing is not None and not _is_soup_of(existing, run)
+    if existing is None or stale:
+        missing = folds
+    else:
+        missing = [fold for fold in folds if not _is_current(run.fold_dir(fold), existing.fold_dir(fold))]
+    if existing and not missing and (metrics := _read_metrics(existing)):
+        print(f"{path} exists and was made of the same snapshots; nothing to do")
         return metrics
-    for fold in wanted:
+    for fold in missing:
         _check_snapshots_exist(run, fold)
     setup = setup_from_run(run, device)
     soup = open_run(_config(run), _soup_record(run), lambda: run.record.precision, restart=stale)
-    for fold in wanted:
+    for fold in missing:
         with soup.fold_dir(fold).lock():
             _make_fold(setup, fold, soup)
     return write_metrics(replace(setup, run=soup))
 
 
 def check_has_snapshots(runs: Sequence[Run]) -> None:
-    """Before any soup is made."""
+    """Check that a soup can be made of every run, before any is made."""
     for run in runs:
         if run.record.soup_of:
-            raise UserError(f"{run.path} is a soup already, of {run.record.soup_of}")
+            raise UserError(f"{run.path} is a soup already, of {run.record.soup_of}; name that run")
         if not run.config.train.snapshots:
             raise UserError(f"{run.path} kept no snapshots; train with train.snapshots=5")
         _finished_folds(run)
 
 
-def _finished_folds(run: Run) -> list[int | str]:
-    full: list[int | str] = ["full"] if run.fold_dir("full").is_done else []
+def _finished_folds(run: Run) -> list[Fold]:
+    full: list[Fold] = ["full"] if run.fold_dir("full").is_done else []
     return full if full and not run.folds_done() else [*finished_folds(run, full=False), *full]
 
 
@@ -80,18 +84,20 @@ def _soup_record(run: Run) -> RunRecord:
 
 
 def _is_soup_of(soup: Run, run: Run) -> bool:
-    """False where the run was trained again since, with another config or on other images."""
+    """Return False if the run was trained again since, with another config or on other images."""
     record = replace(
         _soup_record(run), created=soup.record.created, git=soup.record.git, precision=soup.record.precision
     )
     return soup.config.identity() == _config(run).identity() and soup.record == record
 
 
-def _is_current(source: FoldDir, place: FoldDir) -> bool:
-    """Snapshots that were deleted to save room make no soup old."""
-    made_of = (record.snapshots if (record := place.read_record()) else None) or {}
-    return place.is_done and all(
-        made_of.get(file.name) == file_sha256(file) for file in source.snapshot_path(0).parent.glob("epoch*.pt")
+def _is_current(source: FoldDir, soup: FoldDir) -> bool:
+    """Return whether the soup's fold was made of the snapshots in `source`; it stays current when they are deleted to
+    free disk space."""
+    record = soup.read_record()
+    hashes = (record.snapshots if record else None) or {}
+    return soup.is_done and all(
+        hashes.get(file.name) == file_sha256(file) for file in source.snapshot_path(0).parent.glob("epoch*.pt")
     )
 
 
@@ -102,12 +108,19 @@ def _read_metrics(soup: Run) -> RunMetrics | None:
     return metrics if metrics and list(metrics.folds_done) == soup.folds_done() else None
 
 
-def _snapshots(run: Run, fold: int | str) -> list[Path]:
-    place = run.fold_dir(fold)
-    return [place.snapshot_path(epoch) for epoch in snapshot_epochs(run.config, place.read_record().epochs)]
+def _trained_epochs(fold_dir: FoldDir) -> int:
+    record = fold_dir.read_record()
+    if record is None or record.epochs is None:
+        raise UserError(f"{fold_dir.path} has no finished training; train the fold")
+    return record.epochs
 
 
-def _check_snapshots_exist(run: Run, fold: int | str) -> None:
+def _snapshots(run: Run, fold: Fold) -> list[Path]:
+    fold_dir = run.fold_dir(fold)
+    return [fold_dir.snapshot_path(epoch) for epoch in snapshot_epochs(run.config, _trained_epochs(fold_dir))]
+
+
+def _check_snapshots_exist(run: Run, fold: Fold) -> None:
     for file in _snapshots(run, fold):
         if not file.is_file():
             raise UserError(
@@ -115,44 +128,55 @@ def _check_snapshots_exist(run: Run, fold: int | str) -> None:
             )
 
 
-def _make_fold(setup: Setup, fold: int | str, soup: Run) -> None:
-    """Write the fold; `done` last, so that a kill repeats it and nothing more."""
-    run, place, started = setup.run, soup.fold_dir(fold), time.perf_counter()
-    files, record = _snapshots(run, fold), run.fold_dir(fold).read_record()
-    parts, val_rows = build_components(setup, fold, fresh=False), setup.split(fold)[1]
+def _make_fold(setup: Setup, fold: Fold, soup: Run) -> None:
+    """Average a fold's snapshots and write the soup's fold, `done` last: a kill before it repeats only this."""
+    run, fold_dir, start = setup.run, soup.fold_dir(fold), time.perf_counter()
+    files, epochs = _snapshots(run, fold), _trained_epochs(run.fold_dir(fold))
+    components = build_components(setup, fold, use_initial_weights=False)
     try:
-        model = average_weights(parts.model, (load_checkpoint(file)["state_dict"] for file in files))
+        model = average_weights(components.model, (WeightsFile.read(file).state_dict for file in files))
     except (KeyError, RuntimeError):
-        raise UserError(f"the snapshots in {files[0].parent} do not fit {run.config.model.name}") from None
-    place.mark_running(process_info(setup.device), processes=1, workers=setup.workers, memory_kept=setup.memory_kept)
-    update_batchnorm_stats(model, _last_epoch_images(setup, fold, parts, record.epochs), setup.device, setup.precision)
-    said = ""
-    if len(val_rows):
-        probabilities = predict_validation(setup, model, val_rows, parts.held_out(), parts.spec)
-        for name in ("best", "last"):
-            write_validation_csv(place.path / f"{name}.csv", setup, fold, val_rows, probabilities)
-        said = f"  {run.record.metric} {score(run.record.metric, setup.labels[val_rows], probabilities):.4f}"
-    write_weights(place.weights_path, soup, fold, record.epochs, parts.spec, model.state_dict())
-    seconds = time.perf_counter() - started
-    place.mark_ended(
+        raise UserError(
+            f"the snapshots in {files[0].parent} do not fit {run.config.model.name}; train the fold again"
+        ) from None
+    fold_dir.mark_running(process_info(setup.device), processes=1, workers=setup.workers, memory_kept=setup.memory_kept)
+    images = _last_epoch_images(setup, fold, components, epochs)
+    update_batchnorm_stats(model, images, setup.device, setup.precision)
+    score_text = _write_validation(setup, fold, fold_dir, model, components)
+    WeightsFile(components.spec, soup.name, fold, epochs, model.state_dict()).write(fold_dir.weights_path)
+    seconds = time.perf_counter() - start
+    source_record = run.fold_dir(fold).read_record()
+    trained_seconds = source_record.seconds if source_record else None
+    fold_dir.mark_ended(
         "done",
-        epochs=record.epochs,
+        epochs=epochs,
         kept="soup",
         best_epoch=None,
-        seconds=round(record.seconds + seconds, 1),
+        seconds=round((trained_seconds or 0) + seconds, 1),
         snapshots={file.name: file_sha256(file) for file in files},
-        weights_sha256=file_sha256(place.weights_path),
+        weights_sha256=file_sha256(fold_dir.weights_path),
     )
-    print(f"fold {fold}  mean of {', '.join(file.stem for file in files)}{said}  {seconds:.0f} s", flush=True)
+    print(f"fold {fold}  mean of {', '.join(file.stem for file in files)}{score_text}  {seconds:.0f} s", flush=True)
 
 
-def _last_epoch_images(setup: Setup, fold: int | str, parts: TrainingComponents, epochs: int) -> Iterator[torch.Tensor]:
-    """The images of the training's last epoch, as the model was shown them."""
-    each, mix = parts.source.steps_per_epoch, make_mix(setup)
-    steps = range((epochs - 1) * each, epochs * each)
-    for step, batch in zip(
-        steps, tqdm(parts.batches(steps), f"fold {fold} statistics", each, disable=None, leave=False), strict=True
-    ):
-        yield prepare_batch(
-            batch, step, parts.prepare, setup.device, setup.stream(fold), mix if mix.active(epochs - 1) else None
-        )[0]
+def _write_validation(
+    setup: Setup, fold: Fold, fold_dir: FoldDir, model: torch.nn.Module, components: TrainingComponents
+) -> str:
+    """Write best.csv and last.csv, which are equal here, and return the score to print; "" without validation."""
+    rows, metric = setup.split(fold)[1], setup.run.record.metric
+    probabilities = predict_validation(setup, model, rows, components.validation_batches(), components.spec)
+    if probabilities is None:
+        return ""
+    for name in ("best", "last"):
+        write_validation_csv(fold_dir.path / f"{name}.csv", setup, fold, rows, probabilities)
+    return f"  {metric} {score(metric, setup.targets[rows], probabilities):.4f}"
+
+
+def _last_epoch_images(setup: Setup, fold: Fold, components: TrainingComponents, epochs: int) -> Iterator[torch.Tensor]:
+    """Yield the images of the training's last epoch as the model was trained on them, batch by batch."""
+    steps_per_epoch, mix = components.train_set.steps_per_epoch, make_mix(setup)
+    steps = range((epochs - 1) * steps_per_epoch, epochs * steps_per_epoch)
+    batches = tqdm(components.batches(steps), f"fold {fold} statistics", steps_per_epoch, disable=None, leave=False)
+    for step, batch in zip(steps, batches, strict=True):
+        active_mix = mix if mix.active(epochs - 1) else None
+        yield prepare_batch(batch, step, components.prepare, setup.device, setup.rng_key(fold), active_mix)[0]

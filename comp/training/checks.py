@@ -1,0 +1,70 @@
+"""Check a config before anything is written: names, combinations, the split, and whether the model takes its input."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from comp.batches.oversample import check_oversample
+from comp.batches.policies import check_policy
+from comp.engine.optim import check_optimizer
+from comp.errors import UserError, did_you_mean
+from comp.metrics import METRICS
+from comp.records.dataset import SplitRecord
+from comp.runs import RESERVED_DIRS, RUNS
+from comp.schema import Config
+
+
+def check_names(config: Config) -> None:
+    """Check every name in a config, and the combinations of keys that cannot work."""
+    if config.name.partition("/")[0] in set(RESERVED_DIRS) - {"debug"}:
+        raise UserError(f"{RUNS / config.name} is in a reserved directory; choose another --name")
+    check_policy(config.augment.policy)
+    check_oversample(config.augment.oversample)
+    check_optimizer(config.optim.name)
+    if config.augment.oversample != "none" and config.train.balanced:
+        raise UserError("augment.oversample and train.balanced both repeat images of small classes; set one of them")
+    if config.model.pretrained and config.model.init != "own":
+        raise UserError(f"model.init={config.model.init} would overwrite the pretrained weights; set model.init=own")
+    if config.train.metric not in METRICS:
+        raise UserError(
+            f"train.metric: unknown metric {config.train.metric}{did_you_mean(config.train.metric, METRICS)}"
+        )
+
+
+def check_split(config: Config) -> None:
+    """Check that the folds file was made with `folds.k` and `folds.seed`, which are part of a run's name."""
+    record = SplitRecord.read(config.folds_file.with_suffix(".json"))
+    for key, stored, requested in (("k", record.k, config.folds.k), ("seed", record.seed, config.folds.seed)):
+        if stored is not None and stored != requested:  # an official split has neither
+            raise UserError(
+                f"{config.folds_file} has {key}={stored}, and the config has folds.{key}={requested}; "
+                f"set folds.{key}={stored}, or another folds.file"
+            )
+
+
+def check_pretraining(config: Config, model: nn.Module) -> None:
+    """Check that a model to be pretrained has a decoder."""
+    if config.train.pretrain_epochs and not hasattr(model, "autoencoder"):
+        raise UserError(
+            f"train.pretrain_epochs: {config.model.name} has no decoder to reconstruct its images with; "
+            f"set it to 0, or model.name=gupta_autoclassifier"
+        )
+
+
+def check_model_input(model: nn.Module, config: Config, classes: int) -> None:
+    """Run the model on two blank images, so that a wrong size or argument is found before anything is written."""
+    size, model_name = config.data.size, config.model.name
+    try:
+        with torch.no_grad():
+            shape = tuple(model.train()(torch.zeros(min(2, config.train.batch), 3, size, size)).shape)
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise UserError(
+            f"model {model_name} does not take batches of {config.train.batch} at {size} px: "
+            f"{str(error)[:200]}; change data.size, train.batch or model.kwargs"
+        ) from None
+    if shape[1:] != (classes,):
+        raise UserError(
+            f"model {model_name} returns shape {shape[1:]} per image, not a logit for each of {classes} classes; "
+            f"choose another model.name or model.kwargs"
+        )
