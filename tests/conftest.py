@@ -62,6 +62,8 @@ def workspace(tiny_dataset: Path, tmp_path: Path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
     """A workspace with the finished runs `anna` and `bert`, which differ in their seed."""
+    import torch
+
     from comp import config
     from comp.data.duplicates import group_ids
     from comp.data.folds import make_folds, write_folds
@@ -77,7 +79,7 @@ def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
         write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
         for seed, name in enumerate(("anna", "bert")):
             [settings] = config.load("configs/deep_efficientnet.yaml", [*SMALL, f"train.seed={seed}"], name=name)
-            run_experiment(settings)
+            run_experiment(settings, device=torch.device("cpu"))
     finally:
         os.chdir(previous)
     return workspace

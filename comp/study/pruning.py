@@ -60,6 +60,7 @@ class OptunaReporter:
 
     def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Report the validation score; raise StopTraining if the trial is pruned."""
+        assert row.val_score is not None, "a trial trains folds that are validated"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
             self.trial.report(row.val_score, self.folds.index(fold) * self.epochs + row.epoch)

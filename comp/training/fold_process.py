@@ -79,7 +79,8 @@ def device_for_slot(slot: int, device: torch.device) -> torch.device:
     """Return the device of a process: the GPUs in turn, unless one was requested by its index."""
     if device.type != "cuda" or device.index is not None:
         return device
-    return torch.device(f"cuda:{slot % torch.cuda.device_count()}")
+    # the ignore: torch's type stub says that an index is never None
+    return torch.device(f"cuda:{slot % torch.cuda.device_count()}")  # type: ignore[unreachable]
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], j
                 while queued and free_slots and not interrupts:
                     process = FoldProcess.start(free_slots.pop(0), queued.pop(0), train_fold, setup, jobs)
                     running[process.connection] = process
-                for connection in wait(list(running), timeout=0.3):
-                    process = running[connection]
+                ready = wait(list(running), timeout=0.3)
+                for connection, process in list(running.items()):
+                    if connection not in ready:
+                        continue
                     if not process.receive(console.print_line):
                         del running[connection]
                         free_slots.append(process.slot)

@@ -133,7 +133,7 @@ def test_train_resumed_run_keeps_its_augment_device(workspace, run_cli, monkeypa
     config = load("configs/deep_efficientnet.yaml", [*SMALL, "train.save_every=0"], "auto")[0]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(setup, "choose_augment_device", lambda *_: "gpu")
-        train.run_experiment(config, fold="0", observers=[InterruptingObserver()])
+        train.run_experiment(config, device=CPU, fold="0", observers=[InterruptingObserver()])
     assert run_cli(*command, "--name", "auto")[0] == 0
     recorded, weights = (
         {name: read(Path("runs") / name) for name in ("gpu", "cpu", "auto")}

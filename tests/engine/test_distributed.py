@@ -22,7 +22,7 @@ from comp.engine.device import choose_device
 from comp.engine.mixup import Mix
 from comp.errors import UserError
 from comp.files import read_json
-from comp.training import progress
+from comp.records import checkpoint
 from tests.conftest import REPO_ROOT, SMALL
 
 # no BatchNorm, no dropout; batches of 10, 10, 10 and 2 (or 11), two to an update, so that the last has no pair of
@@ -136,7 +136,7 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
     smaller, larger = uneven
     command = ["train.py", "--fold", f"{smaller},{larger}", *PLAIN, "train.epochs=6"]
     assert run_cli(*command, "--name", "one")[0] == 0
-    saves, save = [], progress.save_checkpoint
+    saves, save = [], checkpoint.save_checkpoint
 
     def interrupt_third_save(*arguments):
         saves.append(1)
@@ -145,7 +145,7 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
         save(*arguments)
 
     with monkeypatch.context() as patch:  # the first fold is begun by one process and goes on in two
-        patch.setattr(progress, "save_checkpoint", interrupt_third_save)
+        patch.setattr(checkpoint, "save_checkpoint", interrupt_third_save)
         assert run_cli(*command, "--name", "two")[0] == 130
     for name in ("configs", "input", "folds"):
         shutil.copytree(name, f"elsewhere/{name}")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import timm
+import torch
 
 from comp.config import load
 from comp.data.medmnist_import import BLOOD_CELLS
@@ -272,9 +273,12 @@ def test_worker_trains_in_a_process_and_a_killed_one_returns_an_error(split, mon
     write_paper(*TWO)
     path = config_file("mini", "small")
     config = ProtocolOverrides(epochs=1, overrides=FAST).make_config(load(path)[0], path, 42)
-    assert worker.train(config, "cpu") is None and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
+    assert (
+        worker.train(config, torch.device("cpu")) is None
+        and (Path("runs") / config.name / "fold0" / "weights.pt").is_file()
+    )
     monkeypatch.setattr(worker, "_train_and_send", kill_itself)
-    assert "killed" in worker.train(config, "cpu")
+    assert "killed" in worker.train(config, torch.device("cpu"))
 
 
 @pytest.mark.slow

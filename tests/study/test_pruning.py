@@ -4,7 +4,12 @@ import optuna
 import pytest
 
 from comp.observers.protocol import StopTraining
+from comp.records.checkpoint import HistoryRow
 from comp.study.pruning import FoldMedianPruner, OptunaReporter
+
+
+def history_row(epoch: int, val_score: float) -> HistoryRow:
+    return HistoryRow(epoch, epoch, 0.1, 1.0, 1.0, val_score, 1.0, 1.0, 0.1, 0.1)
 
 
 def test_optuna_reporter_counts_epochs_through_folds_and_each_fold_prunes_alone():
@@ -13,15 +18,15 @@ def test_optuna_reporter_counts_epochs_through_folds_and_each_fold_prunes_alone(
     for fold in (1, 3):
         reporter = OptunaReporter(good, [1, 3], epochs=2)  # each fold by another process, as after a crash
         for epoch in (1, 2):
-            reporter.log_epoch(fold, {"epoch": epoch, "val_score": 0.9})
+            reporter.log_epoch(fold, history_row(epoch, 0.9))
     study.tell(good, 0.9)
     assert study.get_trials()[0].intermediate_values == {1: 0.9, 2: 0.9, 3: 0.9, 4: 0.9}
     with pytest.raises(StopTraining):
-        OptunaReporter(study.ask(), [1, 3], epochs=2).log_epoch(1, {"epoch": 1, "val_score": 0.1})
+        OptunaReporter(study.ask(), [1, 3], epochs=2).log_epoch(1, history_row(1, 0.1))
     late = OptunaReporter(study.ask(), [1, 3], epochs=2)
-    late.log_epoch(1, {"epoch": 1, "val_score": 0.95})
+    late.log_epoch(1, history_row(1, 0.95))
     with pytest.raises(StopTraining):  # Optuna's MedianPruner would remember the 0.95 of the first fold
-        late.log_epoch(3, {"epoch": 1, "val_score": 0.1})
+        late.log_epoch(3, history_row(1, 0.1))
 
 
 def test_fold_median_pruner_waits_for_trials_and_epochs_and_minimises_losses():

@@ -1,4 +1,4 @@
-"""Reconstruction before classification: the encoder learns first, then rests, and a kill in either stage is no loss."""
+"""Pretraining by reconstruction: the encoder is trained, then frozen; a kill in either stage loses nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from comp.training import pretrain as module
-from comp.training import progress
+from comp.records import checkpoint
+from comp.training import pretrain
 from tests.conftest import SMALL
 
 STAGES = [
@@ -27,7 +27,7 @@ STAGES = [
 
 @pytest.fixture
 def fold(workspace, run_cli):
-    """`fold(name)` trains fold 0 under that name; its status."""
+    """Return `fold(name)`, which trains fold 0 under that name and returns (status, stdout, stderr)."""
     assert run_cli("comp", "folds", *SMALL)[0] == 0
     return lambda name, *more: run_cli("train.py", "--fold", "0", "--name", name, *STAGES, *more)
 
@@ -36,20 +36,20 @@ def weights(name: str) -> dict[str, torch.Tensor]:
     return torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True)["state_dict"]
 
 
-def interrupt(monkeypatch, room, after: int) -> None:
-    """The process dies in place of the save with that number."""
-    saves, real = [], room.save_checkpoint
+def interrupt_save(monkeypatch, module, after: int) -> None:
+    """Interrupt the process at the save that follows `after` saves of `module`."""
+    saves, save_checkpoint = [], module.save_checkpoint
 
     def save(*arguments):
         saves.append(1)
         if len(saves) > after:
             raise KeyboardInterrupt
-        real(*arguments)
+        save_checkpoint(*arguments)
 
-    monkeypatch.setattr(room, "save_checkpoint", save)
+    monkeypatch.setattr(module, "save_checkpoint", save)
 
 
-def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
+def test_pretrain_trains_the_encoder_and_freezes_it(fold):
     assert fold("whole")[0] == 0
     history = pd.read_csv("runs/whole/fold0/pretrain.csv")
     assert list(history["epoch"]) == [1, 2, 3] and history["loss"].iloc[-1] < history["loss"].iloc[0]
@@ -58,7 +58,7 @@ def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
     whole, longer, without = (weights(name) for name in ("whole", "longer", "without"))
     encoder = [key for key in whole if key.startswith("encoder.")]
     assert encoder and not any("decoder" in key for key in whole)
-    assert all(torch.equal(whole[key], longer[key]) for key in encoder)  # whatever the second stage does
+    assert all(torch.equal(whole[key], longer[key]) for key in encoder)
     assert not torch.equal(whole["encoder.latent.weight"], without["encoder.latent.weight"])
     assert (
         int(whole["encoder.layers.1.num_batches_tracked"]) > 0
@@ -66,11 +66,11 @@ def test_the_encoder_learns_to_reconstruct_and_is_then_left_alone(fold):
     )
 
 
-@pytest.mark.parametrize(("room", "after"), [(module, 0), (module, 2), (progress, 0), (progress, 1)])
-def test_a_kill_in_either_stage_changes_no_bit(fold, monkeypatch, room, after):
+@pytest.mark.parametrize(("module", "after"), [(pretrain, 0), (pretrain, 2), (checkpoint, 0), (checkpoint, 1)])
+def test_pretrain_killed_in_either_stage_gives_identical_weights(fold, monkeypatch, module, after):
     assert fold("whole")[0] == 0
     with monkeypatch.context() as patch:
-        interrupt(patch, room, after)
+        interrupt_save(patch, module, after)
         assert fold("killed")[0] == 130
     assert fold("killed")[0] == 0
     whole, killed = weights("whole"), weights("killed")
@@ -78,6 +78,6 @@ def test_a_kill_in_either_stage_changes_no_bit(fold, monkeypatch, room, after):
     assert {path.name for path in Path("runs/killed/fold0").glob("*.pt")} == {"weights.pt"}
 
 
-def test_a_model_without_a_decoder_is_refused_before_anything_is_made(fold):
+def test_pretrain_model_without_decoder_is_refused_before_anything_is_written(fold):
     status, _, err = fold("x", "model.name=resnet18", "data.size=64")
     assert status == 2 and "train.pretrain_epochs" in err and not Path("runs/x").exists()

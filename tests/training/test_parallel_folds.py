@@ -1,4 +1,4 @@
-"""Folds side by side: the same bits as one after the other, and what befalls one is no other's affair."""
+"""Folds in parallel have the same bits as folds in sequence, and the failure of one does not affect the others."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 240  # starting torch on a busy machine
-    while not true() and time.monotonic() < until:
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240  # starting torch on a busy machine
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
@@ -52,78 +52,81 @@ def pid_of(name: str, fold: int) -> int:
     return read_json(file)["pid"]
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
 
 
-def assert_same_weights(*places: Path) -> None:
-    one, other = (torch.load(place / "weights.pt", weights_only=True)["state_dict"] for place in places)
+def assert_same_weights(*fold_dirs: Path) -> None:
+    one, other = (torch.load(fold_dir / "weights.pt", weights_only=True)["state_dict"] for fold_dir in fold_dirs)
     assert one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
-def meanwhile(action) -> threading.Thread:
+def run_in_thread(action) -> threading.Thread:
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
     return thread
 
 
-def test_side_by_side_is_bit_for_bit_one_after_the_other_and_a_killed_fold_costs_the_other_nothing(
-    split, run_cli, one_thread
-):
+def test_train_parallel_gives_identical_weights_and_a_killed_fold_does_not_affect_the_other(split, run_cli, one_thread):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=6", "augment.mixup=0.2"]
-    assert run_cli(*command, "--name", "row")[0] == 0
-    killing = meanwhile(lambda: os.kill(pid_of("apart", 0), signal.SIGKILL))
-    status, out, err = run_cli(*command, "--name", "apart", "--jobs", "2")
+    assert run_cli(*command, "--name", "sequence")[0] == 0
+    killing = run_in_thread(lambda: os.kill(pid_of("parallel", 0), signal.SIGKILL))
+    status, out, err = run_cli(*command, "--name", "parallel", "--jobs", "2")
     killing.join()
     assert status == 2 and err.splitlines() == [
-        "fold 0  failed: its process was killed, perhaps for want of memory",
-        "error: fold 0 failed, as said above; mend that and give the same command again",
+        "fold 0  failed: its process was killed, perhaps because memory ran out",
+        "error: fold 0 failed (see the error above); fix the cause and run the same command again",
     ]
     assert "fold 1  epoch 6/6" in out and "\r" not in out  # no bar without a terminal
-    assert read_json(Path("runs/apart/metrics.json"))["folds_done"] == [1]
-    about = read_json(Path("runs/apart/fold1/fold.json"))
-    assert about["status"] == "done" and about["threads"] == 1 and about["pid"] != os.getpid()
-    assert run_cli(*command, "--name", "apart")[0] == 0
+    assert read_json(Path("runs/parallel/metrics.json"))["folds_done"] == [1]
+    record = read_json(Path("runs/parallel/fold1/fold.json"))
+    assert record["status"] == "done" and record["threads"] == 1 and record["pid"] != os.getpid()
+    assert run_cli(*command, "--name", "parallel")[0] == 0
 
     exact = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     for fold in ("fold0", "fold1"):
-        row, apart = (Path("runs") / name / fold for name in ("row", "apart"))
-        assert_same_weights(row, apart)
-        assert (row / "last.csv").read_bytes() == (apart / "last.csv").read_bytes()
-        pd.testing.assert_frame_equal(*(pd.read_csv(place / "history.csv")[exact] for place in (row, apart)))
-    assert read_json(Path("runs/row/metrics.json"))["oof"] == read_json(Path("runs/apart/metrics.json"))["oof"]
+        sequence, parallel = (Path("runs") / name / fold for name in ("sequence", "parallel"))
+        assert_same_weights(sequence, parallel)
+        assert (sequence / "last.csv").read_bytes() == (parallel / "last.csv").read_bytes()
+        pd.testing.assert_frame_equal(
+            *(pd.read_csv(fold_dir / "history.csv")[exact] for fold_dir in (sequence, parallel))
+        )
+    assert read_json(Path("runs/sequence/metrics.json"))["oof"] == read_json(Path("runs/parallel/metrics.json"))["oof"]
 
 
-def test_a_fold_that_is_asked_to_stop_saves_first(split):
-    ours, theirs = multiprocessing.Pipe()
-    ours.send("stop")
+def test_parent_observer_stop_request_saves_the_fold_first(split):
+    parent_end, child_end = multiprocessing.Pipe()
+    parent_end.send("stop")
     with pytest.raises(KeyboardInterrupt):
         run_experiment(
-            load("configs/deep_efficientnet.yaml", SMALL, "x")[0], fold="0", observers=[ParentObserver(theirs, 2)]
+            load("configs/deep_efficientnet.yaml", SMALL, "x")[0],
+            device=torch.device("cpu"),
+            fold="0",
+            observers=[ParentObserver(child_end, 2)],
         )
     saved = torch.load("runs/x/fold0/resume.pt", weights_only=True)["fit"]  # a minute had not passed
-    assert len(saved["history"]) < 2 and saved["step"] > 0 and ours.recv()[0] == "share"
+    assert len(saved["history"]) < 2 and saved["step"] > 0 and parent_end.recv()[0] == "fraction_done"
 
 
-def test_the_first_ctrl_c_asks_every_fold_to_stop_and_starts_no_other(monkeypatch, capfd):
+def test_train_parallel_first_ctrl_c_stops_every_fold_and_starts_no_other(monkeypatch, capfd):
     started = []
 
-    def start(seat, fold, *_):
-        ours, theirs = multiprocessing.Pipe()
-        started.append(theirs)
+    def start(slot, fold, *_):
+        parent_end, child_end = multiprocessing.Pipe()
+        started.append(child_end)
         assert fold < 2
         if fold == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return FoldProcess(seat, fold, ours, SimpleNamespace(kill=lambda: None))
+        return FoldProcess(slot, fold, parent_end, SimpleNamespace(kill=lambda: None))
 
     def obey():
-        for theirs in started:
-            assert theirs.recv() == "stop"
-            theirs.send(("end", None))
-            theirs.close()
+        for child_end in started:
+            assert child_end.recv() == "stop"
+            child_end.send(("end", None))
+            child_end.close()
 
     monkeypatch.setattr(FoldProcess, "start", start)
-    meanwhile(lambda: (wait_until(lambda: len(started) == 2), obey()))
+    run_in_thread(lambda: (wait_until(lambda: len(started) == 2), obey()))
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train_parallel(None, None, range(6), 2)
@@ -131,40 +134,37 @@ def test_the_first_ctrl_c_asks_every_fold_to_stop_and_starts_no_other(monkeypatc
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_no_more_than_n_at_a_time_and_every_seat_is_taken_again(monkeypatch):
+def test_train_parallel_runs_at_most_n_folds_and_reuses_slots(monkeypatch):
     started, running = [], {}
 
-    def start(seat, fold, *_):
-        started.append((fold, seat))
-        ours, running[fold] = multiprocessing.Pipe()
+    def start(slot, fold, *_):
+        started.append((fold, slot))
+        parent_end, running[fold] = multiprocessing.Pipe()
         assert len(running) <= 3
         ending = list(running) if fold == 5 else [1] if len(running) == 3 and 1 in running else list(running)[2:]
-        for each in ending:
-            running[each].send(("end", "it was told to fail" if each == 1 else None))
-            running.pop(each).close()
-        return FoldProcess(seat, fold, ours, SimpleNamespace(kill=lambda: None))
+        for ended_fold in ending:
+            running[ended_fold].send(("end", "out of memory" if ended_fold == 1 else None))
+            running.pop(ended_fold).close()
+        return FoldProcess(slot, fold, parent_end, SimpleNamespace(kill=lambda: None))
 
     monkeypatch.setattr(FoldProcess, "start", start)
     assert train_parallel(None, None, range(6), 3) == [1]
-    # the first three take a seat each; 1 ends, and 3 takes its seat; from then on one seat is passed on
+    # the first three have a slot each; 1 ends, and 3 gets its slot, then 4 and 5
     assert started == [(0, 0), (1, 1), (2, 2), (3, 1), (4, 1), (5, 1)]
 
 
-def test_gpus_are_dealt_out_unless_one_is_asked_for(monkeypatch):
+def test_device_for_slot_gpus_in_turn_unless_one_is_requested(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert [device_for_slot(seat, torch.device("cuda")) for seat in range(4)] == [
-        "cuda:0",
-        "cuda:1",
-        "cuda:2",
-        "cuda:0",
-    ]
-    assert device_for_slot(1, torch.device("cuda:0")) == "cuda:0" and device_for_slot(1, torch.device("cpu")) == "cpu"
+    devices = [str(device_for_slot(slot, torch.device("cuda"))) for slot in range(4)]
+    assert devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    for device in (torch.device("cuda:0"), torch.device("cpu")):
+        assert device_for_slot(1, device) == device
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_parent_that_goes_leaves_no_training_behind(number, split):
-    """Killed, asked to end, or told twice by Ctrl-C."""
+def test_train_parallel_ended_parent_leaves_no_process(number, split):
+    """Killed, terminated, or interrupted twice by Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, str(REPO_ROOT / "train.py"), "--fold", "0,1", "--jobs", "2", *LONG, "--name", "x"],
         env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
@@ -177,15 +177,15 @@ def test_a_parent_that_goes_leaves_no_training_behind(number, split):
         assert process.stderr.readline() == b"every fold saves and stops; Ctrl-C again stops at once\n"
         process.send_signal(number)
     assert process.wait(60) == (130 if number == signal.SIGINT else -number)
-    wait_until(lambda: not any(map(lives, children)))
-    assert not any(map(lives, children))
+    wait_until(lambda: not any(map(is_alive, children)))
+    assert not any(map(is_alive, children))
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_the_same_command_again_lose_nothing(split, run_cli, one_thread):
+def test_train_parallel_interrupted_and_resumed_gives_identical_weights(split, run_cli, one_thread):
     command = ["train.py", "--fold", "0,1", *SMALL, "train.epochs=40", "--jobs", "2", "--name"]
     assert run_cli(*command, "whole")[0] == 0
-    interrupting = meanwhile(
+    interrupting = run_in_thread(
         lambda: (wait_until(Path("runs/x/fold0/history.csv").is_file), os.kill(os.getpid(), signal.SIGINT))
     )
     status, _, err = run_cli(*command, "x")

@@ -1,4 +1,4 @@
-"""A soup is the mean of a fold's last epochs: by hand, after a kill, and of no image that it is scored on."""
+"""A soup is the mean of a fold's last epochs, also after a kill, and independent of the images it is scored on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from comp.engine.kernels.fuse import fuse, kernels_available
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
 from comp.files import read_json
 from comp.prediction.load import load_model
+from comp.records import checkpoint
+from comp.records import weights as weights_record
 from comp.runs import FoldDir, find_runs
 from comp.study.leaderboard.entries import read_entries
 from comp.tables import read_predictions
-from comp.training import outputs, progress
 from comp.training.components import build_components
 from comp.training.setup import setup_from_run
 from comp.training.snapshots import delete_snapshots
 from tests.conftest import SMALL
-from tests.test_pretrain import interrupt
+from tests.training.test_pretrain import interrupt_save
 
 CPU = torch.device("cpu")
 FIVE = [*SMALL, "train.epochs=5"]
@@ -45,7 +46,7 @@ def snapshots(name: str) -> dict[str, dict[str, torch.Tensor]]:
 
 @pytest.fixture
 def train(workspace, run_cli):
-    """`train(name, ...)` trains fold 0 under that name; its output, or its error."""
+    """Return `train(name, ...)`, which trains fold 0 under that name and returns its output, or its error."""
     assert run_cli("comp", "folds", *SMALL)[0] == 0
 
     def call(name: str, *more: str, fold: str = "0", fails: bool = False) -> str:
@@ -66,7 +67,7 @@ def small_model(seed: int) -> nn.Module:
     return model
 
 
-def test_the_mean_of_two_is_half_of_each_and_of_equal_ones_the_same():
+def test_average_weights_two_models_gives_their_mean_and_equal_models_themselves():
     one, other = (small_model(seed).state_dict() for seed in (0, 1))
     mean = average_weights(small_model(2), [one, other])
     for name, value in mean.named_parameters():
@@ -79,7 +80,7 @@ def test_the_mean_of_two_is_half_of_each_and_of_equal_ones_the_same():
 @pytest.mark.parametrize(
     "fused", [False, pytest.param(True, marks=pytest.mark.skipif(not kernels_available(), reason="no g++"))]
 )
-def test_running_statistics_are_those_of_the_batches_whatever_they_were(fused):
+def test_update_batchnorm_stats_uses_only_the_batches(fused):
     model = small_model(0)
     model[1].running_mean.fill_(9)
     batches = [torch.randn(count, 3, 6, 6) for count in (8, 8, 4)]
@@ -92,7 +93,7 @@ def test_running_statistics_are_those_of_the_batches_whatever_they_were(fused):
     assert norm.num_batches_tracked == 3 and norm.momentum == 0.1 and not model.training
 
 
-def test_a_frozen_layer_keeps_its_statistics():
+def test_update_batchnorm_stats_frozen_layer_keeps_its_statistics():
     model = small_model(0)
     model[1].train = lambda mode=True: nn.BatchNorm2d.train(model[1], False)
     before = copy.deepcopy(model.state_dict())
@@ -103,7 +104,7 @@ def test_a_frozen_layer_keeps_its_statistics():
 # ---- snapshots ----
 
 
-def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
+def test_snapshots_last_epochs_are_kept_and_the_last_equals_the_weights(train):
     train("x", "train.snapshots=3", "train.ema=0.9")
     kept, scored = snapshots("x"), weights("runs/x/fold0/weights.pt")
     assert list(kept) == ["epoch3", "epoch4", "epoch5"]
@@ -119,12 +120,14 @@ def test_the_last_epochs_are_kept_and_the_last_of_them_is_what_is_scored(train):
 STOP = ["train.epochs=30", "train.patience=5", "train.monitor=loss", "optim.lr=0.05"]
 
 
-@pytest.mark.parametrize(("stop", "room", "after"), [([], outputs, 1), (STOP, progress, 4), (STOP, outputs, 4)])
-def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run_cli, monkeypatch, stop, room, after):
+@pytest.mark.parametrize(
+    ("stop", "module", "after"), [([], weights_record, 1), (STOP, checkpoint, 4), (STOP, weights_record, 4)]
+)
+def test_snapshots_killed_training_leaves_the_same_files(train, run_cli, monkeypatch, stop, module, after):
     keep = ["train.snapshots=2", "train.save_every=0", *stop]
     train("whole", *keep)
     with monkeypatch.context() as patch:
-        interrupt(patch, room, after)
+        interrupt_save(patch, module, after)
         assert run_cli("train.py", "--fold", "0", "--name", "killed", *FIVE, *keep)[0] == 130
     train("killed", *keep)
     last = read_json(Path("runs/whole/fold0/fold.json"))["epochs"]
@@ -137,13 +140,13 @@ def test_a_kill_leaves_the_same_snapshots_and_no_other(train, run_cli, monkeypat
 # ---- the run ----
 
 
-def soup(run, *words: str) -> str:
-    status, out, err = run("comp", "soup", *words)
+def soup(run_cli, *arguments: str) -> str:
+    status, out, err = run_cli("comp", "soup", *arguments)
     assert (status, err) == (0, ""), err
     return out
 
 
-def test_without_batchnorm_the_soup_of_equal_snapshots_is_the_run_itself(train, run_cli):
+def test_soup_equal_snapshots_without_batchnorm_equals_the_run(train, run_cli):
     train("x", "train.snapshots=3", *WITHOUT_NORM)
     kept = Path("runs/x/fold0/snapshots")
     for name in ("epoch3.pt", "epoch4.pt"):
@@ -153,27 +156,27 @@ def test_without_batchnorm_the_soup_of_equal_snapshots_is_the_run_itself(train, 
     assert Path("runs/x+soup/fold0/last.csv").read_bytes() == Path("runs/x/fold0/last.csv").read_bytes()
 
 
-def test_the_soup_is_the_mean_and_its_statistics_those_of_the_last_epochs_images(train, run_cli):
+def test_soup_is_the_mean_with_statistics_of_the_last_epochs_images(train, run_cli):
     train("x", "train.snapshots=2", "augment.mixup=0.3")
     soup(run_cli, "x")
     one, other = (weights(f"runs/x/fold0/snapshots/epoch{epoch}.pt") for epoch in (4, 5))
-    made = weights("runs/x+soup/fold0/weights.pt")
-    learnt = [key for key in made if "running" not in key and "tracked" not in key]
-    assert learnt and all(torch.allclose(made[key], (one[key] + other[key]) / 2, atol=1e-6) for key in learnt)
+    averaged = weights("runs/x+soup/fold0/weights.pt")
+    learnt = [key for key in averaged if "running" not in key and "tracked" not in key]
+    assert learnt and all(torch.allclose(averaged[key], (one[key] + other[key]) / 2, atol=1e-6) for key in learnt)
 
     torch.manual_seed(0)
-    setup = setup_from_run(*find_runs(["x"]), "cpu")
-    parts = build_components(setup, 0, fresh=False)
+    setup = setup_from_run(*find_runs(["x"]), CPU)
+    components = build_components(setup, 0, use_initial_weights=False)
     model = load_model(Path("runs/x+soup/fold0/weights.pt"), CPU).model
-    means, each = [], parts.source.steps_per_epoch
-    for images, _ in parts.batches(range(4 * each, 5 * each)):
-        means.append(model.conv_stem(parts.prepare(images)).mean((0, 2, 3)))
-    assert int(made["bn1.num_batches_tracked"]) == each == 4
+    means, steps_per_epoch = [], components.train_set.steps_per_epoch
+    for images, _ in components.batches(range(4 * steps_per_epoch, 5 * steps_per_epoch)):
+        means.append(model.conv_stem(components.prepare(images)).mean((0, 2, 3)))
+    assert int(averaged["bn1.num_batches_tracked"]) == steps_per_epoch == 4
     # mixing an image with another of its batch moves no batch's mean, as the convolution is linear
-    assert torch.allclose(made["bn1.running_mean"], torch.stack(means).mean(0), atol=1e-5)
+    assert torch.allclose(averaged["bn1.running_mean"], torch.stack(means).mean(0), atol=1e-5)
 
 
-def test_no_image_that_is_scored_has_a_part_in_it(train, run_cli):
+def test_soup_validation_images_have_no_influence(train, run_cli):
     train("x", "train.snapshots=2", fold="0..2")
     soup(run_cli, "x")
     folds = pd.read_csv("folds/tiny.csv").set_index("image")["fold"]
@@ -181,11 +184,11 @@ def test_no_image_that_is_scored_has_a_part_in_it(train, run_cli):
     assert (oof["fold"] == folds.loc[oof.index]).all() and set(oof.index) == set(folds.index)
     assert read_json(Path("runs/x+soup/metrics.json"))["complete"]
     before = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}
-    asked = next(iter(folds[folds == 0].index))
+    image = next(iter(folds[folds == 0].index))
     (file,) = (
-        Path("input/tiny").rglob(Path(asked).name)
-        if not Path("input/tiny/train", asked).is_file()
-        else [Path("input/tiny/train", asked)]
+        Path("input/tiny").rglob(Path(image).name)
+        if not Path("input/tiny/train", image).is_file()
+        else [Path("input/tiny/train", image)]
     )
     file.write_bytes(Path("input/tiny/test/img_0.jpg").read_bytes())
     shutil.rmtree("runs/x+soup")
@@ -194,13 +197,13 @@ def test_no_image_that_is_scored_has_a_part_in_it(train, run_cli):
     assert [same(before[fold], after[fold]) for fold in (0, 1, 2)] == [True, False, False]
 
 
-def test_a_soup_is_a_run_like_any_other(train, run_cli):
+def test_soup_is_a_run_for_every_other_command(train, run_cli):
     train("x", "train.snapshots=2", "train.keep=best", fold="0..2")
     assert "optimistic" not in soup(run_cli, "x")  # the epoch was chosen for the run, and not for its soup
     metrics = read_json(Path("runs/x+soup/metrics.json"))
     assert metrics["kept"] == "last" and metrics["best_minus_last"] == 0
-    about = read_json(Path("runs/x+soup/run.json"))
-    assert (about["soup_of"], about["snapshots"]) == ("x", 2)
+    record = read_json(Path("runs/x+soup/run.json"))
+    assert (record["soup_of"], record["snapshots"]) == ("x", 2)
     assert run_cli("infer.py", "x+soup")[0] == 0 and Path("submissions/x+soup.csv").is_file()
     train("y", "train.init=x+soup")
     entries = {entry.name: entry for entry in read_entries()[0]}
@@ -208,40 +211,40 @@ def test_a_soup_is_a_run_like_any_other(train, run_cli):
     assert entries["x"].optimistic and not entries["x+soup"].optimistic and not entries["y"].complete
 
 
-def test_given_again_only_what_is_new_is_made(train, run_cli):
+def test_soup_run_again_makes_only_what_is_missing_or_changed(train, run_cli):
     train("x", "train.snapshots=2")
-    made = Path("runs/x+soup/fold0/weights.pt")
+    file = Path("runs/x+soup/fold0/weights.pt")
     assert "fold 0  mean of epoch4, epoch5" in soup(run_cli, "x")
-    first, when = made.read_bytes(), made.stat().st_mtime_ns
-    assert "nothing to do" in soup(run_cli, "x") and made.stat().st_mtime_ns == when
+    content, written_at = file.read_bytes(), file.stat().st_mtime_ns
+    assert "nothing to do" in soup(run_cli, "x") and file.stat().st_mtime_ns == written_at
     train("x", "train.snapshots=2", fold="1")
     out = soup(run_cli, "x")
-    assert "fold 1  mean" in out and "fold 0  mean" not in out and made.stat().st_mtime_ns == when
+    assert "fold 1  mean" in out and "fold 0  mean" not in out and file.stat().st_mtime_ns == written_at
     assert read_json(Path("runs/x+soup/metrics.json"))["folds_done"] == [0, 1]
 
     kept = Path("runs/x/fold0/snapshots")
     shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
     out = soup(run_cli, "x")
-    assert "fold 0  mean" in out and "fold 1  mean" not in out and made.read_bytes() != first
+    assert "fold 0  mean" in out and "fold 1  mean" not in out and file.read_bytes() != content
     shutil.rmtree(kept)  # to save room
     assert "nothing to do" in soup(run_cli, "x")
 
     assert run_cli("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0
     Path("runs/x+soup/metrics.json").unlink()  # killed before the summary
-    assert "fold 0  mean" in soup(run_cli, "x") and made.read_bytes() == first  # the same training, so the same bits
+    assert "fold 0  mean" in soup(run_cli, "x") and file.read_bytes() == content  # the same training, so the same bits
     train("x", "train.snapshots=1", "--restart")
     assert "the old run is kept" in soup(run_cli, "x") and not Path("runs/x+soup/fold1").exists()
 
 
-def test_the_model_trained_on_everything_is_souped_too(train, run_cli):
+def test_soup_full_fold_is_averaged_too(train, run_cli):
     train("x", "train.snapshots=2", fold="full")
-    assert "there is no CV" in soup(run_cli, "x")
+    assert "there is no CV score" in soup(run_cli, "x")
     assert run_cli("infer.py", "x+soup", "--fold", "full")[0] == 0
 
 
-def test_mistakes_are_one_line(train, run_cli):
-    def fails(expected: str, *words: str) -> None:
-        status, _, err = run_cli(*words)
+def test_soup_mistakes_are_one_line_errors(train, run_cli):
+    def fails(expected: str, *arguments: str) -> None:
+        status, _, err = run_cli(*arguments)
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and expected in err, err
 
     train("plain")
@@ -250,7 +253,7 @@ def test_mistakes_are_one_line(train, run_cli):
     fails("train with train.snapshots=5", "comp", "soup", "x", "plain")
     assert not Path("runs/x+soup").exists()
     train("x+soup")
-    fails("runs/x+soup is no soup", "comp", "soup", "x")
+    fails("runs/x+soup is not a soup", "comp", "soup", "x")
     shutil.rmtree("runs/x+soup")
     Path("runs/x/fold0/snapshots/epoch4.pt").rename("away.pt")
     fails("epoch4.pt is missing", "comp", "soup", "x")
@@ -263,13 +266,13 @@ def test_mistakes_are_one_line(train, run_cli):
     fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml")
     fails("is a soup of x", "train.py", "-c", "runs/x+soup/config.yaml", "--restart", "--fold", "1")
     assert "nothing to do" in soup(run_cli, "x")
-    fails("where nobody looks for runs", "train.py", *FIVE, "--name", "blends/x")
+    fails("is in a reserved directory", "train.py", *FIVE, "--name", "blends/x")
 
 
-def test_what_a_killed_save_left_goes_with_the_older_snapshots(tmp_path):
-    place = FoldDir(tmp_path)
-    place.snapshot_path(1).parent.mkdir()
+def test_delete_snapshots_removes_the_leftovers_of_a_killed_save(tmp_path):
+    fold_dir = FoldDir(tmp_path)
+    fold_dir.snapshot_path(1).parent.mkdir()
     for name in ("epoch1.pt", "epoch2.pt", "epoch3.pt", ".epoch2.pt.1194.tmp"):
-        (place.snapshot_path(1).parent / name).touch()
-    delete_snapshots(place, (2, 3))
-    assert {file.name for file in place.snapshot_path(1).parent.iterdir()} == {"epoch2.pt", "epoch3.pt"}
+        (fold_dir.snapshot_path(1).parent / name).touch()
+    delete_snapshots(fold_dir, (2, 3))
+    assert {file.name for file in fold_dir.snapshot_path(1).parent.iterdir()} == {"epoch2.pt", "epoch3.pt"}

@@ -1,4 +1,4 @@
-"""A training killed at any moment, given again, ends as if nothing had happened."""
+"""A training that is killed at any moment and resumed ends with the weights of one that was not killed."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ COMMAND = [
     "train.batch=4",
     "train.save_every=0",
     "train.snapshots=3",
-    "train.patience=1000",
-]  # or it would know from the start which epochs are the last
+    "train.patience=1000",  # otherwise it is known from the start which epochs are the last
+]
 
 
 @pytest.mark.parametrize(("kills", "epochs"), [(2, 12), pytest.param(20, 150, marks=pytest.mark.slow)])
-def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, workspace):
+def test_train_killed_repeatedly_gives_identical_weights(kills, epochs, workspace):
     environment = {**os.environ, "PYTHONPATH": str(REPO_ROOT)}
     subprocess.run([sys.executable, "-m", "comp", "folds", *SMALL], env=environment, check=True)
     command = [*COMMAND, f"train.epochs={epochs}"]
     subprocess.run([*command, "--name", "whole"], env=environment, check=True)
 
-    chance = random.Random(kills)
+    rng = random.Random(kills)
     saved = Path("runs/killed/fold0/resume.pt")
     for _ in range(kills):
         before = saved.stat().st_mtime_ns if saved.is_file() else None
         process = subprocess.Popen([*command, "--name", "killed"], env=environment)
         while process.poll() is None and (not saved.is_file() or saved.stat().st_mtime_ns == before):
-            time.sleep(0.01)  # until this process has saved once; then it may die anywhere, in mid-save too
-        time.sleep(chance.uniform(0, 0.6))
+            time.sleep(0.01)  # until this process has saved once; then it may be killed anywhere, also while it saves
+        time.sleep(rng.uniform(0, 0.6))
         assert process.poll() is None, "the training ended before it could be killed: it needs more epochs"
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -65,7 +65,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(kills, epochs, worksp
     kept = [sorted(Path(f"runs/{name}/fold0/snapshots").iterdir()) for name in ("whole", "killed")]
     assert {file.name for file in kept[0]} == {f"epoch{epochs - back}.pt" for back in range(3)}
     assert [file.name for file in kept[0]] == [file.name for file in kept[1]]
-    for one, other in zip(*kept, strict=True):
-        whole, killed = (torch.load(file, weights_only=True)["state_dict"] for file in (one, other))
+    for files in zip(*kept, strict=True):
+        whole, killed = (torch.load(file, weights_only=True)["state_dict"] for file in files)
         assert all(torch.equal(value, killed[key]) for key, value in whole.items())
     assert not saved.exists() and "resumes at step" in Path("runs/killed/fold0/train.log").read_text()
