@@ -1,4 +1,4 @@
-"""Write the drawn competition of drawn/ as PNGs of 16 px to input/tiny, and a MedMNIST file to input/official.npz."""
+"""Shrink the images of drawn/ to PNGs of 16 px in input/tiny, and write a MedMNIST file of noise."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ for path in sorted(Path("drawn").rglob("*")):
     elif path.is_file():
         target.write_text(path.read_text().replace(".jpg", ".png"))
 
-draw = np.random.default_rng(0)
+rng = np.random.default_rng(0)
 counts = {"train": 6, "val": 2, "test": 2}
 np.savez_compressed(
     "input/official.npz",
@@ -26,7 +26,7 @@ np.savez_compressed(
         f"{part}_{kind}": array
         for part, count in counts.items()
         for kind, array in (
-            ("images", draw.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)),
+            ("images", rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)),
             ("labels", (np.arange(count, dtype=np.uint8) % 2)[:, None]),
         )
     },

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Made the files of made/ and state_dicts.txt, at commit bb2c827:
+# Make made/, files.txt, state_dicts.txt and machine.txt with the code of commit bb2c827:
 #
 #   git clone . ../base && git -C ../base checkout bb2c827       and a .venv in it
-#   tests/artefacts/make.sh ../base
+#   tests/on_disk/make.sh ../base
 #
 # made/input was drawn the first time and is kept: another version of OpenCV may draw other pixels.
 set -eu
@@ -26,14 +26,16 @@ if [ ! -d "$here/made/input" ]; then
     rm -r drawn input
 fi
 cp -r "$here/made/input" .
-find input -type f -exec touch -d @1700000000 {} +  # times are part of a cache's key
+find input -type f -exec touch -d @1700000000 {} +  # times are part of a cache key
 
 "$python" "$here/replay.py" "$base" "$here/commands.txt"
 "$python" "$here/state_dicts.py" > "$here/state_dicts.txt"
+PYTHONPATH="$here/../.." "$python" -c "from tests.on_disk.workspace import describe_machine as it; print(it())" \
+    > "$here/machine.txt"
 
 find . -type f ! -name '*.lock' ! -path './configs/*' ! -path './input/*' |
     sed 's|^\./||; s|again-[0-9]*-[0-9]*-[0-9]*|again-TIME|' | LC_ALL=C sort > "$here/files.txt"
-# what is only listed: large, or without names in it
+# Not stored: large files, and files without names.
 rm -rf runs/.cache runs/.replaced runs/debug runs/again runs/papers/mini/row runs/stages/fold0/*.pt
 find . -name '*.lock' -delete
 find . -name '*.png' ! -path './input/*' -delete

@@ -1,0 +1,153 @@
+"""The commands of commands.txt write the same files, keys and columns as at commit bb2c827.
+
+Values are compared where they are names, choices or identities. Scores, times and weights are not.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.on_disk.replay import replay
+from tests.on_disk.workspace import HERE, MADE, REPO_ROOT, describe_keys, lay_out, read_checkpoint, read_json
+
+
+@pytest.fixture(scope="module")
+def new_workspace(tmp_path_factory) -> Path:
+    """A workspace where the current code ran the commands."""
+    root, before = tmp_path_factory.mktemp("new"), Path.cwd()
+    lay_out(root, "input")
+    os.chdir(root)
+    try:
+        for line in (HERE / "commands.txt").read_text(encoding="utf-8").splitlines():
+            status, stdout = replay(REPO_ROOT, line)
+            assert status == (130 if line.startswith("interrupt") else 0), f"{line}: {stdout}"
+    finally:
+        os.chdir(before)
+    return root
+
+
+def files_made(pattern: str) -> list[Path]:
+    """Return the stored files of that pattern, below made/."""
+    paths = [path.relative_to(MADE) for path in sorted(MADE.rglob("*")) if fnmatch(path.as_posix(), f"*/{pattern}")]
+    assert paths, pattern
+    return paths
+
+
+def test_commands_write_the_same_files(new_workspace):
+    paths = [path for path in new_workspace.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    names = {re.sub(r"again-\d+-\d+-\d+", "again-TIME", path.relative_to(new_workspace).as_posix()) for path in paths}
+    written = {name for name in names if not name.startswith(("configs/", "input/"))}
+    assert written == set((HERE / "files.txt").read_text().splitlines())
+
+
+JSON_FILES = [
+    *("run.json", "fold.json", "metrics.json", "cost.json", "*.from.json", "model.*.json", "blends/*/blend.json"),
+    *("checks/*.json", "submissions/*.json", "folds/*.json", "stdout/*.json"),
+]
+CSV_FILES = [
+    *("best.csv", "last.csv", "history.csv", "pretrain.csv", "oof.csv", "test.csv", "test_fold*.csv", "pairs.csv"),
+    *("members.csv", "table.csv", "ledger.csv", "folds/*.csv", "submissions/*.csv"),
+]
+
+
+@pytest.mark.parametrize("pattern", JSON_FILES)
+def test_json_files_have_the_same_keys(pattern, new_workspace):
+    for name in files_made(pattern):
+        content, old_content = (read_json(root / name) for root in (new_workspace, MADE))
+        for record in (content, old_content):
+            if name.name == "cost.json":  # its keys are machines
+                record["machine"] = record.pop(next(iter(record)))
+            if "git" in record:  # a temporary directory is in no repository
+                record["git"]["commit"] = ""
+        assert list(describe_keys(content)) == list(describe_keys(old_content)), name
+
+
+@pytest.mark.parametrize("pattern", CSV_FILES)
+def test_csv_files_have_the_same_columns_and_rows(pattern, new_workspace):
+    for name in files_made(pattern):
+        rows, old_rows = (list(csv.reader((root / name).read_text().splitlines())) for root in (new_workspace, MADE))
+        assert rows[0] == old_rows[0] and len(rows) == len(old_rows), name
+
+
+@pytest.mark.parametrize("patterns", [JSON_FILES, CSV_FILES], ids=["json", "csv"])
+def test_every_stored_file_is_compared(patterns):
+    suffix = Path(patterns[0]).suffix
+    stored = {path.relative_to(MADE) for path in MADE.rglob(f"*{suffix}")} - set(MADE.glob("input/**"))
+    compared = {path for pattern in patterns for path in files_made(pattern)}
+    assert {path for path in stored if path.parts[0] != "input"} == compared
+
+
+@pytest.mark.parametrize("pattern", ["weights.pt", "epoch*.pt", "resume.pt"])
+def test_checkpoints_have_the_same_keys(pattern, new_workspace):
+    for name in files_made(pattern):
+        content, old_content = (read_checkpoint(root / name) for root in (new_workspace, MADE))
+        assert list(describe_keys(content)) == list(describe_keys(old_content)), name
+
+
+def test_pretrain_checkpoint_has_the_keys_of_a_training(new_workspace):
+    content = read_checkpoint(new_workspace / "runs/stages/fold0/pretrain.pt")
+    assert list(content) == ["kit", "schema", *read_checkpoint(MADE / "runs/cut/fold0/resume.pt")["fit"]]
+    assert [list(row) for row in content["history"]] == 2 * [["epoch", "loss", "seconds", "val_loss"]]
+
+
+def test_runs_have_the_same_identity(new_workspace):
+    for name in files_made("run.json"):
+        record, old_record = (read_json(root / name) for root in (new_workspace, MADE))
+        changing = dict.fromkeys(("created", "git", "kernels"))  # kernels: fused where there is a compiler
+        assert {**record, **changing} == {**old_record, **changing}, name
+    for name in files_made("*.from.json"):  # `images` is the cache key
+        record, old_record = (read_json(root / name) for root in (new_workspace, MADE))
+        assert {**record, "weights": None} == {**old_record, "weights": None}, name
+    for name in files_made("submissions/*.json"):
+        manifest, old_manifest = (read_json(root / name) for root in (new_workspace, MADE))
+        for key in ("schema", "id", "file", "competition", "classes", "images", "folds"):
+            assert manifest[key] == old_manifest[key], (name, key)
+
+
+@pytest.mark.parametrize("pattern", ["config.yaml", "folds/tiny.*", "folds/official.*", "FINAL"])
+def test_files_without_times_have_the_same_bytes(pattern, new_workspace):
+    for name in files_made(pattern):
+        assert (new_workspace / name).read_text() == (MADE / name).read_text(), name
+
+
+def test_ledger_has_the_same_events(new_workspace):
+    columns = ("id", "event", "competition", "file", "message", "metric", "public", "private", "rank")
+    events, old_events = (
+        [[event[column] for column in columns] for event in csv.DictReader(text.splitlines())]
+        for text in ((root / "submissions/ledger.csv").read_text() for root in (new_workspace, MADE))
+    )
+    assert events == old_events and {event[1] for event in events} == {"written", "sent", "scored"}
+
+
+def test_study_journal_has_the_same_attribute_and_parameters(new_workspace):
+    attributes, parameters, names = [], [], []
+    for root in (new_workspace, MADE):
+        lines = [json.loads(line) for line in (root / "runs/few/journal.log").read_text().splitlines()]
+        attributes.append([line["user_attr"] for line in lines if "user_attr" in line])
+        parameters.append([line["param_name"] for line in lines if "param_name" in line])
+        names.append({line["study_name"] for line in lines if "study_name" in line})
+    assert attributes[0] == attributes[1] and list(attributes[0][0]) == ["asks"]
+    assert parameters[0] == parameters[1] == 2 * ["optim.lr", "augment.policy"]
+    assert names[0] == names[1] == {"few"}
+
+
+def test_bundle_has_the_same_files_and_keys(new_workspace):
+    names, keys, squares = [], [], []
+    for root in (new_workspace, MADE):
+        with zipfile.ZipFile(root / "runs/bundles/shipped.zip") as archive:
+            record = json.loads(archive.read("bundle.json"))
+            names.append([name for name in archive.namelist() if not name.startswith("comp/")])
+            assert "comp/__init__.py" in archive.namelist()
+        record["git"]["commit"] = ""  # a temporary directory is in no repository
+        keys.append(list(describe_keys(record)))
+        squares.append(list(record["members"][0]["square"].items()))
+    assert names[0] == names[1] and keys[0] == keys[1]
+    assert squares[0] == squares[1] == [("size", 16), ("fit", "squash"), ("crop", None)]
