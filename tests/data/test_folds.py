@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,11 @@ def split(tmp_path) -> Path:
 
 def test_read_folds_returns_what_was_written(split):
     assert read_folds(split, LETTERS).equals(make_folds(LETTERS, in_pairs(LETTERS), 5, seed=0))
+
+
+def test_write_folds_json_has_its_keys_in_order(split):
+    content = json.loads(split.with_suffix(".json").read_text())
+    assert list(content) == ["dataset", "k", "seed", "images", "image_id", "image_list_sha256"]
 
 
 def test_read_folds_labels_like_numbers_or_missing_values_stay_text(tmp_path):
