@@ -102,6 +102,7 @@ class TrainState:
         return self.ema.module if self.ema else self.model
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the content of a checkpoint: tensors and plain Python, the same for any number of processes."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -116,6 +117,7 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned, in this process or another."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])

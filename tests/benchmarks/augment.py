@@ -1,4 +1,4 @@
-"""A batch augmented one image at a time and all at once, up to normalised floats on the device; interleaved.
+"""Measure augmentation one image at a time and by batch, up to normalised floats on the device; interleaved.
 
 python -m tests.benchmarks.augment --size 224 --batch 32 [--device cuda]
 """
@@ -22,30 +22,34 @@ from comp.engine.device import configure_allocator
 from comp.engine.predict import normalise
 
 SIDE, ROUNDS = 256, 15
-FEED = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+NORMALISATION = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 @dataclass(frozen=True)
-class Ways:
-    recipe: str
-    policy: ImageAugmenter
+class Variants:
+    policy_name: str
+    augmenter: ImageAugmenter
     size: int
     squares: np.ndarray
-    pool: torch.Tensor
+    device_pool: torch.Tensor
 
     def one_by_one(self, step: int) -> torch.Tensor:
-        images = [self.policy(square, self.size, step * len(self.squares) + i) for i, square in enumerate(self.squares)]
-        return normalise(torch.from_numpy(np.stack(images)), **FEED, device=self.pool.device)
+        images = [
+            self.augmenter(square, self.size, step * len(self.squares) + i) for i, square in enumerate(self.squares)
+        ]
+        return normalise(torch.from_numpy(np.stack(images)), **NORMALISATION, device=self.device_pool.device)
 
     def in_one_batch(self, step: int) -> torch.Tensor:
-        places = range(step * len(self.squares), (step + 1) * len(self.squares))
-        draws = sample_transforms(POLICIES[self.recipe], uniform_rows((0, 0), 0, places), self.size)
-        return normalise(augment_batch(self.pool, draws, self.size), **FEED, device=self.pool.device)
+        positions = range(step * len(self.squares), (step + 1) * len(self.squares))
+        transforms = sample_transforms(POLICIES[self.policy_name], uniform_rows((0, 0), 0, positions), self.size)
+        return normalise(
+            augment_batch(self.device_pool, transforms, self.size), **NORMALISATION, device=self.device_pool.device
+        )
 
 
-def milliseconds(way: Callable[[int], torch.Tensor], step: int) -> float:
+def milliseconds(variant: Callable[[int], torch.Tensor], step: int) -> float:
     start = time.perf_counter()
-    way(step)[0, 0, 0, 0].item()  # waits for the device
+    variant(step)[0, 0, 0, 0].item()  # waits for the device
     return 1000 * (time.perf_counter() - start)
 
 
@@ -57,10 +61,13 @@ def main() -> None:
     args = parser.parse_args()
     configure_allocator()
     squares = np.random.default_rng(0).integers(0, 256, (args.batch, SIDE, SIDE, 3), dtype=np.uint8)
-    pool = torch.from_numpy(squares).to(args.device)
+    device_pool = torch.from_numpy(squares).to(args.device)
     for name in POLICIES:
-        ways = Ways(name, ImageAugmenter(name), args.size, squares, pool)
-        times = [(milliseconds(ways.one_by_one, step), milliseconds(ways.in_one_batch, step)) for step in range(ROUNDS)]
+        variants = Variants(name, ImageAugmenter(name), args.size, squares, device_pool)
+        times = [
+            (milliseconds(variants.one_by_one, step), milliseconds(variants.in_one_batch, step))
+            for step in range(ROUNDS)
+        ]
         single, batch = (median(column) for column in zip(*times[3:], strict=True))
         print(f"{name:9} one by one {single:6.1f} ms   in one batch {batch:6.1f} ms")
 

@@ -1,10 +1,10 @@
-"""The kit against its peers, and against itself, on this machine: about an hour. make bench
+"""Compare the kit with its peers, and with itself, on this machine: about an hour. make bench
 
   python tests/benchmarks/compare.py [--images input/blood-cells] [--rounds 3] [--only "resnet18 224 px"]
 
 Every measurement is a process of its own; those of a case follow each other, round after round, so that all of them
-see the same moods of the machine. Killed? Give it again: what is measured is kept in runs/bench/compare.json, as long
-as the commit and what was asked stay the same. At the end: tests/benchmarks/results/<machine>-<date>.md and .json.
+see the machine equally busy. After a kill, run it again: finished measurements are kept in runs/bench/compare.json as
+long as the commit and the images stay the same. It writes tests/benchmarks/results/<machine>-<date>.md and .json.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from comp.environment import process_info
 from comp.errors import UserError
 from comp.files import read_json, write_atomic, write_json
 
-KEPT = Path("runs/bench/compare.json")
+PARTIAL = Path("runs/bench/compare.json")
 RESULTS = Path("tests/benchmarks/results")
 PYTHON = {"kit": ".venv/bin/python", "peer": ".venv-bench/bin/python"}
-LONGEST = 600  # seconds of one measurement
+MAX_SECONDS = 600  # seconds of one measurement
 
 
 def main() -> None:
@@ -43,54 +43,54 @@ def main() -> None:
     parser.add_argument("--only", help="one case of the training table, and nothing else")
     args = parser.parse_args()
     if args.only not in (None, *TRAINING):
-        raise UserError(f"--only: there is no case {args.only!r}; there is: {', '.join(TRAINING)}")
+        raise UserError(f"--only: unknown case {args.only!r}; use one of {', '.join(TRAINING)}")
     if not Path(PYTHON["peer"]).is_file():
-        raise UserError("the peers are not installed; say make bench")
+        raise UserError("the peers are not installed; run make bench")
     scan(args.images)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # then a measurement under way is stopped too
-    asked = {"commit": git("rev-parse", "HEAD"), "images": args.images}
-    kept = open_kept(asked)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # then a running measurement is stopped too
+    conditions = {"commit": git("rev-parse", "HEAD"), "images": args.images}
+    partial = read_partial(conditions)
     subprocess.run([PYTHON["kit"], "-m", "comp", "data", "demo", "--root", DEMO, "--test", "8"], check=True)
     for round_ in range(args.rounds):
-        for measurement in wanted(round_, args, kept["results"]):
-            take(measurement, kept)
-    found = {
-        **asked,
+        for measurement in plan_round(round_, args, partial["results"]):
+            run_measurement(measurement, partial)
+    comparison = {
+        **conditions,
         "date": str(date.today()),
         "command": shlex.join(["python", *sys.argv]),
         "rounds": args.rounds,
         "machine": machine(),
-        "results": kept["results"],
+        "results": partial["results"],
     }
-    text = render(found)
+    text = render(comparison)
     print(text)
     if not args.only:
-        name = re.sub(r"[^a-z0-9]+", "-", found["machine"]["device_name"].lower()).strip("-")
-        write_json(RESULTS / f"{name}-{found['date']}.json", found)
-        write_atomic(RESULTS / f"{name}-{found['date']}.md", text)
-        KEPT.unlink()  # all of it is in the results now
+        name = re.sub(r"[^a-z0-9]+", "-", comparison["machine"]["device_name"].lower()).strip("-")
+        write_json(RESULTS / f"{name}-{comparison['date']}.json", comparison)
+        write_atomic(RESULTS / f"{name}-{comparison['date']}.md", text)
+        PARTIAL.unlink()  # everything is in the results
 
 
-def open_kept(asked: dict[str, str]) -> dict:
-    """What an earlier call measured of the same."""
-    kept = read_json(KEPT) if KEPT.is_file() else None
-    if kept and any(kept[key] != value for key, value in asked.items()):
-        aside = KEPT.with_suffix(f".{kept['commit'][:8]}.json")
-        KEPT.rename(aside)
-        print(f"measured on another commit, or other images: kept as {aside}, and begun anew")
-        kept = None
-    return kept or {**asked, "results": {}}
+def read_partial(conditions: dict[str, str]) -> dict:
+    """Return what an earlier call measured under the same conditions."""
+    partial = read_json(PARTIAL) if PARTIAL.is_file() else None
+    if partial and any(partial[key] != value for key, value in conditions.items()):
+        renamed = PARTIAL.with_suffix(f".{partial['commit'][:8]}.json")
+        PARTIAL.rename(renamed)
+        print(f"{PARTIAL} is of another commit or other images; renamed to {renamed}")
+        partial = None
+    return partial or {**conditions, "results": {}}
 
 
-def wanted(round_: int, args: argparse.Namespace, results: dict[str, dict]) -> list[Measurement]:
+def plan_round(round_: int, args: argparse.Namespace, results: dict[str, dict]) -> list[Measurement]:
     plan = training_round(round_, args.images, best_workers(results) if round_ else {})
     if args.only:
-        return [each for each in plan if each.case == args.only]
+        return [measurement for measurement in plan if measurement.case == args.only]
     return plan + other_round(round_, args.images)
 
 
 def best_workers(results: dict[str, dict]) -> dict[tuple[str, str], int]:
-    """By the first round, in which both were tried."""
+    """Return the faster number of workers of every peer in the first round, which tries all."""
 
     def rate(case: str, peer: str, workers: int) -> float:
         return results.get(f"{case} | {peer}, {workers} workers | 0", {}).get("train_ips", 0.0)
@@ -100,28 +100,28 @@ def best_workers(results: dict[str, dict]) -> dict[tuple[str, str], int]:
     }
 
 
-def take(measurement: Measurement, kept: dict) -> None:
-    """Measure and keep it, unless that is done. One that fails is told of, and tried again the next time."""
-    if measurement.key in kept["results"]:
+def run_measurement(measurement: Measurement, partial: dict) -> None:
+    """Run a measurement that has no result yet. One that fails is reported, and tried again the next time."""
+    if measurement.key in partial["results"]:
         return
     print(f"{measurement.key} ...", file=sys.stderr, flush=True)
     try:
-        done = subprocess.run(
-            [PYTHON[measurement.program], *measurement.words],
+        process = subprocess.run(
+            [PYTHON[measurement.program], *measurement.arguments],
             capture_output=True,
             text=True,
-            timeout=LONGEST,
+            timeout=MAX_SECONDS,
             env={**os.environ, "PYTHONPATH": "."},
             check=False,
         )
-        kept["results"][measurement.key] = json.loads(done.stdout.strip().splitlines()[-1])
+        partial["results"][measurement.key] = json.loads(process.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
-        print(f"{measurement.key} failed: not done after {LONGEST} s", file=sys.stderr)
+        print(f"{measurement.key} failed: not finished after {MAX_SECONDS} s", file=sys.stderr)
         return
     except (ValueError, IndexError):  # no line of JSON
-        print(f"{measurement.key} failed: {(done.stderr.strip() or 'no output').splitlines()[-1]}", file=sys.stderr)
+        print(f"{measurement.key} failed: {(process.stderr.strip() or 'no output').splitlines()[-1]}", file=sys.stderr)
         return
-    write_json(KEPT, kept)
+    write_json(PARTIAL, partial)
 
 
 def machine() -> dict:
@@ -145,8 +145,8 @@ def machine() -> dict:
     }
 
 
-def git(*words: str) -> str:
-    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

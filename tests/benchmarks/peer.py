@@ -1,7 +1,7 @@
-"""What every peer is given and gives back: a model, a size, a batch and images; one line of JSON.
+"""The interface of every peer: it takes a model, a size, a batch and images, and prints one line of JSON.
 
-A peer trains as its own documentation shows, in its own words and with its own augmentation, on all of the machine's
-threads: AdamW, cross-entropy with smoothed labels, 32 bits. It tells its stopwatch of every step.
+A peer trains as its own documentation shows, with its own augmentation, on all of the machine's threads: AdamW,
+cross-entropy with smoothed labels, 32 bits. It calls its stopwatch after every step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from comp.zoo.registry import register_models
 register_models()  # so that timm knows the kit's models too
 
 SECONDS = 9.0  # as the kit measures its own training
-PAUSE = 0.5  # at least so long between two looks at the clock, as in the kit's loop
+LOOK_INTERVAL = 0.5  # at least so long between two looks at the clock, as in the kit's loop
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LR, WEIGHT_DECAY, SMOOTHING = 1e-3, 1e-4, 0.1
 
@@ -34,32 +34,32 @@ class Enough(Exception):
 
 @dataclass
 class Stopwatch:
-    """The kit's meter for loops that are not pulled along but push."""
+    """The kit's meter for loops that call it, instead of being iterated over."""
 
-    warm: int = 0
+    warmup_done: int = 0
     steps: int = 0
     rates: list[float] = field(default_factory=list)
-    begun: float = 0.0
-    mark: float = 0.0
-    waiting: tuple[int, int] = (0, 0)  # steps and images since the mark
+    start: float = 0.0
+    last_look: float = 0.0
+    unmeasured: tuple[int, int] = (0, 0)  # steps and images since then
 
     def step(self, images: int) -> None:
-        """After each of them."""
-        if self.warm < WARMUP_STEPS:
-            self.warm += 1
-            self.begun = self.mark = self._now()
+        """Count a step; called after each."""
+        if self.warmup_done < WARMUP_STEPS:
+            self.warmup_done += 1
+            self.start = self.last_look = self._now()
             return
-        self.waiting = self.waiting[0] + 1, self.waiting[1] + images
-        if time.perf_counter() - self.mark < PAUSE:
+        self.unmeasured = self.unmeasured[0] + 1, self.unmeasured[1] + images
+        if time.perf_counter() - self.last_look < LOOK_INTERVAL:
             return
         now = self._now()
-        self.rates.append(self.waiting[1] / (now - self.mark))
-        self.steps, self.mark, self.waiting = self.steps + self.waiting[0], now, (0, 0)
-        if self.steps >= MIN_STEPS and now - self.begun > SECONDS:
+        self.rates.append(self.unmeasured[1] / (now - self.last_look))
+        self.steps, self.last_look, self.unmeasured = self.steps + self.unmeasured[0], now, (0, 0)
+        if self.steps >= MIN_STEPS and now - self.start > SECONDS:
             raise Enough
 
-    def report(self, **facts: object) -> None:
-        print(json.dumps({"train_ips": statistics.median(self.rates), "steps": self.steps, **facts}))
+    def report(self, **details: object) -> None:
+        print(json.dumps({"train_ips": statistics.median(self.rates), "steps": self.steps, **details}))
 
     def _now(self) -> float:
         if DEVICE.type == "cuda":
@@ -68,15 +68,15 @@ class Stopwatch:
 
 
 def arguments(**more: str) -> argparse.Namespace:
-    """`more`: switches of this peer, and what they do."""
+    """Parse the command line; `more` has the switches of this peer with their help."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--images", type=Path, required=True, help="a folder that holds train/<class>/*.jpg")
     parser.add_argument("--workers", type=int, default=0)
-    for name, about in more.items():
-        parser.add_argument(f"--{name}", action="store_true", help=about)
+    for name, text in more.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args()
 
 

@@ -19,17 +19,17 @@ def main() -> None:
         configure_allocator()
     dataset = create_dataset("", root=args.images, split="train", is_training=True, batch_size=args.batch)
     model = new_model(args.model, len(dataset.reader.class_to_idx)).to(DEVICE, memory_format=layout)
-    about = resolve_data_config({"input_size": (3, args.size, args.size)}, model=model)
+    data_config = resolve_data_config({"input_size": (3, args.size, args.size)}, model=model)
     loader = create_loader(
         dataset,
-        input_size=about["input_size"],
+        input_size=data_config["input_size"],
         batch_size=args.batch,
         is_training=True,
         hflip=0.5,
         color_jitter=0.4,
         interpolation="random",
-        mean=about["mean"],
-        std=about["std"],
+        mean=data_config["mean"],
+        std=data_config["std"],
         num_workers=args.workers,
         persistent_workers=args.workers > 0,
         device=DEVICE,

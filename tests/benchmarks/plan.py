@@ -1,23 +1,23 @@
-"""What is compared: every measurement is a command that ends with one line of JSON on stdout."""
+"""The measurements of a comparison; each is a command that ends with one line of JSON on stdout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ROUNDS = 3
-TRAINING = {  # a case -> what `comp bench` is asked for, and a peer; what the ratios should be at least
+TRAINING = {  # a case -> model, size and batch; the ratios that the kit should reach at least
     "sharif_deep_efficientnet 224 px": (("sharif_deep_efficientnet", 224, 32), {"canonical": 2.5, "equalised": 1.25}),
     "resnet18 224 px": (("resnet18", 224, 32), {"canonical": 2.4, "equalised": 1.5}),
     "mobilenetv4_conv_small 128 px": (("mobilenetv4_conv_small", 128, 32), {"canonical": 1.8, "equalised": 1.15}),
 }
-PEERS = {  # a peer -> its script and switches; all but the equalised one are as their makers show them
+PEERS = {  # a peer -> its script and switches; all but the equalised one are as their documentation shows
     "timm": ("peer_timm.py",),
     "timm, equalised": ("peer_timm.py", "--equalised"),
     "fastai": ("peer_fastai.py",),
     "Lightning": ("peer_lightning.py",),
 }
 EQUALISED = "timm, equalised"
-WORKERS = (0, 2)  # of a peer's loader: both are tried in the first round, and the better stays
+WORKERS = (0, 2)  # of a peer's loader: both are tried in the first round, and the faster is kept
 PRECISION = (
     "sharif_deep_efficientnet",
     "resnet18",
@@ -36,8 +36,8 @@ class Measurement:
     case: str
     contender: str
     round: int
-    program: str  # "kit" or "peer": whose Python
-    words: tuple[str, ...]
+    program: str  # "kit" or "peer": which Python runs it
+    arguments: tuple[str, ...]
 
     @property
     def key(self) -> str:
@@ -52,27 +52,27 @@ def bench(only: str, model: str, size: int, batch: int, images: str) -> tuple[st
         "--only",
         only,
         "--json",
-        *asked_of(model, images),
+        *config_arguments(model, images),
         f"data.size={size}",
         f"train.batch={batch}",
     )
 
 
-def asked_of(model: str, images: str) -> tuple[str, ...]:
-    """The main model as its config has it; others with their own dropout and drop-path, as the peers have them."""
-    own = () if model.startswith("sharif") else ("model.dropout=null", "model.drop_path=null")
-    return f"data.root={images}", f"model.name={model}", *own
+def config_arguments(model: str, images: str) -> tuple[str, ...]:
+    """Return the config's dropout for the main model, and their own for other models, as the peers have it."""
+    overrides = () if model.startswith("sharif") else ("model.dropout=null", "model.drop_path=null")
+    return f"data.root={images}", f"model.name={model}", *overrides
 
 
 def training_round(round_: int, images: str, best_workers: dict[tuple[str, str], int]) -> list[Measurement]:
-    """The kit and every peer, case by case."""
+    """Return the measurements of the kit and every peer, case by case."""
     plan = []
-    for case, (asked, _) in TRAINING.items():
-        model, size, batch = map(str, asked)
-        plan.append(Measurement(case, "kit", round_, "kit", bench("train", *asked, images)))
+    for case, (arguments, _) in TRAINING.items():
+        model, size, batch = map(str, arguments)
+        plan.append(Measurement(case, "kit", round_, "kit", bench("train", *arguments, images)))
         for peer, (script, *switches) in PEERS.items():
-            chosen = best_workers.get((case, peer))
-            for workers in WORKERS if chosen is None else (chosen,):
+            best = best_workers.get((case, peer))
+            for workers in WORKERS if best is None else (best,):
                 plan.append(
                     Measurement(
                         case,
@@ -99,23 +99,23 @@ def training_round(round_: int, images: str, best_workers: dict[tuple[str, str],
 
 
 def other_round(round_: int, images: str) -> list[Measurement]:
-    """What the kit is only held against itself in."""
+    """Return the measurements that compare the kit with itself."""
 
-    def kit(case: str, contender: str, *words: str) -> Measurement:
-        return Measurement(case, contender, round_, "kit", words)
+    def kit(case: str, contender: str, *arguments: str) -> Measurement:
+        return Measurement(case, contender, round_, "kit", arguments)
 
     main = ("sharif_deep_efficientnet", 224, 32)
     plan = [
         kit("end to end over the step, 128 px", "kit", *bench("train,step", main[0], 128, 32, images)),
         kit("inference", "kit", *bench("infer", *main, images)),
     ]
-    if round_ == 0:  # each is paired, or repeated, in itself
+    if round_ == 0:  # each is paired or repeated inside one process
         plan += [
             kit(
                 "automatic precision",
                 model,
                 "tests/benchmarks/precision.py",
-                *asked_of(model, images),
+                *config_arguments(model, images),
                 "data.size=224" if "vit" in model else "data.size=128",
                 "train.batch=32",
             )

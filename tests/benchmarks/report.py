@@ -1,4 +1,4 @@
-"""The tables of a comparison, from its measurements alone."""
+"""Render the tables of a comparison from its measurements alone."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from plan import EQUALISED, PEERS, PRECISION, SIZES, TRAINING, WORKERS
 Results = dict[str, dict[str, Any]]
 
 
-def render(found: dict[str, Any]) -> str:
-    results, machine = found["results"], found["machine"]
+def render(comparison: dict[str, Any]) -> str:
+    results, machine = comparison["results"], comparison["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     parts = [
-        f"# {machine['device_name']}, {machine['cores']} cores, {found['date']}",
+        f"# {machine['device_name']}, {machine['cores']} cores, {comparison['date']}",
         "",
-        f"`{found['command']}` at {found['commit'][:8]}. {versions}. Medians of {found['rounds']} rounds, "
-        f"interleaved, one process each, on the images of {found['images']}.",
+        f"`{comparison['command']}` at {comparison['commit'][:8]}. {versions}. "
+        f"Medians of {comparison['rounds']} rounds, interleaved, one process each, "
+        f"on the images of {comparison['images']}.",
         "",
         *_training(results),
     ]
@@ -25,7 +26,7 @@ def render(found: dict[str, Any]) -> str:
 
 
 def _training(results: Results) -> list[str]:
-    """images/s of everybody, and what the kit makes of it."""
+    """Return the table of images/s of the kit and its peers, with the kit's ratios."""
     lines = [
         "## Training, images/s",
         "",
@@ -33,7 +34,7 @@ def _training(results: Results) -> list[str]:
         "|---" * (len(PEERS) + 4) + "|",
     ]
     notes = []
-    for case, (asked, least) in TRAINING.items():
+    for case, (arguments, minimum) in TRAINING.items():
         ours = _median(results, case, "kit", "train_ips")
         rates = {
             peer: max(
@@ -45,55 +46,55 @@ def _training(results: Results) -> list[str]:
         cells = [f"{rate:.1f} ({workers} w)" if rate else "failed" for rate, workers in rates.values()]
         if ours:
             lines.append(
-                f"| {case}, batch {asked[2]} | {ours:.1f} | {' | '.join(cells)} | "
-                f"{_ratio(ours, best, least['canonical'])} | "
-                f"{_ratio(ours, rates[EQUALISED][0], least['equalised'])} |"
+                f"| {case}, batch {arguments[2]} | {ours:.1f} | {' | '.join(cells)} | "
+                f"{_ratio(ours, best, minimum['canonical'])} | "
+                f"{_ratio(ours, rates[EQUALISED][0], minimum['equalised'])} |"
             )
             kit = _all(results, case, "kit")[0]
             notes.append(
                 f"{case}: {kit['precision']}, {kit['workers']} workers, "
-                f"{max(each['peak_gb'] for each in _all(results, case, 'kit')):.1f} GB at most"
+                f"{max(result['peak_gb'] for result in _all(results, case, 'kit')):.1f} GB peak memory"
             )
-    about = (
+    remark = (
         "Canonical peers are as their makers show them: 32 bits, their own augmentation. w: workers of the "
-        "loader; both 0 and 2 were tried, and the better is shown. The equalised timm has the kit's allocator "
+        "loader; both 0 and 2 were tried, and the faster is shown. The equalised timm has the kit's allocator "
         "settings and channels-last."
     )
-    return [*lines, "", f"{about} The kit: {'; '.join(notes)}.", ""]
+    return [*lines, "", f"{remark} The kit: {'; '.join(notes)}.", ""]
 
 
 def _itself(results: Results) -> list[str]:
-    """The kit against itself: ratios of figures that one process measured by turns."""
+    """Return the table of ratios that one process measured by turns."""
     rows = []
     if pairs := _all(results, "end to end over the step, 128 px", "kit"):
         rows.append(
             (
                 "end to end over the step on one fixed batch, 128 px",
-                _ratio(statistics.median(each["train_ips"] / each["step_ips"] for each in pairs), 1, 0.95),
+                _ratio(statistics.median(result["train_ips"] / result["step_ips"] for result in pairs), 1, 0.95),
             )
         )
-    chosen = {model: each[0] for model in PRECISION if (each := _all(results, "automatic precision", model))}
+    chosen = {model: trials[0] for model in PRECISION if (trials := _all(results, "automatic precision", model))}
     if chosen:
-        worst = min(each["ratio"] for each in chosen.values())
-        detail = ", ".join(f"{model} {each['precision']} {each['ratio']:.2f}" for model, each in chosen.items())
+        worst = min(result["ratio"] for result in chosen.values())
+        detail = ", ".join(f"{model} {result['precision']} {result['ratio']:.2f}" for model, result in chosen.items())
         rows.append((f"automatic precision over fp32, worst of {len(chosen)} ({detail})", _ratio(worst, 1, 0.97)))
-    if seen := _all(results, "inference", "kit"):
-        views = statistics.median(8 * each["infer_views_ips"] / each["infer_ips"] for each in seen)
+    if inference := _all(results, "inference", "kit"):
+        views = statistics.median(8 * result["infer_views_ips"] / result["infer_ips"] for result in inference)
         rows.append(("8 views: images/s over one view, times 8", _ratio(views, 1, 0.95)))
-        for runtime in seen[0]["runtimes"]:
-            speed = statistics.median(each["runtimes"][runtime]["infer_ips"] for each in seen)
-            wait = statistics.median(each["runtimes"][runtime]["latency_ms"] for each in seen)
-            rows.append((f"inference by {runtime}", f"{speed:.0f} images/s, one image alone {wait:.1f} ms"))
-        eager = "eager" if "eager" in seen[0]["runtimes"] else "torch"
-        gain = statistics.median(each["runtimes"][eager]["latency_ms"] / each["latency_ms"] for each in seen)
+        for runtime in inference[0]["runtimes"]:
+            speed = statistics.median(result["runtimes"][runtime]["infer_ips"] for result in inference)
+            latency = statistics.median(result["runtimes"][runtime]["latency_ms"] for result in inference)
+            rows.append((f"inference by {runtime}", f"{speed:.0f} images/s, one image alone {latency:.1f} ms"))
+        eager = "eager" if "eager" in inference[0]["runtimes"] else "torch"
+        gain = statistics.median(result["runtimes"][eager]["latency_ms"] / result["latency_ms"] for result in inference)
         rows.append((f"batch-1 latency, best runtime over {eager}", _ratio(gain, 1, 2.5)))
     return (
         [
             "## The kit against itself",
             "",
-            "| what | measured |",
+            "| ratio | measured |",
             "|---|---|",
-            *(f"| {what} | {value} |" for what, value in rows),
+            *(f"| {name} | {value} |" for name, value in rows),
             "",
         ]
         if rows
@@ -102,30 +103,30 @@ def _itself(results: Results) -> list[str]:
 
 
 def _growth(results: Results) -> list[str]:
-    rows = [(times, each[0]) for times in SIZES if (each := _all(results, "growth", f"{times}x"))]
+    rows = [(times, trials[0]) for times in SIZES if (trials := _all(results, "growth", f"{times}x"))]
     if not rows:
         return []
     return [
-        "## Growth: the demo laid out over and over",
+        "## Growth: the demo dataset repeated",
         "",
-        "| size | images trained on | training, images/s | loader, images/s | GB at most |",
+        "| size | images trained on | training, images/s | loader, images/s | peak memory (GB) |",
         "|---|---|---|---|---|",
         *(
-            f"| {times}x | {each['images']} | {each['train_ips']:.0f} | {each['loader_ips']:.0f} | "
-            f"{each['peak_gb']:.2f} |"
-            for times, each in rows
+            f"| {times}x | {result['images']} | {result['train_ips']:.0f} | {result['loader_ips']:.0f} | "
+            f"{result['peak_gb']:.2f} |"
+            for times, result in rows
         ),
     ]
 
 
 def _all(results: Results, case: str, contender: str) -> list[dict[str, Any]]:
-    return [each for key, each in results.items() if key.rpartition(" | ")[0] == f"{case} | {contender}"]
+    return [result for key, result in results.items() if key.rpartition(" | ")[0] == f"{case} | {contender}"]
 
 
-def _median(results: Results, case: str, contender: str, figure: str) -> float | None:
-    values = [each[figure] for each in _all(results, case, contender)]
+def _median(results: Results, case: str, contender: str, key: str) -> float | None:
+    values = [result[key] for result in _all(results, case, contender)]
     return statistics.median(values) if values else None
 
 
-def _ratio(ours: float, theirs: float, least: float) -> str:
-    return f"{ours / theirs:.2f} (wanted {least})" if theirs else "-"
+def _ratio(ours: float, theirs: float, minimum: float) -> str:
+    return f"{ours / theirs:.2f} (target {minimum})" if theirs else "-"

@@ -1,12 +1,12 @@
-"""How fast a trained network answers: eager torch against the runtimes of infer.py, on this machine's CPU.
+"""Measure the inference of eager torch and of the runtimes of infer.py, on this machine's CPU.
 
   python tests/benchmarks/runtimes.py                                  the main model at 224 px, three rounds
   python tests/benchmarks/runtimes.py resnet18 --size 128 --rounds 1
 
 eager: `model(images)`, channels first, as torch makes it. equalised: channels last, and the allocator keeps its memory.
-The runtimes are fed bytes and normalise them; the eager ones find normalised floats ready. Every figure is the median
-over rounds, each way alone in a process of its own: waiting threads of one runtime would slow the next. Eight views
-over one: images of input/blood-cells, read and resized as infer.py does; 1 means that a view costs the same in both.
+The runtimes get uint8 and normalise it; the eager variants get normalised floats. Every number is the median over
+rounds, each variant in a process of its own: waiting threads of one runtime would slow the next. Eight views over one:
+images of input/blood-cells, read and resized as infer.py does; 1 means that a view costs the same in both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 RUNTIMES = ("torch", "onnx", "openvino")
-WAYS = ("eager", "equalised", *RUNTIMES)
+VARIANTS = ("eager", "equalised", *RUNTIMES)
 COLUMNS = {"latency_ms": "1 image, ms", "ips": "32 images, images/s", "views": "8 views over 1"}
 
 
@@ -29,34 +29,37 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="sharif_deep_efficientnet")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.way:
-        return print(json.dumps(measure(args.way, args.model, args.size)))
-    command = [sys.executable, __file__, args.model, "--size", str(args.size), "--way"]
+    if args.variant:
+        return print(json.dumps(measure(args.variant, args.model, args.size)))
+    command = [sys.executable, __file__, args.model, "--size", str(args.size), "--variant"]
     rounds = [
-        {way: json.loads(subprocess.run([*command, way], check=True, stdout=subprocess.PIPE).stdout) for way in WAYS}
+        {
+            variant: json.loads(subprocess.run([*command, variant], check=True, stdout=subprocess.PIPE).stdout)
+            for variant in VARIANTS
+        }
         for _ in range(args.rounds)
     ]
     print(f"{'':12}" + "".join(f"{title:>30}" for title in COLUMNS.values()))
-    for way in WAYS:
-        print(f"{way:12}" + "".join(f"{cell(rounds, way, key):>30}" for key in COLUMNS))
+    for variant in VARIANTS:
+        print(f"{variant:12}" + "".join(f"{cell(rounds, variant, key):>30}" for key in COLUMNS))
 
 
-def cell(rounds: list[dict], way: str, key: str) -> str:
-    """The figure, and how many times as good as eager it is: in each round, then the median."""
-    if key not in rounds[0][way]:
+def cell(rounds: list[dict], variant: str, key: str) -> str:
+    """Return the median, and the median over rounds of its gain over eager."""
+    if key not in rounds[0][variant]:
         return ""
-    value = statistics.median(each[way][key] for each in rounds)
+    value = statistics.median(results[variant][key] for results in rounds)
     if key == "views":
         return f"{value:.2f}"
     gain = statistics.median(
-        (each[way][key] / each["eager"][key]) ** (-1 if key == "latency_ms" else 1) for each in rounds
+        (results[variant][key] / results["eager"][key]) ** (-1 if key == "latency_ms" else 1) for results in rounds
     )
     return f"{value:.1f} ({gain:.2f}x)"
 
 
-def measure(way: str, name: str, size: int) -> dict[str, float]:
+def measure(variant: str, name: str, size: int) -> dict[str, float]:
     import torch
 
     from comp.engine.device import configure_allocator
@@ -67,32 +70,34 @@ def measure(way: str, name: str, size: int) -> dict[str, float]:
 
     model = build_model(name, 8, size=size).eval()
     mean, std = normalisation(model)
-    pictures = torch.randint(0, 256, (32, size, size, 3), dtype=torch.uint8)
-    if way != "eager":
+    images = torch.randint(0, 256, (32, size, size, 3), dtype=torch.uint8)
+    if variant != "eager":
         configure_allocator()
-    if way in RUNTIMES:
+    if variant in RUNTIMES:
         network = build_network(
-            way, model, ModelSpec(name, {}, tuple("abcdefgh"), tuple(mean), tuple(std), size, "squash", None, "fp32")
+            variant,
+            model,
+            ModelSpec(name, {}, tuple("abcdefgh"), tuple(mean), tuple(std), size, "squash", None, "fp32"),
         )
     else:
-        layout = torch.contiguous_format if way == "eager" else torch.channels_last
+        layout = torch.contiguous_format if variant == "eager" else torch.channels_last
         network = model.to(memory_format=layout)
-        pictures = normalise(pictures, mean, std, torch.device("cpu")).contiguous(memory_format=layout)
+        images = normalise(images, mean, std, torch.device("cpu")).contiguous(memory_format=layout)
     with torch.no_grad():
-        made = {
-            "latency_ms": 1000 * seconds(lambda: network(pictures[:1]), 100),
-            "ips": 32 / seconds(lambda: network(pictures), 3),
+        result = {
+            "latency_ms": 1000 * seconds(lambda: network(images[:1]), 100),
+            "ips": 32 / seconds(lambda: network(images), 3),
         }
-    return {**made, **({"views": views_over_one(network, size)} if way in RUNTIMES else {})}
+    return {**result, **({"views": views_over_one(network, size)} if variant in RUNTIMES else {})}
 
 
 def seconds(call: Callable[[], object], times: int) -> float:
-    taken = []
+    durations = []
     for _ in range(times + max(2, times // 10)):
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[-times:])
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations[-times:])
 
 
 def views_over_one(network, size: int) -> float:
@@ -109,15 +114,15 @@ def views_over_one(network, size: int) -> float:
     cache = load_cache(dataset.name, dataset.train, make_square_spec(dataset.train, size, "squash", None))
     batches = EvaluationSet(cache, np.arange(32), size, 32)
 
-    def once(views: str) -> float:
+    def seconds_of(views: str) -> float:
         start = time.perf_counter()
         predict_probabilities(
             [network], iterate_batches(batches, range(len(batches)), 0), views=TTA[views], device=torch.device("cpu")
         )
         return time.perf_counter() - start
 
-    one, eight, again = once("none"), once("d4"), once("none")
-    return 8 * (one + again) / 2 / eight
+    before, eight, after = seconds_of("none"), seconds_of("d4"), seconds_of("none")
+    return 8 * (before + after) / 2 / eight
 
 
 if __name__ == "__main__":

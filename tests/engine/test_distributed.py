@@ -144,7 +144,7 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
             raise KeyboardInterrupt
         save(*arguments)
 
-    with monkeypatch.context() as patch:  # the first fold is begun by one process and goes on in two
+    with monkeypatch.context() as patch:  # the first fold starts in one process and continues in two
         patch.setattr(checkpoint, "save_checkpoint", interrupt_third_save)
         assert run_cli(*command, "--name", "two")[0] == 130
     for name in ("configs", "input", "folds"):
@@ -214,7 +214,7 @@ def test_train_failing_process_ends_all_with_its_own_error(uneven):
     assert [line for line in err.splitlines() if line.startswith("error: ")] == ["error: the cat has the cable"]
     assert time.monotonic() - start < 240
     process = torchrun("failing.py", "--fold", "0", *PLAIN, "train.epoch=3")
-    assert process.communicate()[1].count("did you mean train.epochs") == 1  # both met it, one tells
+    assert process.communicate()[1].count("did you mean train.epochs") == 1  # both raise it, one prints
 
 
 def test_fit_two_processes_with_frozen_and_unused_weights_equal_one(tmp_path, monkeypatch):

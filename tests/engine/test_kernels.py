@@ -156,7 +156,7 @@ def test_fuse_without_compiler_changes_nothing(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_apply_kernels_fused_run_in_two_processes_keeps_its_activations(monkeypatch, device):
-    """A run that was begun on a CPU may continue on GPUs, where SyncBatchNorm takes the place of BatchNorm."""
+    """A run that was started on a CPU may continue on GPUs, where SyncBatchNorm replaces BatchNorm."""
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.SiLU(), BatchNormAct2d(8, act_layer=nn.ReLU))

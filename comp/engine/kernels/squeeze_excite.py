@@ -26,6 +26,8 @@ def library() -> Any:
 
 
 class FusedSqueezeExcite(SqueezeExcite):
+    """The kit's squeeze-and-excitation, fused in training; otherwise as it is."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and can_fuse(x)):
             return super().forward(x)
@@ -33,6 +35,8 @@ class FusedSqueezeExcite(SqueezeExcite):
 
 
 class FusedTimmSqueezeExcite(TimmSqueezeExcite):
+    """timm's squeeze-and-excitation of EfficientNet, fused in training; otherwise as it is."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and can_fuse(x)):
             return super().forward(x)

@@ -15,6 +15,7 @@ def can_fuse(x: torch.Tensor) -> bool:
 
 
 def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
+    """Return the address of a tensor's data; a null pointer for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
 
 
@@ -25,9 +26,11 @@ def rows_and_channels(x: torch.Tensor) -> tuple[ctypes.c_int64, ...]:
 
 
 def images_pixels_channels(x: torch.Tensor) -> tuple[ctypes.c_int64, ...]:
+    """Return the number of images, of pixels in each, and of channels."""
     images, channels, height, width = x.shape
     return ctypes.c_int64(images), ctypes.c_int64(height * width), ctypes.c_int64(channels)
 
 
 def thread_count() -> ctypes.c_int:
+    """Return torch's number of threads, which our C++ uses too."""
     return ctypes.c_int(torch.get_num_threads())
