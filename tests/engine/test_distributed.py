@@ -71,44 +71,46 @@ def fail(state, *rest):
 fit._optimizer_step = fail
 raise SystemExit(run_main(main))
 """
-# weights that are frozen or not used, an optimiser step of two batches, and no image for the second process in one
-PARTLY_TRAINED = f"""
+# weights that are frozen or not used, an optimiser step of two batches, and no image for the second process in one;
+# then a model with BatchNorm
+TWO_MODELS = f"""
 import sys
 sys.path.insert(0, {str(REPO_ROOT)!r})
+from comp.engine import distributed  # before torch, as in train.py
 import torch
 from torch import nn
 from comp.batches.loader import ShardInfo, shard_indices
-from comp.engine import distributed
 from comp.engine.fit import FitOptions, TrainData, TrainState, fit
 
 SIZES = [8, 2, 5, 8]
 cpu, images = torch.device("cpu"), torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-with distributed.process_group():
-    rank, processes = distributed.rank(), distributed.world_size()
-    torch.manual_seed(rank)  # rank 0's weights are everybody's
-    model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
-    model[2].unused = nn.Parameter(torch.ones(2))
-    model[0].bias.requires_grad_(False)
+loss = nn.CrossEntropyLoss(reduction="none")
+options = FitOptions(epochs=3, device=cpu, precision="fp32", rng_key=(0, 0), accumulate=2)
 
-    def batches(steps):
-        for step in steps:
-            shard = shard_indices(SIZES[step % 4], rank, processes) or [0]
-            yield images[shard], torch.arange(8)[shard] % 2
+def shard(step):
+    return shard_indices(SIZES[step % 4], distributed.rank(), distributed.world_size())
 
+def batches(steps):
+    for step in steps:
+        yield images[shard(step) or [0, 1]], torch.arange(8)[shard(step) or [0, 1]] % 2
+
+def train(model):
     state = TrainState(model, torch.optim.SGD(model.parameters(), 0.5), torch.amp.GradScaler("cpu", enabled=False))
-    data = TrainData(
-        batches,
-        lambda images: images.clone(),
-        steps_per_epoch=4,
-        shard_info=lambda step: ShardInfo(bool(shard_indices(SIZES[step % 4], rank, processes)), SIZES[step % 4]),
-    )
-    loss = nn.CrossEntropyLoss(reduction="none")
-    options = FitOptions(epochs=3, device=cpu, precision="fp32", rng_key=(0, 0), accumulate=2)
+    data = TrainData(batches, torch.clone, 4, lambda step: ShardInfo(bool(shard(step)), SIZES[step % 4]))
     losses = []
     for event in fit(state, data, options, loss=loss, lr_at=lambda *_: 0.5):
         losses.append(event.train_loss)
         state.history.append({{"val_loss": None}})
-    torch.save({{"losses": losses, "model": model.state_dict()}}, f"rank{{rank}}of{{processes}}.pt")
+    return {{"losses": losses, "model": model.state_dict()}}
+
+with distributed.process_group():
+    torch.manual_seed(distributed.rank())  # rank 0's weights are sent to the others
+    plain = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    plain[2].unused = nn.Parameter(torch.ones(2))
+    plain[0].bias.requires_grad_(False)
+    normed = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    results = {{"plain": train(plain), "normed": train(normed)}}
+    torch.save(results, f"rank{{distributed.rank()}}of{{distributed.world_size()}}.pt")
 """
 
 
@@ -152,7 +154,7 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
     Path("separate.py").write_text(SEPARATE)
     process = torchrun("separate.py", *command[1:], "--name", "two")
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    assert process.returncode == 0 and "find_unused_parameters" not in err, err
 
     assert sorted(os.listdir("elsewhere/runs")) == [".cache"]
     assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and "resumes at step 8" in out
@@ -219,19 +221,20 @@ def test_train_failing_process_ends_all_with_its_own_error(uneven):
 
 def test_fit_two_processes_with_frozen_and_unused_weights_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("partly.py").write_text(PARTLY_TRAINED)
-    process = torchrun("partly.py")
+    Path("two_models.py").write_text(TWO_MODELS)
+    process = torchrun("two_models.py")
     _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "find_unused_parameters" not in err and "Warning" not in err, err
-    subprocess.run([sys.executable, "partly.py"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    single, *both = (torch.load(f"{name}.pt") for name in ("rank0of1", "rank0of2", "rank1of2"))
-    for result in both:
-        assert result["losses"] == pytest.approx(single["losses"], rel=1e-5)
-        for name, weight in single["model"].items():
-            assert torch.allclose(result["model"][name], weight, atol=1e-6), name
-            assert torch.equal(weight, both[0]["model"][name]) or name not in ("2.unused", "0.bias")
-    assert all(torch.equal(both[0]["model"][name], both[1]["model"][name]) for name in both[0]["model"])
+    assert process.returncode == 0 and "Warning" not in err, err
+    subprocess.run([sys.executable, "two_models.py"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    single, first, second = (torch.load(f"{name}.pt") for name in ("rank0of1", "rank0of2", "rank1of2"))
+    assert first["plain"]["losses"] == pytest.approx(single["plain"]["losses"], rel=1e-5)
+    for name, weight in single["plain"]["model"].items():
+        assert torch.allclose(first["plain"]["model"][name], weight, atol=1e-6), name
+    for model in ("plain", "normed"):  # running statistics too
+        assert first[model]["losses"] == second[model]["losses"] and len(first[model]["losses"]) == 3
+        assert first[model]["model"].keys() == single[model]["model"].keys()
+        assert all(torch.equal(value, second[model]["model"][name]) for name, value in first[model]["model"].items())
+    assert not torch.equal(first["normed"]["model"]["1.running_mean"], torch.zeros(5))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
