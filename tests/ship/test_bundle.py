@@ -176,3 +176,12 @@ def test_verify_bundle_sees_only_test_images_and_sample(workspace):
     assert (
         verify_bundle(make_test_bundle(look), "test", Path("input/tiny"), Path("expected.csv")).predict_seconds == 2.0
     )
+
+
+def test_bundle_runtime_imports_only_what_prediction_needs():
+    script = "import sys, comp.ship.bundle_runtime; print(*[name for name in sys.modules if name.startswith('comp.')])"
+    process = subprocess.run([sys.executable, "-c", script], cwd=REPO_ROOT, capture_output=True, text=True, check=True)
+    imported = set(process.stdout.split())
+    unused = {"config", "schema", "cli", "runs", "training", "blending", "observers", "study", "commands", "bench"}
+    assert not imported & {f"comp.{name}" for name in unused} and "comp.submit.ledger" not in imported
+    assert len(imported) <= 45, "a bundle starts on another machine: import less, or raise this number on purpose"
