@@ -13,8 +13,10 @@ CHECKPOINT_SCHEMA = 1
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain Python atomically. They are serialised in memory first, so that a full disk leaves the old
-    file as it was."""
+    """Write tensors and plain Python atomically.
+
+    They are serialised in memory first, so that a full disk leaves the old file as it was.
+    """
     import torch
 
     buffer = io.BytesIO()
