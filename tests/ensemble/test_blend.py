@@ -1,0 +1,161 @@
+"""Blends whose result is known, and what must not change any of them."""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from comp.ensemble.blend import METHODS, Blend, BlendMember, apply_blend, combine_members
+from comp.ensemble.crossfit import MemberFitOptions, fit_members, fit_on_rows
+from comp.ensemble.pool import MemberPredictions, Pool
+from comp.records.blend import BlendSpec
+from tests.ensemble.pools import (
+    CLASSES,
+    accuracy,
+    cross_fitted,
+    fit_on_all,
+    make_pool,
+    make_probabilities,
+    stack_members,
+    three_members,
+)
+
+FITTED = ("greedy", "weights", "stack")
+
+
+def combine(method: str, probabilities: np.ndarray) -> np.ndarray:
+    """Blend members of equal weight."""
+    weight = 1 / len(probabilities)
+    members = tuple(BlendMember(f"m{index}", ("identity",), 1.0, weight) for index in range(len(probabilities)))
+    return combine_members(Blend(method, members), probabilities)
+
+
+@pytest.mark.parametrize("method", FITTED)
+def test_fit_blend_perfect_member_wins(method):
+    perfect = make_probabilities(0, 30.0)
+    pool = make_pool(anna=make_probabilities(1, 1.0), perfect=perfect, noise=make_probabilities(2, 0.0))
+    assert accuracy(pool, cross_fitted(pool, method)) == 1
+    if method != "stack":
+        weights = {member.name: member.weight for member in fit_on_all(pool, method).members}
+        assert weights["perfect"] > 0.99
+
+
+@pytest.mark.parametrize("method", ["greedy", "weights"])
+def test_fit_blend_members_of_noise_get_little_weight(method):
+    noise = {f"noise{seed}": make_probabilities(100 + seed, 0.0, images=1200) for seed in range(5)}
+    pool = make_pool("log_loss", 1200, carl=make_probabilities(3, 3.0, images=1200), **noise)
+    weights = {member.name: member.weight for member in fit_on_all(pool, method).members}
+    assert weights.pop("carl") > 0.9 and max(weights.values()) < 0.05
+
+
+def test_combine_members_mean_and_geometric_mean_by_hand():
+    probabilities = stack_members([[0.8, 0.2]], [[0.2, 0.8]], [[0.5, 0.5]])
+    assert combine("mean", probabilities) == pytest.approx(np.array([[0.5, 0.5]]))
+    two = stack_members([[0.9, 0.1]], [[0.5, 0.5]])
+    assert combine("geometric", two) == pytest.approx(np.array([[0.75, 0.25]]))  # 3 to 1, as sqrt(0.45) to sqrt(0.05)
+    assert np.isfinite(combine("geometric", stack_members([[1.0, 0.0]], [[0.0, 1.0]]))).all()
+
+
+def test_combine_members_vote_ignores_confidence():
+    probabilities = stack_members([[0.51, 0.49, 0]], [[0.51, 0.49, 0]], [[0, 1, 0]])
+    assert combine("vote", probabilities).argmax(1).tolist() == [0]
+    assert combine("vote", probabilities) == pytest.approx(np.array([[2.5, 1, 0]]) / 3.5)
+
+
+def test_combine_members_tied_vote_takes_the_higher_mean_probability():
+    probabilities = stack_members([[0.6, 0.4, 0]], [[0.1, 0.9, 0]])
+    assert combine("vote", probabilities).argmax(1).tolist() == [1]
+
+
+def test_combine_members_vote_and_mean_tied_takes_the_first_name():
+    probabilities = stack_members([[0, 0.75, 0.25]], [[0, 0.25, 0.75]])
+    assert combine("vote", probabilities).argmax(1).tolist() == [1]
+    assert combine("vote", probabilities[::-1]).argmax(1).tolist() == [2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_combine_members_rows_are_distributions(method):
+    rows = cross_fitted(three_members(), method)
+    assert (rows >= 0).all() and np.allclose(rows.sum(1), 1)
+
+
+def test_apply_blend_uses_the_chosen_views_of_test_images():
+    views = np.concatenate([make_probabilities(1, 2.0), make_probabilities(50, -1.0), make_probabilities(2, 2.0)])
+    pool = make_pool(anna=views)
+    blend = fit_on_all(pool, "mean", MemberFitOptions(calibrate=False, max_views=3))
+    assert blend.members[0].views == ("identity", "vflip") and blend.members[0].temperature == 1
+    test = pool.members[0].oof[[0, 2]][None]
+    assert apply_blend(blend, [test]) == pytest.approx(test[0].mean(0), abs=1e-6)
+
+
+def test_apply_blend_temperature_acts_before_folds_and_views_are_averaged():
+    confident, unsure = stack_members([[0.9, 0.1]])[0], stack_members([[0.4, 0.6]])[0]
+    view_probabilities = np.stack([confident, unsure])[:, None]  # two fold models, one view
+    blend = Blend("mean", (BlendMember("m", ("identity",), 0.5, 1.0),))
+    sharper = [np.array([[0.81, 0.01]]) / 0.82, np.array([[0.16, 0.36]]) / 0.52]
+    assert apply_blend(blend, [view_probabilities]) == pytest.approx((sharper[0] + sharper[1]) / 2)
+
+
+def test_blend_zero_weight_member_can_be_dropped():
+    members = tuple(
+        BlendMember(name, ("identity",), temperature, weight)
+        for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75))
+    )
+    probabilities = [member.oof[None] for member in three_members().members]
+    whole, trimmed = Blend("greedy", members), Blend("greedy", members).without_zero_weights()
+    assert [member.name for member in trimmed.members] == ["anna", "carl"]
+    assert apply_blend(trimmed, [probabilities[0], probabilities[2]]) == pytest.approx(
+        apply_blend(whole, probabilities), abs=1e-12
+    )
+    stack = Blend("stack", tuple(replace(member, weight=None) for member in members))
+    assert stack.without_zero_weights() == stack
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_blend_from_its_json_predicts_the_same_bits(method):
+    pool = three_members()
+    blend = fit_on_all(pool, method)
+    content = json.loads(json.dumps(blend.to_spec().to_dict()))
+    restored = Blend.from_spec(BlendSpec.from_dict(content, "x.json"))
+    probabilities = [member.oof[None] for member in pool.members]
+    assert np.array_equal(apply_blend(restored, probabilities), apply_blend(blend, probabilities))
+    assert [member.name for member in restored.members] == ["anna", "bert", "carl"]
+
+
+@pytest.mark.parametrize(("method", "metric"), [*((method, "accuracy") for method in METHODS), ("greedy", "log_loss")])
+def test_blend_order_of_classes_has_no_effect(method, metric):
+    pool, order = three_members(metric), np.array([2, 0, 3, 1])
+    reordered = replace(
+        pool,
+        classes=tuple(CLASSES[index] for index in order),
+        targets=np.argsort(order)[pool.targets],
+        members=tuple(replace(member, oof=member.oof[..., order]) for member in pool.members),
+    )
+    before, after = cross_fitted(pool, method), cross_fitted(reordered, method)
+    assert np.allclose(before[:, order], after, atol=2e-3 if method == "stack" else 1e-6)
+    assert accuracy(pool, before) == pytest.approx(accuracy(reordered, after), abs=0.005 * (method == "stack"))
+
+
+def test_fit_blend_200_members_of_3200_images_take_under_10_seconds_and_2_gb():
+    rng = np.random.default_rng(0)
+    targets = np.arange(3200) % 8
+    members = []
+    for index in range(200):
+        logits = rng.normal(size=(1, 3200, 8))
+        logits[0, np.arange(3200), targets] += rng.uniform(1, 3)
+        probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
+        members.append(MemberPredictions(f"m{index:03}", ("identity",), probabilities))
+    images, folds = tuple(f"{index:04}" for index in range(3200)), rng.permutation(3200) % 5
+    pool = Pool(tuple("abcdefgh"), "accuracy", images, targets, folds, tuple(members))
+    tracemalloc.start()  # numpy reports its arrays to it
+    start = time.process_time()
+    blend = fit_on_rows("greedy", fit_members(pool, np.arange(3200), MemberFitOptions()), pool)
+    seconds, memory = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 10 and memory < 2e9
+    assert sum(member.weight > 0 for member in blend.members) > 1

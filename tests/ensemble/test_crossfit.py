@@ -1,0 +1,47 @@
+"""Cross-fitted predictions never use the labels of the images that they are scored on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from comp.ensemble.blend import METHODS
+from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, predict_in_sample
+from tests.ensemble.pools import IMAGES, accuracy, cross_fitted, make_pool, make_probabilities, three_members
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cross_fitted_score_of_noise_is_chance_and_naive_is_higher(method):
+    """Over six pools of eight members: 1,440 predictions, chance 0.25, whose standard error is 0.0114."""
+    scores, naive_scores = [], []
+    for seed in range(6):
+        pool = make_pool(**{f"m{member}": make_probabilities(1000 * seed + member, 0.0) for member in range(8)})
+        scores.append(accuracy(pool, cross_fitted(pool, method)))
+        fitted = fit_members(pool, np.arange(IMAGES), MemberFitOptions())
+        naive_scores.append(accuracy(pool, predict_in_sample(method, fitted, pool)))
+    assert abs(np.mean(scores) - 0.25) < 0.04
+    if method in ("greedy", "stack"):
+        assert np.mean(naive_scores) > np.mean(scores) + 0.04
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predict_cross_fitted_labels_of_a_fold_do_not_change_its_predictions(method):
+    options = MemberFitOptions(max_views=2)
+    pool = make_pool(anna=make_probabilities(1, 1.5, views=3), bert=make_probabilities(2, 1.0, views=3))
+    for fold in (0, 3):
+        held_out = pool.folds == fold
+        wrong_targets = np.where(held_out, (pool.targets + 1) % 4, pool.targets)
+        before = cross_fitted(pool, method, options)
+        after = cross_fitted(replace(pool, targets=wrong_targets), method, options)
+        assert np.array_equal(before[held_out], after[held_out])
+    assert not np.array_equal(before, after) or method == "vote"  # the other folds were fitted to them
+
+
+def test_fit_each_fold_single_fold_holds_out_fifths():
+    pool = replace(three_members(), folds=np.zeros(IMAGES, int))
+    held_out = [fold_fit.held_out_rows for fold_fit in fit_each_fold(pool, MemberFitOptions())]
+    assert sorted(np.concatenate(held_out)) == list(range(IMAGES))
+    assert [len(rows) for rows in held_out] == [48] * 5
+    assert 0.5 < accuracy(pool, cross_fitted(pool, "stack")) < 1

@@ -1,0 +1,54 @@
+"""Ensemble selection follows its rules, and its scores are those of the metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comp.ensemble.greedy import fit_greedy_weights
+from comp.metrics import METRICS, score
+from tests.ensemble.pools import make_probabilities, make_targets, sharpen, stack_members
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_fit_greedy_weights_begins_with_the_best_member_and_ends_better(metric):
+    probabilities = np.stack([make_probabilities(seed, 1.0)[0] for seed in range(6)])
+    targets, sign = make_targets(), METRICS[metric].sign
+    best_alone = max(sign * score(metric, targets, member) for member in probabilities)
+    first_round = fit_greedy_weights(probabilities, targets, metric, rounds=1)
+    assert sign * score(metric, targets, np.tensordot(first_round, probabilities, 1)) == pytest.approx(
+        best_alone, abs=1e-6
+    )
+    weights = fit_greedy_weights(probabilities, targets, metric)
+    assert sign * score(metric, targets, np.tensordot(weights, probabilities, 1)) > best_alone
+
+
+def test_fit_greedy_weights_tie_prefers_present_members_and_the_smallest_ensemble():
+    correct = stack_members([[0.9, 0.1], [0.1, 0.9]])[0]
+    probabilities = np.stack([correct, correct[:, ::-1], correct])
+    assert fit_greedy_weights(probabilities, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
+@pytest.mark.parametrize("seed", range(5))
+def test_fit_greedy_weights_equals_a_search_member_by_member(seed, metric):
+    """Of 24 images many scores are equal: then a member that is present is preferred, then the lower log loss."""
+    probabilities = np.stack([make_probabilities(10 * seed + index, 0.7, images=24)[0] for index in range(6)])
+    targets, sign, chosen, best = make_targets(24), METRICS[metric].sign, [], (-np.inf, None)
+
+    def rank(member: int) -> tuple[float, bool, float]:
+        mean = probabilities[[*chosen, member]].mean(0, dtype=np.float64)
+        return round(sign * score(metric, targets, mean), 6), member in chosen, -score("log_loss", targets, mean)
+
+    for _ in range(12):
+        chosen.append(max(range(6), key=rank))
+        value = sign * score(metric, targets, probabilities[chosen].mean(0, dtype=np.float64))
+        if value > best[0] + 1e-9:
+            best = value, np.bincount(chosen, minlength=6) / len(chosen)
+    assert fit_greedy_weights(probabilities, targets, metric, rounds=12) == pytest.approx(best[1])
+
+
+def test_fit_greedy_weights_takes_a_better_member_more_than_once():
+    better, worse = sharpen(make_probabilities(1, 2.0))[0], sharpen(make_probabilities(2, 1.5))[0]
+    weights = fit_greedy_weights(np.stack([better, worse]), make_targets(), "log_loss")
+    assert 0.5 < weights[0] < 1
