@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 WARMUP_STEPS = 3  # kernels are built and memory is faulted in: up to ten times slower
 MIN_STEPS = 10  # of a training, after the warm-up
-MAX_SECONDS = 25.0  # where a step takes longer than 2.5, fewer are measured, and the table says how many
+MAX_SECONDS = 25.0  # if a step takes longer than 2.5 s fewer are measured; the table has their number
 
 # Between two of its yields it did this many steps, on this many images. A generator, so that it can be closed.
 WorkIterator = Generator[tuple[int, int], None, None]

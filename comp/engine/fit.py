@@ -181,7 +181,8 @@ def _optimizer_step(
         data.shard_info(state.step + index) if data.shard_info else ShardInfo(True, len(labels))
         for index, (_, labels) in enumerate(group)
     ]
-    # gradients become the mean over processes, and are wanted as the sum over images by the number of all images
+    # Wanted is the sum of all images' gradients divided by their number in all processes. DistributedDataParallel takes
+    # the mean over processes, so each divides by the number of images per process.
     divisor = sum(shard.global_batch_size for shard in shards) / distributed.world_size()
     loss_sums = []
     for index, (batch, shard) in enumerate(zip(group, shards, strict=True)):

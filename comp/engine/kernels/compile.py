@@ -1,7 +1,7 @@
-"""Compile C++ on the machine that runs it, for operations that no library has: two seconds once, skipped if there is
-no compiler.
+"""Compile C++ on the machine that runs it, for operations that no library has.
 
-The compiled library is stored in __pycache__ beside its source, as Python's own compiled files are.
+It takes two seconds once, and is skipped without a compiler. The compiled library is stored in __pycache__ beside its
+source, as Python's own compiled files are.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ using Index = int64_t;
 
 extern "C" {
 
-// For each image and channel: the sum over its pixels of x, or of x * y where there is a y.
+// Writes for each image and channel the sum over its pixels of x, or of x * y if y is given.
 void pixel_sums(const float *x, const float *y, float *out, Index images, Index pixels, Index C, int threads) {
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (Index image = 0; image < images; image++) {
