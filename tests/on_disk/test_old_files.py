@@ -204,6 +204,7 @@ def test_submit_log_appends_a_line_and_final_is_one_line(old_workspace):
     assert Path("submissions/FINAL").read_text() == "submissions/anna.csv\n"
 
 
+@pytest.mark.slow  # it runs no code of today: only a new library or machine can break it
 def test_bundle_old_zip_writes_the_same_bytes_with_its_own_code(tmp_path):
     bundle, competition, work = (tmp_path / name for name in ("input/bundle", "input/competition", "work"))
     with zipfile.ZipFile(MADE / "runs/bundles/shipped.zip") as archive:
