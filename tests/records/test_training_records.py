@@ -56,5 +56,5 @@ def test_run_metrics_without_a_finished_fold_has_no_scores():
     metrics = RunMetrics("x", "accuracy", "last", (), complete=False)
     assert list(metrics.to_dict()) == ["run", "metric", "kept", "folds_done", "complete"]
     assert RunMetrics.from_dict(metrics.to_dict(), "metrics.json") == metrics
-    with pytest.raises(UserError, match="scores.sd: field required"):
+    with pytest.raises(UserError, match=r"scores\.sd: field required"):
         RunMetrics.from_dict({**metrics.to_dict(), "folds_done": [0], "mean": 0.5}, "metrics.json")
