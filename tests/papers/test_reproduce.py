@@ -18,7 +18,6 @@ from comp.files import read_json
 from comp.papers import worker
 from comp.papers.plan import ProtocolOverrides
 from comp.papers.reported import config_file
-from comp.stats import bootstrap_mean_interval
 from comp.tables import read_predictions
 from tests.conftest import REPO_ROOT, SMALL
 
@@ -136,12 +135,6 @@ def test_reproduce_scores_only_fold_0(split, trained_runs, run_cli):
     assert run_cli("train.py", "-c", "configs/papers/mini/large.yaml", "train.epochs=1", *FAST)[0] == 0
     run_cli("comp", "reproduce", "mini", "--quick", "--rows", "large", *FAST)
     assert before.equals(pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]])
-
-
-def test_bootstrap_mean_interval_is_that_of_resampled_images():
-    values = pd.Series(np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300))
-    draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)
-    assert bootstrap_mean_interval(values.to_numpy()) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
 
 
 def test_reproduce_seeds_are_sibling_runs_and_the_table_has_their_mean(split, trained_runs, run_cli):
