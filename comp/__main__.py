@@ -38,7 +38,7 @@ COMMANDS = {
     "submit log": Command("submit", "log", "record a score by hand"),
     "submit status": Command("submit", "status", "list all submissions, plot CV against LB, propose picks"),
     "submit final": Command("submit", "final", "name the submission that counts"),
-    "submit reproduce": Command("submit", "reproduce", "make a past submission again, or report what changed"),
+    "submit reproduce": Command("submit", "reproduce", "reproduce a past submission, or report what changed"),
     "bundle": Command("submit", "bundle", "pack a submission for notebooks without internet"),
     "reproduce": Command("study", "reproduce", "measure a paper's tables again: reported beside measured"),
     "zoo": Command("study", "zoo", "list the papers' models with their parameter counts"),

@@ -24,6 +24,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), name: st
     base = {"name": _config_name(Path(path)), **read_tree(Path(path))}
     overridden = merge(base, parse_overrides(overrides))
     configs = [(_validate(tree, path), seed) for tree, seed in _expand_seeds(overridden)]
+    # The config without overrides: the run's name lists the keys that differ from it.
     original = _validate(next(_expand_seeds(base))[0], path) if overrides else configs[0][0]
     return [_with_run_name(config, original, name, seed) for config, seed in configs]
 
@@ -138,7 +139,10 @@ def check_name(name: str) -> str:
 
 
 def _with_run_name(config: Config, original: Config, name: str | None, seed: int | None) -> Config:
-    """Name a run: the file's name and the keys that differ from it, sorted; or `name` where it is given."""
+    """Return `config` with the name of its run: `name` if given, else the file's name and what the overrides changed.
+
+    The changes are the keys whose values differ from `original`, sorted, as `+key=value`. A long list ends in a hash.
+    """
     check_name(config.name if name is None else name)
     if name is not None:
         return config.model_copy(update={"name": name if seed is None else f"{name}+train.seed={seed}"})

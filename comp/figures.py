@@ -18,7 +18,7 @@ DPI = 130
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches. It belongs to no window, and needs no screen."""
+    """Return an empty figure, sizes in inches. It has no window, so it works without a display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

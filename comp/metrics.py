@@ -45,10 +45,11 @@ def _f1s(cm: np.ndarray) -> np.ndarray:
 
 
 def _specificities(cm: np.ndarray) -> np.ndarray:
-    """Return per class the share of the images of other classes that are not predicted as this class."""
-    true = np.diagonal(cm, axis1=-2, axis2=-1)
-    others = cm.sum((-1, -2))[..., None] - cm.sum(-1)
-    return _divide(others - (cm.sum(-2) - true), others)
+    """Return the specificity TN / (TN + FP) of each class."""
+    true_positives = np.diagonal(cm, axis1=-2, axis2=-1)
+    negatives = cm.sum((-1, -2))[..., None] - cm.sum(-1)
+    false_positives = cm.sum(-2) - true_positives
+    return _divide(negatives - false_positives, negatives)
 
 
 def _weighted(per_class: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

@@ -142,7 +142,7 @@ class Run:
         return FoldDir(self.path / f"fold{fold}")
 
     def folds_done(self) -> list[int]:
-        """Return the finished folds; the model trained on all images is none of them."""
+        """Return the finished folds, without "full", the model trained on all images."""
         return [fold for fold in self.record.folds if self.fold_dir(fold).is_done]
 
     def lock(self) -> FileLock:
@@ -154,7 +154,7 @@ def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], st
     """Open the run of a config, and create it if it does not exist; refuse one made from another config or split.
 
     `draft` is its record before the run exists. `choose_precision` is called once in a run's life, when the run is
-    created: a choice made by timing could fall differently the next time.
+    created, because a choice based on timing could differ the next time.
     """
     path = RUNS / config.name
     for parent in path.parents:

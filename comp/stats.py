@@ -1,12 +1,12 @@
 """Intervals of scores and paired tests: the one bootstrap, the one paired test and the one verdict of the kit.
 
-An interval or a test measures the noise of the images alone: how another training of the same model would differ is
-not in it. p is that of one pair: of twenty pairs without a difference, one looks different.
+An interval or a test measures the noise of the sampled images only, not the variance between trainings of the same
+model. p-values are not corrected for multiple comparisons: of twenty pairs without a difference, one looks different.
 
-Two candidates that predict the same images are compared in pairs: every candidate is scored on the same resamples of
-the images, and the spread of their differences is that of the difference. The resamples depend on the number of
-images alone, so comparing `a` with `b` is exactly comparing `b` with `a` with the sign turned, the order of
-candidates and classes changes nothing, and all pairs cost no more than scoring each candidate.
+Two candidates that predict the same images are compared by a paired bootstrap: both are scored on the same resamples of
+the images, and the interval is that of the differences. The resamples depend on the number of images alone. Therefore
+comparing `b` with `a` gives exactly the negated difference, the order of candidates and classes has no effect, and
+comparing all pairs costs no more than scoring each candidate.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from comp.metrics import METRICS, PER_CLASS, confusion, log_losses, score
 from comp.records.scores import ScoreReport
 
 RESAMPLES = 2000
-SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is called noise
+SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is inside the noise
 MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
 
 
 def bootstrap_interval(
     metric: str, targets: np.ndarray, probabilities: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a score over images. One seed: the same predictions always give the same interval.
+    """Return the 95 % interval of a score over images. The same predictions and seed give the same interval.
 
-    Resampling cannot show an error that did not occur: where every image is correct, or none is, all resamples of a
-    score can be equal. The interval is then as wide as Wilson's for a share of so many images.
+    If every image is correct, or every image is incorrect, all resamples may have the same score. The interval is then
+    derived from Wilson's interval of the accuracy (see `_interval_without_variation`).
     """
     rng = np.random.default_rng(seed)
     from_confusion = METRICS[metric].from_confusion
@@ -59,9 +59,9 @@ def bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int = 100) -> np.ndarray:
-    """Return (draws, members): the weights that are fitted to resamples of the images.
+    """Return weights (draws, members), each row fitted to a bootstrap resample of the images.
 
-    `fit_weights` gets the indices of the resampled images, some of them several times.
+    `fit_weights` receives the indices of the resampled images, with repetitions.
     """
     rng = np.random.default_rng(0)
     return np.stack([fit_weights(rng.integers(images, size=images)) for _ in range(draws)])
@@ -69,18 +69,18 @@ def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: i
 
 def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
     """Return Wilson's binomial 95 % interval of an accuracy; unlike others it is good for few images and near 1 too."""
-    from scipy.stats import binomtest  # here, for it takes 0.5 s to import, and most programs never need it
+    from scipy.stats import binomtest  # imported here: it takes 0.5 s, and most programs never need it
 
     interval = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, float]:
-    """Return the interval of a score where every image is correct, or none is.
+    """Return the interval of a score if every image is correct, or every image is incorrect.
 
-    Its other end is the score if as many images as Wilson's interval of the accuracy allows (3.8 of many) were the
-    other way. They are taken from the rarest classes, where an image changes a macro mean most. For the accuracy
-    this is Wilson's interval itself.
+    One end is the score itself. The other is the score after flipping as many images (correct to incorrect, or the
+    reverse) as Wilson's interval of the accuracy allows, up to 3.8. The images are taken from the rarest classes, where
+    one image changes a macro mean most. For the accuracy this is Wilson's interval itself.
     """
     images = int(cm.sum())
     all_correct = np.trace(cm) == images
@@ -98,7 +98,7 @@ def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, flo
         neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % len(cm)
         changed[row, neighbour if all_correct else row] += moved
     from_confusion = METRICS[metric].from_confusion
-    assert from_confusion is not None  # a log loss varies, or is no count
+    assert from_confusion is not None  # None for the log loss, which never gets here
     ends = sorted((float(from_confusion(cm)), float(from_confusion(changed))))
     return ends[0], ends[1]
 
@@ -185,7 +185,7 @@ def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.nd
 
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:
-    """Compare two candidates that were scored on the same resamples."""
+    """Compare two candidates that were scored on the same resamples; a positive difference means that `a` is better."""
     sign = METRICS[a.metric].sign
     differences = sign * (a.resampled - b.resampled)
     p = mcnemar_p_value(a.correct, b.correct) if a.metric == "accuracy" else _two_sided_p_value(differences)
@@ -193,16 +193,16 @@ def compare(a: ResampledScore, b: ResampledScore) -> Comparison:
 
 
 def mcnemar_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the p value of McNemar's exact test of two arrays that say of each image whether it is correct.
+    """Return the p value of McNemar's exact test of two boolean arrays: whether each image is predicted correctly.
 
-    Of the images that only one of the two has correct, each is the toss of a fair coin if they are equally good.
+    If both are equally good, the images that only one predicts correctly are split between them binomially, p = 0.5.
     """
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))  # the two tails are alike
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))  # both tails are equal
 
 
 def _two_sided_p_value(differences: np.ndarray) -> float:
-    """Return twice the share of resamples on the other side of zero; never zero: no number of draws can show that."""
+    """Return twice the share of resamples on the other side of zero, never 0, as resampling cannot prove p = 0."""
     beyond = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
 
@@ -221,7 +221,7 @@ def _resample_scorer(metric: str, targets: np.ndarray, probabilities: np.ndarray
 
 def _resamples(images: int, classes: int) -> Iterator[np.ndarray]:
     """Yield how often each image is in each resample, (images, resamples), in blocks that MAX_BLOCK_SIZE limits."""
-    rng = np.random.default_rng(0)  # one seed: the same predictions always print the same
+    rng = np.random.default_rng(0)  # fixed seed: the same predictions give the same numbers
     block_size = max(1, MAX_BLOCK_SIZE // max(images, classes * classes))
     for start in range(0, RESAMPLES, block_size):
         size = min(block_size, RESAMPLES - start)

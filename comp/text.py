@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-WIDTH = 120  # of a page
+WIDTH = 120  # columns of a page
 MIN_COLUMN = 16  # a column of names is never made narrower: "inside the noise" fits
 
 

@@ -106,7 +106,7 @@ def _elastic_field(size: int, supersampling: int, device: torch.device) -> torch
     field_shape = (4 * supersampling * size, 4 * supersampling * size, 2)
     noise = np.random.default_rng(0).standard_normal(field_shape, np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), supersampling * ELASTIC_SIGMA)
-    largest = NormalDist().inv_cdf(1 - 0.28 / (2 * size**2))  # of 2 * size**2 values, on average
+    largest = NormalDist().inv_cdf(1 - 0.28 / (2 * size**2))  # expected largest of 2 * size**2 normal values
     pixels = ELASTIC_ALPHA / (2 * math.sqrt(math.pi) * ELASTIC_SIGMA) / largest
     return torch.from_numpy(smooth / smooth.std() * pixels * 2 / size).permute(2, 0, 1).contiguous().to(device)
 

@@ -30,9 +30,9 @@ class SampledTransforms:
     grid_lines: np.ndarray  # (n, 2, cells + 1): where the lines of a regular grid are moved to
     colour_matrix: np.ndarray  # (n, 3, 3): applied to a pixel's difference from the image's mean colour
     mean_matrix: np.ndarray  # (n, 3, 3): applied to the mean colour
-    blur_sigma: np.ndarray  # (n,): 0 for no blur
-    blur_radius: np.ndarray  # (n,): of the kernel, in pixels
-    noise_std: np.ndarray  # (n,): in grey levels
+    blur_sigma: np.ndarray  # (n,): standard deviation of the blur kernel in pixels; 0 for no blur
+    blur_radius: np.ndarray  # (n,): of the blur kernel, in pixels
+    noise_std: np.ndarray  # (n,): standard deviation in grey levels
     noise_offset: np.ndarray  # (n,): where the noise is cut from the long row, from 0 to 1
     holes: np.ndarray  # (n, holes, 4): top, left, bottom, right in pixels of the result
 

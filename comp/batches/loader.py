@@ -25,7 +25,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); cl
 class Augmenter(Protocol):
     """Turn a square into the pixels of a training image: an `ImageAugmenter` from augment_image.py."""
 
-    name: str  # of the policy
+    name: str  # name of the augmentation policy
 
     def __call__(self, square: np.ndarray, size: int, seed: int) -> np.ndarray: ...
 
@@ -49,7 +49,7 @@ class ShardInfo(NamedTuple):
 class OversampledItems:
     """The items that oversampling adds to a training set, from item `first_index` on.
 
-    Each is its own image blended with a partner, or a copy of it where the blend weight is 0.
+    Each item is a training image blended with a partner, or an unblended copy if its blend weight is 0.
     """
 
     first_index: int
@@ -62,8 +62,8 @@ class OversampledItems:
 class TrainingSet:
     """The batches of a training: item `step` is the batch of that step, counted over all epochs.
 
-    The last batch of an epoch takes the images that are left. A single image that is left joins the batch before it,
-    because BatchNorm cannot normalise a batch of one.
+    The last batch of an epoch has the remaining images. A single remaining image joins the batch before it, because
+    BatchNorm cannot normalise a batch of one.
     """
 
     squares: Cache
@@ -195,7 +195,7 @@ def iterate_batches(dataset: BatchSource, steps: range, workers: int, pin: bool 
     One iterator serves a whole training, so that the worker processes start once and not in every epoch.
     """
     yield from DataLoader(
-        dataset,  # type: ignore[arg-type]  # torch asks for a Dataset and takes any object with __getitem__
+        dataset,  # type: ignore[arg-type]  # typed as a Dataset; torch accepts any object with __getitem__
         batch_size=None,
         sampler=steps,
         num_workers=workers,

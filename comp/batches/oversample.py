@@ -17,12 +17,12 @@ from comp.data.cache import Cache
 from comp.data.images import resize
 from comp.errors import UserError, did_you_mean
 
-NEIGHBOURS = 5  # of the SMOTE article; Gupta's paper gives no number
+NEIGHBOURS = 5  # as in the SMOTE article; Gupta's paper gives no number
 SEARCH_SIZE = 32  # side in pixels at which neighbours are searched, see `nearest_neighbours`
 
 
 def oversample(train_set: TrainingSet, method: str) -> TrainingSet:
-    """Return `train_set` with as many items of every class as of its largest; its own items stay as they are.
+    """Return `train_set` with items added until every class is as large as the largest; its items do not change.
 
     `method` is `none`, `smote` or the name of a policy. `smote` adds blends of two images of a class, which are
     augmented like all images. A policy adds copies, which that policy augments instead, differently in every epoch.

@@ -39,7 +39,7 @@ class AugmentPolicy:
     cutout_size: tuple[float, float] = (0.06, 0.2)  # height and width, as shares of the side
 
 
-ELASTIC_ALPHA, ELASTIC_SIGMA = 40, 6  # of albumentations, in pixels of the model's image
+ELASTIC_ALPHA, ELASTIC_SIGMA = 40, 6  # parameters of albumentations, in pixels of the model's image
 
 POLICIES = {
     "none": AugmentPolicy(),

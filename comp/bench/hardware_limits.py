@@ -61,7 +61,7 @@ class _MemoryTraffic(TorchDispatchMode):
 
 
 def _seconds(work: Callable[[], object], device: torch.device, min_seconds: float = 0.5) -> float:
-    """Return the shortest duration of many tries: a busy machine only ever adds time to the limit."""
+    """Return the shortest of many measurements, because other work on the machine can only lengthen one."""
     durations: list[float] = []
     first_start = time.perf_counter()
     while len(durations) < 5 or time.perf_counter() - first_start < min_seconds:

@@ -21,7 +21,7 @@ PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # uint8 (N, siz
 
 
 def build_predictors(setup: Setup) -> dict[str, PredictFn]:
-    """Return a function per runtime that is installed; `eager` is the plain model, called without our freezing."""
+    """Return a function per runtime that is installed; `eager` is the plain model, not frozen."""
     config, device = setup.config, setup.device
     model = new_model(config, len(setup.run.classes), pretrained=False).to(device).eval()
     spec = make_model_spec(config, setup.run.classes, model, setup.precision)
@@ -43,7 +43,7 @@ def build_predictors(setup: Setup) -> dict[str, PredictFn]:
 def batch_inference(
     setup: Setup, rows: np.ndarray, workers: int, predict_batch: PredictFn, views: Sequence[str]
 ) -> WorkIterator:
-    """Predict these images again and again, read as infer.py reads them."""
+    """Predict these images in an endless loop, with the loading code of infer.py."""
     evaluation_set = EvaluationSet(setup.cache, rows, setup.config.data.size, setup.config.train.batch)
     while True:
         for batch in iterate_batches(evaluation_set, range(len(evaluation_set)), workers):

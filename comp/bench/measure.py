@@ -89,7 +89,7 @@ def _result(
 
 
 def _inference_meters(setup: Setup, rows: np.ndarray) -> dict[str, dict[str, Meter]]:
-    """Return the meters of every runtime, by what they measure."""
+    """Return three meters per runtime: one view, eight views, and one image alone."""
     return {
         runtime: {
             "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
@@ -110,7 +110,8 @@ def _inference_result(meters: dict[str, Meter]) -> InferenceResult:
 
 def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.device) -> float:
     """Run all meters, and return the peak memory in GB: of the training if one is measured, else of all."""
-    # workers would fill their queues while the other meters run, and make their own meter optimistic
+    # With workers each meter runs once: in several turns, workers would fill their queues while other meters run, and
+    # the next turn of their own meter would be too fast.
     rounds = 1 if workers else ROUNDS
     peak_gb = None
     with tqdm(total=rounds * len(meters), unit="turn", disable=None, leave=False) as bar:

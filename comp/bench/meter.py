@@ -9,26 +9,26 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 
 WARMUP_STEPS = 3  # kernels are built and memory is faulted in: up to ten times slower
-MIN_STEPS = 10  # of a training, after the warm-up
+MIN_STEPS = 10  # training steps to measure after the warm-up
 MAX_SECONDS = 25.0  # if a step takes longer than 2.5 s fewer are measured; the table has their number
 
-# Between two of its yields it did this many steps, on this many images. A generator, so that it can be closed.
+# A generator that works, then yields (steps, images) done since its last yield. It is closed after the measurement.
 WorkIterator = Generator[tuple[int, int], None, None]
 
 
 @dataclass
 class Meter:
-    """Measure the speed of `work`: the median over the stretches between two of its yields."""
+    """Measure the speed of `work`: the median rate over the intervals between two of its yields."""
 
     work: WorkIterator
-    seconds: float = 9.0  # to measure, at least
+    seconds: float = 9.0  # minimum duration of the measurement, without the warm-up
     min_steps: int = MIN_STEPS
-    steps: int = 0  # measured so far, without the warm-up
-    rates: list[float] = field(default_factory=list)  # images/s of each stretch
-    warmup_done: int = 0  # steps
+    steps: int = 0  # steps measured so far, without the warm-up
+    rates: list[float] = field(default_factory=list)  # images/s of each interval
+    warmup_done: int = 0  # warm-up steps so far
 
     def run(self, share: float = 1.0) -> None:
-        """Measure for this share of the time: meters that take turns see the machine equally busy."""
+        """Measure for this share of `seconds`; several meters run in turns, so that all see the same load."""
         while self.warmup_done < WARMUP_STEPS:
             self.warmup_done += next(self.work)[0]
         run_start, enough_steps = time.perf_counter(), self.steps + math.ceil(self.min_steps * share)

@@ -15,7 +15,7 @@ from comp.training.setup import Setup
 
 
 def open_components(setup: Setup, fold: int) -> TrainingComponents:
-    """Return the components of a training with random weights, for the speed does not depend on them."""
+    """Return the components of a training with random weights, because the speed does not depend on them."""
     return build_components(setup, fold, use_initial_weights=False)
 
 
@@ -42,7 +42,7 @@ def training_work(setup: Setup, fold: int, repeat_first_batch: bool = False) -> 
     try:
         for event in fit_fold(setup, fold, replace(components, batches=batches), state):
             if isinstance(event, Epoch):
-                state.history.append({"val_loss": event.train_loss})  # validation is no part of training's speed
+                state.history.append({"val_loss": event.train_loss})  # validation is not timed
             yield event.step - steps_before, images - images_before
             steps_before, images_before = event.step, images
     except FloatingPointError as error:

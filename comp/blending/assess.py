@@ -47,7 +47,7 @@ class Assessment:
     pool: Pool
     method: str
     blend: Blend  # fitted to all images, for the test images
-    fitted_members: FittedMembers  # likewise
+    fitted_members: FittedMembers  # fitted to all images
     fold_fits: Sequence[FoldFit]
     cross_fitted: dict[str, np.ndarray]
     in_sample: dict[str, np.ndarray]  # fitted to the images that are predicted
@@ -55,7 +55,7 @@ class Assessment:
 
     @property
     def result_name(self) -> str:
-        """The name of the candidate that is written."""
+        """The name of the candidate that becomes the submission."""
         names = [member.name for member in self.pool.members]
         return names[0] if len(names) == 1 and self.method == "mean" else _blend_name(self.method, names)
 
@@ -83,11 +83,11 @@ class Assessment:
 
     @property
     def result(self) -> Candidate:
-        """The candidate that is written."""
+        """The candidate that becomes the submission."""
         return next(candidate for candidate in self.candidates if candidate.name == self.result_name)
 
     def oof_summary(self) -> OofSummary:
-        """Return the scores of the candidate that is written, for its manifest."""
+        """Return the scores of the candidate that becomes the submission, for its manifest."""
         pool, result, probabilities = self.pool, self.result, self.cross_fitted[self.result_name]
         per_fold = tuple(
             score(pool.metric, pool.targets[pool.folds == fold], probabilities[pool.folds == fold])
@@ -105,7 +105,7 @@ class Assessment:
         )
 
     def oof_table(self) -> pd.DataFrame:
-        """Return the cross-fitted predictions of the candidate that is written, with the columns of a run's oof.csv."""
+        """Return the cross-fitted predictions of `result`, with the columns of a run's oof.csv."""
         table = pd.DataFrame(self.cross_fitted[self.result_name], columns=list(self.pool.classes))
         table.insert(0, "image", self.pool.images)
         table.insert(1, "label", np.array(self.pool.classes)[self.pool.targets])

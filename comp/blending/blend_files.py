@@ -1,4 +1,4 @@
-"""The files of a blend in runs/blends/<name>/, for people and for the leaderboard.
+"""The files of a blend in runs/blends/<name>/, for readers and for the leaderboard.
 
 blend.json         what was fitted to which members, and its score
 oof.csv            its cross-fitted predictions, with the columns of a run's oof.csv
@@ -22,7 +22,7 @@ from comp.tables import write_csv
 
 def write_blend_files(directory: Path, assessment: Assessment, members: Members, manifest: SubmissionManifest) -> None:
     """Write the tables and blend.json, and delete the explanation of an earlier blend of this name."""
-    for name in ("members.csv", "blend.png", "reliability.png"):  # written last, and of a single member not at all
+    for name in ("members.csv", "blend.png", "reliability.png"):  # written last; a single member has none
         (directory / name).unlink(missing_ok=True)
     write_csv(directory / "oof.csv", assessment.oof_table())
     write_csv(directory / "pairs.csv", assessment.pairs)

@@ -73,7 +73,7 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
     if assessment.method in (*FIXED_METHODS, "stack"):
         return None
     pool, fitted = assessment.pool, assessment.fitted_members
-    draws = max(10, min(100, 2000 // len(pool.members)))  # of 200 members a greedy draw takes about a second
+    draws = max(10, min(100, 2000 // len(pool.members)))  # a greedy fit of 200 members takes about a second
     with tqdm(total=draws, desc="resampled weights", disable=None, leave=False) as bar:
 
         def fit_weights(rows: np.ndarray) -> np.ndarray:

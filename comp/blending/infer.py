@@ -20,7 +20,7 @@ from comp.submit.write import write_submission
 
 
 def infer(runs: Sequence[Run], options: InferOptions) -> Path:
-    """Blend runs and write a submission in the form of the sample. Return its path.
+    """Blend runs and write a submission in the format of the sample. Return its path.
 
     The blend is fitted to out-of-fold predictions and scored cross-fitted, then applied to the test images. A blend of
     models that were trained on every image is neither fitted nor scored.
@@ -31,7 +31,7 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
     if not dataset.test:
         raise UserError(f"{dataset.root / 'test'} has no images to predict; add them")
     sample = load_sample(dataset)
-    check_sample(sample, dataset)  # before the minutes of predicting
+    check_sample(sample, dataset)  # before predicting, which takes minutes
 
     members = open_members(runs, options)
     if options.full:

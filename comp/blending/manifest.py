@@ -18,7 +18,7 @@ from comp.submit.competition import from_config
 def build_manifest(
     blend: Blend, members: Members, options: InferOptions, dataset: Dataset, oof: OofSummary | None
 ) -> SubmissionManifest:
-    """Return all that is needed to make the file again, and to know that it is the same."""
+    """Return the manifest: everything needed to reproduce the submission and to verify its bytes."""
     first = members.first
     return SubmissionManifest(
         command=command_line(),

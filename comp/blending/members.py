@@ -24,7 +24,7 @@ from comp.runs import Run
 class Members:
     """Runs of the same images, classes, split and metric, and the predictor of each."""
 
-    predictors: dict[str, Predictor]  # by the name of the run, in the order given
+    predictors: dict[str, Predictor]  # run name -> predictor, in the order given
 
     @property
     def runs(self) -> list[Run]:
@@ -32,7 +32,7 @@ class Members:
 
     @property
     def first(self) -> Run:
-        """The run that stands for what all of them share."""
+        """The first run, for the properties that all runs share."""
         return self.runs[0]
 
     @property
@@ -68,7 +68,7 @@ def open_members(runs: Sequence[Run], options: InferOptions) -> Members:
 
 
 def check_runs(runs: Sequence[Run]) -> None:
-    """Check that runs can be blended: one name each, and the same classes, images, split and metric."""
+    """Check that runs can be blended: different names, and the same classes, images, split and metric."""
     first, paths = runs[0], {run.name: run.path for run in runs}
     for run in runs:
         if paths[run.name] != run.path:

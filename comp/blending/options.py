@@ -18,9 +18,9 @@ class InferOptions:
 
     method: str = "mean"
     tta: str | None = None  # None: each run's own infer.tta; auto: chosen on the OOF
-    budget_seconds: float | None = None  # with tta=auto: the longest that predicting the test images may take
-    calibrate: bool = True  # with a temperature per member
-    full: bool = False  # by the models that were trained on every image
+    budget_seconds: float | None = None  # with tta=auto: time limit for predicting the test images
+    calibrate: bool = True  # fit a temperature per member
+    full: bool = False  # use the models that were trained on every image
     name: str = ""  # empty: made of the runs and of the options above
     device: str = "auto"
     runtime: str = "torch"

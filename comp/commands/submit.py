@@ -188,15 +188,15 @@ def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """Make a past submission again from its manifest, and compare it with the recorded hash.
+    """Reproduce a past submission from its manifest, and compare it with the recorded hash.
 
       python -m comp submit reproduce seeds           submissions/seeds.csv, by submissions/seeds.json
       python -m comp submit reproduce old/seeds       submissions/old/seeds.csv
 
-    Everything is predicted again from the weights that the manifest names; stored predictions are not used. A CSV
-    that is gone is written again with the same bytes; one with other bytes is never overwritten. If the bytes
-    differ, the changes are listed: weights of a fold, a missing run, test images, the sample, the classes; and if
-    none of these changed, versions and code as possible causes.
+    Predictions are computed from the weights that the manifest names; stored predictions are not used. A missing CSV
+    is restored if the bytes match; an existing CSV is never overwritten. If the bytes differ, the changes are listed:
+    weights of a fold, a missing run, test images, the sample, the classes. If none of these changed, versions and code
+    are listed as possible causes.
 
     Exit status: 0 the same bytes, 1 other bytes, 2 there is no manifest.
     """
@@ -205,12 +205,12 @@ def reproduce(args: argparse.Namespace) -> int:
     reproduction = reproduce_submission(args.id, args.device)
     sha256 = reproduction.manifest.sha256[:12]
     if reproduction.is_identical:
-        restored = ", written again" if reproduction.restored else ""
+        restored = ", restored" if reproduction.restored else ""
         print(f"{reproduction.path}: the same bytes, sha256 {sha256}{restored}")
         for change in reproduction.changes:
             print(f"  although this changed: {change}")
         return 0
-    print(f"{reproduction.path} cannot be made again with the same bytes, sha256 {sha256}")
+    print(f"{reproduction.path} cannot be reproduced with the same bytes, sha256 {sha256}")
     for change in reproduction.changes:
         print(f"  changed: {change}")
     for cause in reproduction.possible_causes:

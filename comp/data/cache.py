@@ -1,4 +1,4 @@
-"""The image cache: every image decoded once, as a uint8 square in a file; made again when an image changes."""
+"""The image cache: every image decoded once, as a uint8 square in a file; rebuilt when an image changes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Cache:
 
 
 def load_cache(dataset: str, images: Sequence[Image], square_spec: SquareSpec) -> Cache:
-    """Return the cache whose row i is the square of images[i]. If it is missing, one process makes it, under a lock."""
+    """Return the cache whose row i is the square of images[i]. One process builds a missing cache, under a lock."""
     folder = CACHE / f"{dataset}-{cache_key(images, square_spec)}"
     file = folder / "images.npy"
     if not file.is_file():

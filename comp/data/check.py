@@ -63,7 +63,7 @@ class DuplicateGroup:
 
 
 def _duplicate_groups(stats: Survey, pairs: list[DuplicatePair]) -> list[DuplicateGroup]:
-    """Join the pairs to groups, in the order of their first pair."""
+    """Join the pairs into groups, in the order of their first pair."""
     sha256 = dict(zip(stats.images, stats.sha256, strict=True))
     group_of = dict(zip(stats.images, connected_groups(stats.images, pairs).tolist(), strict=True))
     members, links = defaultdict(list), defaultdict(list)

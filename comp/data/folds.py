@@ -101,7 +101,7 @@ def parse_folds(text: str | None, table: pd.DataFrame) -> list[Fold]:
 
 
 def parse_fold_range(text: str) -> list[int]:
-    """Return the folds of a text without repetition: `0,2..4` is [0, 2, 3, 4]."""
+    """Parse a list of folds, without repetition: `0,2..4` is [0, 2, 3, 4]."""
     folds: list[int] = []
     for part in text.split(","):
         first, dots, last = part.strip().partition("..")

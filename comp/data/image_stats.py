@@ -18,7 +18,7 @@ from comp.data.images import UnreadableImageError, read_image
 from comp.data.scan import Image
 
 THUMBNAIL_SIDE = 32  # 3 KB an image: 61 MB for 20,000 images
-LUMINANCE_MEAN = 57.625  # of the JPEG standard's luminance table, which is quality 50
+LUMINANCE_MEAN = 57.625  # mean of the JPEG standard's luminance table, which is quality 50
 
 
 class UnreadableImage(NamedTuple):
@@ -36,7 +36,7 @@ class ImageStats:
     height: int
     jpeg_quality: float  # estimated, from 1 to 100; NaN for any other format
     mean_colour: tuple[float, ...]  # red, green, blue
-    sha256: str  # of shape and pixels, not of the file: a PNG of the same pixels has the same hash
+    sha256: str  # hash of shape and pixels, not of the file: a PNG of the same pixels has the same hash
     thumbnail: np.ndarray  # THUMBNAIL_SIDE x THUMBNAIL_SIDE RGB
 
 

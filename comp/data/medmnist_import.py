@@ -109,7 +109,7 @@ def check_split_file(path: Path, split: pd.DataFrame) -> None:
 
 
 def write_official_split(path: Path, split: pd.DataFrame, dataset: Dataset) -> None:
-    """Write the folds table and its JSON, which has no k and no seed: nobody chose them."""
+    """Write the folds table and its JSON, which has no k and no seed, because the split is not ours."""
     write_csv(path, split)
     record = SplitRecord(dataset.name, len(split), dataset.id_kind, dataset.image_list_sha256, official=True)
     record.write(path.with_suffix(".json"))

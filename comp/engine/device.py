@@ -12,7 +12,7 @@ from comp.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`, after a first use of it.
+    """Return the device `name`, after a test that it works.
 
     `auto` is CUDA, else Apple's MPS, else the CPU; each process of torchrun has a CUDA device of its own.
     """

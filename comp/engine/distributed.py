@@ -3,8 +3,8 @@
 Without torchrun there is one process, and every function here returns what it is given.
 
 torch's DistributedDataParallel sums the gradients while the backward pass still computes, and SyncBatchNorm normalises
-over all processes' images on CUDA. What is left to this module is one small message per optimiser step: the losses,
-and BatchNorm's running statistics on a CPU, where each process normalises its own shard.
+over all processes' images on CUDA. This module adds one small all-reduce per optimiser step: of the losses, and on a
+CPU, where each process normalises its own shard, of BatchNorm's running statistics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-if "TORCHELASTIC_RUN_ID" in os.environ:  # read when torch is imported; see `wrap_model` for what would be warned of
+if "TORCHELASTIC_RUN_ID" in os.environ:  # read when torch is imported; hides the warning that `wrap_model` explains
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import torch
@@ -32,7 +32,7 @@ GROUP_TIMEOUT = timedelta(minutes=30)  # a process that waits longer than this f
 
 
 class DistributedError(UserError):
-    """Another process of this training has gone."""
+    """Another process of this training has ended or cannot be reached."""
 
 
 def rank() -> int:
@@ -57,8 +57,10 @@ def local_world_size() -> int:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started, if it did. Only rank 0 prints; an error that ends them all is
-    printed by the first process that meets it."""
+    """Connect the processes of torchrun; do nothing without torchrun.
+
+    Only rank 0 prints. An error that ends all processes is printed by the first one that raises it.
+    """
     if not distributed.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
         yield
         return
@@ -102,16 +104,15 @@ def gather(value: T) -> list[T]:
 
 
 def use_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return `model` with BatchNorm over the images of all processes. torch can do that on CUDA alone; elsewhere each
-    process normalises by the statistics of its own shard."""
+    """Return `model` with SyncBatchNorm on CUDA; torch has none elsewhere, so each process normalises its own shard."""
     return convert_sync_batchnorm(model) if world_size() > 1 and device.type == "cuda" else model
 
 
 def wrap_model(model: nn.Module) -> nn.Module:
     """Return a network whose backward pass averages the gradients of `model` over all processes.
 
-    Rank 0's weights are sent to the others first. `model` itself is what is saved, averaged and evaluated: its weights
-    keep their names, so a checkpoint can be read with any number of processes.
+    Rank 0's weights are sent to the others first. Save, average and evaluate `model`, not the returned network: its
+    weights keep their names, so a checkpoint can be read with any number of processes.
     """
     if world_size() == 1:
         return model
@@ -120,17 +121,19 @@ def wrap_model(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(
             model,
             broadcast_buffers=False,  # statistics are averaged, see `reduce_losses_and_statistics`
-            # A model may have weights that it does not use. Without them torch warns that this search was in vain, but
-            # it also keeps the gradients in one order: otherwise the second step reorders them, and with three
-            # processes or more a resumed training would add them in another order than one that was not killed.
+            # A model may have unused weights. If it has none, torch warns that this search is unnecessary, but the
+            # search also keeps the gradients in one order. Without it the second step reorders them, and with three
+            # or more processes a resumed training would add them in another order than an uninterrupted one.
             find_unused_parameters=True,
         )
 
 
 @contextlib.contextmanager
 def gradient_sync(network: nn.Module, enabled: bool) -> Iterator[None]:
-    """Run a forward and backward pass of a network of `wrap_model`; unless `enabled`, gradients stay in this process
-    and are added to those of the next pass."""
+    """Return the context of a forward and backward pass of `wrap_model`'s network.
+
+    Unless `enabled`, gradients accumulate in this process and are synchronised by the next enabled pass.
+    """
     with communication_errors():
         if enabled or not isinstance(network, DistributedDataParallel):
             yield
@@ -164,7 +167,7 @@ def reduce_losses_and_statistics(losses: Sequence[torch.Tensor], model: nn.Modul
 
 @contextlib.contextmanager
 def communication_errors() -> Iterator[None]:
-    """Turn the error that a lost process causes in the others into one for people."""
+    """Turn the error that a lost process causes in the others into a DistributedError."""
     try:
         yield
     except RuntimeError as error:  # gloo has no type of its own, but names its source file

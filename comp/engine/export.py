@@ -45,9 +45,9 @@ def _onnx(model: nn.Module, spec: ModelSpec) -> bytes:
     images = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the older exporter and what tracing fixes; parity is measured later
+        warnings.simplefilter("ignore")  # warnings of the older exporter and of tracing; parity is measured later
         try:
-            # eval() of the whole: the exporter restores the mode of the whole in every submodule
+            # eval() of the outer module: the exporter copies its mode to every submodule
             torch.onnx.export(
                 NormalisedModel(model, spec.mean, spec.std).eval(),
                 (images,),

@@ -4,7 +4,7 @@
         ...
 
 Every yield is a valid snapshot: save `state.state_dict()`, load it in another process, call `fit` with the same
-arguments, and the weights at the end are the same. No generator's state is saved, for none is used: every step
+arguments, and the weights at the end are the same. No generator's state is saved, because none is used: every step
 seeds its own random numbers from (seed, fold, step).
 
 Under torchrun every process runs this loop on its shard of each batch. All of them hold the same weights, losses and
@@ -41,7 +41,7 @@ class TrainData:
     batches: Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
     prepare: Prepare
     steps_per_epoch: int
-    shard_info: Callable[[int], ShardInfo] | None = None  # of a step; None in a single process
+    shard_info: Callable[[int], ShardInfo] | None = None  # step -> this rank's share of it; None in a single process
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class TrainState:
     scaler: torch.amp.GradScaler
     ema: ModelEmaV3 | None = None
     step: int = 0  # batches
-    updates: int = 0  # of the moving average: one for every `accumulate` batches
+    updates: int = 0  # updates of the moving average: one for every `accumulate` batches
     history: list[dict[str, Any]] = field(default_factory=list)  # a row per finished epoch, with its `val_loss`
-    loss_sum: torch.Tensor | float = 0.0  # of the epoch so far; a tensor, so that a GPU need not wait
+    loss_sum: torch.Tensor | float = 0.0  # sum over the epoch so far; a tensor, so that a GPU need not wait
     images: int = 0
     seconds: float = 0.0
 
@@ -181,8 +181,8 @@ def _optimizer_step(
         data.shard_info(state.step + index) if data.shard_info else ShardInfo(True, len(labels))
         for index, (_, labels) in enumerate(group)
     ]
-    # Wanted is the sum of all images' gradients divided by their number in all processes. DistributedDataParallel takes
-    # the mean over processes, so each divides by the number of images per process.
+    # The update is the sum of all images' gradients divided by their number in all processes. DistributedDataParallel
+    # takes the mean over processes, so each loss is divided by the number of images per process.
     divisor = sum(shard.global_batch_size for shard in shards) / distributed.world_size()
     loss_sums = []
     for index, (batch, shard) in enumerate(zip(group, shards, strict=True)):
@@ -211,9 +211,9 @@ def _optimizer_step(
 def prepare_batch(
     batch: Batch, step: int, prepare: Prepare, device: torch.device, rng_key: tuple[int, int], mix: Mix | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the model's input and the targets of a step, and seed torch for what the model itself draws."""
-    seed = int(np.random.SeedSequence([*rng_key, step]).generate_state(1, np.uint64)[0] >> 1)
-    torch.manual_seed(seed + distributed.rank())  # dropout and stochastic depth
+    """Return the model's input and the targets of a step, and seed torch for the model's dropout and drop path."""
+    seed = int(np.random.SeedSequence([*rng_key, step]).generate_state(1, np.uint64)[0] >> 1)  # 63 bits, not negative
+    torch.manual_seed(seed + distributed.rank())  # every rank draws its own masks
     images, labels = prepare(batch[0]), batch[1].to(device, non_blocking=True)
     return mix(images, labels, seed) if mix else (images, labels)
 

@@ -21,7 +21,7 @@ def choose_precision(requested: str, model: nn.Module, device: torch.device, siz
 
     That is bf16 on a GPU that has it, else fp16. On a CPU it is the faster of fp32 and bf16 over a few steps of the
     real batch: on DeepEfficientNet at 128 px bf16 wins at 8 images and loses at 32. The shortest step of each counts,
-    for a busy machine only ever adds time, and near a tie fp32 stays.
+    because other work can only lengthen a step. Near a tie fp32 is chosen.
     """
     if requested != "auto":
         return requested

@@ -29,8 +29,10 @@ def make_torch_network(model: nn.Module, spec: ModelSpec, device: torch.device) 
 
 @torch.no_grad()
 def freeze_network(network: nn.Module, size: int) -> Network:
-    """Return the network traced into one graph, BatchNorm folded into its convolutions, in 0.3 s; or the network itself
-    if it cannot be traced or its logits change."""
+    """Return the network traced into one graph (0.3 s), with BatchNorm folded into its convolutions.
+
+    Return the network unchanged if it cannot be traced or its logits change.
+    """
     images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch recommends torch.compile: a minute at the start, and no faster

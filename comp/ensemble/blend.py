@@ -18,7 +18,7 @@ from comp.ensemble.stack import StackModel, fit_stack
 from comp.records.blend import BlendMember, BlendSpec, StackWeights
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
-FIXED_METHODS = ("mean", "geometric", "vote")  # nothing of them is fitted
+FIXED_METHODS = ("mean", "geometric", "vote")  # these methods have no weights to fit
 
 
 @dataclass(frozen=True)

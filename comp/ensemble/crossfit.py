@@ -25,13 +25,14 @@ class MemberFitOptions:
     """What is fitted for each member before it is blended."""
 
     calibrate: bool = True  # a temperature
-    max_views: int | None = None  # choose at most so many; None: use all that were predicted
+    max_views: int | None = None  # choose at most this many; None: use every predicted view
 
 
 @dataclass(frozen=True, eq=False)
 class FittedMembers:
-    """Calibrated, view-averaged probabilities of every member for all images; temperatures and views were fitted on
-    `rows`."""
+    """Calibrated probabilities of every member for all images, averaged over views.
+
+    Temperatures and views were fitted on `rows`."""
 
     rows: np.ndarray
     members: tuple[BlendMember, ...]
@@ -79,7 +80,7 @@ def select_views(member: MemberPredictions, views: Sequence[str]) -> np.ndarray:
 
 
 def fit_each_fold(pool: Pool, options: MemberFitOptions) -> list[FoldFit]:
-    """Fit the members without each fold in turn; if there is one fold only, without each fifth of its images."""
+    """Fit the members without each fold in turn. A single fold is divided into five parts for this."""
     if len(np.unique(pool.folds)) > 1:
         masks = [pool.folds == fold for fold in np.unique(pool.folds)]
     else:
@@ -89,7 +90,7 @@ def fit_each_fold(pool: Pool, options: MemberFitOptions) -> list[FoldFit]:
 
 
 def fit_on_rows(method: str, fitted: FittedMembers, pool: Pool) -> Blend:
-    """Fit a blend on the same rows as its members."""
+    """Fit a blend on the rows that its members were fitted on."""
     rows = fitted.rows
     return blends.fit_blend(
         method, fitted.members, fitted.probabilities[:, rows], pool.targets[rows], pool.folds[rows], pool.metric

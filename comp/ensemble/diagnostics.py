@@ -11,11 +11,10 @@ from comp.stats import Comparison, compare, resample_scores
 
 
 def error_correlation(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return (members, members): how much the errors of two members coincide, by probabilities (members, images,
-    classes).
+    """Return the correlation of the members' errors (members, members), for probabilities (members, images, classes).
 
-    It is the phi coefficient of being incorrect: 1 = on exactly the same images, 0 = as often as by chance. A member
-    that is always correct, or never, shares nothing with the others: 0.
+    It is the phi coefficient of being incorrect: 1 if two members err on the same images, 0 if they coincide as often
+    as by chance. A member that is always correct, or always incorrect, has correlation 0 with the others.
     """
     incorrect = (probabilities.argmax(2) != targets).astype(np.float64)
     centred = incorrect - incorrect.mean(1, keepdims=True)

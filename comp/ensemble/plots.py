@@ -27,7 +27,7 @@ MAX_NAME, MAX_PANEL_NAME = 40, 32  # characters
 
 
 def draw_blend(path: Path, title: str, metric: str, members: pd.DataFrame, correlation: pd.DataFrame) -> None:
-    """Draw a row per member: its weight, its gain, its latency, and whose errors it makes.
+    """Draw a row per member: its weight, gain and latency, and the correlation of its errors with other members'.
 
     `members` is the table of `diagnostics.member_table`; `correlation` that of `error_correlation`, by name both ways.
     """
@@ -79,7 +79,7 @@ def _draw_latency(axis: Axes, members: pd.DataFrame) -> None:
 
 
 def _draw_correlation(axis: Axes, correlation: np.ndarray) -> None:
-    """Draw the correlation of errors. The colours span the values that occur, so that similar members still differ."""
+    """Draw the matrix of error correlations. Its colour scale spans the values that occur, not -1 to 1."""
     count = len(correlation)
     off_diagonal = ~np.eye(count, dtype=bool)
     low, high = (correlation[off_diagonal].min(), correlation[off_diagonal].max()) if count > 1 else (0.0, 0.0)

@@ -12,9 +12,9 @@ from comp.metrics import log_losses
 def choose_views(
     views: Sequence[str], view_probabilities: np.ndarray, targets: np.ndarray, max_views: int
 ) -> tuple[str, ...]:
-    """Return at most `max_views` of `views`, in their order, by probabilities (views, images, classes).
+    """Return at most `max_views` of `views`, in their order, for probabilities (views, images, classes).
 
-    The first view, the image as it is, is always chosen; a view that does not lower the log loss never is.
+    The first view, the untransformed image, is always chosen. A view that does not lower the log loss never is.
     """
     chosen, total = [0], view_probabilities[0].astype(np.float64)
     best = log_losses(targets, total).mean()

@@ -86,7 +86,7 @@ class WandbObserver:
     def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # anything at all: W&B must never cost a training
+        except Exception as error:  # of any kind: W&B must never end a training
             self.wandb_run = None
             print(
                 f"warning: W&B failed and is off for this fold: {type(error).__name__}: "

@@ -33,21 +33,21 @@ COSTS = (
 
 @dataclass(frozen=True, eq=False)
 class MeasuredRow:
-    """What a row's runs reached and took: means over seeds."""
+    """Scores and costs of a row's runs, as means over seeds."""
 
     seeds: int
     scored_on: str  # validation or test
     epoch_chosen_on_scored_images: bool
     scores: dict[str, float]  # metric -> score
     sd: float | None  # standard deviation of the accuracy over seeds; None for one seed
-    interval: tuple[float, float]  # 95 % of the accuracy, over images
+    interval: tuple[float, float]  # 95 % interval of the accuracy, over images
     best_epoch_score: float  # the highest validation accuracy of any epoch, which some papers print
     correct: pd.Series  # per image id: the share of seeds that predict it correctly
-    f1: dict[str, float]  # per class
+    f1: dict[str, float]  # class -> F1
     parameters: int  # trainable
-    costs: dict[str, float]  # the names of COSTS
+    costs: dict[str, float]  # name in COSTS -> cost
     precision: str
-    machine: str  # that trained them
+    machine: str  # the machine of the first run
 
 
 def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> MeasuredRow:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from comp.zoo.registry import takes_img_size
 
-CLASSES = 8  # of every dataset that the papers use
+CLASSES = 8  # the number of classes in every dataset of the papers
 BUILD_ERRORS = (KeyError, RuntimeError, ValueError, TypeError)  # what building a model from a config may raise
 
 
@@ -38,7 +38,7 @@ class ModelSize:
 
 
 def build_on_meta(name: str, kwargs: Mapping[str, Any], image_size: int) -> nn.Module:
-    """Build a model on the meta device, without memory: the largest of Gupta's experiments would take 1 GiB."""
+    """Build a model on the meta device, without memory for its weights: 1 GiB for Gupta's largest experiment."""
     if takes_img_size(name):
         kwargs = {"img_size": image_size, **kwargs}
     with torch.device("meta"):
@@ -51,8 +51,7 @@ def count_model_size(name: str, kwargs: Mapping[str, Any], image_size: int) -> M
     model = build_on_meta(name, kwargs, image_size).eval()
     with FlopCounterMode(display=False) as flops:
         model(torch.zeros(1, 3, image_size, image_size, device="meta"))
-    counts = {True: 0, False: 0}
-    for parameter in model.parameters():
-        counts[parameter.requires_grad] += parameter.numel()
-    statistics = sum(buffer.numel() for name, buffer in model.named_buffers() if ".running_" in name)
-    return ModelSize(counts[True], counts[False], statistics, flops.get_total_flops() // 2)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    statistics = sum(buffer.numel() for key, buffer in model.named_buffers() if ".running_" in key)
+    return ModelSize(trainable, frozen, statistics, flops.get_total_flops() // 2)  # 2 FLOPs per multiply-add

@@ -34,12 +34,12 @@ def sharif(name: str, reported: str, **kwargs: Any) -> PaperModel:
 
 
 def karakus(name: str, reported: str, image_size: int = 128) -> PaperModel:
-    """Return a model of Karakus's paper: 128 px unless stated otherwise, Keras's counts."""
+    """Return a model of Karakus's paper: at 128 px by default, parameters counted as in Keras."""
     return PaperModel(name, {}, "karakus", image_size, reported, "keras")
 
 
 def gupta(name: str, reported: str = "", **kwargs: Any) -> PaperModel:
-    """Return a model of Gupta's paper: 64 px, Keras's counts."""
+    """Return a model of Gupta's paper: at 64 px, parameters counted as in Keras."""
     return PaperModel(name, kwargs, "gupta", 64, reported, "keras")
 
 

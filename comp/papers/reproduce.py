@@ -55,7 +55,7 @@ class PaperTable:
         write_table(self.directory, self.protocol, self.results)
 
     def message(self, name: str) -> str:
-        """Return what is known of the row config `name`: its error, or its measured accuracy."""
+        """Return the state of the row config `name` as text: its error, its measured accuracy, or `not trained`."""
         result = next(result for result in self.results if result.row.config == name)
         return self.errors.get(name) or (_format_result(result) if isinstance(result, TrainedRow) else "not trained")
 

@@ -16,7 +16,7 @@ class RowResult:
     """A row of a paper's table: a `TrainedRow` or an `UntrainedRow`."""
 
     row: ReportedRow
-    paper_config: Config  # as in the paper
+    paper_config: Config  # the config of the paper's own protocol
     config: Config  # under the protocol of the table, of the first seed
 
     @cached_property
@@ -80,15 +80,20 @@ class Protocol:
 
     @property
     def deviations(self) -> list[str]:
-        """Return the config keys that differ from the paper's protocol; empty if none does."""
+        """Return a text for each config key whose values differ from the paper's protocol: `data.size=96`.
+
+        Several numbers are shortened: `train.epochs at most 15`. The list is empty under the paper's protocol.
+        """
         deviations = []
-        paper, trained = (
-            [config.identity() for config in configs] for configs in (self.paper_configs, self.trained_configs)
-        )
+        paper = [config.identity() for config in self.paper_configs]
+        trained = [config.identity() for config in self.trained_configs]
         for key in sorted({key for identity in paper for key in identity} - {"train.seed"}):
-            paper_values, values = ({str(identity.get(key)) for identity in configs} for configs in (paper, trained))
-            if values - paper_values or len(values) < len(paper_values):
+            paper_values = {str(identity.get(key)) for identity in paper}
+            trained_values = {str(identity.get(key)) for identity in trained}
+            if trained_values - paper_values or len(trained_values) < len(paper_values):
                 numbers = [identity[key] for identity in trained if isinstance(identity.get(key), int | float)]
-                text = f"{key} at most {max(numbers)}" if len(values) > 1 and numbers else ""
-                deviations.append(text or f"{key}={', '.join(sorted(values))}")
+                if len(trained_values) > 1 and numbers:
+                    deviations.append(f"{key} at most {max(numbers)}")
+                else:
+                    deviations.append(f"{key}={', '.join(sorted(trained_values))}")
         return deviations

@@ -37,7 +37,7 @@ PARITY_IMAGES = 64  # images of the training set that parity is measured on
 
 
 def export_run(run: Run, runtime: str, *, full: bool = False) -> None:
-    """Export every finished fold, or the model trained on all images; earlier exports are written again."""
+    """Export every finished fold, or the model trained on all images; replace earlier exports."""
     dataset = load_run_dataset(run)
     for fold in finished_folds(run, full):
         _load_and_export(run.fold_dir(fold), dataset, runtime)

@@ -21,7 +21,7 @@ class InferenceOptions:
     batch_size: int
     device: torch.device
     workers: int  # threads that decode and resize
-    title: str  # of the progress bar
+    title: str  # text of the progress bar
 
 
 def predict_images(

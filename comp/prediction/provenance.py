@@ -1,4 +1,4 @@
-"""What a table of predictions was computed from: it is computed again when any of that changes."""
+"""Provenance: hashes of the inputs of a table of predictions, which is computed again when one of them changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def weights_hashes(run: Run, folds: Sequence[Fold]) -> dict[str, str]:
 def build_provenance(
     run: Run, dataset: Dataset, kind: Literal["oof", "test"], folds: Sequence[Fold], runtime: str = "torch"
 ) -> Provenance:
-    """Return what OOF or test predictions depend on: weights, labels, images and runtime."""
+    """Return the provenance of OOF or test predictions: hashes of weights, labels and images, and the runtime."""
     data = run.config.data
     images = dataset.train if kind == "oof" else dataset.test
     square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)

@@ -14,7 +14,7 @@ from comp.files import read_json, write_json
 Fold = int | Literal["full"]  # a fold's number, or the model trained on every image
 
 
-_ADAPTERS: dict[type, TypeAdapter] = {}  # made at the first use: building one takes about a millisecond
+_ADAPTERS: dict[type, TypeAdapter] = {}  # built at first use, which takes about a millisecond
 
 
 def _adapter(record: type) -> TypeAdapter:
@@ -31,7 +31,7 @@ class Record:
     """
 
     SCHEMA: ClassVar[int] = 1
-    ADVICE: ClassVar[str] = "restore it or delete it"  # ends the error of a file that does not fit
+    ADVICE: ClassVar[str] = "restore it or delete it"  # last part of the error for an invalid file
 
     @classmethod
     def from_dict(cls, content: object, source: Path | str) -> Self:
@@ -40,7 +40,7 @@ class Record:
         if schema != cls.SCHEMA and isinstance(content, dict):
             raise UserError(f"{source} has schema {schema}, and this version reads {cls.SCHEMA}; {cls.ADVICE}")
         try:
-            # by way of JSON: strict about types, yet a list may stand for a tuple
+            # Validated as JSON, because strict validation of Python objects rejects a list for a tuple.
             return _adapter(cls).validate_json(json.dumps(content), strict=True)
         except ValidationError as failure:
             error = failure.errors()[0]

@@ -1,4 +1,4 @@
-"""The JSON object of `python -m comp bench --json`. None is what was not measured."""
+"""The JSON object of `python -m comp bench --json`. What was not measured is None."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class InferenceResult(Record):
 
 @dataclass(frozen=True)
 class HardwareLimits(Record):
-    """The most that the machine reaches, and what training makes of it."""
+    """The limits of the machine, and the rates that training reaches."""
 
     gemm_gflops: float | None = None  # GFLOP/s of a matrix product
     copy_gbs: float | None = None  # GB/s of a memory copy, read and written together
@@ -33,18 +33,18 @@ class BenchResult(Record):
     model: str
     size: int  # side of the images in pixels
     batch: int
-    images: int  # in the training set
+    images: int  # size of the training set
     device: str
     threads: int
     precision: str
     workers: int
     loader_ips: float | None  # images/s of the loader alone
-    step_ips: float | None  # of training on one batch repeatedly
-    train_ips: float | None  # of training end to end
-    train_steps: int | None  # that were measured
-    loading_share: float | None  # of training's time, lost to the loader
+    step_ips: float | None  # images/s of training on one batch repeatedly
+    train_ips: float | None  # images/s of training end to end
+    train_steps: int | None  # number of steps measured
+    loading_share: float | None  # share of the training time spent waiting for the loader
     peak_gb: float
-    runtime: str | None  # the fastest in one view; the next two numbers are its
+    runtime: str | None  # the fastest for one view; infer_ips and infer_views_ips are its rates
     infer_ips: float | None
     infer_views_ips: float | None
     latency_ms: float | None  # the shortest of any runtime

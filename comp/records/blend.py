@@ -10,9 +10,9 @@ from comp.records.base import Fold, Record
 
 @dataclass(frozen=True)
 class BlendMember(Record):
-    """A run in a blend: its views and temperature, which make one prediction of many, and its weight."""
+    """A run in a blend: the views that are averaged, their temperature, and the weight of the run."""
 
-    name: str  # of the run
+    name: str  # name of the run
     views: tuple[str, ...]
     temperature: float = 1.0
     weight: float | None = None  # None: a stack has a coefficient per class for it
@@ -80,4 +80,4 @@ class BlendRecord(Record):
     oof: OofSummary
     parts: tuple[BlendMember, ...]
     complete: bool  # every member has every fold
-    optimistic: bool  # of some member, each fold's epoch was chosen on the images that are scored
+    optimistic: bool  # at least one member chose each fold's epoch on the images that are scored

@@ -1,4 +1,4 @@
-"""The record of a bundle: bundle.json, which says how its notebook predicts."""
+"""The record of a bundle: bundle.json, which determines how its notebook predicts."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class BundleMember(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRecord(Record):
-    """bundle.json: the blend, its members in the same order, and the submission that the bundle must write again."""
+    """bundle.json: the blend, its members in the same order, and the submission that the bundle must reproduce."""
 
     ADVICE: ClassVar[str] = "make the bundle again with python -m comp bundle"
 
     schema: int = 1
     name: str  # the id of the submission
-    sha256: str  # of the submission
+    sha256: str  # hash of the submission
     classes: tuple[str, ...]
     numbers: tuple[int, ...]  # what a sample file may call each class
     blend: BlendSpec

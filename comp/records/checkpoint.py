@@ -22,7 +22,7 @@ class HistoryRow(Record):
     lr: float
     train_loss: float
     val_loss: float | None  # None without validation images
-    val_score: float | None  # in the run's metric
+    val_score: float | None  # score by the run's metric
     seconds: float
     images_per_second: float
     peak_memory_gb: float
@@ -34,7 +34,7 @@ class EpochResult:
     """An epoch's row of the history, its validation predictions, and its weights if the run keeps them."""
 
     row: HistoryRow
-    probabilities: torch.Tensor  # of the validation images, in the order of the split
+    probabilities: torch.Tensor  # one row per validation image, in the order of the split
     weights: dict[str, torch.Tensor] | None = None
 
     @classmethod

@@ -23,7 +23,7 @@ class SplitRecord(Record):
     dataset: str
     images: int
     image_id: IdKind
-    image_list_sha256: str  # of the ids and labels of all training images
+    image_list_sha256: str  # hash of the ids and labels of all training images
     k: int | None = None
     seed: int | None = None
     official: bool = False

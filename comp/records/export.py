@@ -31,10 +31,10 @@ class ExportRecord(Record):
     input: str  # for readers
     output: str
     precision: str
-    name: str  # of the model
+    name: str  # name of the model
     classes: tuple[str, ...]
     size: int
     fit: str
     crop: int | None
     parity: ParityRecord
-    versions: dict[str, str]  # of the packages that made it
+    versions: dict[str, str]  # versions of the packages that exported it

@@ -38,9 +38,9 @@ class OofScores(Record):
 class RunScores(Record):
     """The scores of the folds that are done, in the run's metric."""
 
-    mean: float  # over folds, of the kept weights
+    mean: float  # mean over folds, of the kept weights
     sd: float | None  # standard deviation over folds; None for one fold
-    per_fold: dict[str, tuple[float, ...]]  # of the "best" and the "last" epoch
+    per_fold: dict[str, tuple[float, ...]]  # scores of the "best" and the "last" epoch
     oof: OofScores
     best_minus_last: float  # how much better the best epoch's OOF score is than the last's
     report: ScoreReport
@@ -50,14 +50,14 @@ class RunScores(Record):
 class RunMetrics(Record):
     """metrics.json: the scores of a run. `scores` are None until a fold is done, and for a run without validation.
 
-    In the file the keys of `scores` stand beside the others.
+    In the file the keys of `scores` are on the top level.
     """
 
     ADVICE: ClassVar[str] = "delete it and run the command that wrote it again"
 
     run: str
     metric: str
-    kept: Literal["best", "last"]  # which epoch's weights
+    kept: Literal["best", "last"]  # the epoch whose weights are kept
     folds_done: tuple[int, ...]
     complete: bool  # every fold of the run is done
     scores: RunScores | None = None

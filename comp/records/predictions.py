@@ -40,7 +40,7 @@ class LatencyRecord(Record):
 
     ADVICE: ClassVar[str] = "delete it to measure again"
 
-    milliseconds: dict[str, float]  # by machine; the whole content of the file
+    milliseconds: dict[str, float]  # machine -> milliseconds; the whole content of the file
 
     @classmethod
     def from_dict(cls, content: object, source: Path | str) -> Self:

@@ -56,7 +56,7 @@ class RunRecord(Record):
 
 @dataclass(frozen=True)
 class ProcessInfo(Record):
-    """Who computed something: command, machine and library versions."""
+    """The process that computed something: command, machine and library versions."""
 
     command: str
     device: str
@@ -79,15 +79,15 @@ class FoldRecord(ProcessInfo):
     workers: int = 0
     memory_kept: bool | None = None  # whether the allocator keeps freed blocks
     finished: str | None = None
-    reason: str | None = None  # of a failure
+    reason: str | None = None  # why the training failed
     epochs: int | None = None
-    kept: Literal["best", "last", "soup"] | None = None  # which weights
+    kept: Literal["best", "last", "soup"] | None = None  # the epoch whose weights are kept
     best_epoch: int | None = None
     seconds: float | None = None
-    snapshots: dict[str, str] | None = None  # of a soup: the hash of each file that was averaged
+    snapshots: dict[str, str] | None = None  # for a soup: the hash of each file that was averaged
     weights_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        null = {"best_epoch"} if self.status == "done" else set()  # of a fold where no epoch was validated
+        null = {"best_epoch"} if self.status == "done" else set()  # None if no epoch was validated
         content = {key: value for key, value in super().to_dict().items() if value is not None or key in null}
         return {"status": content.pop("status"), "started": content.pop("started"), **content}

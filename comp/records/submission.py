@@ -47,10 +47,10 @@ class InputHashes(Record):
 
 @dataclass(frozen=True)
 class SubmissionManifest(Record):
-    """The JSON beside a submission: all that is needed to make the file again and to know that it is the same.
+    """The JSON beside a submission: everything needed to reproduce the file and to verify its bytes.
 
-    `id`, `file`, `sha256` and `created` are filled in by `write_submission`. What a manifest from elsewhere lacks has
-    an empty default: such a file can be checked and submitted, but not made again.
+    `id`, `file`, `sha256` and `created` are filled in by `write_submission`. Keys that
+    another program's manifest lacks have an empty default: such a file can be checked and submitted, not reproduced.
     """
 
     ADVICE: ClassVar[str] = "make the submission again with infer.py"
@@ -63,7 +63,7 @@ class SubmissionManifest(Record):
     command: str = ""
     competition: Competition | None = None
     classes: tuple[str, ...] = ()
-    full: bool = False  # by models that were trained on every image: there is no CV
+    full: bool = False  # predicted by models that were trained on every image: there is no CV
     blend: BlendSpec = field(default_factory=lambda: BlendSpec("", ()))
     members: tuple[MemberRecord, ...] = ()
     folds: FoldsFile = FoldsFile("", "")

@@ -1,4 +1,4 @@
-"""Pack a submission into a zip that writes it again where there is no internet: code, weights and a notebook.
+"""Pack a submission into a zip that reproduces it without internet: code, weights and a notebook.
 
 bundle.json              the blend, and for each member its weights, its square and its size
 notebook.ipynb           finds the bundle and the competition, and calls comp/ship/bundle_runtime.py
@@ -45,7 +45,7 @@ class Bundle:
 
 
 def make_bundle(submission: Path) -> Bundle:
-    """Pack what made `submission`, verify the bundle, and only then give it its name."""
+    """Pack all that `submission` was computed with, verify the bundle, and only then rename it to its final name."""
     manifest = read_manifest(submission)
     if other_runtimes := sorted({member.runtime for member in manifest.members} - {"torch"}):
         raise UserError(

@@ -38,8 +38,8 @@ class Timing:
     """How long a bundle took to predict its test images."""
 
     images: int
-    load_seconds: float  # to read the weights
-    predict_seconds: float  # to decode and predict
+    load_seconds: float  # time to read the weights
+    predict_seconds: float  # time to decode and predict
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     if not dataset.test:
         raise UserError(f"{root / 'test'} has no images; set ROOT to the directory of the competition")
     sample = _read_sample(bundle, dataset)
-    check_sample(sample, dataset)  # before the minutes of prediction
+    check_sample(sample, dataset)  # before predicting, which takes minutes
     configure_allocator()
     device = choose_device("auto")
     probabilities, timing = _predict(bundle, record, dataset, device)

@@ -56,7 +56,7 @@ def _class_changes(manifest: SubmissionManifest) -> Iterator[str]:
     root, then = from_manifest(manifest).root, manifest.classes
     try:
         now = scan(root).classes
-    except UserError as error:  # it is missing, or its folders are not those of its class_map.json
+    except UserError as error:  # the dataset is missing, or its folders differ from class_map.json
         yield str(error)
     else:
         if now != then:

@@ -1,4 +1,4 @@
-"""Make a past submission again from its manifest, and compare it with the recorded hash."""
+"""Reproduce a past submission from its manifest, and compare it with the recorded hash."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from comp.submit.submission_table import to_bytes
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The result of making a submission again."""
+    """The result of reproducing a submission."""
 
-    path: Path  # of the submission, which may be missing
+    path: Path  # the submission, which may be missing
     manifest: SubmissionManifest
     is_identical: bool  # every byte
     changes: tuple[str, ...] = ()  # what has changed since
-    possible_causes: tuple[str, ...] = ()  # of a difference that no change explains
-    restored: bool = False  # the file was missing, and is written again
+    possible_causes: tuple[str, ...] = ()  # causes of different bytes if no change explains them
+    restored: bool = False  # the file was missing and has been written
 
 
 def reproduce_submission(reference: str, device: str = "auto") -> Reproduction:
-    """Make a submission again, given by path or id.
+    """Reproduce a submission, given by path or id.
 
-    The file is written only where it is missing and the bytes are those recorded.
+    The file is written only if it is missing and the bytes match the recorded hash.
     """
     path, manifest = find_manifest(reference)
     if changes := missing_inputs(manifest):

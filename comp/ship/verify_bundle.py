@@ -21,8 +21,8 @@ from comp.submit.sample import sample_path
 # the kit's own dependencies that a bundle does not use
 EXCLUDED_PACKAGES = ("albumentations", "optuna", "wandb", "matplotlib", "onnx", "onnxruntime", "openvino", "kaggle")
 
-# Audit hooks cannot be removed, and they see sockets made in C too. Violations are kept, not only raised: a library
-# that continues without the network would still wait for it where it is slow to refuse.
+# Audit hooks cannot be removed, and they see sockets made in C too. Violations are recorded as well as raised: a
+# library that catches the error and continues would wait for a timeout on a machine with a slow network.
 SANDBOX_SCRIPT = """
 import json, os, socket, sys
 job = json.loads(sys.argv[1])
@@ -113,7 +113,7 @@ def _run_notebook(sandbox: Path, working: Path) -> subprocess.CompletedProcess[s
 
 
 def _reason(process: subprocess.CompletedProcess[str], written: Path) -> str:
-    """Return the last line of the error output, or what else went wrong."""
+    """Return why the notebook failed: the last line of its error output, the signal, or that it wrote no file."""
     if not process.returncode:
         return f"it wrote no {written.name}"
     lines = process.stderr.strip().splitlines()

@@ -1,7 +1,7 @@
-"""Reporting of epochs to Optuna, and pruning of trials by them.
+"""Report epochs to Optuna, and prune trials.
 
-Epochs are counted on through the study's folds, so that a trial is always compared with others at the same epoch of
-the same fold, also when a restart skipped the folds already done.
+The epoch number continues from fold to fold, so that trials are compared at the same epoch of the same fold, even if a
+restart skipped finished folds.
 """
 
 from __future__ import annotations

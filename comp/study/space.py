@@ -41,8 +41,8 @@ class StudyConfig(Section):
     name: str
     base: str
     fixed: dict[str, Any] = Field(default_factory=dict)
-    folds: str | int = "0..2"  # on which trials are compared
-    confirm: str | int = "3..4"  # on which the winner is compared with the base
+    folds: str | int = "0..2"  # folds that trials are compared on
+    confirm: str | int = "3..4"  # folds that the winner is compared with the base on
     seed: int = 0
     space: dict[str, Range | list[Any]]
 
@@ -56,7 +56,7 @@ class StudyConfig(Section):
     def edge_configs(self) -> list[Config]:
         """Return the base config with each choice and each end of a range, one at a time.
 
-        A key or value that is invalid anywhere in the space is invalid in one of them.
+        If all of these configs are valid, so is every config of the space.
         """
         return [
             self.make_config({key: value}, "check")

@@ -116,7 +116,7 @@ def _run_trial(study: StudyConfig, optuna_study: optuna.Study, trial: Trial, dev
         print(f"trial {trial.number}: pruned")
     except RunLockedError:
         raise
-    except UserError as error:  # a diverged loss, or values that make no model, must not end the study
+    except UserError as error:  # a diverged loss or an invalid model must not end the study
         optuna_study.tell(trial, state=TrialState.FAIL)
         print(f"trial {trial.number}: {error}")
     else:

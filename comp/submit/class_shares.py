@@ -1,9 +1,9 @@
 """Compare the predicted class shares with those of the training set. A large difference usually means a broken file.
 
-The distance is the total variation: the share of rows that would have to be of another class. Its noise is the distance
-that 999 of 1,000 samples of as many rows, drawn by the training shares, stay below. A model's own errors and a test set
-composed differently come on top, so a warning begins WARNING_MARGIN beyond the noise, and a file is suspicious from
-SUSPICIOUS_MARGIN beyond it.
+The distance is the total variation: the share of rows whose class would have to change. Its noise is the 99.9 %
+quantile of the distance of random samples of as many rows, drawn with the training shares. Errors of the model and a
+different composition of the test set add to the distance. A warning is therefore given from WARNING_MARGIN above the
+noise, and a file is suspicious from SUSPICIOUS_MARGIN above it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def total_variation(shares: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def sampling_noise(prior: np.ndarray, rows: int) -> float:
-    """Return the distance that 999 of 1,000 random samples of `rows` rows stay below.
+    """Return the 99.9 % quantile of the distance of random samples of `rows` rows.
 
     The seed is fixed, so that the same file always gets the same result.
     """

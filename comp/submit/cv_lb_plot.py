@@ -74,7 +74,7 @@ def _draw_dot(axis: Axes, number: int, point: ScoredEntry, colour: str, is_final
 
 
 def _draw_label(axis: Axes, point: ScoredEntry, text: str, colour: str) -> None:
-    """Write towards the middle, so that the text stays inside the figure."""
+    """Annotate a point with `text`, on the side towards the middle, so that the text stays inside the figure."""
     is_right = point.cv > sum(axis.get_xlim()) / 2
     axis.annotate(
         text,

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from comp.errors import UserError
 from comp.submit.kaggle_errors import KaggleTemporaryError, to_user_error
 
-REQUEST_TIMEOUT = 60.0  # seconds for an answer
+REQUEST_TIMEOUT = 60.0  # seconds to wait for a response
 MIN_BYTES_PER_SECOND = 50_000  # an upload slower than that is taken for broken
-PAGE_SIZE = 50  # the service has been seen to send so many, whatever page size is requested
+PAGE_SIZE = 50  # the service has been seen to send 50 rows whatever page size is requested
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class KaggleSubmission:
     message: str
     date: datetime  # UTC
     status: str  # pending | complete | error
-    reason: str  # of an error
+    reason: str  # why scoring failed, if the status is error
     public: float | None
     private: float | None
 
@@ -119,7 +119,7 @@ def _score(text: str | None) -> float | None:
 
 
 def _call_client(competition: str, request: Callable[[Any], T], timeout: float | None = None) -> T:
-    """Return what `request` returns for the client, within `timeout` seconds; a failure is a UserError."""
+    """Call `request(client)` in a thread, and return its result; a failure or a timeout is a UserError."""
     timeout = timeout or REQUEST_TIMEOUT
     answers: list[T] = []
     errors: list[BaseException] = []
@@ -127,7 +127,7 @@ def _call_client(competition: str, request: Callable[[Any], T], timeout: float |
     def call() -> None:
         try:
             answers.append(request(_client()))
-        except BaseException as error:  # the client's exit too
+        except BaseException as error:  # SystemExit too: the client exits if it finds no key
             errors.append(error)
 
     thread = threading.Thread(target=call, daemon=True)

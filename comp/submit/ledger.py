@@ -25,7 +25,7 @@ from comp.records.blend import OofSummary
 
 EVENT_KINDS = ("written", "sent", "scored")
 NUMERIC_COLUMNS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
-LOCK_TIMEOUT = 60  # seconds for a lock that is held for milliseconds
+LOCK_TIMEOUT = 60  # seconds; the lock is held for milliseconds only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Event(LedgerFields):
     id: str
     time: str  # ISO 8601; without an offset it is UTC
     event: str  # one of EVENT_KINDS
-    sha256: str = ""  # of the file's bytes at that time
+    sha256: str = ""  # hash of the file's bytes at that time
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class LedgerEntry(LedgerFields):
     written: str | None = None  # the time of the last such event; None: never
     sent: str | None = None
     scored: str | None = None
-    written_sha256: str = ""  # of the content written last, which may be another one than
-    sent_sha256: str = ""  # the content sent last
+    written_sha256: str = ""  # hash of the content written last
+    sent_sha256: str = ""  # hash of the content sent last; it may differ from written_sha256
 
 
 def utc_now() -> str:
@@ -95,10 +95,7 @@ def make_event(kind: str, *, id: str, sha256: str, file: Path, competition: str,
 
 
 def append(path: Path, *events: Event) -> None:
-    """Add events to the ledger, all or none, and return when they are on the disk.
-
-    A process that is killed before leaves the old file.
-    """
+    """Append events to the ledger atomically, under a lock: a killed process leaves either all of them or none."""
     lines = [_format_line(event) for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -161,6 +158,7 @@ def _sent_hashes(events: Sequence[Event]) -> list[str]:
 
 
 def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
+    """Return the entry of a submission's content: that with the hash `sent`, or if that is empty, the last written."""
     written = _last_text((event for event in events if event.event == "written"), "sha256")
     content = sent or written  # a score belongs to the content that was sent
     of_content = [event for event in events if not content or event.sha256 in ("", content)]
@@ -198,7 +196,7 @@ def _last_number(events: Iterable[Event], column: str) -> float | None:
 
 
 def _format_line(event: Event) -> str:
-    """Return one line whatever a message holds: a union merge works line by line, so no event may have two."""
+    """Return an event as exactly one line, even if its message has line breaks, because Git merges line by line."""
     line = _format_row(_format_value(name, getattr(event, name)) for name in COLUMNS)
     try:
         _parse_line(line.rstrip("\n"))

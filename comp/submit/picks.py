@@ -19,7 +19,7 @@ class ImageCounts:
     """How many images the scores were computed on. What cannot be counted here is None or absent."""
 
     public: int | None = None
-    cv: Mapping[str, int] = field(default_factory=dict)  # by id
+    cv: Mapping[str, int] = field(default_factory=dict)  # id -> number of images
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _best_cv(entries: Sequence[LedgerEntry], metric: str) -> Pick | None:
 def _best_combined(entries: Sequence[LedgerEntry], metric: str, images: ImageCounts) -> Pick | None:
     """Return the best pick by CV and LB.
 
-    Accuracies are counts, so of two independent ones the mean weighted by images is the best estimate. For other
-    metrics no such weight is known: there it is the mean of ranks.
+    Accuracies are combined by their mean, weighted by the numbers of images: the pooled accuracy. Other metrics cannot
+    be pooled, so there the mean of the ranks by CV and by LB decides.
     """
     points = list(entries_with_both_scores(entries))
     if not points:
@@ -133,5 +133,5 @@ def _noise_remark(within_noise: int) -> str:
 
 
 def content_key(entry: LedgerEntry) -> str:
-    """Return what identifies the content: two names of one content are one submission."""
+    """Return a key of the submitted content, because two names of the same content are one submission."""
     return entry.sent_sha256 or entry.written_sha256 or entry.id

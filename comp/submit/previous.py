@@ -14,7 +14,7 @@ from comp.submit.label_format import LabelFormat, predicted_labels
 from comp.submit.ledger import LedgerEntry
 from comp.submit.submission_table import read_table
 
-MAX_ROWS_SHOWN = 3  # of the rows that differ
+MAX_ROWS_SHOWN = 3  # rows that differ, listed in an issue
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Match:
 def previous_submission_issues(candidate: Candidate, entries: Sequence[LedgerEntry]) -> Iterator[SubmissionIssue]:
     """Yield an issue for each kind of match with `entries`, the ledger's entries of this competition.
 
-    Last comes in which rows the candidate differs from the best submission that was sent.
+    The last issue lists the rows in which the candidate differs from the best submission that was sent.
     """
     yield from _duplicate_issues(candidate, entries)
     best = best_submission([entry for entry in entries if entry.sent], candidate.metric)

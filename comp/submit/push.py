@@ -29,7 +29,7 @@ class PendingSubmission:
 
     path: Path
     competition: Competition
-    kaggle_name: str  # of the competition
+    kaggle_name: str  # the competition's name at Kaggle
     event: Event  # its id, file, hash and CV: every event of it is this one with more filled in
 
     @property
@@ -40,7 +40,7 @@ class PendingSubmission:
 def prepare_submission(report: SubmissionReport) -> PendingSubmission:
     """Return the checked file, ready to send.
 
-    It has the CV of its manifest only while its bytes are those that the manifest records.
+    The CV is taken from the manifest only if the file's bytes still match the manifest's hash.
     """
     competition = report.competition
     if not competition.kaggle:

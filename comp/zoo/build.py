@@ -49,7 +49,9 @@ def build_model(
 
 
 def _create_model(name: str, classes: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it logs a dozen lines of retries; ours is one
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.CRITICAL
+    )  # it logs a dozen lines of retries; the UserError is one line
     try:
         model = timm.create_model(name, num_classes=classes, pretrained=pretrained, **options)
     except TypeError as error:

@@ -16,7 +16,7 @@ LAYER_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def initialise(model: nn.Module, method: str) -> None:
-    """Draw the weights of every convolution and dense layer again and zero their biases; `own` changes nothing."""
+    """Initialise the weights of every convolution and dense layer, and zero their biases; `own` changes nothing."""
     if method == "own":
         return
     for layer in model.modules():

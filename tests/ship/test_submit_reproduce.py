@@ -27,7 +27,7 @@ def test_reproduce_missing_file_is_written_from_weights_alone(workspace, run_cli
     for file in Path("runs").rglob("test_fold*.csv"):  # stored predictions are not used
         file.write_text("image,label\n")
     status, out, _ = run_cli("comp", "submit", "reproduce", "submissions/both.csv")
-    assert status == 0 and out.endswith("written again\n") and SUBMISSION.read_bytes() == before
+    assert status == 0 and out.endswith("restored\n") and SUBMISSION.read_bytes() == before
     assert run_cli("comp", "submit", "check", "both")[0] in (0, 1)
 
 

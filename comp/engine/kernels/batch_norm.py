@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from comp.engine.kernels.compile import load_native
 from comp.engine.kernels.tensors import LAYOUT, can_fuse, pointer, rows_and_channels, thread_count
 
-ACTIVATION_CODES: dict[type[nn.Module], int] = {nn.Identity: 0, nn.ReLU: 1, nn.SiLU: 2}  # as the C++ counts them
+ACTIVATION_CODES: dict[type[nn.Module], int] = {nn.Identity: 0, nn.ReLU: 1, nn.SiLU: 2}  # the codes in batch_norm.cpp
 ACTIVATIONS = (lambda x: x, nn.functional.relu, nn.functional.silu)
 
 

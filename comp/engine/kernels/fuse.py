@@ -25,20 +25,20 @@ FUSED_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def kernels_available() -> bool:
-    """Return whether our C++ is compiled, or could be now."""
+    """Return whether our C++ operations are compiled; compile them if they are not."""
     return bool(batch_norm.library() and squeeze_excite.library())
 
 
 def choose_kernels(device: torch.device) -> str:
-    """Return `fused` or `torch`. A run records it, for the two differ in the last bits."""
+    """Return `fused` or `torch`. A run records it, because the two differ in the last bits."""
     return "fused" if device.type == "cpu" and kernels_available() else "torch"
 
 
 def apply_kernels(model: nn.Module, kernels: str, device: torch.device) -> nn.Module:
     """Return `model` as a run with these `kernels` trains it on `device`.
 
-    Fused modules are for a CPU. On CUDA they would compute the same as torch's, until SyncBatchNorm took the place of
-    those that hold an activation, and dropped it.
+    Fused modules are for a CPU. On CUDA they would compute the same as torch's, but converting them to SyncBatchNorm
+    would drop their activation.
     """
     return fuse(model) if kernels == "fused" and device.type == "cpu" else model
 
@@ -60,8 +60,7 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def _fuse_activations(layers: nn.Sequential) -> None:
-    """Make an activation that follows a BatchNorm part of it. An Identity takes its position, or the names of later
-    layers would move."""
+    """Move an activation into the BatchNorm before it. An Identity replaces it, so later layers keep their names."""
     for name, next_name in pairwise(list(layers._modules)):
         norm, activation = layers._modules[name], layers._modules[next_name]
         if type(norm) is nn.BatchNorm2d and type(activation) in (nn.ReLU, nn.SiLU):

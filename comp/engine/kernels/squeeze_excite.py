@@ -26,7 +26,7 @@ def library() -> Any:
 
 
 class FusedSqueezeExcite(SqueezeExcite):
-    """The kit's squeeze-and-excitation, fused in training; otherwise as it is."""
+    """The kit's squeeze-and-excitation, fused in training only."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and can_fuse(x)):
@@ -35,7 +35,7 @@ class FusedSqueezeExcite(SqueezeExcite):
 
 
 class FusedTimmSqueezeExcite(TimmSqueezeExcite):
-    """timm's squeeze-and-excitation of EfficientNet, fused in training; otherwise as it is."""
+    """timm's squeeze-and-excitation of EfficientNet, fused in training only."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and can_fuse(x)):
@@ -53,8 +53,7 @@ def scale_by_gate(
 
 
 class _Excite(torch.autograd.Function):
-    """The gate is small, so autograd may keep its graph; the two gradients of the feature map are written in one
-    pass."""
+    """Scale a feature map by a gate of its pixel means. Both gradients of the feature map are written in one pass."""
 
     @staticmethod
     def forward(ctx, x, gate, *parameters):

@@ -23,7 +23,7 @@ Number = TypeVar("Number", int, float)
 class LeaderboardEntry:
     """A run or a blend. What is unknown is None."""
 
-    name: str  # that of a blend begins with blends/
+    name: str  # a blend's name begins with blends/
     path: Path
     oof: Path  # the file of its OOF predictions
     folds_sha256: str

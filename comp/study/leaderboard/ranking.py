@@ -41,7 +41,7 @@ class LeaderboardGroup:
     higher_is_better: bool
     entries: list[LeaderboardEntry]  # best first; then those that lack folds, then those without a score
     best: LeaderboardEntry | None  # the reference of the tests: complete and not optimistic, if there is such an entry
-    tests_vs_best: dict[str, PairedTest]  # by name
+    tests_vs_best: dict[str, PairedTest]  # name of the entry -> test
 
 
 def group_entries(entries: Iterable[LeaderboardEntry]) -> list[LeaderboardGroup]:
