@@ -1,21 +1,22 @@
-"""Write a leaderboard CSV: the blend of folds, views and runs, with an honest score of exactly what is written.
+"""Write a leaderboard CSV: the blend of folds, views and runs, and print its cross-fitted score.
 
   python infer.py                              the main model's run -> submissions/deep_efficientnet.csv
   python infer.py recipes/ema --tta d4         one run, averaged over the eight views of a square
   python infer.py a b c --blend greedy         several runs, weighted by ensemble selection
   python infer.py 'tune/*' --blend weights --tta auto --budget 60s --name tuned      by a quoted pattern
-  python infer.py --fold full                  the model trained on everything (it has no CV)
-  python infer.py --runtime onnx               computed by ONNX Runtime; exports the run first where needed
+  python infer.py --fold full                  the model trained on every image (it has no CV)
+  python infer.py --runtime onnx               computed by ONNX Runtime; exports the run first if needed
 
-Blends: mean and geometric average probabilities; vote counts; greedy adds the member that helps most, again and again;
-weights has the lowest log loss; stack is a logistic regression on log probabilities. Every member has a temperature.
-What is learnt (weights, temperatures, views) is learnt on out-of-fold predictions, and scored where it was not: on one
-fold by what the others taught. The table shows this cross-fitted score beside the naive one. Why the blend is what it
-is: runs/blends/NAME/. The form of the file is that of input/<dataset>/sample_submission.csv.
+Blends: mean and geometric average probabilities; vote counts predictions; greedy adds the member that improves the
+score most, again and again; weights has the lowest log loss; stack is a logistic regression on log probabilities.
+Every member has a temperature. Weights, temperatures and views are fitted to out-of-fold predictions, and each fold is
+scored by what was fitted to the others. The table shows this cross-fitted score beside the naive one. The blend is
+explained in runs/blends/NAME/. The format of the file is that of input/<dataset>/sample_submission.csv.
 
-Runtimes: torch computes as the run was trained, on a CPU by a frozen graph. onnx and openvino compute on the CPU in 32
-bits from the files of `python -m comp export`, which agree with torch or are refused. They keep their predictions in
-runs/RUN/predictions/<runtime>/, so torch's stay as they are. They need: pip install -e '.[export]'
+Runtimes: torch predicts with the operations that the run was trained with, on a CPU by a frozen graph. onnx and
+openvino predict on the CPU in 32 bits from the files of `python -m comp export`, which are refused unless they agree
+with torch. They keep their predictions in runs/RUN/predictions/<runtime>/, apart from torch's. They need:
+pip install -e '.[export]'
 """
 
 from __future__ import annotations
@@ -24,18 +25,23 @@ from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, add_device_arg
 
 
 def parser() -> Parser:
+    """Return the parser of infer.py's arguments."""
     parser = Parser(prog="infer.py", description=__doc__)
     add_blend_arguments(parser)
     add_device_argument(parser)
     parser.add_argument(
-        "--runtime", choices=("torch", "onnx", "openvino"), default="torch", help="what computes (default: %(default)s)"
+        "--runtime",
+        choices=("torch", "onnx", "openvino"),
+        default="torch",
+        help="predict with this library (default: %(default)s)",
     )
     return parser
 
 
 def main() -> None:
+    """Blend the runs that the arguments name, and write a submission."""
     args = parser().parse_args()
-    from comp import config, runs  # after --help, which must not wait for torch
+    from comp import config, runs  # after --help, which must not import torch
     from comp.blending.infer import InferOptions, infer
 
     names = args.runs or [config.load(DEFAULT_CONFIG)[0].name]

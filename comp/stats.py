@@ -132,6 +132,7 @@ def verdict(difference: float, p: float) -> str:
 
 
 def format_p(p: float) -> str:
+    """Return a p value as text: `p 0.012`, or `p <.001`."""
     return f"p {p:.3f}" if p >= 0.001 else "p <.001"
 
 
@@ -146,10 +147,12 @@ class Comparison:
 
     @property
     def inside_noise(self) -> bool:
+        """Whether p is at or above the significance level."""
         return self.p >= SIGNIFICANCE_LEVEL
 
     @property
     def verdict(self) -> str:
+        """better, worse or inside the noise."""
         return verdict(self.difference, self.p)
 
     def __str__(self) -> str:

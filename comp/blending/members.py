@@ -28,6 +28,7 @@ class Members:
 
     @property
     def runs(self) -> list[Run]:
+        """The runs, in the order given."""
         return [predictor.run for predictor in self.predictors.values()]
 
     @property

@@ -39,6 +39,7 @@ class FittedMembers:
     probabilities: np.ndarray  # (members, images, classes)
 
     def subset(self, names: Sequence[str]) -> FittedMembers:
+        """Return the members of these names."""
         keep = [index for index, member in enumerate(self.members) if member.name in names]
         return FittedMembers(self.rows, tuple(self.members[index] for index in keep), self.probabilities[keep])
 
@@ -51,6 +52,7 @@ class FoldFit:
     held_out_rows: np.ndarray
 
     def subset(self, names: Sequence[str]) -> FoldFit:
+        """Return the fit of the members of these names."""
         return FoldFit(self.fitted.subset(names), self.held_out_rows)
 
 
