@@ -47,6 +47,7 @@ class AreaCrop(A.ImageOnlyTransform):
         self.min_area = min_area
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Sample the side and the corner of a crop; albumentations calls this once per image."""
         shorter_side = min(params["shape"][:2])
         side = math.ceil(shorter_side * math.sqrt(self.py_random.uniform(self.min_area, 1.0)))
         top, left = (self.py_random.randint(0, length - side) for length in params["shape"][:2])
@@ -62,6 +63,7 @@ def build_transforms(policy: AugmentPolicy) -> Transforms:
 
 
 def _geometric_transforms(policy: AugmentPolicy) -> list:
+    """Return the transforms that work on the large square."""
     transforms = [AreaCrop(policy.min_crop_area)] if policy.min_crop_area < 1 else []
     if policy.affine_prob:
         translate = {"translate_percent": (-policy.translate, policy.translate)} if policy.translate else {}
@@ -80,6 +82,7 @@ def _geometric_transforms(policy: AugmentPolicy) -> list:
 
 
 def _pixel_transforms(policy: AugmentPolicy) -> list:
+    """Return the transforms that work at the model's size, in the order of their application."""
     symmetries = {"one": [], "flips": [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)], "d4": [A.D4(p=1.0)]}
     transforms = list(symmetries[policy.symmetry])
     if policy.distort_prob:

@@ -105,6 +105,8 @@ def load_device_pool(squares: Cache, device: torch.device) -> torch.Tensor:
 
 
 def choose_augment_device(requested: str, device: torch.device) -> str:
-    """Return where to augment: `gpu` is a batch at a time on the training's device, `cpu` is one image at a time in
-    the loader's workers. `auto` is `gpu` on CUDA and `cpu` elsewhere."""
+    """Return `gpu` (augment batches on the training's device) or `cpu` (augment single images in the loader's workers).
+
+    `auto` is `gpu` on CUDA and `cpu` elsewhere.
+    """
     return requested if requested != "auto" else "gpu" if device.type == "cuda" else "cpu"

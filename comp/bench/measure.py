@@ -92,9 +92,11 @@ def _inference_meters(setup: Setup, rows: np.ndarray) -> dict[str, dict[str, Met
     """Return three meters per runtime: one view, eight views, and one image alone."""
     return {
         runtime: {
-            "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), 6),
-            "eight views": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), 6, min_steps=3),
-            "one image": Meter(single_image_inference(setup, rows[0], predict_batch), 3),
+            "one view": Meter(batch_inference(setup, rows, setup.workers, predict_batch, TTA["none"]), seconds=6),
+            "eight views": Meter(
+                batch_inference(setup, rows, setup.workers, predict_batch, TTA["d4"]), seconds=6, min_steps=3
+            ),
+            "one image": Meter(single_image_inference(setup, rows[0], predict_batch), seconds=3),
         }
         for runtime, predict_batch in build_predictors(setup).items()
     }

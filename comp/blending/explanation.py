@@ -32,6 +32,7 @@ def write_explanation(directory: Path, assessment: Assessment, members: Members)
 
 
 def _draw_reliability(directory: Path, assessment: Assessment) -> None:
+    """Draw and announce reliability.png: every candidate, before and after calibration."""
     from comp.ensemble import plots  # matplotlib: a bundle predicts without it
 
     temperatures = {member.name: member.temperature for member in assessment.blend.members}
@@ -58,6 +59,7 @@ def _member_table(assessment: Assessment, members: Members) -> pd.DataFrame:
 
 
 def _draw_members(directory: Path, assessment: Assessment, table: pd.DataFrame) -> None:
+    """Draw blend.png: the table of members and the correlation of their errors."""
     from comp.ensemble import plots
 
     names = [member.name for member in assessment.fitted_members.members]

@@ -40,6 +40,7 @@ def check_options(runs: Sequence[Run], options: InferOptions) -> InferOptions:
 
 
 def _default_name(runs: Sequence[Run], options: InferOptions) -> str:
+    """Return the name of a submission from its runs and from the options that are not the default."""
     name = "+".join(run.name.replace("/", "-") for run in runs)
     if len(name) > 100:
         name = f"{options.method}-of-{len(runs)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -149,6 +149,7 @@ def _uneven_sizes(survey: Survey, labels: np.ndarray) -> Iterator[Confound]:
 
 
 def _is_uneven(inside: np.ndarray, labels: np.ndarray) -> bool:
+    """Return whether a group's classes differ from all images' classes by more than random groups' classes do."""
     rng = np.random.default_rng(0)
     permuted = [_total_variation(inside, rng.permutation(labels)) for _ in range(PERMUTATIONS)]
     excess = _total_variation(inside, labels) - np.mean(permuted)

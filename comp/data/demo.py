@@ -39,6 +39,7 @@ def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: 
 
 
 def _draw_train(root: Path, per_class: int, seed: int) -> None:
+    """Draw the training images, with file names in random order, and one exact duplicate."""
     plan = _make_plan(per_class * len(CELL_TYPES))
     # The same seed twice gives two identical files, so that a search for duplicates finds one.
     plan[-1] = plan[-1 - len(CELL_TYPES)]
@@ -50,6 +51,7 @@ def _draw_train(root: Path, per_class: int, seed: int) -> None:
 
 
 def _draw_test(root: Path, count: int, seed: int) -> None:
+    """Draw the test images in random order, the sample submission and the test labels."""
     plan = _make_plan(count, FIRST_TEST_INDEX)
     np.random.default_rng(seed).shuffle(plan)
     paths = [root / "test" / f"img_{index}.jpg" for index in range(count)]

@@ -180,6 +180,7 @@ def _jitter_colour(colour: Colour, rng: Generator, std: float) -> np.ndarray:
 
 
 def _granule_mask(cell_type: CellType, shape: tuple[int, ...], radius: float, rng: Generator) -> np.ndarray:
+    """Return a mask of random granules within `radius` of the cell's centre."""
     mask = np.zeros(shape, np.uint8)
     count = rng.integers(*cell_type.granules, endpoint=True)
     # The square root spreads granules evenly over the disc; without it they crowd in its centre.

@@ -92,6 +92,7 @@ def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
 
 
 def _read_stats(image: Image) -> ImageStats | UnreadableImage:
+    """Return the statistics of an image, or why it cannot be decoded."""
     try:
         pixels = np.ascontiguousarray(read_image(image.path))
     except UnreadableImageError as error:

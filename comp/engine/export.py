@@ -102,8 +102,10 @@ class Parity:
 
 @torch.no_grad()
 def check_parity(eager: Network, other: Network, images: torch.Tensor) -> Parity:
-    """Compare the logits of two networks for one image alone and for batches, because a graph may have fixed the batch
-    size that it was traced with."""
+    """Compare the logits of two networks, for batches of one and of more images.
+
+    Both, because an exported graph may work only for the batch size that it was traced with.
+    """
     batches = [images[:1], *images[1:].split(32)]
     expected, logits = (torch.cat([network(batch) for batch in batches]) for network in (eager, other))
     return Parity(

@@ -16,8 +16,7 @@ MIN_PROBABILITY = np.finfo(np.float32).smallest_subnormal  # a zero in a table i
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(log p / T) over the last axis, as if logits had been divided by T. No image changes its most
-    probable class."""
+    """Return softmax(log p / T) over the last axis, as if logits had been divided by T; the argmax does not change."""
     if temperature == 1:
         return probabilities
     logits = _logits(probabilities) / probabilities.dtype.type(temperature)

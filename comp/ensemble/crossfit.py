@@ -69,6 +69,7 @@ def fit_members(pool: Pool, rows: np.ndarray, options: MemberFitOptions) -> Fitt
 def _fit_member(
     member: MemberPredictions, targets: np.ndarray, rows: np.ndarray, options: MemberFitOptions
 ) -> BlendMember:
+    """Choose the views of a member and fit its temperature, on `rows`."""
     views = member.views
     if options.max_views is not None:
         views = choose_views(views, member.oof[:, rows], targets[rows], options.max_views)

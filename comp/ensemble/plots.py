@@ -55,6 +55,7 @@ def draw_blend(path: Path, title: str, metric: str, members: pd.DataFrame, corre
 
 
 def _draw_weights(axis: Axes, members: pd.DataFrame) -> None:
+    """Draw the weights with their bootstrap intervals."""
     rows = range(len(members))
     axis.barh(rows, members["weight"], height=0.5, color=GOOD, alpha=0.25)
     axis.hlines(rows, members["weight_low"], members["weight_high"], color=GOOD, linewidth=2)
@@ -64,6 +65,7 @@ def _draw_weights(axis: Axes, members: pd.DataFrame) -> None:
 
 
 def _draw_gains(axis: Axes, members: pd.DataFrame, metric: str) -> None:
+    """Draw the gains with their intervals: blue is better, red is worse, grey is inside the noise."""
     colours = np.where(members["p"] >= SIGNIFICANCE_LEVEL, QUIET, np.where(members["gain"] > 0, GOOD, BAD))
     rows = range(len(members))
     axis.axvline(0, color=TEXT, linewidth=0.8, zorder=1)
@@ -146,6 +148,7 @@ def _draw_panel(axis: Axes, candidate: CandidateConfidence, start: float) -> Non
 def _draw_curve(
     axis: Axes, targets: np.ndarray, probabilities: np.ndarray, curve: ReliabilityCurve, start: float, calibrated: bool
 ) -> None:
+    """Draw one reliability curve, and below it the histogram of its confidences."""
     colour = GOOD if calibrated else BAD
     axis.plot(
         curve.confidence,

@@ -17,8 +17,10 @@ MAX_LINES = 30  # lines of a table; the CSV files have all rows
 
 
 def format_candidates(metric: str, candidates: Sequence[Candidate]) -> str:
-    """Return a line per candidate, the best first. A positive optimism means that the naive score is too good,
-    whatever the metric's direction."""
+    """Return a line per candidate, the best first.
+
+    A positive optimism means that the naive score is too good, whatever the metric's direction.
+    """
     sign = METRICS[metric].sign
     rows = [
         [
@@ -50,8 +52,10 @@ def format_pairs(pairs: pd.DataFrame) -> str:
 
 
 def format_members(metric: str, members: pd.DataFrame) -> str:
-    """Return the table of `diagnostics.member_table` as text. The latency of a gain of 0.001 is left out where the
-    gain is inside the noise."""
+    """Return the table of `diagnostics.member_table` as text.
+
+    The latency per gain of 0.001 is left out if the gain is inside the noise.
+    """
     rows = [
         [
             row["name"],

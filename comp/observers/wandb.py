@@ -29,6 +29,7 @@ class WandbObserver:
         self._try(lambda: self._start(run, mode, job_type, label))
 
     def _start(self, run: Run, mode: str, job_type: str, label: str) -> None:
+        """Create the W&B run, or resume the one of this fold."""
         import wandb
 
         # one id per run and fold: a resumed fold continues in the same W&B run

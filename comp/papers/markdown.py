@@ -35,6 +35,7 @@ def render(protocol: Protocol, results: Sequence[RowResult]) -> str:
 
 
 def _heading(protocol: Protocol, results: Sequence[RowResult]) -> list[str]:
+    """Return the title, the warning if the data differ from the paper's, the command and the machines."""
     deviations = protocol.deviations
     name = f"a reduced protocol: {', '.join(deviations)}" if deviations else "the paper's own protocol"
     seeds = f"{protocol.seeds} seed{'s' * (protocol.seeds > 1)}"
@@ -72,6 +73,7 @@ def _summary(results: Sequence[RowResult]) -> list[str]:
 
 
 def _order_summary(rows: Sequence[TrainedRow]) -> str:
+    """Compare the measured order of rows with the reported one, and name the rows that are as good as the best."""
     order = kendalltau([row.row.reported["accuracy"] for row in rows], [row.accuracy for row in rows])
     best = max(rows, key=lambda row: row.accuracy)
     tied = [row.row.label for row in rows if row is not best and paired_gain(best, row)[1] <= 0]
@@ -97,6 +99,7 @@ def _shared_trainings(results: Sequence[RowResult]) -> list[str]:
 
 
 def _caveats(results: Sequence[RowResult]) -> list[str]:
+    """List the reported numbers that cannot be correct, rows with the same caveat together."""
     labels_by_caveat: dict[tuple[str, str], list[str]] = {}
     for result in results:
         if result.row.caveat:

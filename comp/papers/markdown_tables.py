@@ -116,6 +116,7 @@ def _table(
 
 
 def _scored_on(row: TrainedRow) -> str:
+    """Return which images a row was scored on, their number, and whether they also chose the epoch."""
     measured = row.measured
     seeds = f" x {measured.seeds}" if measured.seeds > 1 else ""
     chosen = ", which chose the epoch" if measured.epoch_chosen_on_scored_images else ""

@@ -99,6 +99,7 @@ def _history(run: Run) -> pd.DataFrame:
 
 
 def _fold_record(run: Run) -> FoldRecord:
+    """Return fold.json of fold 0; refuse a fold without a validated epoch."""
     fold_dir = run.fold_dir(0)
     record = fold_dir.read_record()
     if record is None or record.best_epoch is None:
@@ -112,6 +113,7 @@ def _machine(record: FoldRecord) -> str:
 
 
 def _costs(run: Run) -> dict[str, float]:
+    """Return the costs of a run, named as in COSTS, from the histories of its fold 0."""
     history, images = _history(run), len(_validation_predictions(run))
     pretrain_file = run.fold_dir(0).path / "pretrain.csv"
     pretrain_seconds = read_csv(pretrain_file, ["epoch"])["seconds"].sum() if pretrain_file.is_file() else 0.0

@@ -33,6 +33,7 @@ def draw(path: Path, paper: str, results: Sequence[RowResult]) -> None:
 
 
 def _draw_row(axis: Axes, position: int, result: RowResult) -> None:
+    """Draw the reported accuracy as a ring and the measured one as a dot with its interval, joined by a thin line."""
     if result.has_reported_accuracy:
         axis.plot(result.row.reported["accuracy"], position, "o", color=REPORTED, markerfacecolor="none")
     if not isinstance(result, TrainedRow):

@@ -63,6 +63,7 @@ def read_rows(paper: str, requested: Sequence[str] = ()) -> list[ReportedRow]:
 
 
 def _read_row(cells: Mapping[str, str], number_columns: Sequence[str], path: Path) -> ReportedRow:
+    """Return a line of reported.csv as a row; refuse invalid values."""
     if cells.get("scored_on") not in ("validation", "test"):
         raise UserError(f"{path}: scored_on of {cells['row']} is {cells.get('scored_on')}; set validation or test")
     reported = {}

@@ -60,6 +60,7 @@ class PaperTable:
         return self.errors.get(name) or (_format_result(result) if isinstance(result, TrainedRow) else "not trained")
 
     def _measure(self, row: ReportedRow) -> RowResult:
+        """Measure the finished runs of a row; without any, return it as untrained."""
         trainings = self.plan.trainings[row.config]
         paper_config = self.plan.paper_configs[row.config]
         runs = [read_run(RUNS / config.name) for config in trainings if is_trained(config)]

@@ -56,6 +56,7 @@ def exported_networks(run: Run, dataset: Dataset, folds: Sequence[Fold], runtime
 
 
 def _load_and_export(fold_dir: FoldDir, dataset: Dataset, runtime: str) -> None:
+    """Export the model of one fold and print the files and their parity."""
     loaded = load_model(fold_dir.weights_path, torch.device("cpu"))
     parity = export_fold(fold_dir, runtime, loaded.model, loaded.spec, _sample_images(dataset, loaded.spec))
     files = " and ".join(str(fold_dir.path / name) for name in RUNTIME_FILES[runtime])

@@ -20,8 +20,8 @@ def cached_latency_ms(
 ) -> float:
     """Return the milliseconds per image, view and fold model on this machine, measured at the first call.
 
-    The file keeps one number per machine: views chosen by it under a time budget are chosen again in the next call,
-    however busy the machine is then.
+    The file stores one number per machine, so that a time budget chooses the same views in every call, however busy the
+    machine is.
     """
     process = process_info(device)
     machine = f"{process.device_name}, {process.threads} threads"
@@ -42,8 +42,10 @@ def _read_record(path: Path) -> LatencyRecord:
 
 
 def _measure_latency_ms(network: Network, device: torch.device, size: int, batch_size: int) -> float:
-    """Return the fastest of ten batches per image: other work on the machine can only slow a batch down, and the
-    number is kept. The content of the images makes no difference."""
+    """Return the milliseconds per image of the fastest of ten batches of random images.
+
+    The fastest, because other work on the machine can only slow a batch down.
+    """
     images = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8)
     durations = []
     for _ in range(10):

@@ -61,8 +61,10 @@ def predict_run(
 def recompute_test_probabilities(
     run: Run, folds: Sequence[Fold], views: Sequence[str], *, device: torch.device, runtime: str = "torch"
 ) -> np.ndarray:
-    """Return float32 probabilities of shape (folds, views, test images, classes), computed from the weights: no file
-    of predictions is read or written."""
+    """Return float32 probabilities of shape (folds, views, test images, classes), computed from the weights.
+
+    No file of predictions is read or written.
+    """
     return open_predictor(run, device=device, only=folds, runtime=runtime).compute_test(folds, views)
 
 
@@ -168,8 +170,10 @@ class Predictor:
         return self._compute(folds, self.dataset.test, rows, views, "test")
 
     def latency_ms(self) -> float:
-        """Return the milliseconds per image, view and fold model. The first measurement is kept: choices that depend
-        on it must be the same in the next call."""
+        """Return the milliseconds per image, view and fold model, measured once and then read from a file.
+
+        A stored number makes the choice of views under a time budget reproducible.
+        """
         config = self.run.config
         return cached_latency_ms(
             self.files.latency_path,
@@ -187,6 +191,7 @@ class Predictor:
         views: Sequence[str],
         title: str,
     ) -> np.ndarray:
+        """Predict `views` of `rows` of `images` with the models of `folds`: (folds, views, rows, classes)."""
         data = self.run.config.data
         square_spec = make_square_spec(self.dataset.train, data.size, data.fit, data.crop)
         options = InferenceOptions(

@@ -71,8 +71,10 @@ def is_current(predictions: Path, provenance: Provenance) -> bool:
 
 
 def current_folds(predictions: Path, provenance: Provenance) -> list[int]:
-    """Return the folds of an OOF table whose rows need not be computed again: only their weights count, if labels,
-    images and runtime are the same."""
+    """Return the folds whose rows of an OOF table are up to date.
+
+    Labels, images and runtime must match for the whole table; then the weights are compared fold by fold.
+    """
     stored = read_provenance(predictions)
     if stored is None or not stored.matches(provenance):
         return []

@@ -10,8 +10,10 @@ from comp.tables import read_csv
 
 
 def join_test_labels(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the test predictions whose image has a label in test_labels.csv, with a column `label`; None without that
-    file. The labels are only for scoring: nothing is chosen by them."""
+    """Return the test predictions with the column `label` of test_labels.csv; None without that file.
+
+    Images without a label are left out. The labels are only for scoring: nothing is chosen by them.
+    """
     file = dataset.root / "test_labels.csv"
     if not file.is_file():
         return None

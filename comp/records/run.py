@@ -46,6 +46,7 @@ class RunRecord(Record):
     schema: int = 1
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the keys in the order of run.json; `soup_of` and `snapshots` are left out unless this is a soup."""
         content = super().to_dict()
         if self.soup_of is None:
             del content["soup_of"], content["snapshots"]

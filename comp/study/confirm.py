@@ -100,6 +100,7 @@ def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndar
 
 
 def _write_winner(study: StudyConfig, best: FrozenTrial, comparison: str, path: Path) -> None:
+    """Write the winner's config, with its score and the comparison with the base in the header."""
     header = (
         f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
         f"(optimistic).\n# {comparison}\n# python train.py -c {path}\n"

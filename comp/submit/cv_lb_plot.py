@@ -46,6 +46,7 @@ def draw_cv_vs_lb(path: Path, status: Status) -> bool:
 
 
 def _set_texts(axis: Axes, status: Status, lb_images: int | None) -> None:
+    """Set the title and the axis labels, which explain the bars."""
     axis.set_xlabel(f"CV: {status.metric} out of fold (bar: 95 %, bootstrap)")
     axis.set_ylabel(
         f"LB: public score (bar: 95 %, binomial on {lb_images:,} images)"
@@ -57,6 +58,7 @@ def _set_texts(axis: Axes, status: Status, lb_images: int | None) -> None:
 
 
 def _draw_bars(axis: Axes, point: ScoredEntry, lb_images: int | None, colour: str) -> None:
+    """Draw the interval of CV horizontally and that of LB vertically, where they are known."""
     low, high = point.entry.cv_low, point.entry.cv_high
     if low is not None and high is not None:
         axis.plot([low, high], [point.public] * 2, color=colour, alpha=0.3, linewidth=1.6, zorder=2)

@@ -77,6 +77,7 @@ def _id_issues(ids: Sequence[str], sample_ids: Sequence[str]) -> Iterator[Submis
 
 
 def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+    """Yield the issues of a file with one label per row."""
     tokens = set(label_format.class_tokens)
     unknown = [(id, label) for id, label in submission.rows if label not in tokens]
     empty = [id for id, label in unknown if label.strip().lower() in EMPTY_VALUES]
@@ -94,6 +95,7 @@ def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Ite
 
 
 def _probability_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+    """Yield the issues of a file with a probability per class and row."""
     values = np.array([[_number(text) for text in row[1:]] for row in submission.rows])
     values = values.reshape(-1, len(label_format.class_tokens))  # also without any row
     ids = np.array(submission.ids, dtype=object)

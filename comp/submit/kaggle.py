@@ -83,6 +83,7 @@ def upload(competition: str, path: Path, message: str) -> int:
 
 
 def _submit(competition: str, path: Path, message: str, client: Any) -> int:
+    """Upload a file with the signed-in client, and return its number; an incomplete upload is a temporary error."""
     answer = client.competition_submit(str(path), message, competition, quiet=True)
     if answer.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
         raise KaggleTemporaryError(

@@ -220,6 +220,7 @@ def _format_row(values: Iterable[str]) -> str:
 
 
 def _parse_line(line: str) -> Event:
+    """Return the event of a ledger line; a ValueError states what is wrong with it."""
     row = next(iter(csv.reader([line], strict=True)))
     if len(row) != len(COLUMNS):
         raise ValueError(f"{len(row)} columns instead of {len(COLUMNS)}")

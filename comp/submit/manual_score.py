@@ -43,8 +43,10 @@ def score_events(
     rank: int | None = None,
     message: str = "",
 ) -> list[Event]:
-    """Return the events to append: `sent` if it is missing, because what has a score was sent; `scored` if a score
-    is given."""
+    """Return the events to append: `sent` if it is missing, and `scored` if a score is given.
+
+    A file with a score must have been sent, hence the first event.
+    """
     _check_score_range(entry, public, private, rank)
     sha256 = entry.sent_sha256 or _current_sha256(entry)
     sent = Event(entry.id, utc_now(), "sent", sha256, competition=entry.competition, file=entry.file, message=message)

@@ -73,6 +73,7 @@ def entries_with_both_scores(entries: Sequence[LedgerEntry]) -> Iterator[ScoredE
 
 
 def _best_cv(entries: Sequence[LedgerEntry], metric: str) -> Pick | None:
+    """Return the pick with the best CV, with the number of others inside its interval as part of the reason."""
     scores = [(entry, entry.cv) for entry in entries if entry.cv is not None]
     if not scores:
         return None
@@ -100,6 +101,8 @@ def _best_combined(entries: Sequence[LedgerEntry], metric: str, images: ImageCou
 
 
 def _by_images(points: Sequence[ScoredEntry], public_images: int, cv_images: Mapping[str, int]) -> Pick:
+    """Return the pick with the highest mean accuracy over CV and LB images."""
+
     def mean(point: ScoredEntry) -> float:
         images = cv_images[point.entry.id]
         return (point.cv * images + point.public * public_images) / (images + public_images)
@@ -117,6 +120,7 @@ def _by_images(points: Sequence[ScoredEntry], public_images: int, cv_images: Map
 
 
 def _by_ranks(points: Sequence[ScoredEntry], metric: str) -> Pick:
+    """Return the pick with the lowest mean of its ranks by CV and by LB."""
     sign = -1 if METRICS[metric].higher_is_better else 1
     ranks = (rankdata([sign * point.cv for point in points]) + rankdata([sign * point.public for point in points])) / 2
     index = min(range(len(points)), key=lambda index: (ranks[index], sign * points[index].cv))

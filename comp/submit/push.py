@@ -146,6 +146,7 @@ def _wait(pending: PendingSubmission, timeout: float, ignored: int | None = None
 
 
 def _record_score(pending: PendingSubmission, submission: KaggleSubmission | None) -> int:
+    """Record and print Kaggle's result, unless the ledger has it already; return the exit status."""
     if submission is None:
         print("not scored yet; run the same command again to wait on")
         return 1

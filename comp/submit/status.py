@@ -109,6 +109,7 @@ def _table(entries: Sequence[LedgerEntry], final: str | None) -> str:
 
 
 def _lb_noise(status: Status) -> str:
+    """Return a line with the interval of the best LB score, or why it is unknown."""
     images, scores = status.images.public, [entry.public for entry in status.entries if entry.public is not None]
     if status.metric != "accuracy":
         return f"the noise of LB is unknown: {status.metric} has no interval from a score and a number of images alone"

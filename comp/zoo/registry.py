@@ -1,4 +1,4 @@
-"""Registration of our models with timm, which every program looks models up in."""
+"""Register our models with timm, so that every program finds them in timm's registry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def register_models() -> None:
 
 
 def takes_img_size(name: str) -> bool:
-    """Return whether a model, ours or timm's, needs the size of its images, as it ends in dense layers."""
+    """Return whether the builder of a model, ours or timm's, has the argument `img_size`."""
     register_models()
     return "img_size" in inspect.signature(model_entrypoint(name)).parameters
 

@@ -33,8 +33,7 @@ FLAGS = [
 
 @lru_cache
 def load_native(source: Path) -> ctypes.CDLL | None:
-    """Return the library of the C++ file `source`, compiled if it is not yet; None without a compiler or on another
-    system than Linux."""
+    """Return the library of the C++ file `source`, compiled if necessary; None if it cannot be."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if platform.system() != "Linux" or not compiler:
         return None

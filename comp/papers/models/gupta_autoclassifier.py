@@ -86,7 +86,7 @@ class AutoClassifier(Classifier):
         self.freeze()
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        """Return a 2 x 2 feature map; its positions are not positions of the image, as latent numbers lie between."""
+        """Return the latent vector as a 2 x 2 feature map, whose positions are not positions of the image."""
         return self.features(self.encoder(x))
 
     def autoencoder(self) -> Reconstruction:

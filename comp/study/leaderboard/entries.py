@@ -61,6 +61,7 @@ def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry],
 
 
 def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
+    """Return the names of the entries that a name, a path or a pattern matches; none is a UserError."""
     name = pattern.rstrip("/").removeprefix(f"{RUNS}/")
     matches = [name] if name in entries else fnmatch.filter(entries, name)
     if not matches:
@@ -69,6 +70,7 @@ def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
 
 
 def _run_entry(name: str, path: Path) -> LeaderboardEntry:
+    """Return a run's entry; an unreadable metrics.json is a remark."""
     record = RunRecord.read(path / "run.json")
     entry = LeaderboardEntry(
         name,

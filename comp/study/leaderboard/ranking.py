@@ -55,6 +55,7 @@ def group_entries(entries: Iterable[LeaderboardEntry]) -> list[LeaderboardGroup]
 
 
 def _make_group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
+    """Sort comparable entries, choose the best as the reference, and test the others against it."""
     first = entries[0]
     entries = sorted(entries, key=_sort_key)
     scored = [entry for entry in entries if entry.score is not None]
@@ -123,7 +124,7 @@ def _test(
 ) -> dict[str, PairedTest]:
     """Test the probabilities of each name against those of the best."""
     images = len(targets)
-    if metric == "accuracy":  # McNemar's test resamples nothing, so two hundred runs take a second
+    if metric == "accuracy":  # McNemar's test needs no resamples: two hundred runs take a second
         best_correct = best.argmax(1) == targets
         correct = {name: candidate.argmax(1) == targets for name, candidate in probabilities.items()}
         return {

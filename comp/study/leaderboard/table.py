@@ -20,6 +20,7 @@ def render(groups: Sequence[LeaderboardGroup]) -> str:
 
 
 def _render_group(group: LeaderboardGroup) -> str:
+    """Return the heading and the table of a group."""
     direction = "higher" if group.higher_is_better else "lower"
     heading = f"{group.dataset}, {group.metric} ({direction} is better), split {group.folds_sha256[:8]}"
     rows = [_row(group, entry) for entry in group.entries]
