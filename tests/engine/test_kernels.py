@@ -102,7 +102,7 @@ def test_fused_modules_contiguous_input_gives_identical_bits():
         "convnext_atto",
     ],
 )
-def test_fuse_model_keeps_names_predictions_and_first_gradients(name):
+def test_fuse_model_keeps_names_and_outputs(name):
     torch.manual_seed(0)
     plain = build_model(name, 8, size=64)
     fused = fuse(copy.deepcopy(plain))
@@ -115,14 +115,28 @@ def test_fuse_model_keeps_names_predictions_and_first_gradients(name):
     for model in (plain, fused):
         torch.manual_seed(1)  # dropout
         logits.append(model.train()(x))
-        logits[-1].square().mean().backward()
     assert torch.allclose(*logits, rtol=1e-3, atol=1e-4)
-    first = [dict(model.named_parameters()) for model in (plain, fused)]
-    assert all((grad := parameter.grad) is not None and torch.isfinite(grad).all() for parameter in first[1].values())
-    name, largest = max(
-        ((name, parameter.grad) for name, parameter in first[0].items()), key=lambda item: item[1].norm()
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "resnet18", "karakus_skip_cnn", "mobilenetv4_conv_small", "convnext_atto"]
+)
+def test_fuse_model_gradients_are_as_close_to_float64_as_torchs(name):
+    # not compared with torch's own float32: with one thread mobilenetv4's is 2.7 % from float64, the fused one 0.002 %
+    torch.manual_seed(0)
+    plain = build_model(name, 8, size=64)
+    for module in plain.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    models = [copy.deepcopy(plain).double(), plain, fuse(copy.deepcopy(plain))]
+    x = torch.randn(4, 3, 64, 64)
+    for model in models:
+        model.train()(x.to(next(model.parameters()).dtype)).square().mean().backward()
+    exact, plain_grad, fused_grad = (
+        torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()]) for model in models
     )
-    assert (largest - first[1][name].grad).norm() <= 0.02 * largest.norm()
+    error, plain_error = (fused_grad - exact).norm(), (plain_grad - exact).norm()
+    assert error <= max(2 * plain_error, 1e-4 * exact.norm())
 
 
 def test_fused_batch_norm_infinite_input_gives_nan():
