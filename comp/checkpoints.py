@@ -25,7 +25,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what `save_checkpoint` wrote, on the CPU; any other file is a UserError, and no code in it is run."""
+    """Load a file of `save_checkpoint` to the CPU. Any other file is a UserError, and no code in it is run."""
     import torch  # not above: commands that read only JSON files would wait for it
 
     try:

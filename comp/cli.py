@@ -26,8 +26,8 @@ class Parser(argparse.ArgumentParser):
 def add_config_arguments(parser: argparse.ArgumentParser, default_help: str | None = None) -> None:
     """Add `-c FILE key=value ...`.
 
-    Without `default_help` the config defaults to the main model's; with it there is no default, and the text says
-    what is used instead.
+    Without `default_help` the config defaults to the main model's. With it the default is None, and `default_help`
+    describes in the help what is used instead.
     """
     parser.add_argument(
         "-c",

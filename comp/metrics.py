@@ -15,8 +15,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metric:
-    """A score and its direction. `from_confusion` maps (..., classes, classes) to (...); it is None for the log loss,
-    which needs the probabilities."""
+    """A score and its direction.
+
+    `from_confusion` maps confusion matrices (..., classes, classes) to scores (...). It is None for the log loss, which
+    needs the probabilities.
+    """
 
     from_confusion: Callable[[np.ndarray], np.ndarray] | None
     higher_is_better: bool = True

@@ -138,8 +138,10 @@ def format_p(p: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first of two candidates against the second. `difference` is positive where the first is better, also where
-    lower scores are better (log loss)."""
+    """The first of two candidates compared with the second.
+
+    `difference` is positive if the first is better, also if lower scores are better (log loss).
+    """
 
     difference: float
     interval: tuple[float, float]  # 95 %, by paired bootstrap
@@ -223,7 +225,7 @@ def _resample_scorer(metric: str, targets: np.ndarray, probabilities: np.ndarray
 
 
 def _resamples(images: int, classes: int) -> Iterator[np.ndarray]:
-    """Yield how often each image is in each resample, (images, resamples), in blocks that MAX_BLOCK_SIZE limits."""
+    """Yield blocks of counts (images, resamples): how often each image is in each resample."""
     rng = np.random.default_rng(0)  # fixed seed: the same predictions give the same numbers
     block_size = max(1, MAX_BLOCK_SIZE // max(images, classes * classes))
     for start in range(0, RESAMPLES, block_size):

@@ -49,8 +49,10 @@ def _narrow(widths: list[int], left: Sequence[bool], width: int) -> None:
 
 
 def shorten(name: str, length: int) -> str:
-    """Return `name` in at most `length` characters, without its middle: names of runs begin with the config and end
-    with what was changed last."""
+    """Return `name` in at most `length` characters, shortened in the middle.
+
+    Names of runs begin with the config and end with the last override.
+    """
     tail = (length - 1) // 2
     return name if len(name) <= length else f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
 

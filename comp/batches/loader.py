@@ -150,8 +150,7 @@ def shard_indices(count: int, rank: int, world_size: int) -> list[int]:
 
 @lru_cache(maxsize=2)
 def _epoch_order(targets: tuple[int, ...], rng_key: tuple[int, ...], balanced: bool) -> np.ndarray:
-    """Return the items of an epoch in order: a permutation, or for `balanced` a sample with replacement in which
-    every class is equally likely."""
+    """Return the items of an epoch in order: a permutation, or for `balanced` a class-balanced bootstrap sample."""
     rng = np.random.default_rng(rng_key)
     if not balanced:
         return rng.permutation(len(targets))

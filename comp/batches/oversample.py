@@ -58,8 +58,10 @@ def choose_bases(targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def sample_partners(train_set: TrainingSet, bases: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return for each base one of its nearest neighbours in its class, all equally likely, or the base itself where
-    its class has no other image."""
+    """Return a random one of the nearest neighbours of each base in its class.
+
+    The base itself is returned if its class has no other image.
+    """
     partners = bases.copy()
     for class_index in np.unique(train_set.targets[bases]):
         positions = np.flatnonzero(train_set.targets == class_index)

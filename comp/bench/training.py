@@ -27,7 +27,10 @@ def loader_work(setup: Setup, fold: int) -> WorkIterator:
 
 
 def training_work(setup: Setup, fold: int, repeat_first_batch: bool = False) -> WorkIterator:
-    """Run `fit()` itself, yielding when it does; with `repeat_first_batch`, on one batch that is on the device."""
+    """Train with `fit()` and yield at each of its events; with `repeat_first_batch`, always on the same batch.
+
+    The repeated batch is already on the device, so that the step is measured without the loader.
+    """
     components = open_components(setup, fold)
     state = make_train_state(setup, components.model)
     images = 0

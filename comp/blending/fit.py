@@ -30,7 +30,7 @@ def unfitted_blend(members: Members, options: InferOptions) -> Blend:
 
 
 def _member_fit_options(members: Members, options: InferOptions, test_images: int) -> MemberFitOptions:
-    """Return what is fitted for each member. A budget allows every member the same number of views."""
+    """Return the options for fitting each member. A time budget gives every member the same maximum of views."""
     if options.tta != "auto":
         return MemberFitOptions(options.calibrate)
     max_views, budget = len(TTA["d4"]), options.budget_seconds

@@ -14,14 +14,14 @@ from comp.runs import Run
 
 @dataclass(frozen=True)
 class InferOptions:
-    """How runs are blended and predicted, and the name of the submission."""
+    """The options of blending and predicting runs, and the name of the submission."""
 
     method: str = "mean"
-    tta: str | None = None  # None: each run's own infer.tta; auto: chosen on the OOF
+    tta: str | None = None  # None: each run's own infer.tta; auto: chosen by OOF log loss
     budget_seconds: float | None = None  # with tta=auto: time limit for predicting the test images
     calibrate: bool = True  # fit a temperature per member
     full: bool = False  # use the models that were trained on every image
-    name: str = ""  # empty: made of the runs and of the options above
+    name: str = ""  # empty: derived from the runs and the options above
     device: str = "auto"
     runtime: str = "torch"
 

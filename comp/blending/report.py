@@ -1,4 +1,4 @@
-"""What infer.py prints: the tables that a blend is judged by, its score, warnings, and how the file was made."""
+"""The output of infer.py: tables of candidates and pairs, the score, warnings, and the members of the blend."""
 
 from __future__ import annotations
 

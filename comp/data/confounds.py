@@ -157,8 +157,7 @@ def _is_uneven(inside: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def _total_variation(inside: np.ndarray, labels: np.ndarray) -> float:
-    """Return the total variation distance between the classes of a group and of all images: 0 if they are the same,
-    1 if they have nothing in common."""
+    """Return the total variation distance between the class shares of a group and of all images, from 0 to 1."""
     classes = np.unique(labels, return_inverse=True)[1]
     group, all_images = np.bincount(classes[inside], minlength=classes.max() + 1), np.bincount(classes)
     return float(np.abs(group / group.sum() - all_images / all_images.sum()).sum() / 2)

@@ -19,7 +19,7 @@ class UnreadableImageError(Exception):
 
 @dataclass(frozen=True)
 class SquareSpec:
-    """How an image becomes a square: an optional centre crop in pixels, then squash, crop or pad to `size`.
+    """The steps that make an image square: an optional centre crop in pixels, then squash, crop or pad to `size`.
 
     The names and the order of these fields are part of every cache key (cache.py) and of every bundle.
     """

@@ -136,7 +136,7 @@ def fit(
     lr_at: LearningRateFn,
     mix: Mix | None = None,
 ) -> Iterator[Step | Epoch]:
-    """Train `state` from its step to the end of the last epoch, and yield what happens."""
+    """Train `state` from its current step to the end of the last epoch; yield `Step` and `Epoch` events."""
     network = distributed.wrap_model(state.model)
     steps_per_epoch, total_steps = data.steps_per_epoch, options.epochs * data.steps_per_epoch
     batches = data.batches(range(state.step, total_steps))
@@ -150,7 +150,7 @@ def fit(
         start = last_yield = time.perf_counter()
         state.model.train()
         while state.step < epoch_end:
-            # a group never crosses an epoch's end: the last one is smaller, and weighs its images the same
+            # A group ends with the epoch. A smaller last group takes its own mean over images.
             group = list(islice(batches, min(options.accumulate, epoch_end - state.step)))
             set_lr(state.optimizer, lr_at(state.step / steps_per_epoch, [row["val_loss"] for row in state.history]))
             _optimizer_step(state, network, group, data, options, loss, mix if mix and mix.active(epoch) else None)

@@ -65,8 +65,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def clip_gradients(model: nn.Module, value: float, mode: str) -> None:
-    """Clip gradients by timm's `norm`, `value` or `agc`. Adaptive clipping (agc) leaves the classifier alone, as its
-    authors do."""
+    """Clip gradients with timm, by `norm`, `value` or `agc`.
+
+    Adaptive gradient clipping (`agc`) excludes the classifier, as its authors recommend.
+    """
     parameters = list(model.parameters())
     get_classifier = getattr(model, "get_classifier", None)
     if mode == "agc" and get_classifier:

@@ -57,7 +57,7 @@ def predict_models(
     device: torch.device,
     precision: str,
 ) -> np.ndarray:
-    """Return `predict_probabilities` of torch models, whose training or evaluation mode is restored."""
+    """Predict with torch models in evaluation mode, and restore their modes. See `predict_probabilities`."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
@@ -73,12 +73,12 @@ def predict_models(
 def predict_probabilities(
     networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], device: torch.device
 ) -> np.ndarray:
-    """Return probabilities as float32 of shape (networks, views, images, classes); `batches` are uint8."""
+    """Return float32 probabilities (networks, views, images, classes) for batches of uint8 (N, H, W, 3)."""
     batch_probabilities = []
     for batch in batches:
         images = batch.to(device, non_blocking=True).permute(0, 3, 1, 2)
         logits = []
-        for view in views:  # turned as uint8, 4 times fewer bytes than floats
+        for view in views:  # views are applied to uint8: 4 times fewer bytes than floats
             turned = VIEWS[view].apply(images).permute(0, 2, 3, 1).contiguous()
             logits.append(torch.stack([network(turned) for network in networks]))
         batch_probabilities.append(torch.stack(logits, 1).float().softmax(-1).cpu())

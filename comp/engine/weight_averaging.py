@@ -14,8 +14,10 @@ from comp.engine.precision import autocast
 
 
 def average_weights(model: nn.Module, states: Iterable[Mapping[str, torch.Tensor]]) -> nn.Module:
-    """Return a copy of `model` with the mean of the weights in `states`. Buffers are those of the last state, because
-    some are counters."""
+    """Return a copy of `model` with the mean of the weights in `states`.
+
+    Buffers are those of the last state, because some are counters.
+    """
     mean = AveragedModel(model)
     for state in states:
         model.load_state_dict(state)

@@ -25,11 +25,12 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
 
 def fit_temperature(view_probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """Return the temperature with the lowest log loss of a member, whose views (views, images, classes) are
-    calibrated, then averaged.
+    """Return the temperature with the lowest log loss for a member's probabilities (views, images, classes).
 
-    log T has a standard normal prior, which weighs as much as one image. It keeps T near 1 for a member that is
-    correct on all these images, whose log loss would fall for ever, and for one that no temperature improves.
+    The temperature is applied to each view before the views are averaged.
+
+    log T has a standard normal prior, which weighs as much as one image. It keeps T near 1 for a member that is correct
+    on all these images, as its log loss would fall without end, and for one that no temperature improves.
     """
     # classes first, so that sums over them run along memory: (classes, views, images)
     logits = np.ascontiguousarray(np.moveaxis(_logits(np.asarray(view_probabilities, np.float32)), -1, 0))

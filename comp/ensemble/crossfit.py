@@ -22,9 +22,9 @@ from comp.records.blend import BlendMember
 
 @dataclass(frozen=True)
 class MemberFitOptions:
-    """What is fitted for each member before it is blended."""
+    """The options for fitting each member, before the members are blended."""
 
-    calibrate: bool = True  # a temperature
+    calibrate: bool = True  # fit a temperature
     max_views: int | None = None  # choose at most this many; None: use every predicted view
 
 
@@ -32,7 +32,8 @@ class MemberFitOptions:
 class FittedMembers:
     """Calibrated probabilities of every member for all images, averaged over views.
 
-    Temperatures and views were fitted on `rows`."""
+    Temperatures and views were fitted on `rows`.
+    """
 
     rows: np.ndarray
     members: tuple[BlendMember, ...]

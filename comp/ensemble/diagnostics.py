@@ -1,4 +1,4 @@
-"""Diagnostics of a blend: which members make the same errors, what each one gains, and at what latency."""
+"""Diagnostics of a blend: the correlation of the members' errors, and the gain and latency of each member."""
 
 from __future__ import annotations
 

@@ -22,8 +22,10 @@ class MemberPredictions:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The predictions that a blend is fitted to. Images are sorted by id and members by name, so that the order of
-    rows and of arguments has no effect."""
+    """The predictions that a blend is fitted to.
+
+    Images are sorted by id and members by name, so that the order of rows and arguments has no effect.
+    """
 
     classes: tuple[str, ...]
     metric: str

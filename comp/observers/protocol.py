@@ -1,4 +1,4 @@
-"""What a fold's training calls while it trains, and how an observer may end it."""
+"""The interface of the observers of a fold's training, and the exceptions by which an observer ends it."""
 
 from __future__ import annotations
 

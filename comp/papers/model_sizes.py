@@ -19,7 +19,7 @@ BUILD_ERRORS = (KeyError, RuntimeError, ValueError, TypeError)  # what building 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What a model contains and computes."""
+    """The numbers of parameters, running statistics and multiply-adds of a model."""
 
     trainable: int
     frozen: int

@@ -60,7 +60,7 @@ class TrainedRow(RowResult):
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a table was measured: the command, and the configs trained instead of the paper's."""
+    """The protocol that a table was measured under: the command, the paper's configs and the trained ones."""
 
     paper: str
     command: str

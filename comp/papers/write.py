@@ -23,7 +23,7 @@ def write_table(directory: Path, protocol: Protocol, results: Sequence[RowResult
 
 
 def _csv_row(result: RowResult) -> dict[str, object]:
-    """Return a line of table.csv: column -> value, without the columns of which nothing is known."""
+    """Return a line of table.csv: column -> value, without unknown values."""
     row, size = result.row, result.model_size
     cells: dict[str, object] = {"table": row.table, "row": row.label, "config": row.config, "run": result.config.name}
     if size:

@@ -15,7 +15,7 @@ from comp.engine.predict import Network, predict_probabilities
 
 @dataclass(frozen=True)
 class InferenceOptions:
-    """How images are brought to the networks."""
+    """Options of loading images and of computing on them."""
 
     size: int  # side of the image that the networks see, in pixels
     batch_size: int

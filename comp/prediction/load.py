@@ -29,7 +29,7 @@ class LoadedModel:
 
 
 def make_model_spec(config: Config, classes: tuple[str, ...], model: nn.Module, precision: str) -> ModelSpec:
-    """Return what rebuilds `model` from its weights file, and how its input is prepared."""
+    """Return the spec that rebuilds `model` from its weights file and prepares its input."""
     mean, std = normalisation(model)
     data = config.data
     return ModelSpec(

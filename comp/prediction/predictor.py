@@ -104,8 +104,10 @@ class Predictor:
         return PredictionFiles.of_run(self.run, self.runtime)
 
     def predict_oof(self, views: Sequence[str]) -> list[pd.DataFrame]:
-        """Return the OOF table of each view. A file contains the rows of all folds; only folds whose weights changed
-        are predicted again."""
+        """Return the OOF table of each view.
+
+        A file contains the rows of all folds; only folds whose weights changed are predicted again.
+        """
         files, classes = self.files, self.run.classes
         folds = [fold for fold in self.folds if isinstance(fold, int)]
         fold_of_row = self._read_split()

@@ -28,7 +28,7 @@ class StackWeights(Record):
 
 @dataclass(frozen=True)
 class BlendSpec(Record):
-    """What rebuilds a blend from its members' predictions. Stored under the key `blend` of a submission or bundle."""
+    """The fitted blend, without its members' predictions. Stored under the key `blend` of a submission or bundle."""
 
     method: str
     parts: tuple[BlendMember, ...]  # in the order of their names
@@ -52,7 +52,7 @@ class MemberRecord(Record):
 
 @dataclass(frozen=True)
 class OofSummary(Record):
-    """How well a blend predicts the training images out of fold. All but `naive` is cross-fitted."""
+    """The scores of a blend's out-of-fold predictions. All but `naive` are cross-fitted."""
 
     metric: str
     score: float

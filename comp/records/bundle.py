@@ -12,7 +12,7 @@ from comp.records.run import GitState
 
 @dataclass(frozen=True)
 class SquareRecord(Record):
-    """How an image becomes a square: the fields of `SquareSpec`."""
+    """The fields of `SquareSpec`, which turn an image into a square."""
 
     size: int
     fit: str

@@ -10,7 +10,7 @@ from comp.records.base import Record
 
 @dataclass(frozen=True)
 class ParityRecord(Record):
-    """How closely an exported model agreed with torch on training images."""
+    """The agreement of an exported model with torch on training images."""
 
     images: int
     difference: float  # the largest between two logits
@@ -20,7 +20,7 @@ class ParityRecord(Record):
 
 @dataclass(frozen=True)
 class ExportRecord(Record):
-    """What an exported model was made from, its files, input and output, and its parity with torch."""
+    """An exported model: the weights it was exported from, its files, input and output, and its parity with torch."""
 
     ADVICE: ClassVar[str] = "export the run again"
 

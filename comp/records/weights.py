@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelSpec(Record):
-    """What rebuilds a model from its state dict alone, and how its input is prepared.
+    """The arguments that rebuild a model from its state dict alone, and those that prepare its input.
 
     Stored in weights.pt under the key `recipe`.
     """

@@ -35,7 +35,7 @@ MAX_DEPTH = 3  # directories below the input directory in which a competition ma
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a bundle took to predict its test images."""
+    """The time that a bundle took to predict its test images."""
 
     images: int
     load_seconds: float  # time to read the weights

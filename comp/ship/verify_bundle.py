@@ -1,5 +1,7 @@
-"""Verify a bundle as it will be used: unpacked elsewhere, in a process without network, this repository and libraries
-that the bundle does not require."""
+"""Verify a bundle under the conditions of a competition's notebook.
+
+It is unpacked elsewhere and run in a process without the network, this repository and libraries it does not require.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.d
 
 
 def parameter_importances(optuna_study: optuna.Study) -> dict[str, float]:
-    """Return each key's share of the variance of scores; empty below ten trials, where it would be a guess."""
+    """Return each key's share of the variance of scores; empty below ten trials, which are too few."""
     complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < MIN_TRIALS_FOR_IMPORTANCE:
         return {}

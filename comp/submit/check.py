@@ -28,7 +28,7 @@ SEVERITY_LABELS = {"error": "refused", "suspicious": "suspicious", "warning": "w
 
 @dataclass(frozen=True)
 class SubmissionReport:
-    """What `submit check` found: every issue of a file, and whether it may be sent."""
+    """The result of `submit check`: every issue of a file, and whether it may be sent."""
 
     file: Path
     id: str

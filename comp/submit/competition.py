@@ -10,7 +10,7 @@ from comp.schema import Config
 
 
 def from_config(config: Config) -> Competition:
-    """Return what a submission of this config is for."""
+    """Return the competition that a config describes."""
     submit = config.submit
     return Competition(
         config.dataset, config.data.root, submit.ledger, submit.kaggle, submit.per_day, submit.public_share

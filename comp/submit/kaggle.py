@@ -42,7 +42,7 @@ class KaggleSubmission:
 
 @dataclass(frozen=True)
 class Quota:
-    """How many more files the team may send before midnight UTC."""
+    """The number of files that the team may still send before midnight UTC."""
 
     remaining: int
     is_total_exhausted: bool  # the competition's total is used up, so waiting does not help

@@ -19,7 +19,7 @@ class KaggleTemporaryError(UserError):
 
 
 def to_user_error(error: BaseException, competition: str) -> UserError:
-    """Return the UserError for what the client raised."""
+    """Return the UserError for an exception of the client."""
     import requests  # installed with the client
 
     if isinstance(error, SystemExit):

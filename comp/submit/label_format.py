@@ -1,4 +1,4 @@
-"""How a submission file writes classes: by name or number, as one label or as a probability per class."""
+"""The format of classes in a submission file: names or numbers, one label or a probability per class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comp.submit.submission_table import SubmissionTable
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """How a file writes a class.
+    """The format of classes in a submission file.
 
     `class_tokens` has one text per class, in the dataset's order: the label itself, or the name of its column.
     """

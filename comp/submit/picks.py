@@ -16,7 +16,7 @@ MIN_POINTS = 5  # points below which no correlation can be significant: of 4, al
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """How many images the scores were computed on. What cannot be counted here is None or absent."""
+    """The numbers of images that the scores were computed on. Unknown numbers are None or absent."""
 
     public: int | None = None
     cv: Mapping[str, int] = field(default_factory=dict)  # id -> number of images

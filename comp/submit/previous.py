@@ -71,7 +71,7 @@ def _duplicate_issues(candidate: Candidate, entries: Sequence[LedgerEntry]) -> I
 
 
 def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
-    """Return how `entry` matches the candidate: by its bytes, its name or its labels. None: it is another submission.
+    """Return how `entry` matches the candidate: by its bytes, its name or its labels; None if it does not.
 
     Where probabilities are scored, a file with the same labels may still be worth sending.
     """

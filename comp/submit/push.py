@@ -93,7 +93,7 @@ def _resume(pending: PendingSubmission, sent: Event | None, listed: KaggleSubmis
 
 
 def format_message(pending: PendingSubmission, message: str) -> str:
-    """Return what Kaggle's list shows beside the file: `mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`."""
+    """Return the message that is sent with the file: `mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`."""
     event = pending.event
     cv = "" if event.cv is None else f"{event.metric} {event.cv:.4f}"
     if cv and event.cv_low is not None and event.cv_high is not None:

@@ -1,4 +1,4 @@
-"""How many more files may be sent today. Kaggle's days end at midnight UTC."""
+"""The number of files that may still be sent today. Kaggle's days end at midnight UTC."""
 
 from __future__ import annotations
 

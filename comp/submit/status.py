@@ -26,7 +26,7 @@ HEADINGS = ("#", "id", "written (UTC)", "sent (UTC)", "CV", "", "public", "priva
 
 @dataclass(frozen=True)
 class Status:
-    """What `submit status` prints and draws."""
+    """The content of the table and the plot of `submit status`."""
 
     competition: Competition
     metric: str
