@@ -23,6 +23,7 @@ from comp.engine.predict import normalise
 from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
+from comp.schema import Optim
 from comp.training.init_weights import load_init_weights
 from comp.training.setup import Setup, new_model
 
@@ -102,18 +103,25 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
     return distributed.use_sync_batchnorm(model.to(setup.device), setup.device)
 
 
-def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
-    """Return the state of a training that has not started: optimiser, gradient scaler and moving average."""
-    config, optim = setup.config, setup.config.optim
-    optimizer = make_optimizer(
+def make_config_optimizer(
+    model: torch.nn.Module, optim: Optim, layer_decay: float | None = None
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a config's section `optim` for `model`."""
+    return make_optimizer(
         model,
         optim.name,
         lr=optim.lr,
         weight_decay=optim.weight_decay,
         momentum=optim.momentum,
         decay_all=optim.decay_all,
-        layer_decay=optim.layer_decay,
+        layer_decay=layer_decay,
     )
+
+
+def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
+    """Return the state of a training that has not started: optimiser, gradient scaler and moving average."""
+    config = setup.config
+    optimizer = make_config_optimizer(model, config.optim, config.optim.layer_decay)
     # With warm-up the average forgets the random start: without it, 20 short epochs end in a model that lags behind.
     ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
     scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")

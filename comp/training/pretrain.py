@@ -13,11 +13,10 @@ from tqdm import tqdm
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, TrainState, fit
-from comp.engine.optim import make_optimizer
 from comp.observers.console import log_line
 from comp.runs import FoldDir
 from comp.tables import write_csv
-from comp.training.components import TrainingComponents
+from comp.training.components import TrainingComponents, make_config_optimizer
 from comp.training.setup import Setup
 from comp.zoo.init import initialise
 
@@ -81,16 +80,8 @@ def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) ->
 
 
 def _make_state(setup: Setup, autoencoder: nn.Module) -> TrainState:
-    optim = setup.config.optim
     initialise(autoencoder.get_submodule("decoder"), setup.config.model.init)
-    optimizer = make_optimizer(
-        autoencoder,
-        optim.name,
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        momentum=optim.momentum,
-        decay_all=optim.decay_all,
-    )
+    optimizer = make_config_optimizer(autoencoder, setup.config.optim)
     return TrainState(
         autoencoder, optimizer, torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
     )
