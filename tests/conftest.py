@@ -17,7 +17,7 @@ os.environ.pop("WANDB_API_KEY", None)
 REPO_ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO_ROOT))
 
-# 24 px and timm's smallest network: whatever must hold for a training is tested in seconds
+# 24 px and timm's smallest network, so that a training takes seconds
 SMALL = [
     "data.root=input/tiny",
     "data.size=24",

@@ -1,4 +1,4 @@
-"""A config says what it means, names its run by what differs, and answers a mistake with the right key."""
+"""Configs: YAML 1.2, parents, overrides, names of runs, and errors that name the nearest key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIGS = sorted(path.relative_to(REPO_ROOT).as_posix() for path in (REPO_ROOT /
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch):
-    """Write configs below an empty workplace: `written("a/b.yaml", text)` is configs/a/b.yaml."""
+    """Write configs below an empty current directory: `written("a/b.yaml", text)` is configs/a/b.yaml."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, text: str = "") -> Path:
@@ -276,7 +276,7 @@ def test_load_unsafe_characters_are_replaced_in_the_name(written):
     assert name == "base+data.root=input-other-cells+model.kwargs.widths=-1,-2-"
 
 
-# ---- what a run remembers ----
+# ---- the config of a run ----
 
 
 @pytest.mark.parametrize("name", [None, "08", "1e5", "null", "off", "true", "0x10", "a=b,c", "großes/Modell"])
@@ -316,7 +316,7 @@ def test_config_is_immutable():
         Config(name="x").train.epochs = 3
 
 
-# ---- the configs in the house ----
+# ---- the configs of the repository ----
 
 
 def test_configs_exist():
@@ -332,7 +332,7 @@ def test_configs_in_the_repository_load(path, monkeypatch):
         assert read_study(Path(path)).space
     else:
         assert all(config.name.startswith(path.removeprefix("configs/").removesuffix(".yaml")) for config in load(path))
-        assert "name" not in read_tree(Path(path)), "a config is named by where it lies"
+        assert "name" not in read_tree(Path(path)), "the name of a config is its path"
 
 
 @pytest.mark.parametrize("path", CONFIGS)

@@ -17,7 +17,7 @@ import yaml
 from tests.docs_pages import PAGES, ROOT, Block, parse_command, read_blocks, run_command
 from tests.test_layering import LAYERS
 
-# seconds on one core, and yet no constant answer, which `submit check` would refuse
+# Trains in seconds on one core, yet its predictions are not constant: `submit check` would refuse those.
 SMALL = {
     "data": {"size": 24},
     "model": {"name": "test_efficientnet", "dropout": None, "drop_path": None},

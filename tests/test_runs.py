@@ -1,4 +1,4 @@
-"""A run directory is made once, resumed as it was, never mixed with another, and a broken file in it is named."""
+"""Run directories: created once, resumed unchanged, refused for another config, and broken files are named."""
 
 from __future__ import annotations
 

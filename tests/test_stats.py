@@ -1,4 +1,4 @@
-"""Intervals cover what they promise, and a paired test says which of two candidates is better or that it is noise."""
+"""Intervals have their nominal coverage, and paired tests find real differences without false alarms."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ KINDS = ("accuracy", "macro_f1", "log_loss")  # McNemar, of the confusion matrix
 
 
 def make_candidates(signals: list[float], images: int = 800, own: float = 1.0, shared: float = 1.0, seed: int = 0):
-    """Return targets and a candidate per signal: the more signal the better, the less noise of its own the more they
-    agree."""
+    """Return targets and the probabilities of a candidate per signal.
+
+    A larger signal gives a better candidate; a smaller share of own noise gives candidates that agree more.
+    """
     rng = np.random.default_rng(seed)
     targets = rng.integers(CLASSES, size=images)
     common = shared * rng.normal(size=(images, CLASSES))
@@ -110,7 +112,7 @@ def test_bootstrap_interval_every_image_correct_or_none_still_has_a_width(metric
     for shift in (0, 1):
         probabilities = np.eye(FEW_CLASSES, dtype=np.float32)[(targets + shift) % FEW_CLASSES]
         value, (low, high) = score(metric, targets, probabilities), bootstrap_interval(metric, targets, probabilities)
-        if metric == "log_loss":  # of probabilities of 0 and 1 it is no count of images
+        if metric == "log_loss":  # for probabilities 0 and 1 it is not derived from a number of images
             assert low == high == pytest.approx(value)
         else:
             assert 0 <= low <= value <= high <= 1
@@ -278,7 +280,7 @@ def test_compare_predictions_real_difference_is_found(metric, few_resamples):
 
 @pytest.mark.parametrize("metric", KINDS)
 def test_compare_predictions_interval_is_narrower_the_more_candidates_agree(metric):
-    """Two separate intervals hide what the pairs show."""
+    """Separate intervals of two candidates may overlap although the paired difference is significant."""
     targets, (a, b) = make_candidates([3, 2.7], own=0.2, shared=2)
     _, (c, d) = make_candidates([3, 2.7], own=2, shared=0.2)
     (low_a, high_a), (low_b, high_b) = (bootstrap_interval(metric, targets, candidate) for candidate in (a, b))

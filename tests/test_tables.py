@@ -1,4 +1,4 @@
-"""A table reads back as it was written, or is refused by name; a file on disk is the old one or the new one."""
+"""Tables read back unchanged, malformed ones are refused with their name, and writes are atomic."""
 
 from __future__ import annotations
 

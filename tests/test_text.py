@@ -1,4 +1,4 @@
-"""One renderer of tables: aligned, never wider than asked, and without empty columns."""
+"""Text tables are aligned, at most `width` wide, and without empty columns."""
 
 from __future__ import annotations
 

@@ -52,7 +52,10 @@ def sharpness(images: np.ndarray) -> float:
 
 
 def kolmogorov_distance(a, b) -> float:
-    """Kolmogorov's distance of two samples: two of 400 from one distribution are within 0.115 99 times of 100."""
+    """Return the Kolmogorov-Smirnov distance of two samples.
+
+    Two samples of 400 from the same distribution are closer than 0.115 in 99 of 100 cases.
+    """
     both = np.sort([*a, *b])
     shares = [np.searchsorted(np.sort(sample), both, side="right") / len(sample) for sample in (a, b)]
     return np.abs(shares[0] - shares[1]).max()
@@ -152,7 +155,7 @@ def test_augment_batch_geometry_has_the_distribution_of_image_augmenter(policy):
         levels = [0, 0.01, 0.99, 1]
         difference = np.abs(np.quantile(batch[name], levels) - np.quantile(single[name], levels))
         width = np.ptp(single[name])
-        rounding = 1.5 if name == "translation" else 0.02  # what is measured on an image that did not move
+        rounding = 1.5 if name == "translation" else 0.02  # error of the measurement on an image that did not move
         assert difference.max() < max(0.1 * width, rounding), name
         # albumentations crops whole pixels, so a crop there has one of 7 sides
         max_distance = 0.25 if policy.min_crop_area < 1 else 0.14
@@ -161,7 +164,7 @@ def test_augment_batch_geometry_has_the_distribution_of_image_augmenter(policy):
 
 
 def test_augment_batch_matrix_matches_opencv_warp(squares):
-    """To a fraction of a pixel, and mirrored at the border in the same way."""
+    """Positions agree to a fraction of a pixel, and borders are mirrored in the same way."""
     square = cv2.GaussianBlur(squares[0], (0, 0), 2)
     matrix = np.array([[0.8, 0.3, 0.4], [-0.35, 0.9, -0.5]])  # from the result to the square
     middle = (SIDE - 1) / 2
@@ -201,7 +204,7 @@ def test_augment_batch_distortions_are_as_strong_as_in_image_augmenter():
 
 @pytest.mark.parametrize("flat", [(120, 120, 120), (200, 160, 180), (150, 90, 140)])
 def test_augment_batch_colour_jitter_is_as_strong_as_in_image_augmenter(flat):
-    """Not equal: albumentations clips and rounds in between, and keeps another value when it rotates the hue."""
+    """The two are not equal: albumentations clips and rounds between the steps, and rotates the hue in HSV."""
     policy = AugmentPolicy(colour_jitter=0.2)
     images = np.full((400, 16, 16, 3), flat, np.uint8)
     batch, single = (augment(policy, images, 16)[:, 0, 0].astype(float) for augment in (in_one_batch, one_by_one))
@@ -212,7 +215,7 @@ def test_augment_batch_colour_jitter_is_as_strong_as_in_image_augmenter(flat):
 
 
 def test_augment_batch_contrast_moves_pixels_from_the_mean_grey():
-    """By hand: an image of two greys, 100 and 140."""
+    """Compare with values computed by hand for an image of two greys, 100 and 140."""
     image = np.full((1, 16, 16, 3), 100, np.uint8)
     image[:, :, 8:] = 140
     seen = set()

@@ -1,4 +1,4 @@
-"""Batches made on the device: images, targets and transforms of the step, wherever the squares come from."""
+"""Batches made on the device depend on the step, and not on whether the squares come from the pool or the file."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class InterruptingObserver:
 
 
 def test_train_resumed_run_keeps_its_augment_device(workspace, run_cli, monkeypatch):
-    """Also when it goes on where `auto` would choose otherwise: begun as on a GPU, killed, and finished on a CPU."""
+    """A run that began with `gpu` keeps it when it is resumed on a CPU, where `auto` would choose `cpu`."""
     run_cli("comp", "folds", *SMALL)
     command = ["train.py", "--fold", "0", *SMALL, "train.save_every=0"]
     for name in ("gpu", "cpu"):

@@ -30,7 +30,7 @@ def same(a, b) -> bool:
     return all(torch.equal(x, y) for left, right in zip(a, b, strict=True) for x, y in zip(left, right, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on 2 cores, and on purpose
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # on purpose more than cores
 def test_iterate_batches_workers_change_nothing(make_train_set):
     steps = range(3, 12)  # from mid-epoch, across an epoch's end
     assert same(

@@ -1,4 +1,4 @@
-"""python -m comp bench: the speed of real training, and no run left behind."""
+"""python -m comp bench measures training and prediction with the components of train.py, and writes no run."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def run_measurement(measurement: Measurement, partial: dict) -> None:
     except subprocess.TimeoutExpired:
         print(f"{measurement.key} failed: not finished after {MAX_SECONDS} s", file=sys.stderr)
         return
-    except (ValueError, IndexError):  # no line of JSON
+    except (ValueError, IndexError):  # the process printed no JSON
         print(f"{measurement.key} failed: {(process.stderr.strip() or 'no output').splitlines()[-1]}", file=sys.stderr)
         return
     write_json(PARTIAL, partial)

@@ -22,8 +22,8 @@ from comp.zoo.registry import register_models
 
 register_models()  # so that timm knows the kit's models too
 
-SECONDS = 9.0  # as the kit measures its own training
-LOOK_INTERVAL = 0.5  # at least so long between two looks at the clock, as in the kit's loop
+SECONDS = 9.0  # the kit's measurement of its own training uses this too
+LOOK_INTERVAL = 0.5  # minimum seconds between two readings of the clock, as in the kit's loop
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LR, WEIGHT_DECAY, SMOOTHING = 1e-3, 1e-4, 0.1
 

@@ -40,7 +40,7 @@ def test_draw_competition_has_the_layout_of_a_competition(tiny_dataset):
     assert set(test_labels["image"]) == set(sample["image"]) and set(test_labels["label"]) <= set(dataset.classes)
     assert (
         max(Counter(file_hashes(tiny_dataset / "train").values()).values()) == 2
-    )  # one picture is there twice, on purpose
+    )  # one image occurs twice, on purpose
 
 
 def test_draw_competition_file_names_do_not_predict_the_class(tiny_dataset):

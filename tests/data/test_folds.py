@@ -1,4 +1,4 @@
-"""The split: every image once, duplicates together, classes evenly spread, reproducible; an outdated one raises."""
+"""The split has every image once, keeps duplicates together and is stratified and reproducible; a stale one raises."""
 
 from __future__ import annotations
 

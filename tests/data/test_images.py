@@ -119,7 +119,7 @@ def bright_size(pixels: np.ndarray) -> tuple[int, int]:
         ("crop", None, 60, (20, 40)),  # the middle as it is
         ("squash", 60, 60, (20, 40)),  # a centre crop comes before everything else
         ("squash", 30, 60, (40, 60)),  # and may cut into the rectangle: 30 x 30 px shown at twice the size
-        ("crop", 999, 60, (20, 40)),  # larger than the picture is no crop
+        ("crop", 999, 60, (20, 40)),  # a crop larger than the image has no effect
         ("crop", None, 30, (10, 20)),
         ("crop", None, 120, (40, 80)),
     ],

@@ -1,4 +1,4 @@
-"""Other runtimes have the same logits as torch, and a graph that does not is noticed."""
+"""Other runtimes have the same logits as torch; the parity check refuses a graph with other logits."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_build_network_model_without_onnx_operator_is_refused(runtime):
 
 
 def test_onnx_file_needs_only_numpy_and_onnx_runtime():
-    """Bytes in, logits out, and the classes in order."""
+    """The file maps uint8 images to logits, and contains the classes in order."""
     import onnxruntime
 
     model = make_trained_model("sharif_deep_efficientnet", 32)

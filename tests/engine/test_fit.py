@@ -21,7 +21,7 @@ PLAIN = make_loss("cross_entropy", label_smoothing=0.0, weights=None, focal_gamm
 
 
 def plain_network() -> nn.Module:
-    """No BatchNorm, no dropout: what a batch is cut into must not matter."""
+    """A model without BatchNorm and dropout, so that accumulated small batches must equal one large batch."""
     torch.manual_seed(1)
     layers = nn.Conv2d(3, 8, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)
     return nn.Sequential(*layers).double()
@@ -103,7 +103,7 @@ def test_fit_small_batches_without_accumulation_differ():
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_fit_resumed_from_any_yield_gives_identical_weights(accumulate, schedule):
-    """BatchNorm, dropout, stochastic depth, mixup, EMA: all of it, bit for bit, from every yield."""
+    """The model and the options use BatchNorm, dropout, stochastic depth, mixup and EMA; all bits must be equal."""
 
     def resume(state):
         return train(

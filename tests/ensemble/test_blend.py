@@ -1,4 +1,4 @@
-"""Blends whose result is known, and what must not change any of them."""
+"""Blends with a known result, which does not depend on the order of members or classes."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_apply_temperature_zeros_of_float32_stay_finite(temperature):
 
 
 def test_apply_temperature_a_thousand_equal_classes_stay_equal():
-    """1e-3 to the power of 20 is no float32."""
+    """1e-3 to the power of 20 underflows in float32."""
     uniform = np.full((2, 1000), 1e-3, dtype=np.float32)
     assert np.allclose(apply_temperature(uniform, 0.05), uniform)
 
@@ -77,7 +77,7 @@ def test_apply_temperature_treats_views_and_members_separately(shape):
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1, 2, 5])
 def test_fit_temperature_scaled_logits_give_back_the_factor(factor):
-    """To the noise of 3,200 images: a calibrated member gets about 1."""
+    """A calibrated member gets about 1, within the sampling noise of 3,200 images."""
     logits, targets = calibrated_logits()
     assert fit_temperature(softmax(factor * logits)[None], targets) == pytest.approx(factor, rel=0.06)
 
@@ -95,7 +95,7 @@ def test_fit_temperature_no_other_has_less_log_loss(count):
 
 
 def test_fit_temperature_is_of_the_mean_of_views():
-    """Where views disagree their mean is unsure already: each may be more confident than it should be alone."""
+    """Averaging views that disagree lowers the confidence, so each view may be more confident than when used alone."""
     views, targets = noisy_views(8)
     alone = [fit_temperature(view[None], targets) for view in views]
     assert fit_temperature(views, targets) < min(alone)
@@ -125,7 +125,7 @@ def test_fit_temperature_few_images_all_correct_stays_moderate():
 
 @pytest.mark.parametrize(("confidence", "correct", "error"), [(0.9, 7, 0.2), (0.6, 6, 0), (0.5, 9, 0.4)])
 def test_expected_calibration_error_constant_confidence_by_hand(confidence, correct, error):
-    """One confidence, correct on `correct` of ten images: one bin, whatever the order of images."""
+    """All images have one confidence, so they share a bin in any order; `correct` of ten images are correct."""
     targets = np.tile(np.arange(10) >= correct, 30).astype(int)
     probabilities = np.tile([confidence, *[(1 - confidence) / 7] * 7], (300, 1))
     for order in (np.arange(300), np.argsort(targets)):

@@ -1,4 +1,4 @@
-"""Every plot of a blend can be drawn, without a warning, whatever is known of its members."""
+"""Every plot of a blend is drawn without a warning, also if weights, gains or latencies are unknown."""
 
 from __future__ import annotations
 

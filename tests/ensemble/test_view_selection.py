@@ -1,4 +1,4 @@
-"""Views are chosen by what they add, and never more than allowed."""
+"""A view is chosen if it lowers the log loss of the mean, up to the maximum number of views."""
 
 from __future__ import annotations
 

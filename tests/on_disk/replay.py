@@ -42,7 +42,7 @@ def call(checkout: Path, *arguments: str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def interrupted(saves: int) -> Iterator[None]:
-    """Raise KeyboardInterrupt after so many saves of a resume.pt, under a clock that advances a second per call."""
+    """Raise KeyboardInterrupt after this many saves of a resume.pt, under a clock that advances a second per call."""
     seconds, saved, replace = itertools.count(1.0), itertools.count(1), os.replace
 
     def replace_and_interrupt(source, target, **keywords) -> None:

@@ -1,4 +1,4 @@
-"""Files that commit bb2c827 wrote still work: they are read, resumed, reproduced, and never computed again in vain.
+"""Files that commit bb2c827 wrote still work: they are read, resumed and reproduced, and not needlessly recomputed.
 
 made/ holds two finished runs, an interrupted one, blends, submissions, a ledger, exports, a study and a bundle.
 
@@ -91,7 +91,7 @@ def test_train_old_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one
     assert (record["status"], record["epochs"]) == ("done", 16) and not (cut / "resume.pt").exists()
     assert (cut / "history.csv").read_text().startswith(old_history)
 
-    # Where arithmetic is changed on purpose, `exact` must become False: half of `cut` is of the old arithmetic.
+    # If arithmetic is changed on purpose, set `exact` to False: half of the training of `cut` used the old arithmetic.
     exact = describe_machine() == (HERE / "machine.txt").read_text().rstrip("\n")
     exact &= record["threads"] == old_record["threads"]
     assert_same_weights(cut / "weights.pt", whole / "weights.pt", exact)
@@ -204,7 +204,7 @@ def test_submit_log_appends_a_line_and_final_is_one_line(old_workspace):
     assert Path("submissions/FINAL").read_text() == "submissions/anna.csv\n"
 
 
-@pytest.mark.slow  # it runs no code of today: only a new library or machine can break it
+@pytest.mark.slow  # slow because only a new library or machine can break it: it runs none of today's code
 def test_bundle_old_zip_writes_the_same_bytes_with_its_own_code(tmp_path):
     bundle, competition, work = (tmp_path / name for name in ("input/bundle", "input/competition", "work"))
     with zipfile.ZipFile(MADE / "runs/bundles/shipped.zip") as archive:

@@ -46,7 +46,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
 
 
 def describe_machine() -> str:
-    """Return what decides the last bits of a training, apart from the number of threads."""
+    """Return a description of everything that affects the last bits of a training, except the number of threads."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
     cpu = dict(line.replace("\t", "").split(": ", 1) for line in lines[::-1] if ": " in line)
     compiler = shutil.which("g++")

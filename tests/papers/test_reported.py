@@ -49,7 +49,7 @@ def test_paper_configs_train_the_models_of_the_model_table(paper):
     for row in read_rows(paper):
         config = load(config_file(paper, row.config))[0]
         key = config.model.name, str(build_arguments(config.model.name, config.model.kwargs)), config.data.size
-        if row.config != "mlnn_2":  # no row of the paper, and not in the table of models
+        if row.config != "mlnn_2":  # neither a row of the paper nor in the table of models
             assert key in counted_models, row.config
 
 

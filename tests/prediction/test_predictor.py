@@ -1,4 +1,4 @@
-"""Predictions of a run are files: each is computed once, and again only when its inputs changed."""
+"""Predictions of a run are stored in files; each is recomputed only if its inputs changed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_latency_ms_is_measured_once_and_again_when_cost_json_is_corrupt(workspa
 
 
 def test_predict_run_folds_together_equal_each_fold_alone(workspace, run_cli):
-    """Otherwise a prediction would depend on which folds were done when it was computed."""
+    """A prediction must not depend on the set of folds that were finished when it was computed."""
     x = train_x(run_cli)
     together = predict_run(x, ["identity", "rot90"], device=CPU).test
     for file in PREDICTIONS.rglob("*.from.json"):

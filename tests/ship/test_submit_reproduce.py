@@ -1,4 +1,4 @@
-"""A submission is made again to the byte, or what changed is named."""
+"""A past submission is reproduced byte for byte, or the change that prevents it is named."""
 
 from __future__ import annotations
 

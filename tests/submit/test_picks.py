@@ -34,7 +34,7 @@ def test_propose_picks_gives_best_cv_and_best_mean_by_images():
         and "on 3,000 images and LB 0.9400 on 1,000" in second_reason
     )
     assert "2 others" not in second_reason and "1 other is inside the noise" in second_reason
-    assert picks(entries, public=100_000)[1][0] == "lb"  # a leaderboard of so many images outweighs CV
+    assert picks(entries, public=100_000)[1][0] == "lb"  # a leaderboard of 100,000 images outweighs CV
 
 
 def test_propose_picks_never_gives_one_content_twice():
@@ -64,7 +64,9 @@ def test_propose_picks_other_metrics_use_mean_rank():
     (first, _), (second, reason) = picks(entries, "log_loss")
     assert (first, second) == ("a", "b") and "mean rank 1.5 of 3" in reason and "noise unknown" in reason
     assert [id for id, _ in picks([entry(id, n, n) for n, id in enumerate("cba")], "macro_f1")] == ["a", "b"]
-    assert "mean rank" in picks(entries, train=None)[1][1]  # nor can accuracies be weighted without their images
+    assert (
+        "mean rank" in picks(entries, train=None)[1][1]
+    )  # accuracies cannot be weighted without the numbers of images
 
 
 def test_propose_picks_without_scores_is_empty():

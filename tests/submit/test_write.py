@@ -1,4 +1,4 @@
-"""A submission is written with its manifest and a line in the ledger, or not at all."""
+"""A submission is written together with its manifest and a line in the ledger; after a failure none of them is."""
 
 from __future__ import annotations
 

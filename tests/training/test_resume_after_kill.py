@@ -48,8 +48,9 @@ def test_train_killed_repeatedly_gives_identical_weights(kills, epochs, workspac
     for _ in range(kills):
         before = saved.stat().st_mtime_ns if saved.is_file() else None
         process = subprocess.Popen([*command, "--name", "killed"], env=environment)
+        # Wait for the first save of this process; after that it may be killed at any moment, also during a save.
         while process.poll() is None and (not saved.is_file() or saved.stat().st_mtime_ns == before):
-            time.sleep(0.01)  # until this process has saved once; then it may be killed anywhere, also while it saves
+            time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.6))
         assert process.poll() is None, "the training ended before it could be killed: it needs more epochs"
         process.send_signal(signal.SIGKILL)

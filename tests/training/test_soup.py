@@ -226,7 +226,7 @@ def test_soup_run_again_makes_only_what_is_missing_or_changed(train, run_cli):
     shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
     out = soup(run_cli, "x")
     assert "fold 0  mean" in out and "fold 1  mean" not in out and file.read_bytes() != content
-    shutil.rmtree(kept)  # to save room
+    shutil.rmtree(kept)  # to save disk space
     assert "nothing to do" in soup(run_cli, "x")
 
     assert run_cli("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0

@@ -17,7 +17,7 @@ def run_python(code: str, *options: str) -> subprocess.CompletedProcess:
 
 
 def test_register_models_no_name_is_one_of_timms():
-    # timm only warns of a collision, when the second of the two is registered
+    # timm only warns when a name is registered a second time
     code = "import timm; from comp.zoo.registry import register_models; register_models()"
     result = run_python(code, "-W", "error")
     assert result.returncode == 0, result.stderr
