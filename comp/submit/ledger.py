@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +25,7 @@ from comp.files import write_atomic
 from comp.records.blend import OofSummary
 
 EVENT_KINDS = ("written", "sent", "scored")
+TEXT_COLUMNS = ("competition", "file", "message", "metric")
 NUMERIC_COLUMNS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
 LOCK_TIMEOUT = 60  # seconds; the lock is held for milliseconds only
 
@@ -165,6 +167,8 @@ def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
     times = {
         kind: _last_text((event for event in of_content if event.event == kind), "time") or None for kind in EVENT_KINDS
     }
+    fields: dict[str, Any] = {column: _last_text(of_content, column) for column in TEXT_COLUMNS}
+    fields |= {column: _last_number(of_content, column) for column in NUMERIC_COLUMNS}
     return LedgerEntry(
         id,
         written=times["written"],
@@ -172,16 +176,7 @@ def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
         scored=times["scored"],
         written_sha256=written,
         sent_sha256=sent,
-        competition=_last_text(of_content, "competition"),
-        file=_last_text(of_content, "file"),
-        message=_last_text(of_content, "message"),
-        metric=_last_text(of_content, "metric"),
-        cv=_last_number(of_content, "cv"),
-        cv_low=_last_number(of_content, "cv_low"),
-        cv_high=_last_number(of_content, "cv_high"),
-        public=_last_number(of_content, "public"),
-        private=_last_number(of_content, "private"),
-        rank=_last_number(of_content, "rank"),
+        **fields,
     )
 
 
@@ -224,26 +219,12 @@ def _parse_line(line: str) -> Event:
     row = next(iter(csv.reader([line], strict=True)))
     if len(row) != len(COLUMNS):
         raise ValueError(f"{len(row)} columns instead of {len(COLUMNS)}")
-    values = dict(zip(COLUMNS, row, strict=True))
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
     if not values["id"] or values["event"] not in EVENT_KINDS:
         raise ValueError(f"an event needs an id and one of {', '.join(EVENT_KINDS)}")
     parse_time(values["time"])
-    return Event(
-        values["id"],
-        values["time"],
-        values["event"],
-        values["sha256"],
-        competition=values["competition"],
-        file=values["file"],
-        message=values["message"],
-        metric=values["metric"],
-        cv=_parse_number(values, "cv"),
-        cv_low=_parse_number(values, "cv_low"),
-        cv_high=_parse_number(values, "cv_high"),
-        public=_parse_number(values, "public"),
-        private=_parse_number(values, "private"),
-        rank=_parse_number(values, "rank"),
-    )
+    numbers = {column: _parse_number(values, column) for column in NUMERIC_COLUMNS}
+    return Event(**{**values, **numbers})
 
 
 def _parse_number(values: Mapping[str, str], column: str) -> float | None:
