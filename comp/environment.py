@@ -43,7 +43,7 @@ def command_line() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of each installed library that decides results."""
+    """Return the version of Python and of each installed library that affects results."""
     installed = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # a bundle does not need all of them

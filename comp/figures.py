@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD, BAD = "#1b6ca8", "#c8553d"  # blue and red: better and worse, measured and reported, the rest and the picked
-QUIET, GRID, TEXT = "#9aa0a6", "#e8eaed", "#5f6368"  # greys: what is not significant, grid lines, remarks
+GOOD, BAD = "#1b6ca8", "#c8553d"  # blue: better, measured, or not picked; red: worse, reported, or picked
+QUIET, GRID, TEXT = "#9aa0a6", "#e8eaed", "#5f6368"  # greys for insignificant values, grid lines, and remarks
 DPI = 130
 
 

@@ -181,7 +181,7 @@ def _check_not_soup(path: Path, draft: RunRecord) -> None:
     source = RunRecord.read(path / "run.json").soup_of if (path / "run.json").is_file() else None
     if source and not draft.soup_of:
         raise UserError(
-            f"{path} is a soup of {source}, which is not trained but made (python -m comp soup {source}); "
+            f"{path} is a soup of {source}, and a soup is not trained (make it with python -m comp soup {source}); "
             f"train under another name (--name NEW)"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 WIDTH = 120  # columns of a page
-MIN_COLUMN = 16  # a column of names is never made narrower: "inside the noise" fits
+MIN_COLUMN = 16  # minimum width of a column of names; "inside the noise" fits
 
 
 def format_table(

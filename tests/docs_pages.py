@@ -54,7 +54,7 @@ def read_blocks(page: str) -> list[Block]:
         for found in BLOCK.finditer(text)
     ]
     assert len(re.findall(r"-->\n```bash\n", text)) == sum(block.mark != "run" for block in blocks), (
-        f"{page}: a comment above a bash block is none of those in tests/docs_pages.py"
+        f"{page}: a comment above a bash block is not one of those in tests/docs_pages.py"
     )
     return blocks
 

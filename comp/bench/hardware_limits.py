@@ -1,4 +1,4 @@
-"""The limits of this machine, and what a training step costs."""
+"""The limits of this machine, and the cost of a training step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StepCost:
     """The cost of one image in a training step."""
 
     gflop: float
-    gigabytes: float  # moved, if every operation reads its inputs and writes its outputs once, and no cache helps
+    gigabytes: float  # memory traffic if each operation reads its inputs and writes its outputs once, uncached
 
 
 def count_step_cost(model: torch.nn.Module, images: torch.Tensor, precision: str) -> StepCost:

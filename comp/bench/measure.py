@@ -130,7 +130,7 @@ def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.devic
 
 
 def _hardware_limits(setup: Setup, components: TrainingComponents, train_ips: float | None) -> HardwareLimits:
-    """Measure the machine's limits; with the speed of the training, also its share of them."""
+    """Measure the machine's limits and, if the speed of the training is known, the rates that it reaches."""
     cost = count_step_cost(components.model, components.prepare(components.train_set[0][0]), setup.precision)
     return HardwareLimits(
         gemm_gflops=gemm_gflops(setup.device, setup.precision),

@@ -43,7 +43,7 @@ class Members:
 
     @property
     def missing_folds(self) -> dict[str, list[int]]:
-        """The folds that are not trained yet, by the name of the run; only of runs that lack some."""
+        """The unfinished folds of each incomplete run, by the name of the run."""
         missing = {
             name: sorted(set(predictor.run.record.folds) - set(predictor.folds))
             for name, predictor in self.predictors.items()
@@ -89,7 +89,7 @@ def check_runs(runs: Sequence[Run]) -> None:
 
 
 def predict_oof(members: Members, options: InferOptions) -> Pool:
-    """Return the out-of-fold predictions of all members, without copies of a member."""
+    """Return the out-of-fold predictions of all members, without duplicate members."""
     tables = {}
     for name, predictor in members.predictors.items():
         views = TTA["d4" if options.tta == "auto" else options.tta or predictor.run.config.infer.tta]

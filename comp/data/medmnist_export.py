@@ -18,7 +18,7 @@ from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import write_atomic
 
-# Subset -> which tenths of a dataset `assign_subsets` gives it: 70 % training, 10 % validation, 20 % test.
+# Subset -> its folds of the ten that `assign_subsets` makes: 70 % training, 10 % validation, 20 % test.
 SUBSET_FOLDS = {"train": range(7), "val": range(7, 8), "test": range(8, 10)}
 TENTHS = 10
 

@@ -1,6 +1,6 @@
 """Temperature scaling, reliability curves and expected calibration error (ECE).
 
-A softmax discards only what all logits have in common, so logits can be divided by T on saved probabilities too.
+Probabilities determine the logits up to a constant per image, so temperature scaling works on saved probabilities too.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class ReliabilityCurve:
 def reliability_curve(targets: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> ReliabilityCurve:
     """Compare the confidence in the most probable class with the accuracy, bin by bin.
 
-    Every bin holds the same number of images: most members are nearly always nearly certain, and of bins of equal
-    width most would hold a handful of images, whose noise is not miscalibration. Equal confidences share a bin, so
-    that the order of images has no effect.
+    Bins have equal numbers of images. Most confidences are near 1, so most bins of equal width would have few images,
+    whose noise would look like miscalibration. Equal confidences share a bin, so the order of images has no effect.
     """
     confidence, correct = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == targets
     edges = np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1])

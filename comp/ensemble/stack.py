@@ -50,7 +50,7 @@ def _fit_regression(
 
 
 def _splits(targets: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Hold out each fold, or each third of a single one; without the splits that leave one class to train on."""
+    """Return splits that hold out each fold, or each third of a single fold, if two classes remain to train on."""
     splits = (
         LeaveOneGroupOut().split(targets, groups=folds)
         if len(np.unique(folds)) > 1
@@ -73,7 +73,7 @@ def _features(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _with_unseen_classes(weights: np.ndarray, intercepts: np.ndarray, seen: np.ndarray, classes: int) -> StackModel:
-    """Return a model of all classes that never predicts one without an image to train on."""
+    """Extend the model to all classes. A class without training images is never predicted."""
     model = StackModel(np.zeros((classes, weights.shape[1])), np.full(classes, -100.0))
     model.coefficients[seen], model.intercepts[seen] = weights, intercepts
     return model

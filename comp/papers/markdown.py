@@ -52,7 +52,7 @@ def _heading(protocol: Protocol, results: Sequence[RowResult]) -> list[str]:
 
 
 def _summary(results: Sequence[RowResult]) -> list[str]:
-    """Summarise how many reported accuracies are met, and whether the order of the rows is."""
+    """Count the reported accuracies inside the measured intervals, and compare the orders of the rows."""
     comparable = _comparable(results)
     if not comparable:
         return ["No row with a reported accuracy is measured yet."]

@@ -50,8 +50,8 @@ class Plan:
     seeds: int
     rows: list[ReportedRow]
     requested: list[str]  # the row configs to train now, in the order of the table
-    paper_configs: dict[str, Config]  # row config -> as in the paper
-    trainings: dict[str, list[Config]]  # row config -> one config per seed, under the protocol
+    paper_configs: dict[str, Config]  # row config -> the config of the paper's own protocol
+    trainings: dict[str, list[Config]]  # row config -> one config per seed, under the requested protocol
 
 
 def make_plan(paper: str, requested: Sequence[str], seeds: int, overrides: ProtocolOverrides) -> Plan:

@@ -37,7 +37,7 @@ def changed_inputs(manifest: SubmissionManifest, dataset: Dataset) -> list[str]:
 
 
 def possible_causes(manifest: SubmissionManifest) -> list[str]:
-    """List what may have changed the last bits or more, but need not have changed anything."""
+    """List differences that may explain other bytes but need not: training images, versions, code and machine."""
     lines = []
     if scan(from_manifest(manifest).root).image_list_sha256 != manifest.images.train_list_sha256:
         lines.append("the list of training images changed, which decides the size that images are kept at")

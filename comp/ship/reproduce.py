@@ -102,6 +102,6 @@ def _check_complete(path: Path, manifest: SubmissionManifest) -> None:
     missing += [f"members.{part.name}" for part in manifest.blend.parts if part.name not in runs]
     if missing:
         raise UserError(
-            f"{manifest_path(path)} does not say how it was made ({', '.join(missing)} is missing); "
+            f"{manifest_path(path)} does not record how it was made ({', '.join(missing)} is missing); "
             f"make the submission again with infer.py"
         )

@@ -34,8 +34,8 @@ def class_share_issues(predicted: Iterable[str], class_counts: Mapping[str, int]
     worst = int(np.argmax(np.abs(shares - prior)))
     yield SubmissionIssue(
         "suspicious" if distance > noise + SUSPICIOUS_MARGIN else "warning",
-        f"its class shares are {distance:.1%} away from training's ({rows:,} rows drawn by those: {noise:.1%} at "
-        f"most); {classes[worst]} has {shares[worst]:.1%} instead of {prior[worst]:.1%}",
+        f"its class shares are {distance:.1%} away from training's (random samples of {rows:,} training rows: at most "
+        f"{noise:.1%}); {classes[worst]} has {shares[worst]:.1%} instead of {prior[worst]:.1%}",
     )
 
 

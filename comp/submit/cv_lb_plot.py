@@ -19,7 +19,7 @@ DOT, PICKED = GOOD, BAD
 def draw_cv_vs_lb(path: Path, status: Status) -> bool:
     """Write the plot to `path`. Return False, without a file, if no submission has both scores.
 
-    Its points have the numbers of the rows of `status`'s table.
+    Points are numbered like the rows of the table of `submit status`.
     """
     numbers = {entry.id: number for number, entry in enumerate(status.entries, 1)}
     points = list(entries_with_both_scores(status.entries))

@@ -87,7 +87,7 @@ def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Ite
     if invalid:
         yield SubmissionIssue(
             "error",
-            f"{_count_rows(invalid)} a label that is none of {shorten_list(label_format.class_tokens, 10)}: "
+            f"{_count_rows(invalid)} a label that is not one of {shorten_list(label_format.class_tokens, 10)}: "
             f"{shorten_list(invalid)}",
         )
     if not unknown and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
@@ -100,7 +100,7 @@ def _probability_issues(submission: SubmissionTable, label_format: LabelFormat) 
     values = values.reshape(-1, len(label_format.class_tokens))  # also without any row
     ids = np.array(submission.ids, dtype=object)
     for bad, problem in (
-        (~np.isfinite(values), "a probability that is no number"),
+        (~np.isfinite(values), "a probability that is not a number"),
         ((values < 0) | (values > 1), "a probability below 0 or above 1"),
     ):
         if bad.any():

@@ -87,7 +87,7 @@ def _submit(competition: str, path: Path, message: str, client: Any) -> int:
     answer = client.competition_submit(str(path), message, competition, quiet=True)
     if answer.message == client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
         raise KaggleTemporaryError(
-            "the upload broke off before Kaggle had the whole file, and nothing is submitted; "
+            "the upload ended before Kaggle received the whole file, and nothing is submitted; "
             "run the same command again"
         )
     if not answer.ref:

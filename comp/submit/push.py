@@ -25,7 +25,7 @@ MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # between two requests for Kaggl
 
 @dataclass(frozen=True)
 class PendingSubmission:
-    """A file to send, and what is recorded of it."""
+    """A file to send, and the event that records it."""
 
     path: Path
     competition: Competition
@@ -148,7 +148,7 @@ def _wait(pending: PendingSubmission, timeout: float, ignored: int | None = None
 def _record_score(pending: PendingSubmission, submission: KaggleSubmission | None) -> int:
     """Record and print Kaggle's result, unless the ledger has it already; return the exit status."""
     if submission is None:
-        print("not scored yet; run the same command again to wait on")
+        print("not scored yet; run the same command again to continue waiting")
         return 1
     scored = _find_event(pending, "scored")
     if submission.status == "error":

@@ -118,7 +118,7 @@ def test_reproduce_edited_file_is_not_overwritten(workspace, run_cli):
         (None, "there is no manifest of a submission both"),
         ("{", "is not readable JSON"),
         ("{}", "is not the manifest of a submission"),
-        ('{"schema": 1, "sha256": "x"}', "does not say how it was made"),
+        ('{"schema": 1, "sha256": "x"}', "does not record how it was made"),
     ],
 )
 def test_reproduce_unreadable_manifest_is_one_line(content, message, workspace, run_cli):

@@ -180,6 +180,6 @@ def test_upload_large_file_gets_more_time(kaggle_server, tmp_path, monkeypatch):
 def test_upload_broken_off_submits_nothing(kaggle_server, tmp_path, status):
     kaggle_server.overrides = {"PUT": lambda handler: handler.send(status, "no")}
     (tmp_path / "mine.csv").write_text("id,label\n")
-    with pytest.raises(UserError, match="the upload broke off"):
+    with pytest.raises(UserError, match="the upload ended before Kaggle received"):
         kaggle.upload(COMPETITION, tmp_path / "mine.csv", "")
     assert not kaggle_server.submissions

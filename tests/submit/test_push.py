@@ -96,7 +96,7 @@ def test_push_lost_response_does_not_send_twice(kaggle_server, report, answer):
 def test_push_timeout_then_again_waits_on(kaggle_server, report, capfd):
     kaggle_server.polls = 10**6
     assert send(report, timeout=0.1) == 1
-    assert "run the same command again to wait on" in capfd.readouterr().out
+    assert "run the same command again to continue waiting" in capfd.readouterr().out
     assert recorded(report) == [("sent", None, None)]
     kaggle_server.polls = 0
     assert send(report) == 0
