@@ -41,7 +41,7 @@ class SampledTransforms:
         return SampledTransforms(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def merge(self, mask: np.ndarray, other: SampledTransforms) -> SampledTransforms:
-        """Return these transforms, replaced by those of `other` where `mask` is true."""
+        """Return the transforms of `other` for images where `mask` is true, and of `self` elsewhere."""
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return SampledTransforms(*(np.where(mask.reshape(-1, *[1] * (old.ndim - 1)), new, old) for old, new in pairs))
 

@@ -94,7 +94,7 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
 
 
 def _member_gains(assessment: Assessment) -> dict[str, Comparison]:
-    """Compare the blend with a blend fitted without each member of non-zero weight."""
+    """Return, for each member of non-zero weight, the comparison of the blend with a blend fitted without it."""
     pool, names = assessment.pool, [member.name for member in assessment.fitted_members.members]
     weighted = [member.name for member in assessment.blend.members if member.weight != 0]
     without = {}

@@ -81,7 +81,7 @@ def cache_key(images: Sequence[Image], square_spec: SquareSpec) -> str:
 
 
 def _build(folder: Path, images: Sequence[Image], square_spec: SquareSpec) -> None:
-    """Decode all images into a new folder, which appears only once it is complete."""
+    """Decode all images into a temporary folder, and rename it to `folder` when it is complete."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -22,7 +22,7 @@ Plan = list[tuple[str, int]]  # the class and the seed index of each image
 
 
 def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: int = 0) -> None:
-    """Draw training and test images into the new folder `root`, which appears only once it is complete."""
+    """Draw training and test images into a temporary folder, and rename it to `root` when it is complete."""
     if per_class < 2:
         raise ValueError("the intended duplicate needs at least two images per class")
     if root.exists():

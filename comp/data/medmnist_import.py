@@ -116,7 +116,7 @@ def write_official_split(path: Path, split: pd.DataFrame, dataset: Dataset) -> N
 
 
 def write_dataset(medmnist: MedMnistFile, root: Path) -> None:
-    """Write the new folder `root`, which appears only once it is complete.
+    """Write the dataset to a temporary folder, and rename it to `root` when it is complete.
 
     Files that a killed import left behind are removed first.
     """

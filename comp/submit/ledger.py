@@ -97,7 +97,10 @@ def make_event(kind: str, *, id: str, sha256: str, file: Path, competition: str,
 
 
 def append(path: Path, *events: Event) -> None:
-    """Append events to the ledger atomically, under a lock: a killed process leaves either all of them or none."""
+    """Append events to the ledger atomically, and return when they are on the disk.
+
+    A lock serialises concurrent writers. A killed process leaves either all of its events or none.
+    """
     lines = [_format_line(event) for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -160,7 +163,7 @@ def _sent_hashes(events: Sequence[Event]) -> list[str]:
 
 
 def _make_entry(id: str, events: Sequence[Event], sent: str) -> LedgerEntry:
-    """Return the entry of a submission's content: that with the hash `sent`, or if that is empty, the last written."""
+    """Return the entry of the content with the hash `sent`; if that is empty, of the content written last."""
     written = _last_text((event for event in events if event.event == "written"), "sha256")
     content = sent or written  # a score belongs to the content that was sent
     of_content = [event for event in events if not content or event.sha256 in ("", content)]

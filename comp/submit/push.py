@@ -82,7 +82,7 @@ def push(report: SubmissionReport, message: str, timeout: float) -> int:
 
 
 def _resume(pending: PendingSubmission, sent: Event | None, listed: KaggleSubmission | None, timeout: float) -> int:
-    """Record the score of a content that was sent before, as the ledger (`sent`) or Kaggle's list (`listed`) shows."""
+    """Record the score of a content that was sent before: `sent` is its event, `listed` its row in Kaggle's list."""
     sent_at = listed.date.isoformat(timespec="seconds") if listed else sent.time if sent else ""
     print(f"{pending.path} was sent already ({sent_at}), and is not sent again", flush=True)
     if listed and not sent:

@@ -80,7 +80,7 @@ def gupta_cnn(
     drop_rate: float = 0.0,
     **kwargs: Any,
 ) -> Classifier:
-    """8,777,992 parameters: experiment 5 of 13; comp/papers/model_table.py has the arguments of the others.
+    """Return experiment 5 of table 2 (8,777,992 parameters); model_table.py has the arguments of the other twelve.
 
     The paper draws poolings that halve the feature map (422,152 parameters); only a stride of 1 gives its 8.78 million.
     """
@@ -100,49 +100,55 @@ def gupta_cnn(
 
 @register_paper_model(UNIT_RANGE)
 def gupta_se_cnn(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """465,672 parameters with every `se_mode`; the paper's 0.46 million is truncated, not rounded."""
+    """Return the CNN with squeeze-and-excitation: 465,672 parameters with every `se_mode`.
+
+    The paper's 0.46 million is truncated, not rounded.
+    """
     return plain_net(PlainNetOptions((1, 1, 1, 1), img_size, attention="se", **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_sa_cnn(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """422,544 parameters."""
+    """Return the CNN with spatial attention: 422,544 parameters."""
     return plain_net(PlainNetOptions((1, 1, 1, 1), img_size, attention="sa", **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_cbam_cnn(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """466,064 parameters."""
+    """Return the CNN with CBAM: 466,064 parameters."""
     return plain_net(PlainNetOptions((1, 1, 1, 1), img_size, attention="cbam", **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_vgg8_convs(img_size: int = 64, drop_rate: float = 0.0, **kwargs: Any) -> Classifier:
-    """1,206,952 parameters: the "VGG" of the paper's table 3."""
+    """Return the "VGG" of the paper's table 3: 1,206,952 parameters."""
     return plain_net(PlainNetOptions((2, 2, 2, 2), img_size, drop_rate=drop_rate, **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_vgg8(img_size: int = 64, dense: Sequence[int] = (512, 256), **kwargs: Any) -> Classifier:
-    """4,616,104 parameters; 353,448 with dense=[], another reading of the paper's text, possible for all four VGGs."""
+    """Return VGG-8: 4,616,104 parameters, 353,448 with dense=[].
+
+    dense=[] is another reading of the paper's text, possible for all four VGGs.
+    """
     return plain_net(PlainNetOptions((2, 2, 2), img_size, dense=dense, **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_vgg12(img_size: int = 64, dense: Sequence[int] = (512, 256), **kwargs: Any) -> Classifier:
-    """3,995,816 parameters; 1,797,544 with dense=[]."""
+    """Return VGG-12: 3,995,816 parameters, 1,797,544 with dense=[]."""
     return plain_net(PlainNetOptions((2, 2, 2, 3), img_size, dense=dense, **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_vgg15(img_size: int = 64, dense: Sequence[int] = (512, 256), **kwargs: Any) -> Classifier:
-    """8,850,088 parameters; 7,684,008 with dense=[]."""
+    """Return VGG-15: 8,850,088 parameters, 7,684,008 with dense=[]."""
     return plain_net(PlainNetOptions((2, 2, 2, 3, 3), img_size, dense=dense, **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_vgg18(img_size: int = 64, dense: Sequence[int] = (512, 256), **kwargs: Any) -> Classifier:
-    """15,146,152 parameters; 14,754,216 with dense=[]. Six poolings need images of 64 px or more."""
+    """Return VGG-18: 15,146,152 parameters, 14,754,216 with dense=[]. Its six poolings need images of 64 px or more."""
     return plain_net(PlainNetOptions((2, 2, 2, 3, 3, 3), img_size, dense=dense, **kwargs))
 
 
@@ -152,17 +158,17 @@ ATTENTION_VGG15 = (2, 2, 2, 2, 3)
 
 @register_paper_model(UNIT_RANGE)
 def gupta_se_vgg15(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """7,268,008 parameters."""
+    """Return VGG-15 with squeeze-and-excitation: 7,268,008 parameters."""
     return plain_net(PlainNetOptions(ATTENTION_VGG15, img_size, attention="se", **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_sa_vgg15(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """7,093,906 parameters."""
+    """Return VGG-15 with spatial attention: 7,093,906 parameters."""
     return plain_net(PlainNetOptions(ATTENTION_VGG15, img_size, attention="sa", **kwargs))
 
 
 @register_paper_model(UNIT_RANGE)
 def gupta_cbam_vgg15(img_size: int = 64, **kwargs: Any) -> Classifier:
-    """7,268,498 parameters."""
+    """Return VGG-15 with CBAM: 7,268,498 parameters."""
     return plain_net(PlainNetOptions(ATTENTION_VGG15, img_size, attention="cbam", **kwargs))

@@ -103,5 +103,5 @@ class AutoClassifier(Classifier):
 def gupta_autoclassifier(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 64, drop_rate: float = 0.3
 ) -> AutoClassifier:
-    """1,590,696 parameters to train after its encoder is frozen, 2,245,224 parameters and statistics in all."""
+    """Return the AutoClassifier: 2,245,224 parameters and statistics, 1,590,696 trainable with a frozen encoder."""
     return AutoClassifier(num_classes, in_chans, img_size, drop_rate)

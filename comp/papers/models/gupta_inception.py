@@ -82,7 +82,10 @@ def inception_c(inputs: int) -> Concat:
 def gupta_inception(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 64, drop_rate: float = 0.2
 ) -> Classifier:
-    """15,561,608 parameters, 786,440 of them because the last feature map is flattened instead of averaged."""
+    """Return Gupta's Inception network: 15,561,608 parameters.
+
+    786,440 of them are due to flattening the last feature map instead of averaging it.
+    """
     features: list[nn.Module] = [
         conv_chain(in_chans, (32, 3), (64, 3, 2), (96, 3)),
         inception_a(96),

@@ -23,7 +23,10 @@ def residual_block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
 
 @register_paper_model(UNIT_RANGE)
 def gupta_resnet34(num_classes: int = 1000, in_chans: int = 3) -> Classifier:
-    """21,297,288 parameters: ResNet-34 with a bias in every convolution. At 64 px its last feature map is 2 x 2."""
+    """Return ResNet-34 with a bias in every convolution: 21,297,288 parameters.
+
+    At 64 px its last feature map is 2 x 2.
+    """
     features: list[nn.Module] = [*conv_bn_relu(in_chans, 64, 7, 2), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):

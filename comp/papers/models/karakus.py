@@ -38,7 +38,10 @@ def three_blocks(
 def karakus_baseline_cnn(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 128, drop_rate: float = 0.5
 ) -> Classifier:
-    """4,289,160 parameters at 128 px and 1,143,432 at 64, for which the paper prints the 4.29 million of 128 px."""
+    """Return the baseline: 4,289,160 parameters at 128 px and 1,143,432 at 64 px.
+
+    For 64 px the paper prints the 4.29 million of 128 px.
+    """
     return three_blocks((0.25, 0.25, 0.3), 128, drop_rate, num_classes, in_chans, img_size)
 
 
@@ -46,7 +49,7 @@ def karakus_baseline_cnn(
 def karakus_unet_encoder(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 128, drop_rate: float = 0.3
 ) -> Classifier:
-    """2,191,432 parameters: only the contracting half of a U-Net, with one convolution per level."""
+    """Return the contracting half of a U-Net, with one convolution per level: 2,191,432 parameters."""
     return three_blocks((0.1, 0.15, 0.2), 64, drop_rate, num_classes, in_chans, img_size)
 
 
@@ -72,7 +75,7 @@ def pooled_head(inputs: int, drop_rate: float) -> list[nn.Module]:
 
 @register_paper_model(UNIT_RANGE)
 def karakus_inception_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
-    """36,828 parameters."""
+    """Return the Inception network: 36,828 parameters."""
     features: list[nn.Module] = [
         conv(in_chans, 32),
         nn.ReLU(inplace=True),
@@ -87,7 +90,7 @@ def karakus_inception_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate:
 
 @register_paper_model(UNIT_RANGE)
 def karakus_inception_skip_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
-    """45,124 parameters: the Inception network with a normalised stem and a projected shortcut around each block."""
+    """Return the Inception network with a normalised stem and a projected shortcut per block: 45,124 parameters."""
     features: list[nn.Module] = [
         *conv_relu_bn(in_chans, 32),
         nn.MaxPool2d(2),
@@ -106,7 +109,10 @@ def double_conv(inputs: int, width: int) -> nn.Sequential:
 
 @register_paper_model(UNIT_RANGE)
 def karakus_skip_cnn(num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.3) -> Classifier:
-    """307,112 parameters: shortcuts around the second and third block, as in the paper; its slides have three."""
+    """Return the skip CNN: 307,112 parameters.
+
+    Shortcuts go around the second and third block, as in the paper; its slides have three.
+    """
     features: list[nn.Module] = [
         double_conv(in_chans, 32),
         nn.MaxPool2d(2),

@@ -16,7 +16,7 @@ from comp.zoo.registry import UNIT_RANGE, register_paper_model
 
 @register_paper_model(UNIT_RANGE)
 def pinto_cnn(num_classes: int = 1000, in_chans: int = 3, img_size: int = 28) -> Classifier:
-    """422,344 parameters, without BatchNorm or dropout."""
+    """Return the CNN, without BatchNorm or dropout: 422,344 parameters."""
     features: list[nn.Module] = []
     inputs = in_chans
     for width in (32, 64, 128):
@@ -56,6 +56,9 @@ class MultiLayerPerceptron(nn.Module):
 def pinto_mlnn(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 28, hidden_layers: int = 1
 ) -> MultiLayerPerceptron:
-    """2,785,988 parameters. A hidden layer has as many units as the mean of the inputs and the classes: 1,180."""
+    """Return the multilayer perceptron: 2,785,988 parameters.
+
+    Its hidden layers have as many units as the mean of the numbers of inputs and classes: 1,180.
+    """
     inputs = in_chans * img_size**2
     return MultiLayerPerceptron([inputs] + [(inputs + num_classes) // 2] * hidden_layers, num_classes)

@@ -20,13 +20,16 @@ TEXT_STAGES = (Stage(16, 1, 1, 1), Stage(24, 2, 6, 2), Stage(40, 2, 6, 2), Stage
 
 @register_paper_model(IMAGENET)
 def sharif_deep_efficientnet_text(**kwargs: Any) -> DeepEfficientNet:
-    """564,664 parameters: the four stages that the text describes, without a convolution after them."""
+    """Return the four stages that the text describes, without a convolution after them: 564,664 parameters."""
     return DeepEfficientNet(TEXT_STAGES, head=None, **kwargs)
 
 
 @register_paper_model(IMAGENET)
 def sharif_efficientnet_lite(drop_path_rate: float = 0.0, **kwargs: Any) -> DeepEfficientNet:
-    """545,000 parameters: fewer blocks, no squeeze-and-excitation, and no stochastic depth unless requested."""
+    """Return EfficientNet-Lite: 545,000 parameters.
+
+    It has fewer blocks, no squeeze-and-excitation, and no stochastic depth unless requested.
+    """
     return DeepEfficientNet(LITE_STAGES, se=False, drop_path_rate=drop_path_rate, **kwargs)
 
 
@@ -34,7 +37,9 @@ def sharif_efficientnet_lite(drop_path_rate: float = 0.0, **kwargs: Any) -> Deep
 def sharif_simple_cnn(
     num_classes: int = 1000, in_chans: int = 3, img_size: int = 224, drop_rate: float = 0.5
 ) -> Classifier:
-    """26,084,104 parameters: the paper's count fits half the widths of its text and one dense layer.
+    """Return the simple CNN: 26,084,104 parameters.
+
+    The paper's count fits half the widths of its text and one dense layer.
 
     The dropout rate is our choice: the paper gives none, and it does not change the count.
     """
