@@ -7,10 +7,10 @@
   python infer.py --fold full                  the model trained on every image (it has no CV)
   python infer.py --runtime onnx               computed by ONNX Runtime; exports the run first if needed
 
-Blends: mean and geometric average probabilities; vote counts predictions; greedy adds the member that improves the
-score most, again and again; weights has the lowest log loss; stack is a logistic regression on log probabilities.
+Blends: mean and geometric average probabilities; vote counts predictions; greedy repeatedly adds the member that
+improves the score most; weights has the lowest log loss; stack is a logistic regression on log probabilities.
 Every member has a temperature. Weights, temperatures and views are fitted to out-of-fold predictions, and each fold is
-scored by what was fitted to the others. The table shows this cross-fitted score beside the naive one. The blend is
+scored by a blend fitted to the others. The table shows this cross-fitted score beside the naive one. The blend is
 explained in runs/blends/NAME/. The format of the file is that of input/<dataset>/sample_submission.csv.
 
 Runtimes: torch predicts with the operations that the run was trained with, on a CPU by a frozen graph. onnx and
