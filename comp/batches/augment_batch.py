@@ -133,7 +133,7 @@ def _jitter_colour(images: torch.Tensor, colour_matrix: torch.Tensor, mean_matri
 
 
 def _blur(images: torch.Tensor, transforms: SampledTransforms) -> torch.Tensor:
-    """Blur each image with its own Gaussian kernel, in one depthwise convolution."""
+    """Blur each image with its own 5 x 5 Gaussian kernel, zero beyond its radius, in one depthwise convolution."""
     taps = np.arange(-2, 3)
     inside = abs(taps) <= transforms.blur_radius[:, None]
     line = np.exp(-0.5 * (taps / transforms.blur_sigma[:, None]) ** 2) * inside

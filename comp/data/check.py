@@ -145,7 +145,7 @@ def _duplicate_issues(dataset: Dataset, groups: list[DuplicateGroup]) -> Iterato
         by_label = defaultdict(list)
         for image in group.images:
             by_label[image.label].append(image)
-        test = by_label.pop(None, [])
+        test = by_label.pop(None, [])  # test images have no label
         train = [image for images in by_label.values() for image in images]
         if len(by_label) > 1:
             cases[CONFLICTING_LABELS].append(group.restrict_to(train))
