@@ -6,6 +6,8 @@ import importlib
 import json
 import struct
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +19,35 @@ from comp.tables import HISTORY_COLUMNS
 from tests.conftest import SMALL
 
 
-def records(file: Path):
-    """W&B's file is a LevelDB log (blocks of 32 KiB; crc, length, type before each piece) of protobuf messages."""
+def read_records(file: Path) -> list:
+    """Return the records of a W&B file up to its exit; the service may write the end after `finish` has returned."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        records = list(_parse_records(file.read_bytes()))
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{file} has no exit record")
+
+
+def _parse_records(content: bytes) -> Iterator:
+    """Yield the records of a LevelDB log (blocks of 32 KiB; crc, length and type before each piece) of protobufs."""
     from wandb.proto import wandb_internal_pb2
 
-    raw, place, parts = file.read_bytes(), 7, b""
-    while place + 7 <= len(raw):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
+    position, pieces = 7, b""
+    while position + 7 <= len(content):
+        if 32768 - position % 32768 < 7:
+            position += 32768 - position % 32768
             continue
-        _, length, kind = struct.unpack("<IHB", raw[place : place + 7])
-        parts += raw[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
+        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
+        pieces += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if position > len(content):  # this piece is still being written
+            return
+        if kind in (1, 4):  # a whole record, or its last piece
             record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
+            record.ParseFromString(pieces)
+            pieces = b""
             yield record
 
 
@@ -59,7 +74,7 @@ def test_wandb_offline_fold_and_summary_runs_equal_the_disk(prepared, monkeypatc
     assert train(monkeypatch, "--name", "mirror", *SMALL, "log.wandb=offline") == 0
     wandb_runs = {}
     for file in Path("runs/mirror/wandb").rglob("offline-run-*/*.wandb"):
-        written = list(records(file))
+        written = read_records(file)
         [run] = [record.run for record in written if record.WhichOneof("record_type") == "run"][:1]
         wandb_runs[run.display_name] = (run, written)
     assert sorted(wandb_runs) == ["mirror-fold0", "mirror-fold1", "mirror-fold2", "mirror-summary"]
