@@ -42,13 +42,13 @@ lint: .venv/.done
 	$(BIN)/mypy
 
 # A process per core with one thread each: two threads in each of two processes wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) --dist loadfile
 
 test-fast: .venv/.done
-	$(PYTEST) -m 'not slow and not program'
+	$(PYTEST) --dist worksteal -m 'not slow and not program'
 
 slow: .venv/.done
 	$(RUN) -m pytest -m slow

@@ -31,12 +31,15 @@ SMALL = [
 
 
 PROGRAM_FIXTURES = {"run_cli", "trained_workspace", "kaggle_server"}
+PROGRAM_PACKAGES = {"bench", "observers", "on_disk", "papers", "prediction", "ship", "study", "training"}  # their tests train models
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that run whole programs, so that `make test-fast` can leave them out."""
+    """Mark the tests that train models or start processes, so that `make test-fast` can leave them out."""
     for item in items:
-        if PROGRAM_FIXTURES & set(getattr(item, "fixturenames", ())):
+        starts_processes = hasattr(getattr(item, "module", None), "subprocess")
+        uses_programs = PROGRAM_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if starts_processes or uses_programs or item.path.parent.name in PROGRAM_PACKAGES:
             item.add_marker("program")
 
 
