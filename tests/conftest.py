@@ -31,7 +31,8 @@ SMALL = [
 
 
 PROGRAM_FIXTURES = {"run_cli", "trained_workspace", "kaggle_server"}
-PROGRAM_PACKAGES = {"bench", "observers", "on_disk", "papers", "prediction", "ship", "study", "training"}  # their tests train models
+# Their tests train models.
+PROGRAM_PACKAGES = {"bench", "observers", "on_disk", "papers", "prediction", "ship", "study", "training"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
