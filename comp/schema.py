@@ -34,7 +34,7 @@ class Data(Section):
     crop: Count | None = None
     """Side of a centre crop in source pixels, taken before anything else; `null`: no crop."""
     fit: Literal["squash", "crop", "pad"] = "squash"
-    """How an image becomes a square: `squash` stretches it, `crop` keeps its centre, `pad` mirrors its border."""
+    """The way to a square: `squash` stretches the image, `crop` keeps its centre, `pad` mirrors its border."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
 
@@ -117,7 +117,7 @@ class Optim(Section):
     clip: Positive | None = None
     """Limit for gradient clipping; `null`: no clipping."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
-    """What is clipped: the norm of all gradients, each element, or each unit relative to its weights (`agc`)."""
+    """The clipped value: the norm of all gradients, each element, or each unit relative to its weights (`agc`)."""
 
 
 class Schedule(Section):

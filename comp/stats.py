@@ -149,7 +149,7 @@ class Comparison:
 
     @property
     def inside_noise(self) -> bool:
-        """Whether p is at or above the significance level."""
+        """Return whether p is at or above the significance level."""
         return self.p >= SIGNIFICANCE_LEVEL
 
     @property

@@ -49,7 +49,7 @@ class DuplicateGroup:
 
     @property
     def is_exact(self) -> bool:
-        """Whether all images have the same pixels."""
+        """Return whether all images have the same pixels."""
         return len({self.sha256[image] for image in self.images}) == 1
 
     @property

@@ -90,7 +90,7 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether every class agrees and all logits are within the tolerance."""
+        """Return whether every class agrees and all logits are within the tolerance."""
         return self.same_class_count == self.images and self.max_difference <= TOLERANCE * self.max_logit  # not for NaN
 
     def __str__(self) -> str:

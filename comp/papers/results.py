@@ -30,7 +30,7 @@ class RowResult:
 
     @property
     def has_reported_accuracy(self) -> bool:
-        """Whether the paper printed an accuracy for this row."""
+        """Return whether the paper printed an accuracy for this row."""
         return "accuracy" in self.row.reported
 
 

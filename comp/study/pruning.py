@@ -56,7 +56,7 @@ class OptunaReporter:
         self.trial, self.folds, self.epochs = trial, folds, epochs
 
     def log_step(self, event: Step, images: int) -> None:
-        """Do nothing."""
+        """Ignore steps: Optuna compares trials by epoch."""
 
     def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Report the validation score; raise StopTraining if the trial is pruned."""
@@ -68,7 +68,7 @@ class OptunaReporter:
             raise StopTraining
 
     def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
-        """Do nothing."""
+        """Ignore the predictions: the score of each epoch is reported."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Close the observer, which holds nothing."""

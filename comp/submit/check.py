@@ -41,7 +41,7 @@ class SubmissionReport:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the file must not be sent: it has an error, or it is suspicious and that is not allowed."""
+        """Return whether the file must not be sent: it has an error, or it is suspicious and that is not allowed."""
         is_suspicious = any(issue.severity == "suspicious" for issue in self.issues)
         return has_errors(self.issues) or (is_suspicious and not self.allow_suspicious)
 

@@ -37,7 +37,7 @@ class SubmissionTable:
 
     @property
     def suffix(self) -> str:
-        """Of the file: .csv or .json."""
+        """The file's suffix: .csv or .json."""
         return ".csv" if self.layout == "csv" else ".json"
 
 

@@ -33,7 +33,7 @@ ValidationBatches = Callable[[], Iterable[torch.Tensor]]  # one pass over the va
 
 @dataclass(frozen=True)
 class TrainingComponents:
-    """What a fold is trained with, except the TrainState: that is made after pretraining, which changes the model."""
+    """The parts that train a fold, except the TrainState: that is made after pretraining, which changes the model."""
 
     train_set: TrainingSet
     batches: TrainBatches

@@ -85,7 +85,7 @@ def device_for_slot(slot: int, device: torch.device) -> torch.device:
 
 @dataclass(frozen=True)
 class FoldTask:
-    """What a fold's process is started with."""
+    """The arguments of a fold's process."""
 
     config: Config
     fold: Fold

@@ -36,7 +36,7 @@ DEBUG_BATCHES = 4
 
 @dataclass(frozen=True)
 class MachineChoices:
-    """What was chosen for this machine, by a measurement or by its hardware. The first three are fixed for a run."""
+    """The choices for this machine, by a measurement or its hardware. The first three are fixed for a run."""
 
     precision: str
     kernels: str

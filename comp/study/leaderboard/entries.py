@@ -42,7 +42,7 @@ class LeaderboardEntry:
 
     @property
     def is_blend(self) -> bool:
-        """Whether this is a blend, not a run."""
+        """Return whether this is a blend, not a run."""
         return self.name.startswith("blends/")
 
 

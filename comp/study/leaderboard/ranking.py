@@ -27,7 +27,7 @@ class PairedTest:
 
     @property
     def inside_noise(self) -> bool:
-        """Whether p is at or above the significance level."""
+        """Return whether p is at or above the significance level."""
         return self.p >= SIGNIFICANCE_LEVEL
 
 
