@@ -166,6 +166,7 @@ MISTAKES = {
     "a missing config": (["train.py", "-c", "configs/dmeo.yaml"], "did you mean configs/demo.yaml"),
     "a missing dataset": (["train.py", "data.root=input/nothing"], "there is no dataset at input/nothing"),
     "an absent device": (["train.py", *SMALL, "--device", "cuda:9"], "--device cuda:9 is not available"),
+    "a device that cannot compute": (["train.py", *SMALL, "--device", "meta"], "--device meta is not available"),
     "a missing run": (["infer.py", "nothing"], "there is no run nothing"),
     "no run at all": (["infer.py"], "there is no run deep_efficientnet"),
     "an init that is not there": (["train.py", *SMALL, "train.init=nothing"], "there is no run nothing"),

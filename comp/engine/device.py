@@ -26,7 +26,7 @@ def choose_device(name: str) -> torch.device:
         name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # `meta` makes tensors too, but they hold nothing to read
     except (RuntimeError, AssertionError):
         raise UserError(f"--device {name} is not available; use auto, cpu, cuda or mps") from None
     if device.type == "cuda" and device.index is not None:
