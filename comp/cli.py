@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from comp.errors import UserError
+from comp.signals import unwind_on_signals
 
 DEFAULT_CONFIG = "configs/deep_efficientnet.yaml"
 
@@ -109,20 +111,33 @@ def parse_duration(text: str) -> float:
 
 
 def run_main(main: Callable[[], int | None]) -> int:
-    """Run `main` and return its exit status; report an error that the user can fix in one line, with status 2."""
+    """Run `main` and return its exit status; report an error that the user can fix in one line, with status 2.
+
+    A process that SIGTERM or SIGHUP ends removes its temporary files first, and then ends by that signal.
+    """
+    with unwind_on_signals() as received:
+        status = _run(main, received)
+    if status == 130 and received and received[-1] != signal.SIGINT:
+        os.kill(os.getpid(), received[-1])
+    return status
+
+
+def _run(main: Callable[[], int | None], received: list[int]) -> int:
     try:
         return main() or 0
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        return 130
+        pass
     except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, OSError) as error:
-        if os.environ.get("COMP_TRACEBACK") == "1":
-            raise
-        print(f"error: {format_error(error)}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        if not received:  # otherwise the signal is the cause of this error
+            if os.environ.get("COMP_TRACEBACK") == "1" or not isinstance(error, (UserError, OSError)):
+                raise
+            print(f"error: {format_error(error)}", file=sys.stderr)
+            return 2
+    print("interrupted; run the same command again to resume", file=sys.stderr)
+    return 130
 
 
 def format_error(error: Exception) -> str:

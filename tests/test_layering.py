@@ -18,7 +18,7 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 # A package or a single module below comp/, or a program beside it, and its layer. docs/design.md describes them.
 LAYERS = {
     **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema", "config"), 0),
-    **dict.fromkeys(("cli", "environment", "metrics", "stats", "text", "figures"), 0),
+    **dict.fromkeys(("cli", "environment", "metrics", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
@@ -30,6 +30,7 @@ LAYERS = {
 # Imports between packages of one layer: (importer, imported) -> reason.
 ALLOWED_IMPORTS = {
     ("cli", "errors"): "programs report this one error",
+    ("cli", "signals"): "every program ends in the same way",
     ("yaml12", "errors"): "a broken YAML file is a UserError",
     ("config", "errors"): "a wrong key is a UserError",
     ("tables", "errors"): "a broken table is a UserError",

@@ -187,14 +187,12 @@ def export_medmnist(args: argparse.Namespace) -> None:
     data = config.load(args.config, args.overrides)[0].data
     dataset = scan(data.root)
     path = args.out or Path("input", f"{dataset.name}_{args.size}.npz")
-    if path.exists():
-        raise UserError(f"{path} already exists; remove it, or set --out FILE")
     table = assign_subsets(dataset, _duplicate_groups(dataset), args.seed)
     arrays = pack_arrays(dataset, table, SquareSpec(args.size, data.fit, args.crop or data.crop), args.seed)
-    write_npz(path, arrays)
+    state = f"wrote {path}" if write_npz(path, arrays) else f"{path} already exists and is the same"
     counts = ", ".join(f"{len(arrays[f'{subset}_labels'])} {subset}" for subset in SUBSET_FOLDS)
     print(
-        f"wrote {path}: {len(dataset.classes)} classes at {args.size} px, {counts}, seed {args.seed}, "
+        f"{state}: {len(dataset.classes)} classes at {args.size} px, {counts}, seed {args.seed}, "
         f"{_count_groups(table)} group(s) of duplicates kept together"
     )
     print(f"next: python -m comp data import {path}")

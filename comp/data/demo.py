@@ -28,14 +28,18 @@ def draw_competition(root: Path, *, per_class: int = 60, test: int = 160, seed: 
     if root.exists():
         raise FileExistsError(f"{root} already exists")
     temporary = root.with_name(root.name + ".part")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    _draw_train(temporary, per_class, seed)
-    _draw_test(temporary, test, seed)
-    class_map = {label: index for index, label in enumerate(CELL_TYPES)}
-    (temporary / "class_map.json").write_text(json.dumps(class_map, indent=2) + "\n")
-    temporary.rename(root)
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+    try:
+        temporary.mkdir(parents=True)
+        _draw_train(temporary, per_class, seed)
+        _draw_test(temporary, test, seed)
+        class_map = {label: index for index, label in enumerate(CELL_TYPES)}
+        (temporary / "class_map.json").write_text(json.dumps(class_map, indent=2) + "\n")
+        temporary.rename(root)
+    except OSError as error:  # a full disk: the error names the folder that was requested
+        raise OSError(error.errno, error.strerror, str(root)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _draw_train(root: Path, per_class: int, seed: int) -> None:

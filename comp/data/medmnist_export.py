@@ -60,8 +60,16 @@ def pack_arrays(dataset: Dataset, table: pd.DataFrame, square_spec: SquareSpec, 
     return arrays | {"class_names": np.array(dataset.classes)}
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed npz file. The same arrays make the same bytes: numpy dates every member 1980."""
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Write a compressed npz file, and return False if it exists already; one with other content is refused.
+
+    The same arrays make the same bytes: numpy dates every member 1980.
+    """
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
+    if path.is_file() and path.read_bytes() == content.getvalue():
+        return False
+    if path.exists():
+        raise UserError(f"{path} exists with other content; remove it, or set --out FILE")
     write_atomic(path, content.getvalue())
+    return True

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from comp.runs import RUNS
 from comp.ship.bundle_runtime import Timing
 from comp.ship.notebook import code_cells
 from comp.submit.sample import sample_path
+from comp.temporary import temporary_directory
 
 # the kit's own dependencies that a bundle does not use
 EXCLUDED_PACKAGES = ("albumentations", "optuna", "wandb", "matplotlib", "onnx", "onnxruntime", "openvino", "kaggle")
@@ -26,7 +26,7 @@ EXCLUDED_PACKAGES = ("albumentations", "optuna", "wandb", "matplotlib", "onnx", 
 # Audit hooks cannot be removed, and they see sockets made in C too. Violations are recorded as well as raised: a
 # library that catches the error and continues would wait for a timeout on a machine with a slow network.
 SANDBOX_SCRIPT = """
-import json, os, socket, sys
+import json, os, socket, sys, threading
 job = json.loads(sys.argv[1])
 violations = []
 
@@ -47,6 +47,11 @@ def block(event, arguments):
         return
     raise OSError(violations[-1])
 
+def end_with_parent():
+    os.read(sys.stdin.fileno(), 1)  # returns when the parent has ended and with it the pipe's other end
+    os._exit(1)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
 sys.addaudithook(block)
 sys.dont_write_bytecode = True
 sys.modules.update(dict.fromkeys(job["excluded"]))
@@ -69,8 +74,7 @@ def verify_bundle(bundle: Path, name: str, root: Path, expected: Path) -> Timing
 
     Raise a UserError unless it writes the bytes of `expected`.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        sandbox = Path(directory).resolve()
+    with temporary_directory("bundle") as sandbox:
         _unpack(bundle, root, sandbox)
         working = sandbox / "working"
         working.mkdir()
@@ -97,6 +101,7 @@ def _unpack(bundle: Path, root: Path, sandbox: Path) -> None:
 
 
 def _run_notebook(sandbox: Path, working: Path) -> subprocess.CompletedProcess[str]:
+    """Run the notebook in a process that ends with this one, even if this one is killed."""
     inputs = sandbox / "input"
     job = {
         "cells": code_cells((inputs / "bundle" / "notebook.ipynb").read_text(encoding="utf-8")),
@@ -105,13 +110,19 @@ def _run_notebook(sandbox: Path, working: Path) -> subprocess.CompletedProcess[s
         "timing": str(sandbox / "timing.json"),
         "forbidden": [str(path.resolve()) for path in (RUNS, Path(__file__).parents[1])],
     }
-    return subprocess.run(
-        [sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(job)],
-        cwd=working,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COMP_INPUT": str(inputs)},
-    )
+    reading_end, writing_end = os.pipe()
+    try:
+        return subprocess.run(
+            [sys.executable, "-I", "-c", SANDBOX_SCRIPT, json.dumps(job)],
+            cwd=working,
+            stdin=reading_end,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COMP_INPUT": str(inputs)},
+        )
+    finally:
+        os.close(reading_end)
+        os.close(writing_end)
 
 
 def _reason(process: subprocess.CompletedProcess[str], written: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -58,9 +60,19 @@ def test_draw_competition_interrupted_leaves_no_folder(tmp_path, monkeypatch):
         patch.setattr(cv2, "imwrite", fail)
         with pytest.raises(KeyboardInterrupt):
             draw_competition(tmp_path / "demo", per_class=2, test=2)
-    assert not (tmp_path / "demo").exists()
+    assert list(tmp_path.iterdir()) == []
     draw_competition(tmp_path / "demo", per_class=2, test=2)
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_draw_competition_full_disk_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a temporary file")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/demo'"):
+        draw_competition(tmp_path / "demo", per_class=2, test=2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_draw_competition_linear_classifier_on_pixels_does_not_solve_it(tmp_path):

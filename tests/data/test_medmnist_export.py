@@ -80,6 +80,14 @@ def test_export_same_seed_writes_the_same_bytes(letters, run_cli):
     assert one == two != other and sorted(os.listdir("made")) == ["one.npz", "other.npz", "two.npz"]
 
 
+def test_export_again_after_a_kill_behind_the_rename_succeeds(letters, run_cli):
+    assert run_cli(*EXPORT)[0] == 0
+    before = Path("input/letters_16.npz").read_bytes()
+    status, out, err = run_cli(*EXPORT)
+    assert (status, err) == (0, "") and out.startswith("input/letters_16.npz already exists and is the same: 3 classes")
+    assert Path("input/letters_16.npz").read_bytes() == before
+
+
 def test_export_subsets_are_not_sorted_by_class(letters, run_cli):
     run_cli(*EXPORT)
     labels = np.load("input/letters_16.npz")["train_labels"][:, 0]
@@ -105,7 +113,6 @@ def test_export_then_import_keeps_every_image(letters, run_cli):
 
 
 def test_export_invalid_request_raises_and_leaves_nothing(letters, run_cli):
-    (letters.parent / "taken.npz").write_text("mine")
     path = letters / "train/c/c9.png"
     complete = path.read_bytes()
 
@@ -114,7 +121,11 @@ def test_export_invalid_request_raises_and_leaves_nothing(letters, run_cli):
         assert_refused(run_cli(*EXPORT, *arguments), expected)
         assert read_tree(letters.parent) == before
 
-    assert_fails("input/taken.npz already exists; remove it, or set --out FILE", "--out", "input/taken.npz")
+    for name, content in (("taken", "mine"), ("folder", None)):
+        taken = letters.parent / f"{name}.npz"
+        taken.mkdir() if content is None else taken.write_text(content)
+        expected = f"input/{name}.npz exists with other content; remove it, or set --out FILE"
+        assert_fails(expected, "--out", f"input/{name}.npz")
     assert_fails("needs 10 different images of each class; class basophil has", "data.root=input/tiny")
     assert_fails("there is no dataset at input/nothing", "data.root=input/nothing")
     for wrong in (["--size", "0"], ["--crop", "0"], ["--seed", "-1"], ["--seed", str(2**32)]):

@@ -8,19 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from comp.cli import run_main
 from comp.errors import UserError
 from comp.files import read_json, write_json
 from comp.ship import bundle
 from comp.ship.bundle_runtime import find_competition
 from comp.ship.notebook import REQUIRED_PACKAGES, code_cells, notebook
 from comp.ship.verify_bundle import EXCLUDED_PACKAGES, verify_bundle
+from comp.temporary import is_alive
 from tests.conftest import REPO_ROOT
 
 SUBMISSION = Path("submissions/both.csv")
@@ -147,6 +152,13 @@ BAD_CELLS = {
 }
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def make_test_bundle(cell: str) -> Path:
     """Write a bundle whose notebook is a good cell and `cell`."""
     Path("expected.csv").write_text("image,label\na,1\n")
@@ -166,6 +178,27 @@ def test_verify_bundle_failure_is_one_line(cell, workspace):
     with pytest.raises(UserError, match="no bundle was written") as raised:
         verify_bundle(make_test_bundle(cell), "test", Path("input/tiny"), Path("expected.csv"))
     assert BAD_CELLS[cell] in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_verify_bundle_killed_leaves_no_process_and_no_directory(number, workspace, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    bundle_file = make_test_bundle("import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    verify = partial(verify_bundle, bundle_file, "test", Path("input/tiny"), Path("expected.csv"))
+    if not (process := os.fork()):
+        os._exit(run_main(verify))
+    wait_until(lambda: any(file.read_text() for file in scratch.glob("*/working/pid")))
+    [file] = scratch.glob("*/working/pid")
+    rehearsal = int(file.read_text())
+    os.kill(process, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -number
+    wait_until(lambda: not is_alive(rehearsal))
+    assert number == signal.SIGKILL or not any(scratch.iterdir())
+    with pytest.raises(UserError):  # the next bundle removes what a killed one left
+        verify_bundle(make_test_bundle("raise ValueError"), "test", Path("input/tiny"), Path("expected.csv"))
+    assert not any(scratch.iterdir())
 
 
 def test_verify_bundle_sees_only_test_images_and_sample(workspace):

@@ -1,0 +1,49 @@
+"""Signals that end a program unwind it: temporary files are removed and child processes ended on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class SignalReceivedError(KeyboardInterrupt):
+    """One of ENDING_SIGNALS arrived. It passes through every place that lets Ctrl-C pass."""
+
+
+@contextlib.contextmanager
+def unwind_on_signals() -> Iterator[list[int]]:
+    """Raise SignalReceivedError when a signal asks this process to end, and yield the list of those received.
+
+    The list matters because a library may replace the exception by its own: a signal during the import of numpy
+    becomes an ImportError. A signal that is ignored stays ignored, as under nohup. Under torchrun SIGTERM ends a
+    process at once, because one that waits for the others could not unwind.
+    """
+    received: list[int] = []
+    owner = os.getpid()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker: it has nothing to remove
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        received.append(number)
+        raise SignalReceivedError
+
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    replaced = [
+        number
+        for number, handler in handlers.items()
+        if handler is signal.default_int_handler
+        or (handler == signal.SIG_DFL and os.environ.get("WORLD_SIZE", "1") == "1")
+    ]
+    for number in replaced:
+        signal.signal(number, handle)
+    try:
+        yield received
+    finally:
+        for number in replaced:
+            signal.signal(number, handlers[number])

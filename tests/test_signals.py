@@ -1,0 +1,76 @@
+"""Signals end a program in one line, after its temporary files are removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from comp.cli import run_main
+from comp.errors import UserError
+from tests.conftest import REPO_ROOT
+
+WAITING = """
+import os, pathlib, sys, tempfile, time
+from comp.cli import run_main
+
+def main():
+    with tempfile.TemporaryDirectory(dir=os.getcwd()):
+        print("ready", flush=True)
+        time.sleep(30)
+
+sys.exit(run_main(main))
+"""
+MESSAGE = "interrupted; run the same command again to resume\n"
+
+
+def start(tmp_path, preexec_fn=None) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=preexec_fn,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_run_main_signal_removes_temporary_files_and_ends_by_it(number, tmp_path):
+    process = start(tmp_path)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130 if number == signal.SIGINT else -number, MESSAGE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_main_ignored_hangup_stays_ignored(tmp_path):
+    process = start(tmp_path, lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # as nohup does
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("error", [ImportError("initialization failed"), UserError("pip install"), ValueError()])
+def test_run_main_error_caused_by_signal_is_an_interruption(error, capsys):
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    assert run_main(main) == 130 and capsys.readouterr().err == MESSAGE
+
+
+def test_run_main_restores_signal_handlers():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert run_main(lambda: None) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
