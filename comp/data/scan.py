@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from comp.errors import UserError
 from comp.records.dataset import IdKind
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
 RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predictions, beside one per class
 
 
@@ -93,9 +95,15 @@ def find_test_images(root: Path) -> tuple[Image, ...]:
 
 
 def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return the classes in order and their numbers: those of class_map.json, else the sorted folders from 0 on."""
+    """Return the classes in order and their numbers: those of class_map.json, else the sorted folders from 0 on.
+
+    Folders that are all named by different numbers have those numbers: class 15504 must not be submitted as class 1.
+    """
     if not class_map.is_file():
-        return tuple(folders), tuple(range(len(folders)))
+        is_numbered = all(map(NUMBER_NAME.fullmatch, folders))
+        numbers_of_names = tuple(map(int, folders)) if is_numbered else ()
+        is_unique = is_numbered and len(set(numbers_of_names)) == len(folders)
+        return tuple(folders), numbers_of_names if is_unique else tuple(range(len(folders)))
     try:
         numbers = json.loads(class_map.read_text())
         is_valid = all(type(number) is int for number in numbers.values())

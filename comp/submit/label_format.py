@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from comp.data.scan import NUMBER_NAME
 from comp.errors import UserError
 from comp.submit.submission_table import SubmissionTable
+from comp.text import shorten
+
+NUMBER = re.compile("-?(0|[1-9][0-9]{0,17})")  # as the kit writes it: neither 007 nor 1.0
 
 
 @dataclass(frozen=True)
@@ -23,24 +28,69 @@ class LabelFormat:
 
 
 def detect_label_format(sample: SubmissionTable, classes: Sequence[str], class_numbers: Sequence[int]) -> LabelFormat:
-    """Return the format of the sample's labels: class names or numbers, in one column or as one column per class."""
+    """Return the format of the sample's labels: class names or numbers, in one column or as one column per class.
+
+    A UserError says what to fill in where it could be either: the other one would name other classes.
+    """
     names, numbers = tuple(classes), tuple(map(str, class_numbers))
     if len(sample.columns) == 2:
-        labels = {row[1] for row in sample.rows}
-        if labels <= set(names) and not (sample.numeric and sample.numeric[1]):
-            return LabelFormat(names, has_probabilities=False)
-        if all(label.lstrip("-").isdigit() for label in labels):
-            return LabelFormat(numbers, has_probabilities=False)
-        raise UserError(
-            f"the sample submission's labels ({', '.join(sorted(labels)[:3])}) are neither class names nor "
-            f"class numbers; fill in one of them so that the format is clear"
-        )
-    for tokens in (names, numbers):
-        if set(sample.columns[1:]) == set(tokens):
-            return LabelFormat(tokens, has_probabilities=True)
+        return LabelFormat(_label_tokens(sample, names, numbers), has_probabilities=False)
+    columns = sorted(sample.columns[1:])
+    fitting = {tokens for tokens in (names, numbers) if sorted(tokens) == columns}
+    if len(fitting) == 1:
+        return LabelFormat(fitting.pop(), has_probabilities=True)
+    problem = "may be names or numbers of the classes" if fitting else "are not the classes"
     raise UserError(
-        f"the sample submission's columns ({', '.join(sample.columns[1:])}) are not the classes ({', '.join(classes)})"
+        f"the sample submission's columns ({_examples(sample.columns[1:], 10)}) {problem} "
+        f"({_examples(classes, 10)}); {'remove class_map.json or rename the folders' if fitting else 'fix the sample'}"
     )
+
+
+def _label_tokens(sample: SubmissionTable, names: tuple[str, ...], numbers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the tokens of the classes, names or numbers, that the sample's labels belong to."""
+    labels = {row[1] for row in sample.rows}
+    fits_names = labels <= set(names) and not (sample.numeric and sample.numeric[1])
+    fits_numbers = _fits_numbers(labels, names, numbers)
+    if fits_names and fits_numbers and names != numbers:
+        only_names, only_numbers = sorted(set(names) - set(numbers)), sorted(set(numbers) - set(names))
+        advice = "remove class_map.json or rename the folders of train/"
+        if only_names and only_numbers:
+            advice = f"fill it with {only_names[0]} for names, with {only_numbers[0]} for numbers"
+        raise UserError(
+            f"the sample submission's labels ({_examples(sorted(labels))}) may be names or numbers of the classes; "
+            f"{advice}"
+        )
+    if fits_names or fits_numbers:
+        return names if fits_names else numbers
+    raise UserError(
+        f"the sample submission's labels ({_examples(sorted(labels))}) are neither class names nor class numbers; fill "
+        f"in a class name such as {_examples(names, 1)}, or a class number such as {numbers[0]}; class_map.json gives "
+        f"each class its number"
+    )
+
+
+def _fits_numbers(labels: set[str], names: Sequence[str], numbers: Sequence[str]) -> bool:
+    """Return whether labels that need not be classes, such as a sample filled with 42, can only mean `numbers`.
+
+    The numbers are those of class_map.json, else those that the class names are, else positions from 0.
+    """
+    if not all(NUMBER.fullmatch(label) for label in labels):
+        return False
+    if labels <= set(numbers):
+        return True
+    positions = set(map(str, range(len(names))))
+    if set(numbers) == positions:  # labels from 1 on, say, would all be off by one
+        return False
+    if all(map(NUMBER_NAME.fullmatch, names)):
+        is_map = any(int(name) != int(number) for name, number in zip(names, numbers, strict=True))
+        return not is_map and not labels <= positions and (len(labels) == 1 or bool(labels & set(numbers)))
+    return True
+
+
+def _examples(texts: Iterable[str], count: int = 3) -> str:
+    """Return the first texts, each short enough for a line."""
+    texts = list(texts)
+    return ", ".join(shorten(text, 24) for text in texts[:count]) + (", ..." if len(texts) > count > 1 else "")
 
 
 def format_labels(
