@@ -114,9 +114,17 @@ def log(args: argparse.Namespace) -> None:
     scores = {"public": args.public, "private": args.private, "rank": args.rank}
     if set(scores.values()) == {None} and not args.sent:
         raise UserError("no score given; pass --public SCORE or --sent")
-    competition = competition_for(args.file, config_from_args(args.config, args.overrides))
+    config = config_from_args(args.config, args.overrides)
+    competition = competition_for(args.file, config)
     entry = resolve_entry(args.file, competition)
-    events = score_events(entry, public=args.public, private=args.private, rank=args.rank, message=args.message)
+    events = score_events(
+        entry,
+        public=args.public,
+        private=args.private,
+        rank=args.rank,
+        message=args.message,
+        metric=config.train.metric if config else "",
+    )
     ledger.append(Path(competition.ledger), *events)
     recorded = " and ".join(event.event for event in events) or "was already recorded as sent"
     values = ", ".join(f"{name} {value:g}" for name, value in scores.items() if value is not None)

@@ -76,7 +76,7 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
         labels = predicted_labels(submission, label_format, dataset.classes)
         issues += class_share_issues(labels.values(), Counter(image.label for image in dataset.train if image.label))
         candidate = Candidate(submission_id(file), sha256, labels, label_format, dataset.classes, metric)
-        issues += previous_submission_issues(candidate, _entries_of(competition))
+        issues += previous_submission_issues(candidate, _entries_of(competition, metric))
     issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
     return SubmissionReport(
         file=file,
@@ -90,9 +90,9 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
     )
 
 
-def _entries_of(competition: Competition) -> list[ledger.LedgerEntry]:
+def _entries_of(competition: Competition, metric: str) -> list[ledger.LedgerEntry]:
     """Return the ledger's entries of the competition, and those that name none."""
-    entries = ledger.entries_by_content(ledger.read(Path(competition.ledger)))
+    entries = ledger.entries_by_content(ledger.read(Path(competition.ledger), metric))
     return [entry for entry in entries if entry.competition in ("", competition.name)]
 
 

@@ -9,10 +9,8 @@ therefore never one line but all lines of its id: see `latest_entries`.
 from __future__ import annotations
 
 import csv
-import io
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,40 +21,23 @@ from filelock import FileLock, Timeout
 from comp.errors import UserError
 from comp.files import write_atomic
 from comp.records.blend import OofSummary
+from comp.submit.ledger_lines import (
+    COLUMNS,
+    EVENT_KINDS,
+    HEADER,
+    NUMERIC_COLUMNS,
+    SCORE_COLUMNS,
+    TEXT_COLUMNS,
+    Event,
+    LedgerFields,
+    format_line,
+    parse_line,
+    parse_time,
+    score_problem,
+)
 
-EVENT_KINDS = ("written", "sent", "scored")
-TEXT_COLUMNS = ("competition", "file", "message", "metric")
-NUMERIC_COLUMNS = ("cv", "cv_low", "cv_high", "public", "private", "rank")
 LOCK_TIMEOUT = 60  # seconds; the lock is held for milliseconds only
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerFields:
-    """The columns that describe a submission. Unknown texts are empty, unknown numbers None."""
-
-    competition: str = ""
-    file: str = ""
-    message: str = ""
-    metric: str = ""
-    cv: float | None = None
-    cv_low: float | None = None
-    cv_high: float | None = None
-    public: float | None = None
-    private: float | None = None
-    rank: float | None = None
-
-
-COLUMNS = ("id", "time", "event", "competition", "file", "sha256", "message", "metric", *NUMERIC_COLUMNS)
-
-
-@dataclass(frozen=True)
-class Event(LedgerFields):
-    """A line of the ledger."""
-
-    id: str
-    time: str  # ISO 8601; without an offset it is UTC
-    event: str  # one of EVENT_KINDS
-    sha256: str = ""  # hash of the file's bytes at that time
+MAX_BYTES = 2**26  # 64 MiB, some 200,000 events
 
 
 @dataclass(frozen=True)
@@ -101,46 +82,68 @@ def append(path: Path, *events: Event) -> None:
 
     A lock serialises concurrent writers. A killed process leaves either all of its events or none.
     """
-    lines = [_format_line(event) for event in events]
+    lines = [format_line(event) for event in events]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT):
-            content = (path.read_bytes() if path.exists() else b"") or _format_row(COLUMNS).encode()
+            content = _read_bytes(path) or f"{HEADER}\n".encode()
             content = content if content.endswith(b"\n") else content + b"\n"
             write_atomic(path, content + "".join(lines).encode())
     except Timeout:
         raise UserError(f"another process has locked {path} for {LOCK_TIMEOUT} s; stop it and run again") from None
 
 
-def read(path: Path) -> list[Event]:
+def read(path: Path, metric: str = "") -> list[Event]:
     """Return the events in order of time, each once. A missing ledger is empty.
 
-    Headers and blank lines may be anywhere: merges leave them.
+    Headers and blank lines may be anywhere: merges leave them. `metric` is the one of the scores whose submission
+    names none; it decides their range.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except FileNotFoundError:
-        return []
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; restore it, for example from git") from None
-    header = _format_row(COLUMNS).rstrip("\n")
-    events: dict[Event, None] = {}
-    for line_number, line in enumerate(lines, 1):
-        text = line.rstrip("\r")
-        if text.strip() and text != header:
-            try:
-                events[_parse_line(text)] = None
-            except (ValueError, csv.Error) as error:
-                raise UserError(
-                    f"{path}, line {line_number} is not an event ({error}); fix or delete that line"
-                ) from None
+    events: dict[Event, int] = {}  # event -> number of its line
+    for line_number, line in enumerate(re.split("\r\n|\n|\r", _decode(path, _read_bytes(path))), 1):
+        try:
+            event = parse_line(line)
+        except ValueError as error:
+            raise _line_error(path, line_number, str(error)) from None
+        if event is not None:
+            events.setdefault(event, line_number)
+    metrics = {event.id: event.metric for event in events if event.metric}
+    for event, line_number in events.items():
+        own_metric = event.metric or metrics.get(event.id, metric)
+        for column in SCORE_COLUMNS:
+            score = getattr(event, column)
+            if score is not None and (problem := score_problem(own_metric, score)):
+                raise _line_error(path, line_number, f"column {column}: it is {score:g}, and {problem}")
     return sorted(events, key=lambda event: parse_time(event.time))
 
 
-def parse_time(text: str) -> datetime:
-    """Return a time of the ledger with its offset, so that all times can be compared."""
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+def _read_bytes(path: Path) -> bytes:
+    """Return the content of the ledger, which is empty if there is none."""
+    if not path.exists():
+        return b""
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} is not a ledger: not a file, or larger than {MAX_BYTES:,} bytes; move it away")
+    return path.read_bytes()
+
+
+def _decode(path: Path, content: bytes) -> str:
+    """Return the text of the ledger; a UserError names the column with a character of another encoding."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig")
+        start = max(before.rfind("\n"), before.rfind("\r")) + 1
+        number = len(re.findall("\r\n|\n|\r", before)) + 1
+        fields = next(csv.reader([before[start:]]), [])
+        column = COLUMNS[min(max(len(fields), 1), len(COLUMNS)) - 1]
+        raise UserError(
+            f"{path}, line {number}, column {column}: it is not UTF-8 text; save the file as UTF-8, or restore it, for "
+            f"example from git"
+        ) from None
+
+
+def _line_error(path: Path, line_number: int, problem: str) -> UserError:
+    return UserError(f"{path}, line {line_number} is not an event ({problem}); fix or delete that line")
 
 
 def latest_entries(events: Iterable[Event]) -> dict[str, LedgerEntry]:
@@ -191,49 +194,3 @@ def _last_text(events: Iterable[Event], column: str) -> str:
 def _last_number(events: Iterable[Event], column: str) -> float | None:
     numbers = [number for event in events if (number := getattr(event, column)) is not None]
     return numbers[-1] if numbers else None
-
-
-def _format_line(event: Event) -> str:
-    """Return an event as exactly one line, even if its message has line breaks, because Git merges line by line."""
-    line = _format_row(_format_value(name, getattr(event, name)) for name in COLUMNS)
-    try:
-        _parse_line(line.rstrip("\n"))
-    except ValueError as error:
-        raise UserError(f"the ledger cannot record this event of {event.id!r}: {error}") from None
-    return line
-
-
-def _format_value(column: str, value: str | float | None) -> str:
-    if value is None:
-        return ""
-    if column in NUMERIC_COLUMNS:
-        return repr(float(value)).removesuffix(".0")
-    return re.sub(r"[\r\n]+", " ", str(value))
-
-
-def _format_row(values: Iterable[str]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
-
-
-def _parse_line(line: str) -> Event:
-    """Return the event of a ledger line; a ValueError states what is wrong with it."""
-    row = next(iter(csv.reader([line], strict=True)))
-    if len(row) != len(COLUMNS):
-        raise ValueError(f"{len(row)} columns instead of {len(COLUMNS)}")
-    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
-    if not values["id"] or values["event"] not in EVENT_KINDS:
-        raise ValueError(f"an event needs an id and one of {', '.join(EVENT_KINDS)}")
-    parse_time(values["time"])
-    numbers = {column: _parse_number(values, column) for column in NUMERIC_COLUMNS}
-    return Event(**{**values, **numbers})
-
-
-def _parse_number(values: Mapping[str, str], column: str) -> float | None:
-    if not values[column]:
-        return None
-    number = float(values[column])
-    if not math.isfinite(number):
-        raise ValueError(f"{column} is {values[column]}")
-    return number

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from comp.errors import UserError
 from comp.files import file_sha256
-from comp.metrics import METRICS
 from comp.records.submission import Competition
 from comp.submit.final import find_entry
-from comp.submit.ledger import Event, LedgerEntry, latest_entries, read, utc_now
+from comp.submit.ledger import LedgerEntry, latest_entries, read, utc_now
+from comp.submit.ledger_lines import Event, score_problem
 from comp.submit.manifest import submission_id
 from comp.submit.submission_table import read_table
 
@@ -42,28 +42,24 @@ def score_events(
     private: float | None = None,
     rank: int | None = None,
     message: str = "",
+    metric: str = "",
 ) -> list[Event]:
     """Return the events to append: `sent` if it is missing, and `scored` if a score is given.
 
-    A file with a score must have been sent, hence the first event.
+    A file with a score must have been sent, hence the first event. `metric` decides the range of the scores where the
+    entry names none.
     """
-    _check_score_range(entry, public, private, rank)
+    for name, score in (("public", public), ("private", private)):
+        if score is not None and (problem := score_problem(entry.metric or metric, score)):
+            raise UserError(f"--{name} {score:g}: {problem}")
+    if rank is not None and rank < 1:
+        raise UserError(f"--rank {rank}: ranks start at 1")
     sha256 = entry.sent_sha256 or _current_sha256(entry)
     sent = Event(entry.id, utc_now(), "sent", sha256, competition=entry.competition, file=entry.file, message=message)
     events = [] if entry.sent else [sent]
     if (public, private, rank) != (None, None, None):
         events.append(replace(sent, event="scored", public=public, private=private, rank=rank))
     return events
-
-
-def _check_score_range(entry: LedgerEntry, public: float | None, private: float | None, rank: int | None) -> None:
-    """Refuse a score that is out of range: 98.4 instead of 0.984 would win every later comparison."""
-    is_share = entry.metric in METRICS and METRICS[entry.metric].from_confusion is not None
-    for name, score in (("public", public), ("private", private)):
-        if score is not None and is_share and not 0 <= score <= 1:
-            raise UserError(f"--{name} {score:g}: {entry.metric} is between 0 and 1")
-    if rank is not None and rank < 1:
-        raise UserError(f"--rank {rank}: ranks start at 1")
 
 
 def _current_sha256(entry: LedgerEntry) -> str:

@@ -97,7 +97,8 @@ def best_submission(entries: Sequence[LedgerEntry], metric: str) -> LedgerEntry 
     """Return the entry with the best public score; without any, with the best CV; without any, the last entry."""
     sign = 1 if METRICS[metric].higher_is_better else -1
     for column in ("public", "cv"):
-        scored = [entry for entry in entries if getattr(entry, column) is not None]
+        comparable = [entry for entry in entries if column == "public" or entry.metric in ("", metric)]
+        scored = [entry for entry in comparable if getattr(entry, column) is not None]
         if scored:
             return max(scored, key=lambda entry: sign * getattr(entry, column))
     return entries[-1] if entries else None

@@ -18,7 +18,7 @@ from comp.submit import kaggle, ledger, quota
 from comp.submit.check import SubmissionReport
 from comp.submit.kaggle import KaggleSubmission
 from comp.submit.kaggle_errors import KaggleTemporaryError
-from comp.submit.ledger import Event
+from comp.submit.ledger_lines import Event, score_problem
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # between two requests for Kaggle's list
 
@@ -157,6 +157,12 @@ def _record_score(pending: PendingSubmission, submission: KaggleSubmission | Non
             _append_event(pending, "scored", message=reason)
         print(f"{pending.path}: {reason} (use --yes to send it once more)")
         return 1
+    for name, score in (("public", submission.public), ("private", submission.private)):
+        if score is not None and (problem := score_problem(pending.event.metric, score)):
+            raise UserError(
+                f"Kaggle gives {pending.path} the {name} score {score:g}, and {problem.partition(':')[0]}; it is not "
+                f"recorded, for the competition has another metric: train with that one, train.metric=NAME"
+            )
     scores = submission.public, submission.private
     if not scored or (scored.public, scored.private) != scores:
         _append_event(pending, "scored", public=submission.public, private=submission.private)

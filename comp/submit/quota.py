@@ -9,6 +9,7 @@ from pathlib import Path
 from comp.records.submission import Competition
 from comp.submit import kaggle, ledger
 from comp.submit.kaggle import Quota
+from comp.submit.ledger_lines import parse_time
 
 
 def remaining_today(competition: Competition, kaggle_name: str) -> Quota:
@@ -26,7 +27,7 @@ def remaining_today(competition: Competition, kaggle_name: str) -> Quota:
     in_ledger = sum(
         event.event == "sent"
         and event.competition == competition.name
-        and ledger.parse_time(event.time).astimezone(UTC).date() == today
+        and parse_time(event.time).astimezone(UTC).date() == today
         for event in ledger.read(Path(competition.ledger))
     )
     sent = max(len(statuses), in_ledger) - statuses.count("error")

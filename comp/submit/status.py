@@ -15,7 +15,8 @@ from comp.stats import wilson_interval
 from comp.submit import ledger
 from comp.submit.competition import from_config
 from comp.submit.final import final_warning, read_final_id
-from comp.submit.ledger import LedgerEntry, parse_time
+from comp.submit.ledger import LedgerEntry
+from comp.submit.ledger_lines import parse_time
 from comp.submit.manifest import manifest_path, read_manifest
 from comp.submit.picks import ImageCounts, Pick, format_correlation, propose_picks
 from comp.submit.sample import load_sample
@@ -54,7 +55,7 @@ class Status:
 def status(config: Config) -> Status:
     """Return the status of the config's competition, from its ledger and its dataset."""
     competition, metric = from_config(config), config.train.metric
-    latest = ledger.latest_entries(ledger.read(Path(competition.ledger)))
+    latest = ledger.latest_entries(ledger.read(Path(competition.ledger), metric))
     entries = [
         _drop_other_metric(entry, metric) for entry in latest.values() if entry.competition in ("", competition.name)
     ]

@@ -7,7 +7,8 @@ from pathlib import Path
 from comp.files import file_sha256, write_json
 from comp.records.blend import OofSummary
 from comp.submit.check import SubmissionReport
-from comp.submit.ledger import Event, append
+from comp.submit.ledger import append
+from comp.submit.ledger_lines import Event
 
 CLASSES = ("baso", "eos", "mono", "nan")  # the last one looks like a missing value
 LEDGER = Path("submissions/ledger.csv")

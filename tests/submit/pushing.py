@@ -9,7 +9,7 @@ from pathlib import Path
 from comp.submit import ledger, push
 from comp.submit.check import SubmissionReport
 from comp.submit.format_checks import SubmissionIssue
-from comp.submit.ledger import Event
+from comp.submit.ledger_lines import Event
 
 NOON = datetime(2026, 3, 14, 15, 48, tzinfo=UTC)
 SUSPICIOUS = SubmissionIssue("suspicious", "every row has the label RBC")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from comp.files import file_sha256, write_json
-from comp.submit.ledger import Event, append, read
+from comp.submit.ledger import append, read
+from comp.submit.ledger_lines import Event
 
 LEDGER = Path("submissions/ledger.csv")
 CONFIG = ["-c", "cells.yaml"]

@@ -92,3 +92,15 @@ def test_check_imports_no_torch():
         text=True,
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("command", [["check"], ["push", "-m", "x", "submit.kaggle=cells"]])
+def test_check_and_push_wrong_score_in_ledger_is_one_line(cells_workspace, run_cli, command):
+    """98.4 would be better than every other score."""
+    write_sample("names")
+    record(write("good", lines("names")), event="written", public=0.984, metric="accuracy")
+    LEDGER.write_text(LEDGER.read_text().replace("0.984", "98.4"))
+    Path("cells.yaml").write_text("data: {root: input/cells}\n")
+    status, out, err = run_cli("comp", "submit", command[0], "good", "-c", "cells.yaml", *command[1:])
+    assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith(f"error: {LEDGER}, line 2 is not an event")
+    assert "column public: it is 98.4, and accuracy is between 0 and 1: write 0.984" in err

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.submit.recorded import CONFIG, write
+from comp.files import file_sha256
+from comp.submit.ledger import append
+from comp.submit.ledger_lines import Event
+from tests.submit.recorded import CONFIG, LEDGER, write
 
 
 def test_final_names_submission_and_warns(recorded_workspace, run_cli):
@@ -34,3 +37,16 @@ def test_final_unknown_submission_is_refused(recorded_workspace, run_cli):
     status, _, err = run_cli("comp", "submit", "final", "y", *CONFIG)
     assert status == 2 and err == "error: y is not in submissions/ledger.csv; available: x\n"
     assert Path("submissions/FINAL").read_text() == "submissions/x.csv\n"
+
+
+def test_final_is_compared_with_the_sent_content(recorded_workspace, run_cli):
+    """The file was sent, written anew with other content, and is compared with what was sent."""
+    path = write("x", 0.9)
+    sent = path.read_bytes()
+    run_cli("comp", "submit", "log", "x", "--sent")
+    path.write_text("id,label\nx,b\n")
+    append(LEDGER, Event("x", "2025-11-22", "written", file_sha256(path), competition="cells", file=str(path)))
+    err = run_cli("comp", "submit", "final", "x")[2]
+    assert "submissions/x.csv has changed since it was sent" in err
+    path.write_bytes(sent)
+    assert run_cli("comp", "submit", "final", "x")[2] == ""

@@ -11,12 +11,16 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from comp.errors import UserError
-from comp.submit.ledger import COLUMNS, Event, LedgerEntry, append, latest_entries, read
+from comp.submit.ledger import LedgerEntry, append, entries_by_content, latest_entries, read
+from comp.submit.ledger_lines import COLUMNS, HEADER, Event, format_row
 from tests.conftest import REPO_ROOT
 
 FULL = Event(
@@ -132,6 +136,184 @@ def test_read_broken_line_is_named(ledger, line):
     ledger.write_text(ledger.read_text() + line + "\n")
     with pytest.raises(UserError, match=rf"{ledger}, line 3 is not an event \(.+\); fix or delete"):
         read(ledger)
+
+
+ROW = {"id": "x", "time": "2025-11-21T10:00:00+00:00", "event": "scored", "metric": "accuracy"}
+WRONG_CELLS = [
+    ({"id": ""}, "column id: it is empty"),
+    ({"id": "x" * 5000}, "column id: it has 5,000 characters"),
+    ({"id": "a\x00b"}, "column id: it has the character '\\x00'"),
+    ({"time": ""}, "column time: it is empty"),
+    ({"time": "21.11.2025 10:00"}, "column time: '21.11.2025 10:00' is not a time such as"),
+    ({"time": "9999-12-31T23:59:59-12:00"}, "column time: 9999-12-31T23:59:59-12:00 is in the future"),
+    ({"time": "9999-01-01"}, "column time: 9999-01-01 is in the future"),
+    ({"time": "0001-01-01T00:00:00+14:00"}, "column time: 0001-01-01T00:00:00+14:00 is before 2000"),
+    ({"event": "submitted"}, "column event: 'submitted' is not one of written, sent, scored"),
+    ({"metric": "acuracy"}, "column metric: there is no metric 'acuracy'; did you mean accuracy?"),
+    ({"file": ".."}, "column file: '..' names no file"),
+    ({"file": "/"}, "column file: '/' names no file"),
+    ({"file": "y" * 300}, "names no file"),
+    ({"message": "\x1b[2J"}, "column message: it has the character '\\x1b'"),
+    ({"public": "98.4"}, "column public: it is 98.4, and accuracy is between 0 and 1: write 0.984"),
+    ({"private": "-0.5"}, "column private: it is -0.5, and accuracy is between 0 and 1"),
+    ({"cv": "1.5"}, "column cv: it is 1.5, and accuracy is between 0 and 1"),
+    ({"cv": "0.9", "cv_low": "0.8", "cv_high": "99"}, "column cv_high: it is 99, and accuracy"),
+    ({"metric": "log_loss", "public": "98.4"}, "column public: it is 98.4, and log_loss is between 0 and 35"),
+    ({"metric": "log_loss", "cv": "-1"}, "column cv: it is -1, and log_loss"),
+    ({"metric": "", "public": "98.4"}, "column public: it is 98.4, and a score is between 0 and 35: write 0.984"),
+    ({"public": "98.4%"}, "column public: '98.4%' is not a number"),
+    ({"public": "0,984"}, "column public: '0,984' is not a number; write 0.984, with a point"),
+    ({"public": "1_0"}, "column public: '1_0' is not a number"),
+    ({"public": "inf"}, "column public: 'inf' is not a number"),
+    ({"public": "nan"}, "column public: 'nan' is not a number"),
+    ({"public": "1e999"}, "column public: 1e999 is too large"),
+    ({"cv_low": "0.9"}, "column cv_high: it is empty, and cv_low is 0.9"),
+    ({"cv_high": "0.9"}, "column cv_low: it is empty, and cv_high is 0.9"),
+    ({"cv_low": "0.9", "cv_high": "0.8"}, "column cv_low: 0.9 is above cv_high, 0.8"),
+    ({"rank": "0"}, "column rank: 0 is not a whole number from 1"),
+    ({"rank": "1.5"}, "column rank: 1.5 is not a whole number"),
+]
+
+
+def row(**cells: str) -> str:
+    return format_row([{**ROW, **cells}.get(column, "") for column in COLUMNS])
+
+
+@pytest.mark.parametrize(("cells", "problem"), WRONG_CELLS, ids=[problem[:40] for _, problem in WRONG_CELLS])
+def test_read_wrong_cell_names_line_and_column(ledger, cells, problem):
+    append(ledger, BARE)
+    assert read_with(ledger, row()) == [FULL_ROW, BARE]  # the row alone is right
+    with pytest.raises(UserError) as caught:
+        read_with(ledger, row(**cells))
+    line = str(caught.value)
+    assert line.startswith(f"{ledger}, line 3 is not an event (") and line.endswith("); fix or delete that line")
+    assert problem in line and "\n" not in line and len(line) < 300 + len(str(ledger))
+
+
+FULL_ROW = Event("x", ROW["time"], "scored", metric="accuracy")
+
+
+def read_with(ledger: Path, line: str) -> list[Event]:
+    """Read the ledger with one more line."""
+    content = ledger.read_bytes()
+    ledger.write_bytes(content + line.encode())
+    try:
+        return read(ledger)
+    finally:
+        ledger.write_bytes(content)
+
+
+def test_read_score_is_in_the_range_of_the_metric_of_its_submission(ledger):
+    """`submit log` adds a line without a metric: the line that was written has it."""
+    append(ledger, replace(FULL, id="x", event="written"))
+    scored = row(metric="", public="1.7")
+    with pytest.raises(UserError, match=r"line 3 .*column public: it is 1\.7, and accuracy is between 0 and 1"):
+        read_with(ledger, scored)
+    other = scored.replace("x,", "y,", 1)
+    assert read_with(ledger, other)[-1].public == 1.7
+    ledger.write_bytes(ledger.read_bytes() + other.encode())
+    with pytest.raises(UserError, match="accuracy is between 0 and 1"):
+        read(ledger, "accuracy")  # the metric of the config
+    assert len(read(ledger, "log_loss")) == 2
+
+
+def test_read_time_of_another_clock_may_be_hours_ahead(ledger):
+    ahead = (datetime.now(UTC) + timedelta(hours=13)).isoformat(timespec="seconds")
+    append(ledger, replace(BARE, time=ahead))
+    assert read(ledger)[0].time == ahead
+    with pytest.raises(UserError, match="is in the future"):
+        append(ledger, replace(BARE, time=(datetime.now(UTC) + timedelta(hours=25)).isoformat()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line", "problem"),
+    [
+        (lambda text: text.replace(",", ";"), 1, "semicolons are between its columns: save it as CSV with commas"),
+        (lambda text: text.replace(",", "\t"), 1, "tabs are between its columns"),
+        (
+            lambda text: text.replace("public,private", "private,public"),
+            1,
+            "column private: the header must be id,time",
+        ),
+        (lambda text: text.replace(",rank", ""), 1, "column private: the header must be id,time"),
+        (lambda text: text[:-20], 3, "it ends in column"),
+        (lambda text: text[:-1] + ",0.9\n", 3, "15 columns instead of 14"),
+        (lambda text: text + 'x,"two\n', 4, "its quotes are broken: unexpected end of data"),
+        (lambda text: text + "=======\n", 4, "a merge conflict: keep the events of both sides"),
+        (lambda text: text + "z" * 200_000 + "\n", 4, "its quotes are broken: field larger"),
+    ],
+)
+def test_read_wrong_line_is_named(ledger, spoil, line, problem):
+    append(ledger, BARE, FULL)
+    ledger.write_text(spoil(ledger.read_text()))
+    with pytest.raises(UserError) as caught:
+        read(ledger)
+    assert f"{ledger}, line {line} is not an event (" in str(caught.value) and problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            row(message="Läufe").encode("latin-1"),
+            "line 1, column message: it is not UTF-8 text; save the file as UTF-8",
+        ),
+        (f"\n{HEADER}\r\n{row(id='ä')}".encode("latin-1"), "line 3, column id: it is not UTF-8 text"),
+        (row().encode("utf-16"), "line 1, column id: it is not UTF-8 text"),
+        (row().encode("utf-16-le"), "line 1 is not an event ("),
+    ],
+)
+def test_read_other_encoding_is_named(ledger, content, problem):
+    ledger.parent.mkdir()
+    ledger.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read(ledger)
+    assert problem in str(caught.value)
+
+
+def test_read_what_is_no_file_or_too_large_is_refused(ledger):
+    ledger.mkdir(parents=True)
+    with pytest.raises(UserError, match=str(ledger)):
+        read(ledger)
+    ledger.rmdir()
+    os.mkfifo(ledger)
+    with pytest.raises(UserError, match=str(ledger)):
+        read(ledger)
+    ledger.unlink()
+    with open(ledger, "wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(UserError, match=str(ledger)):
+        read(ledger)
+
+
+def test_append_text_is_made_readable(ledger):
+    """A message of any length and content is recorded; Kaggle has received it already."""
+    append(ledger, replace(FULL, message="\x1b\x00" + "m" * 9999))
+    assert read(ledger)[0].message == "m" * 4096
+    append(ledger, replace(FULL, id="id"))  # no header
+    with pytest.raises(UserError, match="column file: it is not UTF-8 text"):
+        append(ledger, replace(FULL, file="\udcff.csv"))
+    assert len(read(ledger)) == 2
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary()
+    | st.text().map(str.encode)
+    | st.lists(st.text('ab,;"\n\r012.-e+:TZ')).map(lambda cells: ",".join(cells).encode())
+    | st.lists(st.tuples(st.sampled_from(COLUMNS), st.text(max_size=9) | st.floats().map(str))).map(
+        lambda cells: row(**dict(cells)).encode(errors="replace")
+    )
+)
+def test_read_any_content_gives_events_or_a_user_error(ledger, content):
+    ledger.parent.mkdir(exist_ok=True)
+    ledger.write_bytes(content)
+    try:
+        events = read(ledger)
+    except UserError as error:
+        assert "\n" not in str(error) and str(ledger) in str(error)
+    else:
+        assert len(entries_by_content(events)) >= len({event.id for event in events})
 
 
 def test_read_binary_file_is_refused(ledger):

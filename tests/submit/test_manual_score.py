@@ -97,3 +97,10 @@ def test_log_invalid_arguments_record_nothing(recorded_workspace, run_cli, argum
 def test_log_log_loss_may_exceed_one(recorded_workspace, run_cli):
     write("x", 1.5, metric="log_loss")
     assert run_cli("comp", "submit", "log", "x", "--public", "1.7")[0] == 0
+
+
+def test_log_file_made_by_hand_has_range_of_configs_metric(recorded_workspace, run_cli):
+    Path("mine.csv").write_text("id,label\n1,a\n")
+    status, _, err = run_cli("comp", "submit", "log", "mine.csv", "--public", "1.7", *CONFIG)
+    assert status == 2 and "--public 1.7: accuracy is between 0 and 1" in err and not LEDGER.exists()
+    assert run_cli("comp", "submit", "log", "mine.csv", "--public", "1.7", *CONFIG, "train.metric=log_loss")[0] == 0

@@ -9,7 +9,8 @@ import pytest
 
 from comp.files import file_sha256
 from comp.submit.check import check_submission
-from comp.submit.ledger import Event, append
+from comp.submit.ledger import append
+from comp.submit.ledger_lines import Event
 from tests.submit.cells import (
     LEDGER,
     LOG_LOSS,
@@ -127,3 +128,27 @@ def test_previous_other_competition_is_not_compared(cells_workspace):
     path = write("first", lines("names"))
     append(LEDGER, Event("first", "2025-11-21", "sent", file_sha256(path), competition="others", file=str(path)))
     assert not check_submission(write("second", lines("names"))).issues
+
+
+def test_previous_columns_are_read_by_name(cells_workspace):
+    """The sample's columns are not in the order of the classes: a file that was sent is compared by their names."""
+    columns = ["nan", "baso", "mono", "eos"]
+
+    def reordered(rows) -> list[str]:
+        cells = [line.split(",") for line in lines("probabilities", rows)]
+        order = [0, *(cells[0].index(column) for column in columns)]
+        return [",".join(row[index] for index in order) for row in cells]
+
+    Path("input/cells/sample_submission.csv").write_text("\n".join(reordered(ROWS)))
+    record(write("first", reordered(rows_with_changes(40))), public=0.9)
+    report = check_submission(write("new", reordered(ROWS)))
+    assert "img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono" in issue_texts(report, "info")
+    rows = [(id, "baso") if row < 70 else (id, label) for row, (id, label) in enumerate(ROWS)]
+    assert "baso has 90.0% instead of 25.0%" in issue_texts(check_submission(write("x", reordered(rows))), "suspicious")
+
+
+def test_previous_best_by_cv_ignores_the_cv_of_another_metric(cells_workspace):
+    write_sample("names")
+    for name, count, metric, cv in (("loss", 9, "log_loss", 1.5), ("best", 4, "accuracy", 0.9), ("low", 6, "", 0.8)):
+        record(write(name, lines("names", rows_with_changes(count))), metric=metric, cv=cv)
+    assert "differs from best" in issue_texts(check_submission(write("new", lines("names"))), "info")

@@ -240,3 +240,11 @@ def test_push_command_killed_during_upload_does_not_send_twice(push_command, run
     status, out, _ = run_cli("comp", *command)
     assert status == 0 and "was sent already" in out and len(kaggle_server.submissions) == 1
     assert [event.event for event in ledger.read(workspace / "runs/demo-submissions/ledger.csv")] == ["sent", "scored"]
+
+
+def test_push_score_of_another_metric_is_not_recorded(kaggle_server, report):
+    """A log loss of 1.7 would be the best of accuracies."""
+    kaggle_server.public = "1.7"
+    with pytest.raises(UserError, match=r"the public score 1.7, and accuracy is between 0 and 1; it is not recorded"):
+        send(report)
+    assert [event.event for event in events(report)] == ["sent"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comp.submit import quota
-from comp.submit.ledger import Event
+from comp.submit.ledger_lines import Event
 from tests.submit.pushing import NOON, append, recorded, send
 
 

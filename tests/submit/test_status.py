@@ -71,3 +71,20 @@ def test_commands_broken_ledger_is_one_line(recorded_workspace, run_cli):
     for command in (["status"], ["log", "x", "--public", "0.9"], ["final", "x"]):
         status, _, err = run_cli("comp", "submit", *command, *CONFIG)
         assert status == 2 and "line 3 is not an event" in err and err.count("\n") == 1
+
+
+def test_status_score_without_metric_has_range_of_configs_metric(recorded_workspace, run_cli):
+    """A file that was made elsewhere has no CV, and so no metric; 1.7 has no interval among accuracies."""
+    write("x")
+    LEDGER.write_text(LEDGER.read_text() + "x,2025-11-22,scored,cells,,,,,,,,1.7,,\n")
+    status, _, err = run_cli("comp", "submit", "status", *CONFIG)
+    assert status == 2 and "line 3 is not an event (column public: it is 1.7, and accuracy is between 0 and 1" in err
+    assert run_cli("comp", "submit", "status", *CONFIG, "train.metric=log_loss")[0] == 0
+
+
+def test_status_public_and_private_are_in_their_columns(recorded_workspace, run_cli):
+    write("x", 0.9)
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.93", "--private", "0.82")[0] == 0
+    heading, row = run_cli("comp", "submit", "status", *CONFIG)[1].splitlines()[:2]
+    for title, score in (("public", "0.9300"), ("private", "0.8200")):  # right-aligned: the ends agree
+        assert heading.index(title) + len(title) == row.index(score) + len(score)

@@ -14,7 +14,8 @@ import pytest
 from comp.errors import UserError
 from comp.records.blend import MemberRecord, OofSummary
 from comp.records.submission import Competition, SubmissionManifest
-from comp.submit.ledger import Event, append, read
+from comp.submit.ledger import append, read
+from comp.submit.ledger_lines import Event
 from comp.submit.manifest import find_submission, manifest_path, read_manifest, submission_id
 from comp.submit.sample import fill_table
 from comp.submit.submission_table import SubmissionTable, read_table
