@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comp.errors import UserError, did_you_mean
+from comp.errors import UserError, did_you_mean, shorten
 from comp.schema import Config, flatten
 from comp.yaml12 import parse_scalar, read_yaml
 
@@ -69,7 +69,7 @@ def parse_overrides(overrides: list[str] | tuple[str, ...]) -> dict[str, Any]:
     for text in sorted(overrides, key=lambda text: not text.startswith("model.name=")):
         key, equals, value = text.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
-            raise UserError(f"cannot read {text!r}; an override is key=value, for example optim.lr=3e-4")
+            raise UserError(f"cannot read {shorten(text)!r}; an override is key=value, for example optim.lr=3e-4")
         leaf = parse_scalar(value)
         for name in reversed(key.split(".")):
             leaf = {name: leaf}
@@ -94,7 +94,7 @@ def _validate(tree: dict[str, Any], source: str | Path) -> Config:
             if "dict" in first["type"] or "model" in first["type"]
             else first["msg"].lower().replace("input should", "must")
         )
-        raise UserError(f"{source}: {key} {reason}, and is {first['input']!r}") from None
+        raise UserError(f"{source}: {key} {reason}, and is {shorten(repr(first['input']))}") from None
 
 
 def _known_keys() -> list[str]:

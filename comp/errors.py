@@ -10,6 +10,12 @@ class UserError(Exception):
     """Bad input. Programs print it as `error: ...` and exit with status 2, without a traceback."""
 
 
+def shorten(text: object, length: int = 100) -> str:
+    """Return a value as text for an error, which is one line however long the value is."""
+    shown = str(text)
+    return shown if len(shown) <= length else f"{shown[:length]}..."
+
+
 def did_you_mean(name: str, available: Iterable[str]) -> str:
     """Return a hint to append to an error: the closest available name, else a list of up to 30, else nothing."""
     names = sorted(available)

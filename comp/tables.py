@@ -8,14 +8,22 @@ history.csv    one row per epoch, the columns of HISTORY_COLUMNS
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from comp.errors import UserError
-from comp.files import write_atomic
+from comp.errors import UserError, shorten
+from comp.files import read_bytes, write_atomic
+
+MAX_TABLE_BYTES = 2**30  # 1 GiB; the predictions of a million images for 50 classes have 600 MB
+MAX_LINE_BYTES = 2**22  # 4 MiB: 10,000 classes with names of 400 bytes
+MAX_COLUMNS = 100  # of a table without classes
+MAX_CLASSES = 10_000  # pandas reads as many columns of 100 rows in a second
 
 FOLDS_COLUMNS = ["image", "label", "group", "fold"]
 HISTORY_COLUMNS = [
@@ -37,27 +45,62 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_atomic(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
-def read_csv(path: Path, columns: Sequence[str], text_columns: Iterable[str] = ("image", "label")) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: Sequence[str], text_columns: Iterable[str] = ("image", "label"), max_columns: int = MAX_COLUMNS
+) -> pd.DataFrame:
     """Read a table whose first columns must be `columns`. In `text_columns`, names such as `NA` and `007` stay text."""
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(text_columns, str), keep_default_na=False, na_values={})
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path} is not a readable CSV") from None
-    if not isinstance(table.index, pd.RangeIndex):  # pandas made an index of the first column of longer rows
-        raise UserError(f"{path} is not a readable CSV: its rows are longer than its header")
-    if list(table.columns[: len(columns)]) != list(columns):
+    content = read_bytes(path, MAX_TABLE_BYTES)
+    header = _read_header(path, content, max_columns)
+    if header[: len(columns)] != list(columns):
         raise UserError(
             f"{path} must begin with the columns {','.join(columns)}, "
-            f"and begins with {','.join(map(str, table.columns[: len(columns)]))}"
+            f"and begins with {shorten(','.join(header[: len(columns)]))}"
         )
+    try:
+        table = pd.read_csv(
+            io.BytesIO(content),
+            dtype=dict.fromkeys(text_columns, str),
+            keep_default_na=False,
+            na_values={},
+            low_memory=False,  # a column has one type
+        )
+    except (ValueError, OverflowError):  # pandas' parser errors and the UnicodeDecodeError are ValueErrors
+        raise UserError(f"{path} is not a readable CSV; restore it") from None
+    if list(table.columns) != header:
+        raise UserError(f"{path} is not a readable CSV: its header cannot be read; restore it")
     return table
+
+
+def _read_header(path: Path, content: bytes, max_columns: int) -> list[str]:
+    """Return the columns of a table; refuse what pandas reads wrongly, or for a long time.
+
+    pandas takes the surplus columns of a longer first row as an index, renames a repeated column, and ends a text at
+    a NUL.
+    """
+    if b"\0" in content:
+        raise UserError(f"{path} is not a readable CSV: it has a NUL character; restore it")
+    if any(len(line) > MAX_LINE_BYTES for line in itertools.islice(io.BytesIO(content), 2)):
+        raise UserError(f"{path} is not a readable CSV: it has a line of {MAX_LINE_BYTES:,} bytes or more")
+    try:
+        records = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""))
+        header, first_row = itertools.islice(itertools.chain(filter(None, records), [[], []]), 2)
+    except (ValueError, csv.Error):
+        raise UserError(f"{path} is not a readable CSV; restore it") from None
+    if not header:
+        raise UserError(f"{path} is not a readable CSV: it is empty; restore it")
+    if len(header) > max_columns:
+        raise UserError(f"{path} has {len(header):,} columns, more than the {max_columns:,} it may have; restore it")
+    if len(first_row) > len(header):
+        raise UserError(f"{path} is not a readable CSV: its rows are longer than its header; restore it")
+    if len(set(header)) < len(header):
+        duplicate = next(column for column in header if header.count(column) > 1)
+        raise UserError(f"{path} has the column {shorten(duplicate)} twice; remove one")
+    return header
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order."""
-    table = read_csv(path, ["image"])
+    table = read_csv(path, ["image"], max_columns=len(classes) + 3)
     class_columns = [column for column in table.columns if column not in ("image", "label", "fold")]
     if class_columns != list(classes):
         raise UserError(f"{path} has the classes {','.join(class_columns)}, not {','.join(classes)}")

@@ -85,6 +85,69 @@ def test_read_yaml_malformed_file_error_names_it(written, text, complaint):
         load(path)
 
 
+BOMB = "a0: &a0 [x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 100))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BOMB, "it has more than 10,000 values"),
+        (CHAIN, "it is nested deeper than 20 levels"),
+        ("train: &t {epochs: *t}", r"\*t refers to itself"),
+        ("train: &t [1, [*t]]", r"\*t refers to itself"),
+        ("train: " + "[" * 5000, "it is nested deeper than 20 levels"),
+        ("train: " + "{a: " * 5000, "it is nested deeper than 20 levels"),
+        ("train:\n" + "- 1\n" * 10_000, "it has more than 10,000 values"),
+        ("a: " + "1" * 5000, "no finite number of 64 bits"),
+        ("a: 9223372036854775808", "no finite number of 64 bits"),
+        ("a: 1e999", "1e999, which is no finite number"),
+        ("1: 2", "a key is not text"),
+        ("a: {~: 2}", "a key is not text"),
+        ("a: {true: 2}", "a key is not text"),
+        ("{[1]: 2}", "unhashable key"),
+        ("a: !!set {b}", "the tag 'tag:yaml.org,2002:set'"),
+        ("a: !!binary aa==", "the tag 'tag:yaml.org,2002:binary'"),
+        ("a: !!timestamp 2001-01-01", "the tag 'tag:yaml.org,2002:timestamp'"),
+        ("a: !!python/object/apply:os.getpid []", "the tag 'tag:yaml.org,2002:python"),
+        ("a: !!bool maybe", "neither true nor false"),
+        ("a: !!int [1]", "it is not a number"),
+        ("a: b\0", "cannot be read"),
+        ("a: 1\n---\nb: 2", "another document"),
+        ("a: " + "x" * 300_000, "more than the 262,144 that are read"),
+    ],
+)
+def test_read_yaml_hostile_file_is_one_user_error(tmp_path, text, reason):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"{path}.*{reason}") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "&a [*a]", BOMB.replace("\n", ", "), "x" * 300_000, "1" * 5000, "1e400"])
+def test_parse_scalar_hostile_value_is_one_user_error(text):
+    with pytest.raises(UserError, match="cannot read the value") as caught:
+        parse_scalar(text)
+    assert len(str(caught.value)) < 400
+
+
+def test_read_yaml_aliases_within_the_limits_are_expanded(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {lr: 1, b: &b [1]}\nc: [*a, *b, *b]\n")
+    assert read_yaml(tmp_path / "a.yaml")["c"] == [{"lr": 1, "b": [1]}, [1], [1]]
+    (tmp_path / "a.yaml").write_text("a: " + "[" * 18 + "]" * 18)
+    assert read_yaml(tmp_path / "a.yaml")
+
+
+def test_read_yaml_many_aliases_count_what_they_stand_for(tmp_path):
+    hundred = f"a: &a [{', '.join(['1'] * 100)}]\nb:\n"
+    (tmp_path / "a.yaml").write_text(hundred + "- *a\n" * 95)
+    assert len(read_yaml(tmp_path / "a.yaml")["b"]) == 95
+    (tmp_path / "a.yaml").write_text(hundred + "- *a\n" * 105)
+    with pytest.raises(UserError, match="more than 10,000 values"):
+        read_yaml(tmp_path / "a.yaml")
+
+
 def test_read_yaml_missing_file_names_the_nearest(written):
     written("recipes/ema.yaml")
     with pytest.raises(UserError, match=r"no config configs/recipe/ema.yaml; did you mean configs/recipes/ema.yaml\?"):

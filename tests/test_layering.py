@@ -32,6 +32,7 @@ ALLOWED_IMPORTS = {
     ("cli", "errors"): "programs report this one error",
     ("cli", "signals"): "every program ends in the same way",
     ("yaml12", "errors"): "a broken YAML file is a UserError",
+    ("yaml12", "files"): "YAML is read within the limits of all text",
     ("config", "errors"): "a wrong key is a UserError",
     ("tables", "errors"): "a broken table is a UserError",
     ("files", "errors"): "a missing or broken file is a UserError",

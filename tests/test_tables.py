@@ -13,7 +13,7 @@ import pytest
 
 from comp.errors import UserError
 from comp.files import file_sha256, read_json, write_atomic, write_json
-from comp.tables import read_csv, read_predictions, write_csv
+from comp.tables import FOLDS_COLUMNS, read_csv, read_predictions, write_csv
 
 AWKWARD = ["NA", "null", "nan", "None", "007", "1e5", "True", "-", "a,b", 'say "hi"', "zelle_ä_细胞.png", " led", "x y"]
 
@@ -63,7 +63,7 @@ def test_write_json_keeps_unicode_and_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [(None, "is missing"), ("{", "not readable JSON"), (b"\xff\xfe", "not readable JSON"), ("", "not readable JSON")],
+    [(None, "is missing"), ("{", "not readable JSON"), (b"\xff\xfe", "not UTF-8 text"), ("", "not readable JSON")],
 )
 def test_read_json_malformed_file_error_names_it(tmp_path, content, complaint):
     path = tmp_path / "about.json"
@@ -125,6 +125,18 @@ def test_write_csv_line_endings_are_newlines(tmp_path):
         ('image,a,b\n"x,1,0\n', "not a readable CSV"),
         (b"image,a,b\n\xff\xfe,1,0\n", "not a readable CSV"),
         ("", "not a readable CSV"),
+        ("\n\n", "not a readable CSV: it is empty"),
+        ("image,a,b\nx\0y,1,0\n", "a NUL character"),
+        ("image,a,b,a\nx,1,0,1\n", "has the column a twice"),
+        ("image,a,b,,\nx,1,0,1,1\n", "has the column  twice"),
+        ("image,a,\nx,1,0\n", "its header cannot be read"),
+        ("image,a,b" + ",c" * 100_000 + "\n", "has 100,003 columns, more than the 5"),
+        ("image,a,b\n" + "x" + ",1" * 100_000 + "\n", "rows are longer than its header"),
+        ("image,a,b\nx,1,0\ny" + ",1" * 100_000 + "\n", "not a readable CSV"),
+        ("image,a,b\n" + "x" * 5_000_000 + ",1,0\n", "a line of 4,194,304 bytes"),
+        ("x" * 5_000_000, "a line of 4,194,304 bytes"),
+        ('"' + "x" * 200_000 + "\n", "not a readable CSV"),
+        ('image,a,b\n"x"y"z",1,0\n"', "not a readable CSV"),
         (None, "is missing"),
     ],
 )
@@ -134,6 +146,21 @@ def test_read_predictions_malformed_table_error_names_it(tmp_path, content, comp
         write_atomic(path, content)
     with pytest.raises(UserError, match=f"{path}.*{complaint}"):
         read_predictions(path, ["a", "b"])
+
+
+def test_read_csv_larger_than_its_limit_is_refused_unread(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("image,label,group,fold\n")
+    os.truncate(path, 2**40)  # without blocks on the disk
+    with pytest.raises(UserError, match="more than the 1,073,741,824 that are read"):
+        read_csv(path, FOLDS_COLUMNS)
+
+
+def test_read_csv_marked_quoted_table_with_windows_newlines_is_read(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_bytes(b'\xef\xbb\xbf"image",label,"gr,oup"\r\n\r\n"a,\nb",x,3\r\n')
+    table = read_csv(path, ["image", "label"])
+    assert table.columns.tolist() == ["image", "label", "gr,oup"] and table.iloc[0].tolist() == ["a,\nb", "x", 3]
 
 
 def test_read_csv_wrong_columns_is_an_error(tmp_path):

@@ -25,6 +25,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from comp.batches.loader import Batch, ShardInfo
+from comp.checkpoints import load_state_dict
 from comp.engine import distributed
 from comp.engine.losses import LossFunction
 from comp.engine.mixup import Mix
@@ -117,14 +118,31 @@ class TrainState:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned, in this process or another."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.scaler.load_state_dict(saved["scaler"])
-        if self.ema:
-            self.ema.module.load_state_dict(saved["ema"])
+        """Continue from what `state_dict` returned, in this process or another.
+
+        A state of another model or optimizer is a ValueError, and leaves this one unusable.
+        """
+        try:
+            load_state_dict(self.model, saved["model"])
+            _check_hyperparameters(self.optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.scaler.load_state_dict(saved["scaler"])
+            if self.ema:
+                load_state_dict(self.ema.module, saved["ema"])
+        except (LookupError, RuntimeError, TypeError, AttributeError) as error:  # as torch reports it
+            raise ValueError(f"the state does not fit: {error}") from error
         self.step, self.updates, self.history = saved["step"], saved["updates"], saved["history"]
         self.loss_sum, self.images, self.seconds = saved["loss_sum"], saved["images"], saved["seconds"]
+
+
+def _check_hyperparameters(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """Raise a ValueError if a saved value has another type than the optimizer's own: torch would compute with it."""
+    for group, saved_group in zip(groups, saved, strict=True):
+        for key in group.keys() & saved_group.keys():
+            own, value = group[key], saved_group[key]
+            both_numbers = isinstance(own, int | float) and isinstance(value, int | float)
+            if not both_numbers and type(own) is not type(value) and None not in (own, value):
+                raise ValueError(f"the optimizer's {key} is {value!r}")
 
 
 def fit(

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from comp.checkpoints import load_state_dict
 from comp.engine.precision import autocast
 
 
-def average_weights(model: nn.Module, states: Iterable[Mapping[str, torch.Tensor]]) -> nn.Module:
+def average_weights(model: nn.Module, states: Iterable[dict[str, torch.Tensor]]) -> nn.Module:
     """Return a copy of `model` with the mean of the weights in `states`.
 
     Buffers are those of the last state, because some are counters.
     """
     mean = AveragedModel(model)
     for state in states:
-        model.load_state_dict(state)
+        load_state_dict(model, state)
         mean.update_parameters(model)
     return mean.module
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from comp.checkpoints import load_state_dict
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.records.base import Fold
@@ -50,8 +51,8 @@ def load_model(weights: Path, device: torch.device) -> LoadedModel:
     file = WeightsFile.read(weights)
     try:
         model = build_model(file.spec.name, len(file.spec.classes), size=file.spec.size, kwargs=file.spec.kwargs)
-        model.load_state_dict(file.state_dict)
-    except (KeyError, RuntimeError):
+        load_state_dict(model, file.state_dict)
+    except (KeyError, RuntimeError, ValueError, TypeError, AssertionError):  # a damaged spec
         raise UserError(f"{weights} does not fit the model it names; train the fold again") from None
     return LoadedModel(model.to(device).eval(), file.spec)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
-from comp.errors import UserError
+from comp.errors import UserError, shorten
 from comp.files import read_json, write_json
 
 Fold = int | Literal["full"]  # a fold's number, or the model trained on every image
@@ -38,16 +38,17 @@ class Record:
         """Return the record of plain Python `content`; a wrong key or type is a UserError that names `source`."""
         schema = content.get("schema", 1) if isinstance(content, dict) else None
         if schema != cls.SCHEMA and isinstance(content, dict):
-            raise UserError(f"{source} has schema {schema}, and this version reads {cls.SCHEMA}; {cls.ADVICE}")
+            raise UserError(f"{source} has schema {shorten(schema)}, and this version reads {cls.SCHEMA}; {cls.ADVICE}")
         try:
             # Validated as JSON, because strict validation of Python objects rejects a list for a tuple.
             return _adapter(cls).validate_json(json.dumps(content), strict=True)
         except ValidationError as failure:
             error = failure.errors()[0]
             key = ".".join(map(str, error["loc"]))
-            raise UserError(f"{source}: {key + ': ' if key else ''}{error['msg'].lower()}; {cls.ADVICE}") from None
-        except (TypeError, ValueError) as error:  # what JSON cannot hold
-            raise UserError(f"{source}: {error}; {cls.ADVICE}") from None
+            message = f"{shorten(key) + ': ' if key else ''}{error['msg'].lower()}"
+            raise UserError(f"{source}: {message}; {cls.ADVICE}") from None
+        except (TypeError, ValueError, RecursionError) as error:  # what JSON cannot hold
+            raise UserError(f"{source}: {shorten(error)}; {cls.ADVICE}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file as plain Python, keys in the order of the fields."""

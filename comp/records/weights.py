@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from comp.checkpoints import load_checkpoint, save_checkpoint
-from comp.errors import UserError
+from comp.checkpoints import CheckpointValues, is_count, is_map, is_state_dict, load_checkpoint, save_checkpoint
 from comp.records.base import Fold, Record
 
 if TYPE_CHECKING:
@@ -46,17 +45,14 @@ class WeightsFile:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        content = load_checkpoint(path)
-        try:
-            return cls(
-                spec=ModelSpec.from_dict(content.get("recipe"), path),
-                run=content["run"],
-                fold=content["fold"],
-                epoch=content["epoch"],
-                state_dict=content["state_dict"],
-            )
-        except KeyError as error:
-            raise UserError(f"{path} has no {error}; {ModelSpec.ADVICE}") from None
+        values = CheckpointValues(load_checkpoint(path), path)
+        return cls(
+            spec=ModelSpec.from_dict(values.get("recipe", is_map), path),
+            run=values.get("run", lambda value: isinstance(value, str)),
+            fold=values.get("fold", lambda value: value == "full" or is_count(value)),
+            epoch=values.get("epoch", is_count),
+            state_dict=values.get("state_dict", is_state_dict),
+        )
 
     def write(self, path: Path) -> None:
         """Write the file, with the tensors on the CPU."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from comp.checkpoints import load_state_dict
 from comp.engine import distributed
 from comp.errors import UserError
 from comp.records.base import Fold
@@ -37,6 +38,6 @@ def load_init_weights(model: nn.Module, name: str, record: RunRecord, fold: Fold
         lambda: WeightsFile.read(find_init_run(name, record, [fold]).fold_dir(fold).weights_path)
     )
     try:
-        model.load_state_dict(file.state_dict)
+        load_state_dict(model, file.state_dict)
     except RuntimeError:
         raise UserError(f"train.init: the weights of {name} do not fit {model_name}; name another run") from None

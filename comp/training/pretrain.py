@@ -13,7 +13,9 @@ from tqdm import tqdm
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, TrainState, fit
+from comp.errors import UserError
 from comp.observers.console import log_line
+from comp.records.checkpoint import check_fit_state
 from comp.runs import FoldDir
 from comp.tables import write_csv
 from comp.training.components import TrainingComponents, make_config_optimizer
@@ -43,7 +45,11 @@ def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) ->
     model = cast(Pretrainable, components.model)
     state = _make_state(setup, model.autoencoder())
     if distributed.call_on_rank_zero(fold_dir.pretrain_path.is_file):
-        state.load_state_dict(distributed.call_on_rank_zero(lambda: load_checkpoint(fold_dir.pretrain_path)))
+        path = fold_dir.pretrain_path
+        try:
+            state.load_state_dict(distributed.call_on_rank_zero(lambda: check_fit_state(load_checkpoint(path), path)))
+        except ValueError:
+            raise UserError(f"{path} does not fit this model; train again from scratch with --restart") from None
     is_writer = distributed.rank() == 0
     saved_at = time.monotonic()
     options = FitOptions(

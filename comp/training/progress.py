@@ -51,7 +51,7 @@ class FoldProgress:
         try:
             checkpoint = distributed.call_on_rank_zero(lambda: FoldCheckpoint.read(path))
             self.state.load_state_dict(checkpoint.fit)
-        except (KeyError, RuntimeError, ValueError):
+        except ValueError:
             raise UserError(f"{path} does not fit this model; train again from scratch with --restart") from None
         self.best, self.last = checkpoint.best, checkpoint.last
 

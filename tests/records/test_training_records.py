@@ -7,14 +7,27 @@ from dataclasses import replace
 import pytest
 import torch
 
-from comp.checkpoints import load_checkpoint
+from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.errors import UserError
 from comp.records.checkpoint import EpochResult, FoldCheckpoint, HistoryRow
 from comp.records.metrics import RunMetrics
 from comp.records.predictions import LatencyRecord, Provenance
+from comp.records.weights import ModelSpec, WeightsFile
 from comp.tables import HISTORY_COLUMNS
 
-ROW = HistoryRow(3, 12, 0.1, 1.25, None, None, 2.5, 100.0, 0.5, 0.25)
+ROW = HistoryRow(3, 12, 0.1, 1.25, 0.75, 0.5, 2.5, 100.0, 0.5, 0.25)
+FIT = {
+    "model": {"w": torch.ones(3)},
+    "optimizer": {"state": {0: {"step": torch.tensor(12.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
+    "scaler": {},
+    "ema": None,
+    "step": 12,
+    "updates": 0,
+    "history": [ROW.to_dict()],
+    "loss_sum": 0.5,
+    "images": 8,
+    "seconds": 1.5,
+}
 PROVENANCE = Provenance({"0": "a", "1": "b"}, "labels", "images")
 
 
@@ -25,13 +38,100 @@ def test_history_row_keys_are_the_columns_of_history_csv():
 
 def test_fold_checkpoint_round_trip_keeps_keys_and_bits(tmp_path):
     best = EpochResult(ROW, torch.rand(4, 2), {"w": torch.rand(3)})
-    FoldCheckpoint({"step": 12}, best, None).write(tmp_path / "resume.pt")
+    FoldCheckpoint(FIT, best, None).write(tmp_path / "resume.pt")
     content = load_checkpoint(tmp_path / "resume.pt")
     assert {"fit", "best", "last"} <= content.keys() and content["last"] is None
     assert list(content["best"]) == ["row", "probabilities", "weights"] and content["best"]["row"] == ROW.to_dict()
     read = FoldCheckpoint.read(tmp_path / "resume.pt")
-    assert read.fit == {"step": 12} and read.last is None and read.best is not None and read.best.row == ROW
+    assert read.fit["step"] == 12 and read.last is None and read.best is not None and read.best.row == ROW
     assert torch.equal(read.best.probabilities, best.probabilities)
+
+
+WRONG_FITS = {
+    "a model that is a list": {"model": [torch.ones(3)]},
+    "a model of numbers": {"model": {"w": 1.0}},
+    "a model without values": {"model": {"w": torch.ones(3, device="meta")}},
+    "a sparse model": {"model": {"w": torch.ones(3).to_sparse()}},
+    "an optimizer that is a list": {"optimizer": []},
+    "an optimizer without groups": {"optimizer": {"state": {}}},
+    "an optimizer whose state is text": {"optimizer": {"state": {0: "x"}, "param_groups": []}},
+    "an optimizer without parameters": {"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    "a scaler of text": {"scaler": {"scale": "large"}},
+    "an average that is a list": {"ema": [1]},
+    "a step that is text": {"step": "12"},
+    "a negative step": {"step": -1},
+    "a fractional step": {"step": 12.5},
+    "images that are true": {"images": True},
+    "a loss that is text": {"loss_sum": "low"},
+    "a history that is a map": {"history": {}},
+    "a history of numbers": {"history": [1]},
+    "a history without losses": {"history": [{"epoch": 1}]},
+    "a history of other columns": {"history": [{"val_loss": 0.5}]},
+    "a history of tensors": {"history": [{**ROW.to_dict(), "epoch": torch.tensor(1)}]},
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_FITS)
+def test_fold_checkpoint_wrong_value_is_one_error_with_advice(fault, tmp_path):
+    path = tmp_path / "resume.pt"
+    FoldCheckpoint({**FIT, **WRONG_FITS[fault]}, None, None).write(path)
+    with pytest.raises(UserError, match=r"resume\.pt.*; restore it, or delete it and train the fold again") as caught:
+        FoldCheckpoint.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", FIT)
+def test_fold_checkpoint_missing_value_is_named(key, tmp_path):
+    FoldCheckpoint({name: value for name, value in FIT.items() if name != key}, None, None).write(tmp_path / "r.pt")
+    with pytest.raises(UserError, match=rf"r\.pt has no `{key}`"):
+        FoldCheckpoint.read(tmp_path / "r.pt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row": [1]},
+        {"row": {}},
+        {"row": {**ROW.to_dict(), "val_score": None}},
+        {"probabilities": [0.5]},
+        {"probabilities": torch.ones(3)},
+        {"probabilities": torch.ones(3, 2, dtype=torch.int64)},
+        {"weights": [torch.ones(3)]},
+        {"weights": {1: torch.ones(3)}},
+    ],
+)
+def test_epoch_result_wrong_value_is_a_user_error(change, tmp_path):
+    content = {**EpochResult(ROW, torch.rand(4, 2), {"w": torch.rand(3)}).to_dict(), **change}
+    with pytest.raises(UserError, match=r"resume\.pt.*train the fold again"):
+        EpochResult.from_dict(content, tmp_path / "resume.pt")
+
+
+SPEC = ModelSpec("test_efficientnet", {}, ("a", "b"), (0.5,) * 3, (0.2,) * 3, 24, "squash", None, "fp32")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipe": None},
+        {"recipe": []},
+        {"recipe": {"name": "x"}},
+        {"run": 1},
+        {"fold": 0.5},
+        {"fold": -1},
+        {"fold": [0]},
+        {"epoch": "last"},
+        {"state_dict": [torch.ones(3)]},
+        {"state_dict": {"w": None}},
+    ],
+)
+def test_weights_file_wrong_value_is_a_user_error(change, tmp_path):
+    path = tmp_path / "weights.pt"
+    content = {"recipe": SPEC.to_dict(), "run": "x", "fold": 0, "epoch": 2, "state_dict": {"w": torch.ones(3)}}
+    save_checkpoint(path, content)
+    assert WeightsFile.read(path).spec == SPEC
+    save_checkpoint(path, {**content, **change})
+    with pytest.raises(UserError, match=r"weights\.pt.*train the fold again"):
+        WeightsFile.read(path)
 
 
 def test_provenance_runtime_is_written_only_if_it_is_not_torch():

@@ -14,7 +14,7 @@ from comp import config as configs
 from comp.metrics import METRICS
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
-from comp.tables import read_csv
+from comp.tables import MAX_CLASSES, read_csv
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _test(
 def _read_oof(path: Path, sort_by_image: bool = False) -> _OofPredictions | None:
     """Return the predictions of a file, or None if it is missing or invalid."""
     try:
-        table = read_csv(path, ["image", "label"])
+        table = read_csv(path, ["image", "label"], max_columns=MAX_CLASSES + 3)
         table = table.sort_values("image") if sort_by_image else table
         classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
         images, targets = pd.Index(table["image"]), pd.Index(classes).get_indexer(pd.Index(table["label"]))
