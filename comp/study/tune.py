@@ -7,8 +7,6 @@ from contextlib import suppress
 import optuna
 import torch
 from filelock import AcquireReturnProxy, FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial, TrialState
 
 from comp.data.folds import parse_fold_range, parse_folds, read_folds
@@ -19,6 +17,7 @@ from comp.observers.protocol import StopTraining
 from comp.runs import RUNS, RunLockedError
 from comp.schema import Config
 from comp.study.confirm import finish_study, format_value
+from comp.study.journal import open_journal
 from comp.study.pruning import FoldMedianPruner, OptunaReporter
 from comp.study.space import StudyConfig
 from comp.training import train as training
@@ -48,17 +47,18 @@ def _open_study(study: StudyConfig) -> optuna.Study:
     directory = RUNS / study.name
     directory.mkdir(parents=True, exist_ok=True)
     higher_is_better = METRICS[base.train.metric].higher_is_better
-    optuna_study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(directory / "journal.log"))),
-        study_name=study.name,
-        direction="maximize" if higher_is_better else "minimize",
-        load_if_exists=True,
-        pruner=FoldMedianPruner(base.train.epochs, higher_is_better),
-    )
     definition = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
-    if "asks" not in optuna_study.user_attrs:
-        optuna_study.set_user_attr("asks", definition)
-    elif optuna_study.user_attrs["asks"] != definition:
+    with FileLock(directory / ".lock"):  # or two processes that begin together would both write the definition
+        optuna_study = optuna.create_study(
+            storage=open_journal(directory / "journal.log"),
+            study_name=study.name,
+            direction="maximize" if higher_is_better else "minimize",
+            load_if_exists=True,
+            pruner=FoldMedianPruner(base.train.epochs, higher_is_better),
+        )
+        if "asks" not in optuna_study.user_attrs:
+            optuna_study.set_user_attr("asks", definition)
+    if optuna_study.user_attrs["asks"] != definition:
         raise UserError(f"{directory} was begun with another base or space; copy the study under another file name")
     return optuna_study
 

@@ -11,6 +11,7 @@ import comp.training.train
 from comp import config
 from comp.cli import run_main
 from comp.files import read_json
+from comp.training.train import DivergedError
 from tests.conftest import SMALL
 
 STUDY = """
@@ -86,7 +87,6 @@ def test_tune_resumes_after_a_crash_and_confirms_its_winner_on_other_folds(tune,
 
 def test_tune_diverged_or_pruned_trial_does_not_end_the_study(tune, monkeypatch):
     from comp.observers.protocol import StopTraining
-    from comp.training.train import DivergedError
 
     run_experiment, calls = comp.training.train.run_experiment, []
 
@@ -124,9 +124,28 @@ def test_tune_wrong_study_is_one_error_before_any_trial(change, message, tune):
     assert not Path("runs/little").exists()
 
 
-def test_tune_changed_space_is_refused(tune):
-    assert tune(1)[0] == 0
-    path = Path("configs/studies/little.yaml")
-    path.write_text(path.read_text().replace("1e-2", "1e-1"))
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("configs/studies/little.yaml", ("1e-2", "1e-1")),
+        ("configs/studies/little.yaml", ("train.epochs: 1", "train.epochs: 3")),
+        ("configs/small.yaml", ("batch: 8", "batch: 4")),
+        ("configs/deep_efficientnet.yaml", ("# ", "#  ")),  # a comment
+    ],
+)
+def test_tune_changed_space_or_base_is_refused(tune, monkeypatch, file, change):
+    """The trials of a study are compared with each other, so all of them have one base."""
+
+    def diverge(*arguments, **options):
+        raise DivergedError("the training loss is nan")
+
+    monkeypatch.setattr(comp.training.train, "run_experiment", diverge)
+    tune(1)
+    path = Path(file)
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
     status, _, err = tune(2)
-    assert status == 2 and "another base or space" in err
+    if file == "configs/deep_efficientnet.yaml":
+        assert "no trial of little is complete" in err and len(read_trials()) == 2
+    else:
+        assert status == 2 and "another base or space" in err and len(read_trials()) == 1
