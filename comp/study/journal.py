@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import sys
 from itertools import count
 from pathlib import Path
@@ -19,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from comp.errors import UserError
+from comp.files import check_regular
 
 MAX_LINE = 2**20  # bytes; Optuna's longest lines, the attributes of a study, have some thousand
 
@@ -46,7 +46,7 @@ def open_journal(path: Path) -> JournalStorage:
     lock = JournalLock(path)
     with lock._file_lock:
         if os.path.lexists(path):
-            _check_file(path)
+            check_regular(path)
             set_damage_aside(path)
         try:
             return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
@@ -98,8 +98,3 @@ def _is_whole(line: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(operation, dict) and isinstance(operation.get("op_code"), int)
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists() or not stat.S_ISREG(path.stat().st_mode):
-        raise UserError(f"{path} is not a file; move it away to begin the study anew")

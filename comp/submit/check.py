@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comp.data.scan import scan
 from comp.errors import UserError, did_you_mean
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.metrics import METRICS
 from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
@@ -61,7 +61,7 @@ class SubmissionReport:
 def check_submission(file: Path, config: Config | None = None, allow_suspicious: bool = False) -> SubmissionReport:
     """Return every issue of a submission. `config` names its competition; without one, its manifest does."""
     sha256 = file_sha256(file)
-    manifest = read_manifest(file) if manifest_path(file).is_file() else None
+    manifest = read_manifest(file) if file_exists(manifest_path(file)) else None
     if manifest is None and config is None:
         raise UserError(f"{file} has no {manifest_path(file).name} beside it; name its competition with -c CONFIG")
     competition = resolve_competition(config, manifest)

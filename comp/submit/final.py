@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comp.errors import UserError, did_you_mean
-from comp.files import file_sha256, write_atomic
+from comp.files import MissingFileError, file_sha256, read_bytes, write_atomic
 from comp.records.submission import Competition
 from comp.submit.ledger import LedgerEntry
 from comp.submit.manifest import submission_id
+
+MAX_BYTES = 10_000  # of FINAL: the system allows no longer path
 
 
 def find_entry(reference: str, entries: Mapping[str, LedgerEntry], ledger: Path) -> LedgerEntry:
@@ -30,8 +32,12 @@ def read_final_id(path: Path) -> str | None:
 
     A file written by hand may hold an id instead of a path.
     """
-    name = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else None
-    return submission_id(Path(name)) if name and name.endswith((".csv", ".json")) else name
+    try:
+        name = read_bytes(path, MAX_BYTES).decode(errors="replace").strip()
+    except MissingFileError:
+        return None
+    is_path = name.endswith((".csv", ".json")) and name.isprintable()
+    return submission_id(Path(name)) if is_path else name
 
 
 def final_warning(competition: Competition, entries: Mapping[str, LedgerEntry]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from comp.errors import shorten
 from comp.submit.label_format import LabelFormat
 from comp.submit.submission_table import SubmissionTable
 
@@ -43,7 +44,9 @@ def format_issues(
         return
     if submission.columns != sample.columns:
         yield SubmissionIssue(
-            "error", f"its columns are {','.join(submission.columns)}, and must be {','.join(sample.columns)}"
+            "error",
+            f"its columns are {shorten_list(submission.columns, 10, ',')}, "
+            f"and must be {shorten_list(sample.columns, 10, ',')}",
         )
     if (submission.newline, submission.bom) != (sample.newline, sample.bom):
         yield SubmissionIssue("warning", "its newlines or its byte order mark are not the sample's")
@@ -129,7 +132,8 @@ def _count_rows(rows: Sequence[object]) -> str:
     return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"
 
 
-def shorten_list(texts: Iterable[str], max_shown: int = 3) -> str:
-    """Return the first texts, joined by commas, with an ellipsis if there are more than `max_shown`."""
+def shorten_list(texts: Iterable[str], max_shown: int = 3, separator: str = ", ") -> str:
+    """Return the first texts, each short enough for a line, with an ellipsis if there are more than `max_shown`."""
     texts = list(texts)
-    return ", ".join(texts[:max_shown]) + (", ..." if len(texts) > max_shown else "")
+    shown = [shorten(text) for text in texts[:max_shown]] + ["..."] * (len(texts) > max_shown)
+    return separator.join(shown)

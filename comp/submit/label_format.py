@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from comp.data.scan import NUMBER_NAME
-from comp.errors import UserError
+from comp.errors import UserError, shorten
 from comp.submit.submission_table import SubmissionTable
-from comp.text import shorten
 
 NUMBER = re.compile("-?(0|[1-9][0-9]{0,17})")  # as the kit writes it: neither 007 nor 1.0
 

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from comp.errors import UserError
-from comp.files import write_atomic
+from comp.files import MissingFileError, read_bytes, write_atomic
 from comp.records.blend import OofSummary
 from comp.submit.ledger_lines import (
     COLUMNS,
@@ -119,11 +119,10 @@ def read(path: Path, metric: str = "") -> list[Event]:
 
 def _read_bytes(path: Path) -> bytes:
     """Return the content of the ledger, which is empty if there is none."""
-    if not path.exists():
+    try:
+        return read_bytes(path, MAX_BYTES)
+    except MissingFileError:
         return b""
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} is not a ledger: not a file, or larger than {MAX_BYTES:,} bytes; move it away")
-    return path.read_bytes()
 
 
 def _decode(path: Path, content: bytes) -> str:

@@ -18,7 +18,7 @@ from comp.submit import kaggle, ledger, quota
 from comp.submit.check import SubmissionReport
 from comp.submit.kaggle import KaggleSubmission
 from comp.submit.kaggle_errors import KaggleTemporaryError
-from comp.submit.ledger_lines import Event, score_problem
+from comp.submit.ledger_lines import Event, format_line, score_problem
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 2.0, 30.0  # between two requests for Kaggle's list
 
@@ -57,6 +57,7 @@ def prepare_submission(report: SubmissionReport) -> PendingSubmission:
         competition=competition.name,
         oof=manifest.oof if manifest and manifest.sha256 == report.sha256 else None,
     )
+    format_line(event)  # a CV that the ledger refuses must be found before the file is sent
     return PendingSubmission(report.file, competition, competition.kaggle, event)
 
 

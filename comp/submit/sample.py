@@ -10,6 +10,7 @@ import pandas as pd
 
 from comp.data.scan import Dataset
 from comp.errors import UserError
+from comp.files import file_exists
 from comp.submit.label_format import detect_label_format, format_labels
 from comp.submit.submission_table import SubmissionTable, read_table
 
@@ -17,7 +18,7 @@ from comp.submit.submission_table import SubmissionTable, read_table
 def sample_path(root: Path) -> Path | None:
     """Return the sample submission of the dataset in `root`, or None if it has none."""
     files = (root / name for name in ("sample_submission.csv", "sample_submission.json"))
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if file_exists(file)), None)
 
 
 def load_sample(dataset: Dataset) -> SubmissionTable:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from comp.errors import UserError
+from comp.errors import UserError, shorten
+from comp.files import parse_json, read_bytes
+from comp.tables import MAX_CLASSES
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MAX_ROWS = 2_000_000  # in 0.6 GB of memory
+MAX_COLUMNS = MAX_CLASSES + 1
 
 Layout = Literal["csv", "records", "map"]  # JSON: records is [{...}], map is {id: label}
+
+
+class _TooLargeError(ValueError):
+    """More rows or columns than any competition has."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +57,20 @@ def read_table(path: Path) -> SubmissionTable:
     if len(table.columns) < 2 or not table.rows or any(len(row) != len(table.columns) for row in table.rows):
         raise UserError(f"{path} must have an id column, one or more label columns, and rows of that length")
     if len(set(table.ids)) != len(table.ids):
-        raise UserError(
-            f"{path} has the id {next(id for id in table.ids if table.ids.count(id) > 1)} twice; remove one"
-        )
+        id, _ = Counter(table.ids).most_common(1)[0]
+        raise UserError(f"{path} has the id {shorten(id)} twice; remove one")
     return table
 
 
 def read_table_unchecked(path: Path) -> SubmissionTable:
     """Read every row of a file, whatever its length, and also ids that occur twice, so that a check can list them."""
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
         text = raw.decode("utf-8-sig")
         # pairs instead of a dict: a dict would hide an id that occurs twice in a map
-        return _from_json(json.loads(text, object_pairs_hook=tuple)) if path.suffix == ".json" else _from_csv(text, raw)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        return _from_json(parse_json(text, tuple)) if path.suffix == ".json" else _from_csv(text, raw)
+    except _TooLargeError as error:
+        raise UserError(f"{path} has {error}; fix the file") from None
     except (ValueError, csv.Error, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is not a readable submission file") from None
 
@@ -82,13 +91,28 @@ def to_bytes(table: SubmissionTable) -> bytes:
 
 
 def _from_csv(text: str, raw: bytes) -> SubmissionTable:
-    rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline="")) if row]
+    rows: list[tuple[str, ...]] = []
+    for row in csv.reader(_checked_lines(text)):
+        if row:
+            rows.append(tuple(row))
+        if len(rows) > MAX_ROWS + 1:
+            raise _TooLargeError(f"more than {MAX_ROWS:,} rows")
     newline = "\r\n" if "\r\n" in text else "\n"
     return SubmissionTable(rows[0], tuple(rows[1:]), "csv", newline, raw.startswith(BYTE_ORDER_MARK))
 
 
+def _checked_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a CSV; one with too many columns would fill the memory as soon as it is split."""
+    for line in io.StringIO(text, newline=""):
+        if line.count(",") > MAX_COLUMNS:
+            raise _TooLargeError(f"a line of {line.count(',') + 1:,} columns, more than {MAX_COLUMNS:,}")
+        yield line
+
+
 def _from_json(content: Any) -> SubmissionTable:
     """Return the table of parsed JSON whose objects are tuples of pairs."""
+    if len(content) > MAX_ROWS:
+        raise _TooLargeError(f"more than {MAX_ROWS:,} rows")
     if isinstance(content, tuple):
         return _with_text("map", ("id", "label"), content)
     records = [dict(record) for record in content]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from comp.files import file_sha256
 from comp.submit.ledger import append
@@ -50,3 +53,25 @@ def test_final_is_compared_with_the_sent_content(recorded_workspace, run_cli):
     assert "submissions/x.csv has changed since it was sent" in err
     path.write_bytes(sent)
     assert run_cli("comp", "submit", "final", "x")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "names '', which is not in the ledger"),
+        (b"a\x00b.csv", r"names 'a\x00b.csv', which is not in the ledger"),
+        (b"submissions/x.csv\nsubmissions/y.csv\n", r"x.csv\nsubmissions/y.csv', which is not in the ledger"),
+        (b"x\n", "which was never sent"),
+        (b"." * 300 + b".csv", "which is not in the ledger"),
+        (b"z" * 20_000, "has 20,000 bytes, more than the 10,000 that are read"),
+        (None, "FINAL is a pipe"),
+    ],
+)
+def test_status_wrong_final_is_one_line(recorded_workspace, run_cli, content, message):
+    write("x", 0.9)
+    final = Path("submissions/FINAL")
+    os.mkfifo(final) if content is None else final.write_bytes(content)
+    status, out, err = run_cli("comp", "submit", "status", *CONFIG)
+    lines = [line for line in (out + err).splitlines() if "FINAL" in line]
+    assert len(lines) == 1 and message in lines[0] and len(lines[0]) < 500
+    assert (status == 2) == err.startswith("error: ")

@@ -118,6 +118,13 @@ def test_format_issues_of_json_are_reported(cells_workspace, content, message):
     assert message in issue_texts(report, "error")
 
 
+def test_format_issues_of_many_long_columns_are_short(cells_workspace):
+    write_sample("names")
+    wide = [f"id,{','.join(f'{number}' * 30 for number in range(3000))}"]
+    text = issue_texts(check_submission(write("wide", [*wide, f"img_0.jpg{',0' * 3000}"])), "error")
+    assert "its columns are id,0000" in text and "..., and must be id,label" in text and len(text) < 2000
+
+
 def test_read_table_unchecked_repeated_id_in_map_is_kept(cells_workspace):
     path = Path("x.json")
     path.write_text('{"a": 1, "a": 2}')

@@ -248,3 +248,12 @@ def test_push_score_of_another_metric_is_not_recorded(kaggle_server, report):
     with pytest.raises(UserError, match=r"the public score 1.7, and accuracy is between 0 and 1; it is not recorded"):
         send(report)
     assert [event.event for event in events(report)] == ["sent"]
+
+
+@pytest.mark.parametrize(("score", "interval"), [(94.84, (0.9, 0.96)), (0.95, (0.96, 0.9))])
+def test_push_cv_that_the_ledger_refuses_is_not_sent(kaggle_server, report, score, interval):
+    """After sending, the file would be on Kaggle and not in the ledger."""
+    oof = replace(report.manifest.oof, score=score, interval=interval)
+    with pytest.raises(UserError, match=r"the ledger cannot record this event of 'mine'"):
+        send(replace(report, manifest=replace(report.manifest, oof=oof)))
+    assert not kaggle_server.submissions and not events(report)

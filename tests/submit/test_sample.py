@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
+from comp.submit import submission_table
 from comp.submit.sample import fill_table, load_sample
 from comp.submit.submission_table import SubmissionTable, read_table
 from comp.submit.write import write_submission
@@ -136,6 +138,40 @@ def test_read_table_invalid_file_is_named(sample, text, suffix):
     path = sample(text, suffix)
     with pytest.raises(UserError, match=str(path)):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "message"),
+    [
+        (f"id,{','.join(map(str, range(100_000)))}\n", "csv", "has a line of 100,001 columns, more than 10,001"),
+        ("id,label\n1,a\n" + "," * 200_000, "csv", "has a line of 200,001 columns"),
+        ("id,label\n" + "".join(f"{row},0\n" for row in range(12)), "csv", "has more than 10 rows"),
+        (json.dumps({str(row): 0 for row in range(12)}), "json", "has more than 10 rows"),
+        (f'{{"img_1": {"9" * 5000}}}', "json", "is not a readable submission file"),
+        ('{"img_1": NaN}', "json", "is not a readable submission file"),
+        ("id,label\n" + f"{'9' * 100_000},0\n" * 2, "csv", "twice; remove one"),
+    ],
+)
+def test_read_table_flood_is_one_short_line(sample, monkeypatch, text, suffix, message):
+    monkeypatch.setattr(submission_table, "MAX_ROWS", 10)
+    path = sample(text, suffix)
+    with pytest.raises(UserError, match=str(path)) as caught:
+        read_table(path)
+    assert message in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_read_table_repeated_id_is_found_in_time(sample):
+    """Counting each id by itself would take an hour."""
+    path = sample("id,label\n" + "".join(f"{row},0\n" for row in [*range(200_000), 199_999]))
+    with pytest.raises(UserError, match="has the id 199999 twice"):
+        read_table(path)
+
+
+def test_load_sample_that_is_no_file_is_not_ignored(tmp_path):
+    """Without a sample another format is written."""
+    os.mkfifo(tmp_path / "sample_submission.csv")
+    with pytest.raises(UserError, match=r"sample_submission\.csv"):
+        load_sample(make_dataset(tmp_path))
 
 
 def test_load_sample_without_file_is_image_and_class_name(tmp_path):
