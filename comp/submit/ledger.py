@@ -26,14 +26,13 @@ from comp.submit.ledger_lines import (
     EVENT_KINDS,
     HEADER,
     NUMERIC_COLUMNS,
-    SCORE_COLUMNS,
     TEXT_COLUMNS,
     Event,
     LedgerFields,
+    check_scores,
     format_line,
     parse_line,
     parse_time,
-    score_problem,
 )
 
 LOCK_TIMEOUT = 60  # seconds; the lock is held for milliseconds only
@@ -109,11 +108,10 @@ def read(path: Path, metric: str = "") -> list[Event]:
             events.setdefault(event, line_number)
     metrics = {event.id: event.metric for event in events if event.metric}
     for event, line_number in events.items():
-        own_metric = event.metric or metrics.get(event.id, metric)
-        for column in SCORE_COLUMNS:
-            score = getattr(event, column)
-            if score is not None and (problem := score_problem(own_metric, score)):
-                raise _line_error(path, line_number, f"column {column}: it is {score:g}, and {problem}")
+        try:
+            check_scores(event, event.metric or metrics.get(event.id, metric))
+        except ValueError as error:
+            raise _line_error(path, line_number, str(error)) from None
     return sorted(events, key=lambda event: parse_time(event.time))
 
 

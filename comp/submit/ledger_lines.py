@@ -67,6 +67,7 @@ def format_line(event: Event) -> str:
     line = format_row(_format_value(name, getattr(event, name)) for name in COLUMNS)
     try:
         parse_line(line.rstrip("\n"))
+        check_scores(event, event.metric)
     except ValueError as error:
         raise UserError(f"the ledger cannot record this event of {event.id!r}: {error}") from None
     return line
@@ -99,6 +100,14 @@ def parse_line(line: str) -> Event | None:
     values |= {column: _parse_number(values, column) for column in NUMERIC_COLUMNS}
     _check_numbers(values)
     return Event(**values)
+
+
+def check_scores(event: Event, metric: str) -> None:
+    """Raise a ValueError if a score of the event cannot be one of `metric`."""
+    for column in SCORE_COLUMNS:
+        score = getattr(event, column)
+        if score is not None and (problem := score_problem(metric, score)):
+            raise ValueError(f"column {column}: it is {score:g}, and {problem}")
 
 
 def score_problem(metric: str, score: float) -> str | None:
