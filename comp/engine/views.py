@@ -1,4 +1,4 @@
-"""Test-time views: the eight symmetries of a square image, each a pair (apply, undo)."""
+"""Test-time views: the eight symmetries of a square image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ class View:
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Return this view of images (..., height, width)."""
         return torch.rot90(images.flip(-1) if self.mirror else images, self.quarter_turns, (-2, -1))
-
-    def undo(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the images that `apply` turned into these."""
-        back = torch.rot90(images, -self.quarter_turns, (-2, -1))
-        return back.flip(-1) if self.mirror else back
 
 
 VIEWS = {

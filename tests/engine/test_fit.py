@@ -8,7 +8,8 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
+from comp.engine import distributed
+from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit, prepare_batch
 from comp.engine.losses import make_loss
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
@@ -154,6 +155,99 @@ def test_fit_events_have_epoch_step_and_lr():
     assert events[4].images == 40 and events[4].lr == 1e-2
 
 
+def test_fit_learning_rate_is_that_of_the_epochs_done_and_the_validation_losses_so_far():
+    state, asked = make_state(plain_network()), []
+
+    def lr_at(done, losses):
+        asked.append((done, list(losses)))
+        return 0.01 * (len(asked))
+
+    def batches(steps):
+        return ((IMAGES[:8], LABELS[:8]) for _ in steps)
+
+    options = FitOptions(epochs=2, device=CPU, precision="fp32", rng_key=(0, 0), accumulate=2, yield_interval=-1)
+    for event in fit(state, TrainData(batches, prepare_double, 4), options, loss=PLAIN, lr_at=lr_at):
+        assert event.lr == 0.01 * len(asked) == state.optimizer.param_groups[0]["lr"]
+        if isinstance(event, Epoch):
+            state.history.append({"val_loss": 7.0, "train_loss": event.train_loss})
+    assert asked == [(0.0, []), (0.5, []), (1.0, [7.0]), (1.5, [7.0])]
+
+
+def test_fit_events_have_the_mean_loss_of_their_own_epoch():
+    losses = []
+
+    def recorded(logits, targets):
+        values = PLAIN(logits, targets)
+        losses.append(values.detach())
+        return values
+
+    for event in train(make_state(plain_network()), images=37, batch=8, loss=recorded, yield_interval=-1):
+        own = torch.cat(losses[event.epoch * 5 :])
+        if isinstance(event, Epoch):
+            assert event.train_loss == pytest.approx(float(own.mean())) and event.images == 37 == len(own)
+        else:
+            assert event.loss == pytest.approx(float(own.mean())) and event.steps == 10
+
+
+def test_fit_shows_the_largest_learning_rate_of_a_layer_wise_decay():
+    state = make_state(plain_network())
+    first, *others = state.optimizer.param_groups
+    first["lr_scale"] = 0.1
+    assert others and {event.lr for event in train(state)} == {1e-2} and first["lr"] == pytest.approx(1e-3)
+
+
+def test_fit_mixes_batches_up_to_off_epoch():
+    dimensions = []
+
+    def recorded(logits, targets):
+        dimensions.append(targets.ndim)
+        return PLAIN(logits, targets)
+
+    list(train(make_state(plain_network()), loss=recorded, epochs=3, mix=Mix(0.4, 0.0, 1, 4)))
+    assert dimensions == [2] * 5 + [1] * 10
+
+
+def test_fit_half_precision_model_has_a_loss_in_single_precision():
+    state, seen = make_state(plain_network().float()), []
+
+    def recorded(logits, targets):
+        seen.append(logits.detach())
+        return PLAIN(logits, targets)
+
+    data = TrainData(lambda steps: ((IMAGES[:8], LABELS[:8]) for _ in steps), prepare, steps_per_epoch=1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = state.model(prepare(IMAGES[:8]))
+    options = FitOptions(epochs=1, device=CPU, precision="bf16", rng_key=(0, 0))
+    list(fit(state, data, options, loss=recorded, lr_at=lambda *_: 0.01))
+    assert expected.dtype == torch.bfloat16 and seen[0].dtype == torch.float32
+    assert torch.equal(seen[0], expected.float())
+
+
+def test_prepare_batch_masks_depend_on_step_and_rank_and_mixing_on_the_step_alone(monkeypatch):
+    def draw(step, rank):
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        mixed = prepare_batch((IMAGES[:8], LABELS[:8]), step, prepare, CPU, (7, 0), Mix(0.4, 0.0, 0, 4))
+        return torch.rand(5).tolist(), mixed[1].tolist()
+
+    (masks, targets), (other_rank, same_targets), (other_step, other_targets) = draw(3, 0), draw(3, 1), draw(4, 0)
+    assert draw(3, 0) == (masks, targets)
+    assert other_rank != masks != other_step and same_targets == targets != other_targets
+
+
+def test_train_state_with_a_gradient_scaler_clips_unscaled_gradients_and_restores_the_scale():
+    plain, scaled = (make_state(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).double(), "momentum") for _ in range(2))
+    scaled.model.load_state_dict(plain.model.state_dict())
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+    for state in (plain, scaled):
+        list(train(state, clip=0.5, epochs=1))
+    assert torch.allclose(weights(plain), weights(scaled), atol=1e-8)
+    assert scaled.scaler.get_scale() == 4096.0  # doubled after two steps, and after four
+    again = make_state(copy.deepcopy(scaled.model), "momentum")
+    again.scaler = torch.amp.GradScaler("cpu")
+    again.load_state_dict(scaled.state_dict())
+    assert again.scaler.get_scale() == 4096.0
+
+
 def test_fit_random_numbers_depend_on_seed_and_fold_alone():
     def end(rng_key):
         state = make_state(noisy_network())
@@ -181,20 +275,28 @@ def test_fit_ema_is_the_warmed_up_running_mean():
         assert torch.allclose(value, mean[name], atol=1e-10), name
 
 
-def test_fit_first_step_is_sgd_with_the_clipped_gradient():
+@pytest.mark.parametrize("mode", ["norm", "value"])
+def test_fit_first_step_is_sgd_with_the_clipped_gradient(mode):
     state = make_state(nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).double(), "momentum")
     before = copy.deepcopy(state.model)
     PLAIN(before(prepare_double(IMAGES[:8])), LABELS[:8]).mean().backward()
     gradient = before[1].weight.grad
     norm = torch.cat([p.grad.flatten() for p in before.parameters()]).norm()
-    event = next(train(state, yield_interval=-1, clip=0.5, epochs=1))
-    expected = before[1].weight - event.lr * (gradient * min(1.0, 0.5 / norm) + 0.01 * before[1].weight)
-    assert norm > 0.5 and torch.allclose(state.model[1].weight, expected, atol=1e-8)
+    event = next(train(state, yield_interval=-1, clip=0.05, clip_mode=mode, epochs=1))
+    clipped = gradient * 0.05 / norm if mode == "norm" else gradient.clamp(-0.05, 0.05)
+    expected = before[1].weight - event.lr * (clipped + 0.01 * before[1].weight)
+    assert norm > 0.05 and gradient.abs().max() > 0.05 and torch.allclose(state.model[1].weight, expected, atol=1e-8)
 
 
 def test_fit_nan_loss_raises_floating_point_error():
-    with pytest.raises(FloatingPointError, match="nan"):
-        list(train(make_state(plain_network()), loss=lambda logits, targets: logits.sum(1) * float("nan")))
+    for value in ("nan", "inf"):
+        with pytest.raises(FloatingPointError, match=value):
+            list(
+                train(
+                    make_state(plain_network()),
+                    loss=lambda logits, targets: logits.sum(1).abs() + float(value),  # noqa: B023
+                )
+            )
 
 
 def test_mix_same_seed_gives_same_images_and_targets_sum_to_one():
@@ -211,6 +313,15 @@ def test_mixup_blends_pixels_and_targets_alike():
     images = torch.zeros(2, 3, 4, 4)
     images[1] = 1.0
     mixed, targets = Mix(1.0, 0.0, 0, 2)(images, torch.tensor([0, 1]), 3)
+    assert torch.allclose(mixed[0], targets[0, 1]) and torch.allclose(mixed[1], targets[1, 1])  # every pixel
+    assert 0 < targets[0, 1] < 1
+
+
+def test_cutmix_pastes_a_rectangle_and_the_targets_have_its_share():
+    images = torch.zeros(2, 3, 16, 16)
+    images[1] = 1.0
+    mixed, targets = Mix(0.0, 1.0, 0, 2)(images, torch.tensor([0, 1]), 3)
+    assert set(mixed.flatten().tolist()) == {0.0, 1.0} and 0 < targets[0, 1] < 1
     assert torch.allclose(mixed[0].mean(), targets[0, 1]) and torch.allclose(mixed[1].mean(), targets[1, 1])
 
 
@@ -218,3 +329,5 @@ def test_mix_is_inactive_from_off_epoch():
     mix = Mix(0.2, 0.0, 40, 8)
     assert mix.active(39) and not mix.active(40)
     assert not Mix(0.0, 0.0, 0, 8).active(0)
+    for always in (Mix(0.2, 0.0, 0, 8), Mix(0.0, 0.2, 0, 8)):
+        assert always.active(0) and always.active(1000)

@@ -40,6 +40,18 @@ def test_focal_is_its_formula_and_cross_entropy_at_gamma_zero():
     )
 
 
+def test_make_loss_focal_uses_gamma_smoothing_and_weights():
+    log_p = LOGITS.log_softmax(1)
+    smoothed = 0.9 * F.one_hot(TARGETS, 4) + 0.1 / 4
+    expected = -(WEIGHTS * smoothed * (1 - log_p.exp()) ** 1.5 * log_p).sum(1)
+    made = loss(name="focal", label_smoothing=0.1, weights=WEIGHTS, focal_gamma=1.5)
+    assert torch.allclose(made(LOGITS, TARGETS), expected)
+    for name in ("cross_entropy", "focal"):  # every value counts, and the default of none is taken for it
+        full = {"name": name, "label_smoothing": 0.1, "weights": WEIGHTS}
+        for change in ({"label_smoothing": 0.0}, {"weights": None}):
+            assert not torch.allclose(loss(**full)(LOGITS, TARGETS), loss(**{**full, **change})(LOGITS, TARGETS))
+
+
 def test_balanced_weights_give_every_class_the_same_total():
     weights = balanced_weights(TARGETS, 5)
     totals = weights * torch.bincount(TARGETS, minlength=5)
