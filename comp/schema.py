@@ -16,6 +16,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+PathText = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+MAX_WORKERS = 256  # each is a process that imports torch: 0.3 GB
 
 
 class Section(BaseModel):
@@ -27,7 +29,7 @@ class Section(BaseModel):
 class Data(Section):
     """The images and how each becomes a square."""
 
-    root: str = "input/blood-cells"
+    root: PathText = "input/blood-cells"
     """Directory of the dataset. Its last part is the dataset's name."""
     size: Annotated[int, Field(ge=8)] = 224
     """Side of the square that the model receives, in pixels."""
@@ -35,8 +37,8 @@ class Data(Section):
     """Side of a centre crop in source pixels, taken before anything else; `null`: no crop."""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """The way to a square: `squash` stretches the image, `crop` keeps its centre, `pad` mirrors its border."""
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
+    workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | Literal["auto"] = "auto"
+    """Worker processes of the loader, at most 256. `auto` chooses for the device. The number changes no result."""
 
 
 class Folds(Section):
@@ -46,7 +48,7 @@ class Folds(Section):
     """Number of folds."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the split."""
-    file: str | None = None
+    file: PathText | None = None
     """The CSV that holds the split; `null`: `folds/<dataset>.csv`."""
 
 
@@ -185,7 +187,7 @@ class Infer(Section):
 class Submit(Section):
     """The competition that the submissions are for."""
 
-    ledger: str = "submissions/ledger.csv"
+    ledger: PathText = "submissions/ledger.csv"
     """The CSV that records every submission written, sent and scored."""
     kaggle: str | None = None
     """Name of the competition on Kaggle: the last part of its URL."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Literal, NamedTuple
 from comp.data.confounds import find_confounds
 from comp.data.duplicates import DuplicatePair, connected_groups, find_duplicates
 from comp.data.image_stats import Survey, survey
-from comp.data.scan import Dataset, Image
+from comp.data.scan import Dataset, Image, files_below
 from comp.records.dataset import DataIssue, DatasetReport
 
 
@@ -23,6 +24,7 @@ def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
     issues = [
         *_unreadable_issues(dataset, stats),
         *_other_file_issues(dataset),
+        *_similar_name_issues(dataset),
         *_duplicate_issues(dataset, groups),
         *_small_class_issues(dataset, train, groups, k),
         *_confound_issues(dataset, train),
@@ -89,14 +91,7 @@ def _unreadable_issues(dataset: Dataset, stats: Survey) -> Iterator[DataIssue]:
 def _other_file_issues(dataset: Dataset) -> Iterator[DataIssue]:
     """Report the files in train/ and test/ that are not used as images; hidden files do not count."""
     images = {image.path for image in dataset.train + dataset.test}
-    others = [
-        path
-        for folder in ("train", "test")
-        for path in sorted((dataset.root / folder).rglob("*"))
-        if path.is_file()
-        and path not in images
-        and not any(part.startswith(".") for part in path.relative_to(dataset.root).parts)
-    ]
+    others = [path for folder in ("train", "test") for path in files_below(dataset.root / folder) if path not in images]
     if others:
         yield DataIssue(
             "not_images",
@@ -104,6 +99,33 @@ def _other_file_issues(dataset: Dataset) -> Iterator[DataIssue]:
             f"{count_text(len(others), 'file')} beside the images, not used",
             "move them away; if they are images, fix their suffix, or move them into a class folder",
             tuple((_name(dataset, path),) for path in others),
+            tuple(_file_kind(path) for path in others),
+        )
+
+
+def _file_kind(path: Path) -> str:
+    """Return what a path is, if it is not an ordinary file."""
+    if path.is_symlink() and not path.exists():
+        return "broken link"
+    kinds = {"directory": path.is_dir, "pipe": path.is_fifo, "socket": path.is_socket}
+    return next((kind for kind, is_kind in kinds.items() if is_kind()), "" if path.is_file() else "device")
+
+
+def _similar_name_issues(dataset: Dataset) -> Iterator[DataIssue]:
+    """Report names that differ in case or Unicode normalisation alone: on macOS and Windows they are one file."""
+    by_name = defaultdict(set)
+    for image in dataset.train + dataset.test:
+        path = image.path.relative_to(dataset.root)
+        for part in (path, *path.parents):
+            by_name[unicodedata.normalize("NFC", part.as_posix()).casefold()].add(part.as_posix())
+    similar = [tuple(sorted(names)) for names in by_name.values() if len(names) > 1]
+    if similar:
+        yield DataIssue(
+            "similar_names",
+            "warning",
+            f"{count_text(len(similar), 'name')} repeated in other letters (case, or composition of accents)",
+            "rename all but one: macOS and Windows take them for one file",
+            tuple(similar),
         )
 
 

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from comp.data.images import UnreadableImageError, read_image
+from comp.data.images import UnreadableImageError, read_header, read_image
 from comp.data.scan import Image
 
 THUMBNAIL_SIDE = 32  # 3 KB an image: 61 MB for 20,000 images
@@ -95,6 +94,7 @@ def _read_stats(image: Image) -> ImageStats | UnreadableImage:
     """Return the statistics of an image, or why it cannot be decoded."""
     try:
         pixels = np.ascontiguousarray(read_image(image.path))
+        jpeg_quality = _jpeg_quality(read_header(image.path).jpeg_tables)
     except UnreadableImageError as error:
         return UnreadableImage(image, str(error))
     height, width = pixels.shape[:2]
@@ -102,16 +102,14 @@ def _read_stats(image: Image) -> ImageStats | UnreadableImage:
     sha256.update(pixels.data)
     # Averaging areas at every size: a copy at half the size then has the same thumbnail, without moiré patterns.
     thumbnail = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return ImageStats(width, height, _jpeg_quality(image), cv2.mean(pixels)[:3], sha256.hexdigest(), thumbnail)
+    return ImageStats(width, height, jpeg_quality, cv2.mean(pixels)[:3], sha256.hexdigest(), thumbnail)
 
 
-def _jpeg_quality(image: Image) -> float:
+def _jpeg_quality(tables: dict[int, list[int]]) -> float:
     """Estimate the JPEG quality by inverting libjpeg's scale from the mean of the luminance table.
 
     Other encoders give values close to their own quality setting.
     """
-    with PillowImage.open(image.path) as header:
-        tables = getattr(header, "quantization", None)
     if not tables:
         return float("nan")
     percent = 100 * np.mean(tables[min(tables)]) / LUMINANCE_MEAN

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,14 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
 cv2.setNumThreads(0)  # one thread per image: OpenCV's threads compete with torch's on small machines
+
+# The formats that are decoded, whatever the suffix. Pillow knows 40 more: some start programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000", "PPM")
+# Pillow's limit for a warning, here an error: 268 MB as RGB. A file of a few KB can declare 10,000 times as many.
+MAX_PIXELS = 89_478_485
+MAX_PADDED_SIDE = 4096  # a longer image is shrunk to it before it is padded to a square, if that is beyond MAX_PIXELS
+MAX_FILE_BYTES = 2**30  # MAX_PIXELS of four channels and 16 bits, uncompressed, are 0.7 GB
+warnings.filterwarnings("ignore", module=r"PIL\.")  # Pillow warns without naming the file; our errors name it
 
 
 class UnreadableImageError(Exception):
@@ -36,6 +47,9 @@ class SquareSpec:
         if self.fit == "crop":
             pixels = _crop_centre(pixels, min(height, width), min(height, width))
         elif self.fit == "pad":
+            if max(height, width) ** 2 > MAX_PIXELS:  # 1 x 89 million pixels would become 24 PB
+                pixels = _shrink(pixels, max(MAX_PADDED_SIDE, self.size))
+                height, width = pixels.shape[:2]
             side = max(height, width)
             top, left = (side - height) // 2, (side - width) // 2
             pixels = cv2.copyMakeBorder(
@@ -44,36 +58,80 @@ class SquareSpec:
         return resize(pixels, self.size)
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """The part of an image file that is read without decoding pixels."""
+
+    width: int
+    height: int
+    jpeg_tables: dict[int, list[int]]  # quantisation tables; empty for other formats
+
+
 def read_image(path: Path) -> np.ndarray:
     """Return the pixels of a file as uint8 RGB, upright.
 
     Pillow decodes, because OpenCV fills a truncated JPEG with grey without an error.
     """
-    try:
-        with PillowImage.open(path) as image:
-            image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
-    except UnidentifiedImageError:
-        raise UnreadableImageError("empty file" if path.stat().st_size == 0 else "not an image") from None
-    except FileNotFoundError:
-        raise UnreadableImageError("missing") from None
-    except (OSError, SyntaxError, ValueError, EOFError, PillowImage.DecompressionBombError) as error:
-        raise UnreadableImageError(str(error) or type(error).__name__) from None
+    with _open_image(path) as image:
+        image.load()
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Return the header of an image file; its pixels may still be unreadable."""
+    with _open_image(path) as image:
+        return ImageHeader(*image.size, getattr(image, "quantization", None) or {})
 
 
 def longest_side(path: Path) -> int:
     """Return the longer side in pixels from the file header, or 0 for an unreadable file (`read_image` reports why)."""
     try:
-        with PillowImage.open(path) as image:
-            return max(image.size)
-    except (OSError, SyntaxError, ValueError):
+        header = read_header(path)
+    except UnreadableImageError:
         return 0
+    return max(header.width, header.height)
+
+
+@contextlib.contextmanager
+def _open_image(path: Path) -> Iterator[PillowImage.Image]:
+    """Open a file whose header declares an acceptable size; every error until it is closed is an UnreadableImageError.
+
+    Decoders raise what they like for a broken file: struct.error, KeyError, RuntimeError, NotImplementedError.
+    """
+    try:
+        if not path.is_file():  # to open a pipe would wait for a writer
+            raise UnreadableImageError("not a file" if path.exists() else "missing")
+        size = path.stat().st_size
+        if not 0 < size <= MAX_FILE_BYTES:
+            raise UnreadableImageError(f"{size / 1e9:.1f} GB, more than an image can have" if size else "empty file")
+        with PillowImage.open(path, formats=FORMATS) as image:
+            if not 0 < image.width * image.height <= MAX_PIXELS:
+                raise _wrong_size(f"{image.width} x {image.height} pixels")
+            yield image
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError("not an image") from None
+    except PillowImage.DecompressionBombError:
+        raise _wrong_size("too many pixels") from None
+    except MemoryError:
+        raise UnreadableImageError("not enough memory to decode it") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        is_sentence = reason and isinstance(error, (OSError, SyntaxError, ValueError, EOFError))
+        raise UnreadableImageError(reason if is_sentence else f"{type(error).__name__} {reason}".strip()) from None
+
+
+def _wrong_size(size: str) -> UnreadableImageError:
+    return UnreadableImageError(f"{size}; an image has 1 to {MAX_PIXELS // 10**6} million pixels")
 
 
 def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     """Convert any mode to RGB. Images of 16 bits and more are scaled; Pillow would clip them."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float32)
+        if not np.isfinite(values).all():
+            raise UnreadableImageError("some pixels are not finite numbers")
         maximum = values.max(initial=0)
         white = 65535.0 if maximum > 255 else 1.0 if image.mode == "F" and maximum <= 1 else 255.0
         image = PillowImage.fromarray((values * (255.0 / white)).clip(0, 255).astype(np.uint8))
@@ -91,6 +149,13 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
         return pixels
     interpolation = cv2.INTER_AREA if min(height, width) >= 2 * size else cv2.INTER_LINEAR
     return cv2.resize(pixels, (size, size), interpolation=interpolation)
+
+
+def _shrink(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Resize an image so that its longer side has `side` pixels and its shorter one at least 1."""
+    scale = side / max(pixels.shape[:2])
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _crop_centre(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from comp.errors import UserError
+from comp.files import read_json
 from comp.records.dataset import IdKind
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
+MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
+FORBIDDEN_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, and line ends of Unicode
 RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predictions, beside one per class
 
 
@@ -59,10 +63,13 @@ def scan(root: Path | str) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
+    check_file_name(root, root.parent)
     if not (root / "train").is_dir():
         raise UserError(f"{root} has no train/ folder; add one with a folder of images per class")
     folders = sorted(
-        path.name for path in (root / "train").iterdir() if path.is_dir() and not path.name.startswith(".")
+        check_file_name(path, root / "train").name
+        for path in (root / "train").iterdir()
+        if path.is_dir() and not path.name.startswith(".")
     )
     classes, class_numbers = _class_order(root / "class_map.json", folders)
     reserved = sorted(RESERVED_LABELS & set(classes))
@@ -99,17 +106,15 @@ def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], 
 
     Folders that are all named by different numbers have those numbers: class 15504 must not be submitted as class 1.
     """
-    if not class_map.is_file():
+    if not os.path.lexists(class_map):
         is_numbered = all(map(NUMBER_NAME.fullmatch, folders))
         numbers_of_names = tuple(map(int, folders)) if is_numbered else ()
         is_unique = is_numbered and len(set(numbers_of_names)) == len(folders)
         return tuple(folders), numbers_of_names if is_unique else tuple(range(len(folders)))
-    try:
-        numbers = json.loads(class_map.read_text())
-        is_valid = all(type(number) is int for number in numbers.values())
-    except (ValueError, AttributeError):
-        is_valid = False
-    if not is_valid:
+    numbers = read_json(class_map)
+    if not isinstance(numbers, dict) or not all(
+        type(number) is int and abs(number) < MAX_CLASS_NUMBER for number in numbers.values()
+    ):
         raise UserError(f"{class_map} must be a JSON map of class name to whole number; fix it, or remove it")
     if set(numbers) != set(folders):
         different = sorted(set(numbers) ^ set(folders))
@@ -120,15 +125,43 @@ def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], 
     return tuple(classes), tuple(numbers[label] for label in classes)
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Return the image files below `folder` in natural order (img_2 before img_10), without hidden ones."""
+def files_below(folder: Path) -> list[Path]:
+    """Return everything below `folder` that is neither hidden nor an ordinary directory, in natural order.
+
+    Natural: img_2 before img_10. A directory that is named like an image is listed, but not an image (`is_image`).
+    """
     paths = [
-        path
+        check_file_name(path, folder)
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (_is_named_like_an_image(path) or not path.is_dir())
     ]
     return sorted(paths, key=lambda path: (len(path.name), path.as_posix()))
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a path is named like an image and is a file: not a pipe, a device or a broken link."""
+    return _is_named_like_an_image(path) and path.is_file()
+
+
+def _is_named_like_an_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def check_file_name(path: Path, base: Path) -> Path:
+    """Return `path`; refuse a name below `base` that a line of text or a CSV cannot hold."""
+    name = path.relative_to(base).as_posix()
+    if any(unicodedata.category(character) in FORBIDDEN_IN_NAMES for character in name):
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        shown = "".join(ascii(c)[1:-1] if unicodedata.category(c) in FORBIDDEN_IN_NAMES else c for c in shown)
+        raise UserError(
+            f"the name of {base / shown} is not UTF-8, or has a line end or another control character; rename it"
+        )
+    return path
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return [path for path in files_below(folder) if is_image(path)]
 
 
 def _identify(paths: list[Path], base: Path) -> tuple[list[str], IdKind]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import socket
 from pathlib import Path
 
 import cv2
@@ -39,6 +42,32 @@ def test_check_dataset_other_file_is_a_warning(tmp_path):
     (tmp_path / "train" / "b" / ".hidden").write_text("not a matter for users")
     issues, report = check(tmp_path)
     assert report.exit_code == 0 and issues["not_images"].files == (("train/a/notes.txt",),)
+
+
+def test_check_dataset_lists_what_is_no_file_with_its_kind(tmp_path):
+    train = write_dataset(tmp_path) / "train" / "a"
+    os.mkfifo(train / "1.jpg")
+    (train / "2.jpg").symlink_to("nowhere.jpg")
+    (train / "3.jpg").symlink_to("/dev/zero")
+    (train / "4.jpg").mkdir()
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as server:
+        relative_path = os.path.relpath(train / "5.jpg")  # a socket's path has at most 107 characters
+        server.bind(relative_path)
+        issues, report = check(tmp_path)
+    assert report.exit_code == 0
+    assert issues["not_images"].files == tuple((f"train/a/{number}.jpg",) for number in range(1, 6))
+    assert issues["not_images"].remarks == ("pipe", "broken link", "device", "directory", "socket")
+
+
+@pytest.mark.parametrize(("name", "other"), [("x.jpg", "X.jpg"), ("\u00e9.jpg", "e\u0301.jpg"), ("x.jpg", "x.JPG")])
+def test_check_dataset_names_that_differ_in_case_or_composition_are_a_warning(tmp_path, name, other):
+    train = write_dataset(tmp_path) / "train" / "a"
+    for seed, file in enumerate((name, other), 700):
+        save(train / "new.jpg", make_pixels(seed), *QUALITY).path.rename(train / file)
+    issues, report = check(tmp_path)
+    assert report.exit_code == 0 and issues["similar_names"].files == (
+        tuple(sorted((f"train/a/{name}", f"train/a/{other}"))),
+    )
 
 
 def test_check_dataset_same_pixels_in_another_format_are_an_exact_duplicate(tmp_path):

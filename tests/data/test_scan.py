@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +49,73 @@ def test_scan_class_map_gives_order_and_numbers(tree):
         ({"a": 1, "b": 1}, "one number to two classes"),
         ({"a": 0, "b": "second"}, "map of class name to whole number"),
         (["a", "b"], "map of class name to whole number"),
-        ("{", "map of class name to whole number"),
+        ({"a": 0, "b": 1.0}, "map of class name to whole number"),
+        ({"a": 0, "b": True}, "map of class name to whole number"),
+        ({"a": 0, "b": [1]}, "map of class name to whole number"),
+        ({"a": 0, "b": 10**18}, "map of class name to whole number"),
+        ({"a": 0, "b": -(10**18)}, "map of class name to whole number"),
+        (f'{{"a": 0, "b": {"9" * 5000}}}', "not readable JSON"),
+        ("null", "map of class name to whole number"),
+        ("{", "not readable JSON"),
     ],
 )
 def test_scan_class_map_that_does_not_match_folders_raises(tree, class_map, message):
     with pytest.raises(UserError, match=rf"class_map\.json.*{message}"):
         scan(tree("train/a/1.png", "train/b/2.png", class_map=class_map))
+
+
+def test_scan_class_map_that_is_a_broken_link_raises(tree, tmp_path):
+    (tmp_path / "class_map.json").symlink_to("elsewhere.json")
+    with pytest.raises(UserError, match=r"class_map\.json is missing"):
+        scan(tree("train/a/1.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"train/a/caf\xe9.png", r"caf\\xe9\.png"),
+        (b"train/\xff/1.png", r"train/\\xff"),
+        (b"train/a/\xe9t\xe9/1.png", r"a/\\xe9t\\xe9/1\.png"),
+        (b"test/\xe9.png", r"test/\\xe9\.png"),
+        (b"test/two\nlines.png", r"two\\nlines"),
+        (b"train/a/two\r.png", r"two\\r"),
+        (b"train/b\x1b[31m/1.png", r"b\\x1b\[31m"),
+        ("train/a/\u2028.png".encode(), r"\\u2028"),
+    ],
+)
+def test_scan_name_that_is_no_line_of_text_raises_and_is_shown_escaped(tree, name, shown):
+    root = tree("train/a/1.png", "test/1.png")
+    path = os.path.join(os.fsencode(root), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Path(os.fsdecode(path)).touch()
+    with pytest.raises(UserError, match=f"the name of .*{shown}.* is not UTF-8, or has a line end") as error:
+        scan(root)
+    assert str(error.value).encode() and "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ['quo"te', "com,ma", "a'b", " blank ", "NA", "\u202fnarrow", "\u65e5\u672c", "\U0001f9ec"]
+)
+def test_scan_unusual_names_survive_the_folds_file(tree, name):
+    from comp.data.folds import make_folds, read_folds, write_folds
+
+    root = tree(*(f"train/{label}/{name}{number}.png" for label in ("x", name) for number in range(3)))
+    dataset = scan(root)
+    groups = {image.id: image.id for image in dataset.train}
+    write_folds(root / "folds.csv", make_folds(dataset, groups, 3, 0), dataset, 3, 0)
+    assert set(read_folds(root / "folds.csv", dataset)["image"]) == set(groups)
+
+
+def test_scan_leaves_out_what_is_no_file(tree, tmp_path):
+    root = tree("train/a/1.png", "train/a/folder.png/2.png", "test/1.png")
+    os.mkfifo(root / "train/a/pipe.png")
+    os.mkfifo(root / "test/pipe.png")
+    (root / "train/a/broken.png").symlink_to(root / "nowhere.png")
+    (root / "train/a/device.png").symlink_to("/dev/zero")
+    (root / "train/a/linked.png").symlink_to(root / "test/1.png")
+    dataset = scan(root)
+    assert sorted(image.id for image in dataset.train) == ["1.png", "2.png", "linked.png"]
+    assert [image.id for image in dataset.test] == ["1.png"]
 
 
 def test_scan_unique_names_are_the_ids(tree):
