@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from comp.yaml12 import render_yaml
 
@@ -16,8 +17,23 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-PathText = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as numpy and scikit-learn take it
 MAX_WORKERS = 256  # each is a process that imports torch: 0.3 GB
+
+
+def _check_path(text: str) -> str:
+    if not text or any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise PydanticCustomError("path", "must be a path without control characters")
+    return text
+
+
+def _check_root(text: str) -> str:
+    if Path(text).name in ("", ".."):
+        raise PydanticCustomError("path", "must end with the name of a dataset")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
 
 
 class Section(BaseModel):
@@ -29,7 +45,7 @@ class Section(BaseModel):
 class Data(Section):
     """The images and how each becomes a square."""
 
-    root: PathText = "input/blood-cells"
+    root: Annotated[PathText, AfterValidator(_check_root)] = "input/blood-cells"
     """Directory of the dataset. Its last part is the dataset's name."""
     size: Annotated[int, Field(ge=8)] = 224
     """Side of the square that the model receives, in pixels."""
@@ -38,7 +54,7 @@ class Data(Section):
     fit: Literal["squash", "crop", "pad"] = "squash"
     """The way to a square: `squash` stretches the image, `crop` keeps its centre, `pad` mirrors its border."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | Literal["auto"] = "auto"
-    """Worker processes of the loader, at most 256. `auto` chooses for the device. The number changes no result."""
+    """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
 
 
 class Folds(Section):
@@ -46,7 +62,7 @@ class Folds(Section):
 
     k: Annotated[int, Field(ge=2)] = 5
     """Number of folds."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the split."""
     file: PathText | None = None
     """The CSV that holds the split; `null`: `folds/<dataset>.csv`."""

@@ -55,7 +55,7 @@ def _render_type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if field["type"] == "null":
         return "`null`"
-    limits = " and ".join(f"{sign} {field[limit]:g}" for limit, sign in LIMITS.items() if limit in field)
+    limits = " and ".join(f"{sign} {field[limit]}" for limit, sign in LIMITS.items() if limit in field)
     return f"{NAMES[field['type']]} {limits}".strip()
 
 
