@@ -34,16 +34,19 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a file of `save_checkpoint` to the CPU. Any other file is a UserError, and no code in it is run."""
+def load_checkpoint(path: Path, raw: bytes | None = None) -> dict[str, Any]:
+    """Load a file of `save_checkpoint` to the CPU. Any other file is a UserError, and no code in it is run.
+
+    `raw` is what was already read from `path`, for a caller that has checked these very bytes.
+    """
     content: Any = None
-    with open_file(path) as file:
+    with open_file(path) if raw is None else io.BytesIO(raw) as file:
         if _is_plain_archive(file):
             import torch  # not above: commands that read only JSON files would wait for it
 
             with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
                 # anything that pickle, zip or torch raise for a broken file
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path if raw is None else io.BytesIO(raw), map_location="cpu", weights_only=True)
     schema = content.get("schema") if isinstance(content, dict) and content.get("kit") == "comp" else None
     if type(schema) is not int or schema != CHECKPOINT_SCHEMA:  # a tensor cannot be compared
         raise UserError(
@@ -52,7 +55,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _is_plain_archive(file: io.BufferedReader) -> bool:
+def _is_plain_archive(file: io.BufferedIOBase) -> bool:
     """Return whether a file is an archive without compression, as `torch.save` writes it.
 
     torch would also read other files, in which few bytes can claim any amount of memory.

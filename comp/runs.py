@@ -40,9 +40,10 @@ from filelock import FileLock, Timeout
 from comp import config as configs
 from comp.environment import git_state
 from comp.errors import UserError, did_you_mean
-from comp.files import write_atomic
+from comp.files import file_sha256, write_atomic
 from comp.records.base import Fold
 from comp.records.run import FoldRecord, FoldStatus, ProcessInfo, RunRecord
+from comp.records.weights import StoredWeights, other_weights, read_weights
 from comp.schema import Config
 
 RUNS = Path("runs")
@@ -140,6 +141,33 @@ class Run:
     def fold_dir(self, fold: Fold) -> FoldDir:
         """Return the directory of a fold, whether it exists or not."""
         return FoldDir(self.path / f"fold{fold}")
+
+    def weights_sha256(self, fold: Fold) -> str:
+        """Return the recorded hash of a fold's kept weights, after a check that the file still has it."""
+        path, sha256 = self.fold_dir(fold).weights_path, self._recorded_sha256(fold)
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise other_weights(path)
+        return sha256
+
+    def read_weights(self, fold: Fold) -> StoredWeights:
+        """Read a fold's kept weights; bytes other than the recorded ones are a UserError."""
+        weights = read_weights(self.fold_dir(fold).weights_path, self._recorded_sha256(fold))
+        weights.check_origin(self.record.name, fold, self.classes)
+        return weights
+
+    def read_snapshot(self, fold: Fold, epoch: int) -> StoredWeights:
+        """Read the snapshot of an epoch, counted from 1; bytes other than the recorded ones are a UserError."""
+        path, record = self.fold_dir(fold).snapshot_path(epoch), self.fold_dir(fold).read_record()
+        recorded = record.snapshots if record else None  # None: trained by a version that recorded no hash of them
+        weights = read_weights(path, recorded.get(path.name, "") if recorded is not None else None)
+        weights.check_origin(self.record.name, fold, self.classes, epoch)
+        return weights
+
+    def _recorded_sha256(self, fold: Fold) -> str:
+        record = self.fold_dir(fold).read_record()
+        if record is None or record.weights_sha256 is None:
+            raise UserError(f"{self.fold_dir(fold).path} has no finished training; train the fold")
+        return record.weights_sha256
 
     def folds_done(self) -> list[int]:
         """Return the finished folds, without "full", the model trained on all images."""

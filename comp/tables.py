@@ -9,6 +9,7 @@ history.csv    one row per epoch, the columns of HISTORY_COLUMNS
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ MAX_TABLE_BYTES = 2**30  # 1 GiB; the predictions of a million images for 50 cla
 MAX_LINE_BYTES = 2**22  # 4 MiB: 10,000 classes with names of 400 bytes
 MAX_COLUMNS = 100  # of a table without classes
 MAX_CLASSES = 10_000  # pandas reads as many columns of 100 rows in a second
+SUM_TOLERANCE = 1e-4  # of the probabilities of an image; the softmax of 1,000 classes in float32 is off by 1e-6
 
 FOLDS_COLUMNS = ["image", "label", "group", "fold"]
 HISTORY_COLUMNS = [
@@ -40,16 +42,28 @@ HISTORY_COLUMNS = [
 ]
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table without its index; 9 digits, so that float32 survives the round trip."""
-    write_atomic(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+def write_csv(path: Path, table: pd.DataFrame) -> str:
+    """Write a table without its index; 9 digits, so that float32 survives the round trip. Return the bytes' SHA-256."""
+    content = table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    write_atomic(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_csv(
     path: Path, columns: Sequence[str], text_columns: Iterable[str] = ("image", "label"), max_columns: int = MAX_COLUMNS
 ) -> pd.DataFrame:
     """Read a table whose first columns must be `columns`. In `text_columns`, names such as `NA` and `007` stay text."""
-    content = read_bytes(path, MAX_TABLE_BYTES)
+    return parse_csv(path, read_bytes(path, MAX_TABLE_BYTES), columns, text_columns, max_columns)
+
+
+def parse_csv(
+    path: Path,
+    content: bytes,
+    columns: Sequence[str],
+    text_columns: Iterable[str] = ("image", "label"),
+    max_columns: int = MAX_COLUMNS,
+) -> pd.DataFrame:
+    """Return the table of bytes that were read from `path`. See `read_csv`."""
     header = _read_header(path, content, max_columns)
     if header[: len(columns)] != list(columns):
         raise UserError(
@@ -99,8 +113,14 @@ def _read_header(path: Path, content: bytes, max_columns: int) -> list[str]:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order."""
-    table = read_csv(path, ["image"], max_columns=len(classes) + 3)
+    """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order, and hold
+    probabilities."""
+    return parse_predictions(path, read_bytes(path, MAX_TABLE_BYTES), classes)
+
+
+def parse_predictions(path: Path, content: bytes, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the predictions of bytes that were read from `path`. See `read_predictions`."""
+    table = parse_csv(path, content, ["image"], max_columns=len(classes) + 3)
     class_columns = [column for column in table.columns if column not in ("image", "label", "fold")]
     if class_columns != list(classes):
         raise UserError(f"{path} has the classes {','.join(class_columns)}, not {','.join(classes)}")
@@ -110,7 +130,18 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     table[class_columns] = table[class_columns].apply(pd.to_numeric, errors="coerce")
     if table[class_columns].isna().any(axis=None):
         raise UserError(f"{path} has a probability that is not a number; predict again")
+    if problem := probability_problem(table[class_columns].to_numpy(np.float64)):
+        raise UserError(f"{path} has {problem}; predict again")
     return table.set_index("image")
+
+
+def probability_problem(probabilities: np.ndarray) -> str:
+    """Return why the values (images, classes) are not probabilities; "" if they are."""
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():  # neither is true of NaN
+        return "a probability that is not between 0 and 1"
+    if (np.abs(probabilities.sum(axis=-1) - 1) > SUM_TOLERANCE).any():
+        return "an image whose probabilities do not add up to 1"
+    return ""
 
 
 def to_arrays(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

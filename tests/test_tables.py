@@ -84,7 +84,7 @@ def test_write_csv_float32_round_trip_is_exact(tmp_path):
     values = values[: len(values) // 4 * 4].reshape(-1, 4)
     images = [f"{number}.png" for number in range(len(values))]
     write_csv(tmp_path / "oof.csv", predictions(values, list("abcd"), images))
-    read = read_predictions(tmp_path / "oof.csv", list("abcd"))
+    read = read_csv(tmp_path / "oof.csv", ["image", *"abcd"]).set_index("image")
     assert read.index.tolist() == images
     assert np.array_equal(read.to_numpy().astype(np.float32).view(np.uint32), values.view(np.uint32))
 
@@ -96,7 +96,7 @@ def test_read_predictions_zeros_and_ones_are_numbers(tmp_path):
 
 @pytest.mark.parametrize("names", [AWKWARD, ["007", "7", "1e5"], ["NA", "null"], ["True", "False"]])
 def test_read_csv_names_stay_text(tmp_path, names):
-    table = predictions(np.full((len(names), len(names)), 0.5, np.float32), names, names)
+    table = predictions(np.full((len(names), len(names)), 1 / len(names), np.float32), names, names)
     table.insert(1, "label", names)
     write_csv(tmp_path / "oof.csv", table)
     read = read_predictions(tmp_path / "oof.csv", names)

@@ -9,7 +9,7 @@ from comp.data.scan import Dataset
 from comp.ensemble.blend import Blend
 from comp.environment import command_line, git_state, versions
 from comp.metrics import METRICS
-from comp.prediction.provenance import input_hashes, weights_hashes
+from comp.prediction.provenance import input_hashes
 from comp.records.blend import BlendRecord, MemberRecord, OofSummary
 from comp.records.submission import FoldsFile, SubmissionManifest
 from comp.submit.competition import from_config
@@ -37,7 +37,7 @@ def build_manifest(
 
 def _member_record(members: Members, name: str, runtime: str) -> MemberRecord:
     predictor = members.predictors[name]
-    return MemberRecord(name, str(predictor.run.path), runtime, weights_hashes(predictor.run, predictor.folds))
+    return MemberRecord(name, str(predictor.run.path), runtime, predictor.weights_sha256(predictor.folds))
 
 
 def build_blend_record(

@@ -15,10 +15,11 @@ from comp.errors import UserError
 from comp.metrics import METRICS, PER_CLASS, confusion, score
 from comp.prediction.predictor import predict_run
 from comp.prediction.test_labels import join_test_labels
+from comp.prediction.validation import read_validation
 from comp.records.run import FoldRecord
 from comp.runs import Run
 from comp.stats import bootstrap_mean_interval
-from comp.tables import read_csv, read_predictions, to_arrays
+from comp.tables import read_csv, to_arrays
 
 COSTS = (
     "train_seconds",
@@ -91,7 +92,7 @@ def _scored_predictions(run: Run, dataset: Dataset, on_test: bool, device: torch
 
 
 def _validation_predictions(run: Run) -> pd.DataFrame:
-    return read_predictions(run.fold_dir(0).path / f"{run.config.train.keep}.csv", run.classes)
+    return read_validation(run, 0, run.config.train.keep)
 
 
 def _history(run: Run) -> pd.DataFrame:

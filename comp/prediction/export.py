@@ -9,7 +9,7 @@ model.<runtime>.json           the ExportRecord, written last: input and output,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,8 +24,8 @@ from comp.engine.export import TOLERANCE, Parity, check_parity, export_graph
 from comp.engine.predict import Network, NormalisedModel
 from comp.engine.runtime import RUNTIME_LOADERS
 from comp.errors import UserError
-from comp.files import file_sha256, write_atomic
-from comp.prediction.load import finished_folds, load_model, load_run_dataset
+from comp.files import write_atomic
+from comp.prediction.load import LoadedModel, finished_folds, load_model, load_run_dataset
 from comp.records.base import Fold
 from comp.records.export import ExportRecord, ParityRecord
 from comp.records.weights import ModelSpec
@@ -40,25 +40,32 @@ def export_run(run: Run, runtime: str, *, full: bool = False) -> None:
     """Export every finished fold, or the model trained on all images; replace earlier exports."""
     dataset = load_run_dataset(run)
     for fold in finished_folds(run, full):
-        _load_and_export(run.fold_dir(fold), dataset, runtime)
+        _load_and_export(run, fold, dataset, runtime)
 
 
-def exported_networks(run: Run, dataset: Dataset, folds: Sequence[Fold], runtime: str) -> list[Network]:
-    """Return the exported network of each fold; folds whose files are missing or stale are exported first."""
-    for fold in folds:
-        if reason := stale_reason(run.fold_dir(fold), runtime):
-            print(f"{run.fold_dir(fold).path}: the {runtime} model is {reason}, so it is exported now")
-            _load_and_export(run.fold_dir(fold), dataset, runtime)
-    return [
-        RUNTIME_LOADERS[runtime](*((run.fold_dir(fold).path / name).read_bytes() for name in RUNTIME_FILES[runtime]))
-        for fold in folds
-    ]
+def exported_network(run: Run, dataset: Dataset, fold: Fold, weights_sha256: str, runtime: str) -> Network:
+    """Return the network exported from the weights with that hash; missing or stale files are exported first."""
+    fold_dir = run.fold_dir(fold)
+    contents = read_graph_files(fold_dir, runtime)
+    if reason := stale_reason(fold_dir, runtime, weights_sha256, contents):
+        print(f"{fold_dir.path}: the {runtime} model is {reason}, so it is exported now")
+        _load_and_export(run, fold, dataset, runtime)
+        contents = read_graph_files(fold_dir, runtime)
+        if reason := stale_reason(fold_dir, runtime, weights_sha256, contents):
+            raise UserError(f"{fold_dir.path}: the {runtime} model was {reason} again; run the same command again")
+    return RUNTIME_LOADERS[runtime](*contents.values())
 
 
-def _load_and_export(fold_dir: FoldDir, dataset: Dataset, runtime: str) -> None:
+def read_graph_files(fold_dir: FoldDir, runtime: str) -> dict[str, bytes]:
+    """Return the contents of the exported files by name; a missing one is empty."""
+    paths = {name: fold_dir.path / name for name in RUNTIME_FILES[runtime]}
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
+
+
+def _load_and_export(run: Run, fold: Fold, dataset: Dataset, runtime: str) -> None:
     """Export the model of one fold and print the files and their parity."""
-    loaded = load_model(fold_dir.weights_path, torch.device("cpu"))
-    parity = export_fold(fold_dir, runtime, loaded.model, loaded.spec, _sample_images(dataset, loaded.spec))
+    fold_dir, loaded = run.fold_dir(fold), load_model(run.read_weights(fold), torch.device("cpu"))
+    parity = export_fold(fold_dir, runtime, loaded, _sample_images(dataset, loaded.spec))
     files = " and ".join(str(fold_dir.path / name) for name in RUNTIME_FILES[runtime])
     print(f"wrote {files}, 32 bits: {parity}")
 
@@ -71,8 +78,9 @@ def _sample_images(dataset: Dataset, spec: ModelSpec) -> torch.Tensor:
     return EvaluationSet(cache, rows, spec.size, len(rows))[0]
 
 
-def export_fold(fold_dir: FoldDir, runtime: str, model: nn.Module, spec: ModelSpec, images: torch.Tensor) -> Parity:
+def export_fold(fold_dir: FoldDir, runtime: str, loaded: LoadedModel, images: torch.Tensor) -> Parity:
     """Export a model, check its parity with torch on `images`, then write its files and their record."""
+    model, spec = loaded.model, loaded.spec
     graph_files = dict(zip(RUNTIME_FILES[runtime], export_graph(runtime, model, spec), strict=True))
     parity = _check_parity(fold_dir, runtime, tuple(graph_files.values()), model, spec, images)
     for name, content in graph_files.items():
@@ -80,7 +88,7 @@ def export_fold(fold_dir: FoldDir, runtime: str, model: nn.Module, spec: ModelSp
     ExportRecord(
         schema=ExportRecord.SCHEMA,
         runtime=runtime,
-        weights_sha256=file_sha256(fold_dir.weights_path),
+        weights_sha256=loaded.weights_sha256,
         files={name: hashlib.sha256(content).hexdigest() for name, content in graph_files.items()},
         input=f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
         output="logits: float32 (N, classes)",
@@ -120,19 +128,16 @@ def _check_parity(
     return parity
 
 
-def stale_reason(fold_dir: FoldDir, runtime: str) -> str:
-    """Return why the exported files of a fold cannot be used; "" if they can."""
+def stale_reason(fold_dir: FoldDir, runtime: str, weights_sha256: str, contents: Mapping[str, bytes]) -> str:
+    """Return why the exported files of a fold, with these contents, cannot be used for its weights; "" if they can."""
     path = _record_path(fold_dir, runtime)
     try:
         record = ExportRecord.read(path)
     except UserError:  # missing, or of another format
         return "not exported yet"
-    if record.weights_sha256 != file_sha256(fold_dir.weights_path):
+    if record.weights_sha256 != weights_sha256:
         return "exported from other weights"
-    intact = all(
-        (fold_dir.path / name).is_file() and file_sha256(fold_dir.path / name) == sha256
-        for name, sha256 in record.files.items()
-    )
+    intact = record.files == {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     return "" if intact else "not as it was written"
 
 

@@ -34,10 +34,13 @@ def cached_latency_ms(
 
 
 def _read_record(path: Path) -> LatencyRecord:
-    """Return the latencies measured so far; a file that cannot be read counts as empty."""
+    """Return the latencies measured so far; a file that cannot be read counts as empty, and a line says so."""
+    if not path.is_file():
+        return LatencyRecord({})
     try:
         return LatencyRecord.read(path)
-    except UserError:
+    except UserError as error:
+        print(f"{str(error).rpartition(';')[0]}; measured again")
         return LatencyRecord({})
 
 

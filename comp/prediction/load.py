@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,7 @@ from comp.checkpoints import load_state_dict
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.records.base import Fold
-from comp.records.weights import ModelSpec, WeightsFile
+from comp.records.weights import ModelSpec, StoredWeights
 from comp.zoo.build import build_model, normalisation
 
 if TYPE_CHECKING:  # a bundle loads models without a run or a config
@@ -23,10 +22,11 @@ if TYPE_CHECKING:  # a bundle loads models without a run or a config
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The kept model of a fold in evaluation mode, and the spec of its input and output."""
+    """The kept model of a fold in evaluation mode, the spec of its input and output, and the hash of its file."""
 
     model: nn.Module
     spec: ModelSpec
+    weights_sha256: str
 
 
 def make_model_spec(config: Config, classes: tuple[str, ...], model: nn.Module, precision: str) -> ModelSpec:
@@ -46,15 +46,15 @@ def make_model_spec(config: Config, classes: tuple[str, ...], model: nn.Module, 
     )
 
 
-def load_model(weights: Path, device: torch.device) -> LoadedModel:
+def load_model(weights: StoredWeights, device: torch.device) -> LoadedModel:
     """Load the model of a weights file onto `device`, ready to predict."""
-    file = WeightsFile.read(weights)
+    file = weights.file
     try:
         model = build_model(file.spec.name, len(file.spec.classes), size=file.spec.size, kwargs=file.spec.kwargs)
         load_state_dict(model, file.state_dict)
     except (KeyError, RuntimeError, ValueError, TypeError, AssertionError):  # a damaged spec
-        raise UserError(f"{weights} does not fit the model it names; train the fold again") from None
-    return LoadedModel(model.to(device).eval(), file.spec)
+        raise UserError(f"{weights.path} does not fit the model it names; train the fold again") from None
+    return LoadedModel(model.to(device).eval(), file.spec, weights.sha256)
 
 
 def load_run_dataset(run: Run) -> Dataset:

@@ -6,7 +6,7 @@ averaged, and a fold that is trained later adds its own predictions and computes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -23,15 +23,16 @@ from comp.engine.predict import Network
 from comp.engine.runtime import make_torch_network
 from comp.errors import UserError
 from comp.files import file_sha256
-from comp.prediction.export import exported_networks
+from comp.prediction.export import exported_network
 from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.latency import cached_latency_ms
 from comp.prediction.load import finished_folds, load_model, load_run_dataset
-from comp.prediction.provenance import build_provenance, is_current
-from comp.prediction.tables import PredictionFiles, oof_table, test_table
+from comp.prediction.provenance import build_provenance
+from comp.prediction.tables import PredictionFiles, StaleTables, oof_table, test_table
 from comp.records.base import Fold
 from comp.records.predictions import Provenance
 from comp.runs import Run
+from comp.tables import probability_problem
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Predictor:
     device: torch.device
     runtime: str
     networks: dict[Fold, Network] = field(default_factory=dict)
+    weights: dict[Fold, str] = field(default_factory=dict)  # their hashes, compared with the files at the first use
 
     @property
     def files(self) -> PredictionFiles:
@@ -110,18 +112,21 @@ class Predictor:
         """
         files, classes = self.files, self.run.classes
         folds = [fold for fold in self.folds if isinstance(fold, int)]
+        weights = self.weights_sha256([*folds, *self.run.folds_done()])
+        provenance = build_provenance(self.run, self.dataset, "oof", weights, self.runtime)
         fold_of_row = self._read_split()
-        provenance = build_provenance(self.run, self.dataset, "oof", self.run.folds_done(), self.runtime)
-        tables = {view: files.read_current_folds(files.oof_path(view), provenance) for view in views}
+        rows = {int(fold): np.flatnonzero(fold_of_row == int(fold)) for fold in weights}
+        images = {fold: [self.dataset.train[row] for row in fold_rows] for fold, fold_rows in rows.items()}
+        stale = StaleTables()
+        tables = {view: files.read_oof(files.oof_path(view), provenance, images, stale) for view in views}
+        stale.print()
         for fold in folds:
             missing_views = [view for view in views if fold not in tables[view]]
             if not missing_views:
                 continue
-            rows = np.flatnonzero(fold_of_row == fold)
-            [probabilities] = self._compute([fold], self.dataset.train, rows, missing_views, f"fold {fold}")
-            images = [self.dataset.train[row] for row in rows]
+            [probabilities] = self._compute([fold], self.dataset.train, rows[fold], missing_views, f"fold {fold}")
             for view, view_probabilities in zip(missing_views, probabilities, strict=True):
-                tables[view][fold] = oof_table(images, fold, view_probabilities, classes)
+                tables[view][fold] = oof_table(images[fold], fold, view_probabilities, classes)
                 table = pd.concat(tables[view][stored] for stored in sorted(tables[view]))
                 files.write(files.oof_path(view), table, provenance.for_folds(sorted(tables[view])))
         return [pd.concat(tables[view][fold] for fold in folds).set_index("image") for view in views]
@@ -140,31 +145,38 @@ class Predictor:
         """Return the test tables by fold and view. Folds that lack the same views are predicted in one pass."""
         if not self.dataset.test:
             raise UserError(f"{self.dataset.root / 'test'} has no images; put the images to predict there")
-        files, classes = self.files, self.run.classes
-        provenance = build_provenance(self.run, self.dataset, "test", self.folds, self.runtime)
-        missing_views = {
-            fold: tuple(
-                view for view in views if not is_current(files.test_path(fold, view), provenance.for_folds([fold]))
-            )
-            for fold in self.folds
-        }
+        files, images, stale = self.files, self.dataset.test, StaleTables()
+        weights = self.weights_sha256(self.folds)
+        provenance = build_provenance(self.run, self.dataset, "test", weights, self.runtime)
+        tables: dict[tuple[Fold, str], pd.DataFrame] = {}
+        for fold, view in product(self.folds, views):
+            table = files.read_test(files.test_path(fold, view), provenance.for_folds([fold]), images, stale)
+            if table is not None:
+                tables[fold, view] = table
+        stale.print()
+        missing_views = {fold: tuple(view for view in views if (fold, view) not in tables) for fold in self.folds}
         for fold_views in dict.fromkeys(filter(None, missing_views.values())):
             folds = [fold for fold in self.folds if missing_views[fold] == fold_views]
             probabilities = self.compute_test(folds, fold_views)
             for (i, fold), (j, view) in product(enumerate(folds), enumerate(fold_views)):
-                table = test_table(self.dataset.test, probabilities[i, j], classes)
+                table = test_table(images, probabilities[i, j], self.run.classes)
                 files.write(files.test_path(fold, view), table, provenance.for_folds([fold]))
-        tables = [[files.read(files.test_path(fold, view)) for view in views] for fold in self.folds]
+                tables[fold, view] = table.set_index("image")
         if self.covers_all_folds:
-            for view, fold_tables in zip(views, zip(*tables, strict=True), strict=True):
-                self._write_test_mean(view, fold_tables, provenance)
-        return tables
+            self._write_test_means({view: [tables[fold, view] for fold in self.folds] for view in views}, provenance)
+        return [[tables[fold, view] for view in views] for fold in self.folds]
 
-    def _write_test_mean(self, view: str, fold_tables: Sequence[pd.DataFrame], provenance: Provenance) -> None:
-        path = self.files.test_mean_path(view)
-        if not is_current(path, provenance):
-            mean = np.mean([table.to_numpy(np.float64) for table in fold_tables], axis=0)
-            self.files.write(path, test_table(self.dataset.test, mean, self.run.classes), provenance)
+    def _write_test_means(self, tables: Mapping[str, Sequence[pd.DataFrame]], provenance: Provenance) -> None:
+        """Write the mean of the fold models, given by view, where it is not written yet."""
+        files, images, stale = self.files, self.dataset.test, StaleTables()
+        ids = [image.id for image in images]
+        missing = [
+            view for view in tables if files.read_test(files.test_mean_path(view), provenance, images, stale) is None
+        ]
+        stale.print()
+        for view in missing:
+            mean = np.mean([table.loc[ids].to_numpy(np.float64) for table in tables[view]], axis=0)
+            files.write(files.test_mean_path(view), test_table(images, mean, self.run.classes), provenance)
 
     def compute_test(self, folds: Sequence[Fold], views: Sequence[str]) -> np.ndarray:
         """Return float32 probabilities of shape (folds, views, test images, classes), without reading any file."""
@@ -204,13 +216,30 @@ class Predictor:
             title=f"{self.run.name} {title}",
         )
         squares = load_cache(self.dataset.name, images, square_spec)
-        return predict_images([self._network(fold) for fold in folds], squares, rows, views, options)
+        probabilities = predict_images([self._network(fold) for fold in folds], squares, rows, views, options)
+        for fold, fold_probabilities in zip(folds, probabilities, strict=True):
+            if problem := probability_problem(fold_probabilities):
+                raise UserError(
+                    f"the model of {self.run.fold_dir(fold).path} predicts {problem}; train the fold again, with a "
+                    f"lower optim.lr or train.precision=fp32"
+                )
+        return probabilities
+
+    def weights_sha256(self, folds: Sequence[Fold]) -> dict[str, str]:
+        """Return the hash of the weights that each fold predicts with."""
+        for fold in folds:
+            if fold not in self.weights:
+                self.weights[fold] = self.run.weights_sha256(fold)
+        return {str(fold): self.weights[fold] for fold in folds}
 
     def _network(self, fold: Fold) -> Network:
         if fold not in self.networks:
+            [expected] = self.weights_sha256([fold]).values()
             if self.runtime == "torch":
-                loaded = load_model(self.run.fold_dir(fold).weights_path, self.device)
+                loaded = load_model(self.run.read_weights(fold), self.device)
+                if loaded.weights_sha256 != expected:
+                    raise UserError(f"{self.run.fold_dir(fold).path} was trained again meanwhile; run this again")
                 self.networks[fold] = make_torch_network(loaded.model, loaded.spec, self.device)
             else:
-                [self.networks[fold]] = exported_networks(self.run, self.dataset, [fold], self.runtime)
+                self.networks[fold] = exported_network(self.run, self.dataset, fold, expected, self.runtime)
         return self.networks[fold]

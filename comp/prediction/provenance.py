@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,30 +19,30 @@ from comp.runs import Run
 from comp.submit.sample import sample_path
 
 
-def weights_hashes(run: Run, folds: Sequence[Fold]) -> dict[str, str]:
-    """Return the hash of each fold's kept weights, as its fold.json records it."""
-    hashes = {}
-    for fold in folds:
-        record = run.fold_dir(fold).read_record()
-        if record is None or record.weights_sha256 is None:
-            raise UserError(f"{run.fold_dir(fold).path} has no finished training; train the fold")
-        hashes[str(fold)] = record.weights_sha256
-    return hashes
-
-
 def build_provenance(
-    run: Run, dataset: Dataset, kind: Literal["oof", "test"], folds: Sequence[Fold], runtime: str = "torch"
+    run: Run, dataset: Dataset, kind: Literal["oof", "test"], weights: dict[str, str], runtime: str = "torch"
 ) -> Provenance:
-    """Return the provenance of OOF or test predictions: hashes of weights, labels and images, and the runtime."""
+    """Return the provenance of OOF or test predictions with weights of these hashes, by fold."""
     data = run.config.data
     images = dataset.train if kind == "oof" else dataset.test
     square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)
     return Provenance(
-        weights=weights_hashes(run, folds),
+        weights=weights,
         labels=dataset.image_list_sha256 if kind == "oof" else None,
         images=cache_key(images, square_spec),
         runtime=runtime,
     )
+
+
+def validation_provenance(run: Run, dataset: Dataset, folds: Sequence[Fold]) -> Provenance:
+    """Return the provenance of the predictions that trainings made of their validation images.
+
+    The images are those of the training: predictions of an image that has changed since are not current.
+    """
+    provenance = build_provenance(run, dataset, "oof", {str(fold): run.weights_sha256(fold) for fold in folds})
+    records = [run.fold_dir(fold).read_record() for fold in folds]
+    keys = {record.images if record and record.images else provenance.images for record in records}
+    return replace(provenance, images=" ".join(sorted(keys)))  # several: no table is current with them
 
 
 def provenance_path(predictions: Path) -> Path:
@@ -53,32 +54,14 @@ def write_provenance(predictions: Path, provenance: Provenance) -> None:
 
 
 def read_provenance(predictions: Path) -> Provenance | None:
-    """Return the provenance of a table; None without a table, or with a provenance of another format."""
+    """Return the provenance of a table; None without one, or with one of another format."""
     path = provenance_path(predictions)
-    if not predictions.is_file() or not path.is_file():
-        return None
-    content = read_json(path)
     try:
+        content = read_json(path)
         provenance = Provenance.from_dict(content, path)
     except UserError:
         return None
     return provenance if provenance.to_dict() == content else None  # a key that is unknown here may matter
-
-
-def is_current(predictions: Path, provenance: Provenance) -> bool:
-    """Return whether the table exists and was computed from exactly `provenance`."""
-    return read_provenance(predictions) == provenance
-
-
-def current_folds(predictions: Path, provenance: Provenance) -> list[int]:
-    """Return the folds whose rows of an OOF table are up to date.
-
-    Labels, images and runtime must match for the whole table; then the weights are compared fold by fold.
-    """
-    stored = read_provenance(predictions)
-    if stored is None or not stored.matches(provenance):
-        return []
-    return [int(fold) for fold, sha256 in stored.weights.items() if provenance.weights.get(fold) == sha256]
 
 
 def input_hashes(dataset: Dataset) -> InputHashes:

@@ -30,6 +30,7 @@ class BundleMember(Record):
     size: int  # side of the image that the network sees, in pixels
     batch: int
     weights: tuple[str, ...]  # files in the bundle, one per fold
+    weights_sha256: tuple[str, ...]  # their hashes, in the same order
 
 
 @dataclass(frozen=True, kw_only=True)

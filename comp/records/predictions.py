@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from comp.errors import UserError
 from comp.records.base import Fold, Record
+
+MAX_LATENCY_MS = 1e6  # 17 minutes for one image
 
 
 @dataclass(frozen=True)
@@ -18,20 +22,25 @@ class Provenance(Record):
     labels: str | None  # hash of the training images and their labels; None for test images
     images: str  # key of the image cache: the images, their times, and how they were made square
     runtime: str = "torch"
+    # The hash of the table itself; None in files of older versions. Two tables of equal origin have equal provenance.
+    sha256: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
         if self.runtime == "torch":
             del content["runtime"]
+        if self.sha256 is None:
+            del content["sha256"]
         return content
 
     def for_folds(self, folds: Iterable[Fold]) -> Provenance:
         """Return the provenance restricted to `folds`."""
         return replace(self, weights={str(fold): self.weights[str(fold)] for fold in folds})
 
-    def matches(self, other: Provenance) -> bool:
-        """Return whether labels, images and runtime are the same; the weights may differ."""
-        return self == replace(other, weights=self.weights)
+    def difference(self, other: Provenance) -> str:
+        """Return what differs of labels, images and runtime, such as "other images"; "" if only the weights may."""
+        names = [name for name in ("labels", "images", "runtime") if getattr(self, name) != getattr(other, name)]
+        return f"other {' and '.join(names)}" if names else ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,11 @@ class LatencyRecord(Record):
 
     @classmethod
     def from_dict(cls, content: object, source: Path | str) -> Self:
-        return super().from_dict({"milliseconds": content}, source)
+        record = super().from_dict({"milliseconds": content}, source)
+        for machine, latency_ms in record.milliseconds.items():
+            if not (math.isfinite(latency_ms) and 0 < latency_ms <= MAX_LATENCY_MS):
+                raise UserError(f"{source}: {latency_ms} ms on {machine} cannot be a time per image; {cls.ADVICE}")
+        return record
 
     def to_dict(self) -> dict[str, float]:
         return self.milliseconds

@@ -41,6 +41,7 @@ class RunRecord(Record):
     precision: str = ""
     created: str = ""
     git: GitState = GitState(None, False)
+    name: str | None = None  # when it was created: weights.pt has it too. None in runs of older versions
     soup_of: str | None = None  # the run whose snapshots were averaged
     snapshots: int | None = None  # how many of them per fold
     schema: int = 1
@@ -48,6 +49,8 @@ class RunRecord(Record):
     def to_dict(self) -> dict[str, Any]:
         """Return the keys in the order of run.json; `soup_of` and `snapshots` are left out unless this is a soup."""
         content = super().to_dict()
+        if self.name is None:
+            del content["name"]
         if self.soup_of is None:
             del content["soup_of"], content["snapshots"]
         content["precision"] = content.pop("precision")
@@ -85,7 +88,9 @@ class FoldRecord(ProcessInfo):
     kept: Literal["best", "last", "soup"] | None = None  # the epoch whose weights are kept
     best_epoch: int | None = None
     seconds: float | None = None
-    snapshots: dict[str, str] | None = None  # for a soup: the hash of each file that was averaged
+    images: str | None = None  # key of the image cache that the fold was trained on
+    snapshots: dict[str, str] | None = None  # the hash of each snapshot; for a soup: of each that was averaged
+    validation_sha256: dict[str, str] | None = None  # the hashes of best.csv and last.csv
     weights_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

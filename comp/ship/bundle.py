@@ -74,7 +74,7 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
         member = by_run[part.name]
         run = read_run(Path(member.path))
         files = _member_weights(run, member, index)
-        members.append(_bundle_member(run, dataset, tuple(files)))
+        members.append(_bundle_member(run, dataset, tuple(files), tuple(member.weights_sha256.values())))
         weights |= files
     record = BundleRecord(
         name=manifest.id,
@@ -119,7 +119,8 @@ def _member_weights(run: Run, member: MemberRecord, index: int) -> dict[str, Pat
     return files
 
 
-def _bundle_member(run: Run, dataset: Dataset, weights: tuple[str, ...]) -> BundleMember:
+def _bundle_member(run: Run, dataset: Dataset, weights: tuple[str, ...], sha256: tuple[str, ...]) -> BundleMember:
     data = run.config.data
     square = make_square_spec(dataset.train, data.size, data.fit, data.crop)
-    return BundleMember(SquareRecord(square.size, square.fit, square.crop), data.size, run.config.train.batch, weights)
+    square_record = SquareRecord(square.size, square.fit, square.crop)
+    return BundleMember(square_record, data.size, run.config.train.batch, weights, sha256)

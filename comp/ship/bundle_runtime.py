@@ -26,6 +26,7 @@ from comp.files import write_atomic
 from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
 from comp.records.bundle import BundleRecord
+from comp.records.weights import read_weights
 from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
 from comp.submit.submission_table import SubmissionTable, read_table, to_bytes
 
@@ -110,7 +111,10 @@ def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch
     member_probabilities = []
     for number, (part, member) in enumerate(zip(record.blend.parts, record.members, strict=True), 1):
         load_start = time.perf_counter()
-        loaded = [load_model(bundle / file, device) for file in member.weights]
+        loaded = [
+            load_model(read_weights(bundle / file, sha256), device)
+            for file, sha256 in zip(member.weights, member.weights_sha256, strict=True)
+        ]
         networks = [make_torch_network(model.model, model.spec, device) for model in loaded]
         load_seconds += time.perf_counter() - load_start
         member_probabilities.append(

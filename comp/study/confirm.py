@@ -17,10 +17,11 @@ from comp.data.folds import parse_fold_range
 from comp.errors import UserError
 from comp.files import write_atomic
 from comp.metrics import score
+from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
 from comp.study.space import StudyConfig
-from comp.tables import read_predictions, to_arrays
+from comp.tables import to_arrays
 from comp.training import train as training
 from comp.yaml12 import render_yaml
 
@@ -92,10 +93,7 @@ def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.devi
 def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndarray]:
     """Return (targets, probabilities) of the validation images of `folds`, in the order of their ids."""
     run = read_run(path)
-    tables = [
-        read_predictions(run.fold_dir(fold).path / f"{run.config.train.keep}.csv", run.classes)
-        for fold in parse_fold_range(str(folds))
-    ]
+    tables = [read_validation(run, fold, run.config.train.keep) for fold in parse_fold_range(str(folds))]
     return to_arrays(pd.concat(tables).sort_index(), run.classes)
 
 

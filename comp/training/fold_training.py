@@ -25,7 +25,13 @@ from comp.training.outputs import predict_validation, write_validation_csv
 from comp.training.pretrain import pretrain
 from comp.training.progress import FoldProgress
 from comp.training.setup import Setup
-from comp.training.snapshots import delete_snapshots, save_snapshot, should_keep_snapshot, snapshot_epochs
+from comp.training.snapshots import (
+    delete_snapshots,
+    save_snapshot,
+    should_keep_snapshot,
+    snapshot_epochs,
+    snapshot_hashes,
+)
 
 
 def prepare_training(setup: Setup, fold: Fold, fold_dir: FoldDir) -> FoldTraining:
@@ -143,10 +149,11 @@ class FoldTraining:
         """Write the fold's outputs, and `done` last: a kill before it repeats only this."""
         setup, fold, fold_dir, progress = self.setup, self.fold, self.fold_dir, self.progress
         epochs, best = len(progress.state.history), progress.best
-        for name, result in (("best", best), ("last", progress.last)):
-            if result:
-                file = fold_dir.path / f"{name}.csv"
-                write_validation_csv(file, setup, fold, self.val_rows, result.probabilities.numpy())
+        hashes = {
+            name: write_validation_csv(fold_dir.path / name, setup, fold, self.val_rows, result.probabilities.numpy())
+            for name, result in (("best.csv", best), ("last.csv", progress.last))
+            if result
+        }
         kept_best = best if setup.config.train.keep == "best" else None
         weights = kept_best.weights if kept_best else progress.state.eval_model.state_dict()
         assert weights is not None, "the best epoch has its weights where they are kept"
@@ -159,6 +166,8 @@ class FoldTraining:
             kept="best" if kept_best else "last",
             best_epoch=best.row.epoch if best else None,
             seconds=round(sum(row.seconds for row in progress.history), 1),
+            snapshots=snapshot_hashes(fold_dir) or None,
+            validation_sha256=hashes or None,
             weights_sha256=file_sha256(fold_dir.weights_path),
         )
         fold_dir.resume_path.unlink(missing_ok=True)

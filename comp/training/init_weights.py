@@ -11,7 +11,6 @@ from comp.engine import distributed
 from comp.errors import UserError
 from comp.records.base import Fold
 from comp.records.run import RunRecord
-from comp.records.weights import WeightsFile
 from comp.runs import Run, find_runs
 
 
@@ -34,10 +33,8 @@ def find_init_run(name: str, record: RunRecord, folds: Sequence[Fold]) -> Run:
 
 def load_init_weights(model: nn.Module, name: str, record: RunRecord, fold: Fold, model_name: str) -> None:
     """Load the weights of that run's `fold` into `model`, on every rank."""
-    file = distributed.call_on_rank_zero(
-        lambda: WeightsFile.read(find_init_run(name, record, [fold]).fold_dir(fold).weights_path)
-    )
+    weights = distributed.call_on_rank_zero(lambda: find_init_run(name, record, [fold]).read_weights(fold))
     try:
-        load_state_dict(model, file.state_dict)
+        load_state_dict(model, weights.file.state_dict)
     except RuntimeError:
         raise UserError(f"train.init: the weights of {name} do not fit {model_name}; name another run") from None

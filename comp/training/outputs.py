@@ -41,6 +41,7 @@ def predict_validation(
     return np.stack([by_image[image] for image in images]) if by_image else None
 
 
-def write_validation_csv(path: Path, setup: Setup, fold: Fold, rows: np.ndarray, probabilities: np.ndarray) -> None:
+def write_validation_csv(path: Path, setup: Setup, fold: Fold, rows: np.ndarray, probabilities: np.ndarray) -> str:
+    """Write best.csv or last.csv; return its SHA-256."""
     images = [setup.dataset.train[row] for row in rows]
-    write_csv(path, oof_table(images, fold, probabilities, setup.run.classes))
+    return write_csv(path, oof_table(images, fold, probabilities, setup.run.classes))

@@ -13,7 +13,7 @@ from torch import nn
 
 from comp.batches.device_batches import choose_augment_device
 from comp.batches.loader import choose_workers
-from comp.data.cache import Cache, load_cache, make_square_spec
+from comp.data.cache import Cache, cache_key, load_cache, make_square_spec
 from comp.data.folds import read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
@@ -59,6 +59,7 @@ class Setup:
     folds: np.ndarray  # the fold of each training image, in the dataset's order
     targets: np.ndarray  # its class index, in the same order
     cache: Cache  # its pixels, in the same order
+    image_key: str  # key of that cache
     device: torch.device
     memory_kept: bool  # freed blocks stay with the process
     max_batches: int | None = None  # of training, and of validation; None: all images
@@ -179,6 +180,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         split["fold"].to_numpy(),
         np.array([dataset.classes.index(image.label) for image in dataset.train]),
         cache,
+        cache_key(dataset.train, square_spec),
         device,
         memory_kept,
         local_processes=distributed.local_world_size(),
@@ -216,4 +218,5 @@ def _run_record(
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         kernels=choose_kernels(device),
         augment_device=choose_augment_device(config.augment.device, device),
+        name=config.name,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from comp.files import file_sha256
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec, WeightsFile
 from comp.runs import FoldDir
@@ -40,3 +41,8 @@ def delete_snapshots(fold_dir: FoldDir, keep_epochs: Collection[int]) -> None:
     for file in fold_dir.snapshot_path(0).parent.glob("*"):
         if file not in keep:
             file.unlink()
+
+
+def snapshot_hashes(fold_dir: FoldDir) -> dict[str, str]:
+    """Return the SHA-256 of each snapshot, by the name of its file."""
+    return {file.name: file_sha256(file) for file in sorted(fold_dir.snapshot_path(0).parent.glob("epoch*.pt"))}

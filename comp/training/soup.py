@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -30,7 +29,7 @@ from comp.schema import Config
 from comp.training.components import TrainingComponents, build_components, make_mix
 from comp.training.outputs import predict_validation, write_validation_csv
 from comp.training.setup import Setup, setup_from_run
-from comp.training.snapshots import snapshot_epochs
+from comp.training.snapshots import snapshot_epochs, snapshot_hashes
 from comp.training.summary import write_metrics
 
 
@@ -80,25 +79,28 @@ def _config(run: Run) -> Config:
 
 
 def _soup_record(run: Run) -> RunRecord:
-    return replace(run.record, soup_of=run.name, snapshots=run.config.train.snapshots)
+    return replace(run.record, name=f"{run.name}+soup", soup_of=run.name, snapshots=run.config.train.snapshots)
 
 
 def _is_soup_of(soup: Run, run: Run) -> bool:
     """Return False if the run was trained again since, with another config or on other images."""
-    record = replace(
-        _soup_record(run), created=soup.record.created, git=soup.record.git, precision=soup.record.precision
-    )
-    return soup.config.identity() == _config(run).identity() and soup.record == record
+    old = soup.record
+    record = replace(_soup_record(run), name=old.name, created=old.created, git=old.git, precision=old.precision)
+    return soup.config.identity() == _config(run).identity() and old == record
 
 
 def _is_current(source: FoldDir, soup: FoldDir) -> bool:
-    """Return whether the soup's fold was made of the snapshots in `source`; it stays current when they are deleted to
-    free disk space."""
+    """Return whether the soup's fold was made of the snapshots in `source`, and its weights are still those written.
+
+    It stays current when the snapshots are deleted to free disk space.
+    """
     record = soup.read_record()
-    hashes = (record.snapshots if record else None) or {}
-    return soup.is_done and all(
-        hashes.get(file.name) == file_sha256(file) for file in source.snapshot_path(0).parent.glob("epoch*.pt")
-    )
+    if record is None or not soup.is_done:
+        return False
+    if record.weights_sha256 != file_sha256(soup.weights_path):
+        print(f"{soup.weights_path} is not what was written (another sha256), so it is made again")
+        return False
+    return snapshot_hashes(source).items() <= (record.snapshots or {}).items()
 
 
 def _read_metrics(soup: Run) -> RunMetrics | None:
@@ -115,13 +117,10 @@ def _trained_epochs(fold_dir: FoldDir) -> int:
     return record.epochs
 
 
-def _snapshots(run: Run, fold: Fold) -> list[Path]:
-    fold_dir = run.fold_dir(fold)
-    return [fold_dir.snapshot_path(epoch) for epoch in snapshot_epochs(run.config, _trained_epochs(fold_dir))]
-
-
 def _check_snapshots_exist(run: Run, fold: Fold) -> None:
-    for file in _snapshots(run, fold):
+    fold_dir = run.fold_dir(fold)
+    for epoch in snapshot_epochs(run.config, _trained_epochs(fold_dir)):
+        file = fold_dir.snapshot_path(epoch)
         if not file.is_file():
             raise UserError(
                 f"{file} is missing; restore it, or delete {run.fold_dir(fold).weights_path} and train the fold again"
@@ -131,18 +130,32 @@ def _check_snapshots_exist(run: Run, fold: Fold) -> None:
 def _make_fold(setup: Setup, fold: Fold, soup: Run) -> None:
     """Average a fold's snapshots and write the soup's fold, `done` last: a kill before it repeats only this."""
     run, fold_dir, start = setup.run, soup.fold_dir(fold), time.perf_counter()
-    files, epochs = _snapshots(run, fold), _trained_epochs(run.fold_dir(fold))
+    epochs = _trained_epochs(run.fold_dir(fold))
     components = build_components(setup, fold, use_initial_weights=False)
-    try:
-        model = average_weights(components.model, (WeightsFile.read(file).state_dict for file in files))
+    hashes: dict[str, str] = {}
+
+    def read_state_dict(epoch: int) -> dict[str, torch.Tensor]:
+        snapshot = run.read_snapshot(fold, epoch)
+        hashes[snapshot.path.name] = snapshot.sha256
+        return snapshot.file.state_dict
+
+    try:  # one at a time: their sum is all that memory must hold
+        model = average_weights(components.model, map(read_state_dict, snapshot_epochs(run.config, epochs)))
     except (KeyError, RuntimeError):
         raise UserError(
-            f"the snapshots in {files[0].parent} do not fit {run.config.model.name}; train the fold again"
+            f"the snapshots in {run.fold_dir(fold).snapshot_path(0).parent} do not fit {run.config.model.name}; train "
+            f"the fold again"
         ) from None
-    fold_dir.mark_running(process_info(setup.device), processes=1, workers=setup.workers, memory_kept=setup.memory_kept)
+    fold_dir.mark_running(
+        process_info(setup.device),
+        processes=1,
+        workers=setup.workers,
+        memory_kept=setup.memory_kept,
+        images=setup.image_key,
+    )
     images = _last_epoch_images(setup, fold, components, epochs)
     update_batchnorm_stats(model, images, setup.device, setup.precision)
-    score_text = _write_validation(setup, fold, fold_dir, model, components)
+    score_text, validation_hashes = _write_validation(setup, fold, fold_dir, model, components)
     WeightsFile(components.spec, soup.name, fold, epochs, model.state_dict()).write(fold_dir.weights_path)
     seconds = time.perf_counter() - start
     source_record = run.fold_dir(fold).read_record()
@@ -153,23 +166,27 @@ def _make_fold(setup: Setup, fold: Fold, soup: Run) -> None:
         kept="soup",
         best_epoch=None,
         seconds=round((trained_seconds or 0) + seconds, 1),
-        snapshots={file.name: file_sha256(file) for file in files},
+        snapshots=hashes,
+        validation_sha256=validation_hashes or None,
         weights_sha256=file_sha256(fold_dir.weights_path),
     )
-    print(f"fold {fold}  mean of {', '.join(file.stem for file in files)}{score_text}  {seconds:.0f} s", flush=True)
+    names = ", ".join(name.removesuffix(".pt") for name in hashes)
+    print(f"fold {fold}  mean of {names}{score_text}  {seconds:.0f} s", flush=True)
 
 
 def _write_validation(
     setup: Setup, fold: Fold, fold_dir: FoldDir, model: torch.nn.Module, components: TrainingComponents
-) -> str:
-    """Write best.csv and last.csv, which are equal here, and return the score to print; "" without validation."""
+) -> tuple[str, dict[str, str]]:
+    """Write best.csv and last.csv, which are equal here; return the score to print and the hash of each file."""
     rows, metric = setup.split(fold)[1], setup.run.record.metric
     probabilities = predict_validation(setup, model, rows, components.validation_batches(), components.spec)
     if probabilities is None:
-        return ""
-    for name in ("best", "last"):
-        write_validation_csv(fold_dir.path / f"{name}.csv", setup, fold, rows, probabilities)
-    return f"  {metric} {score(metric, setup.targets[rows], probabilities):.4f}"
+        return "", {}
+    hashes = {
+        name: write_validation_csv(fold_dir.path / name, setup, fold, rows, probabilities)
+        for name in ("best.csv", "last.csv")
+    }
+    return f"  {metric} {score(metric, setup.targets[rows], probabilities):.4f}", hashes
 
 
 def _last_epoch_images(setup: Setup, fold: Fold, components: TrainingComponents, epochs: int) -> Iterator[torch.Tensor]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shlex
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
 from comp.config import load
+from comp.errors import UserError
 from comp.metrics import score
 from comp.observers.wandb import wandb_observers
-from comp.prediction.provenance import build_provenance, write_provenance
+from comp.prediction.provenance import validation_provenance, write_provenance
+from comp.prediction.validation import read_validation
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
-from comp.tables import read_predictions, to_arrays, write_csv
+from comp.tables import to_arrays, write_csv
 from comp.training.setup import Setup
 
 
@@ -26,7 +29,7 @@ def write_metrics(setup: Setup) -> RunMetrics:
     kept = run.config.train.keep
     with run.lock():
         done = run.folds_done()
-        tables = {epoch: _concat_folds(run, done, epoch) for epoch in ("best", "last")} if done else {}
+        tables = {epoch: _concat_folds(setup, done, epoch) for epoch in ("best", "last")} if done else {}
         metrics = RunMetrics(
             run=run.name,
             metric=run.record.metric,
@@ -37,17 +40,27 @@ def write_metrics(setup: Setup) -> RunMetrics:
         )
         if done:
             file = run.path / "predictions" / "identity" / "oof.csv"
-            write_csv(file, tables[kept].reset_index())
-            write_provenance(file, build_provenance(run, setup.dataset, "oof", done))
+            provenance = validation_provenance(run, setup.dataset, done)
+            write_provenance(file, replace(provenance, sha256=write_csv(file, tables[kept].reset_index())))
         metrics.write(run.path / "metrics.json")
     if metrics.complete and metrics.scores:
         _report_to_wandb(run, metrics.scores)
     return metrics
 
 
-def _concat_folds(run: Run, folds: Sequence[int], epoch: str) -> pd.DataFrame:
-    """Return the validation predictions of the "best" or the "last" epoch of each fold."""
-    return pd.concat([read_predictions(run.fold_dir(fold).path / f"{epoch}.csv", run.classes) for fold in folds])
+def _concat_folds(setup: Setup, folds: Sequence[int], epoch: str) -> pd.DataFrame:
+    """Return the predictions of the "best" or the "last" epoch of each fold for exactly its validation images."""
+    tables = []
+    for fold in folds:
+        table = read_validation(setup.run, fold, epoch)
+        labels = {image.id: image.label for image in (setup.dataset.train[row] for row in setup.split(fold)[1])}
+        if table["label"].to_dict() != labels:
+            raise UserError(
+                f"{setup.run.fold_dir(fold).path / f'{epoch}.csv'} has other images or labels than fold {fold}; "
+                f"restore it, or delete {setup.run.fold_dir(fold).weights_path} and train the fold again"
+            )
+        tables.append(table)
+    return pd.concat(tables)
 
 
 def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:

@@ -78,6 +78,7 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
             processes=distributed.world_size(),
             workers=setup.workers,
             memory_kept=setup.memory_kept,
+            images=setup.image_key,
         )
         try:
             prepare_training(setup, fold, fold_dir).run(observers)

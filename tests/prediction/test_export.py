@@ -16,7 +16,8 @@ from comp.engine.views import TTA
 from comp.errors import UserError
 from comp.files import read_json
 from comp.prediction import export
-from comp.prediction.export import RUNTIME_FILES, export_fold, stale_reason
+from comp.prediction.export import RUNTIME_FILES, export_fold, read_graph_files, stale_reason
+from comp.prediction.load import LoadedModel
 from comp.records.export import ExportRecord
 from comp.runs import FoldDir
 from tests.conftest import SMALL
@@ -25,10 +26,9 @@ from tests.engine.test_export import RUNTIMES, NegatesUnlessTwo, TakesTwo, make_
 
 @pytest.fixture
 def fold_dir(tmp_path) -> FoldDir:
-    """A fold's directory with some weights."""
+    """A fold's directory without files."""
     fold_dir = FoldDir(tmp_path / "fold0")
     fold_dir.path.mkdir()
-    fold_dir.weights_path.write_bytes(b"weights")
     return fold_dir
 
 
@@ -36,8 +36,8 @@ def fold_dir(tmp_path) -> FoldDir:
 @pytest.mark.parametrize("model", [NegatesUnlessTwo(), TakesTwo()])
 def test_export_fold_graph_of_a_fixed_batch_size_is_refused(model, runtime, fold_dir):
     with pytest.raises(UserError, match=r"use --runtime torch"):
-        export_fold(fold_dir, runtime, model, make_spec("odd", 8), make_images(8, 34))
-    assert [path.name for path in fold_dir.path.iterdir()] == ["weights.pt"]
+        export_fold(fold_dir, runtime, LoadedModel(model, make_spec("odd", 8), "a"), make_images(8, 34))
+    assert not list(fold_dir.path.iterdir())
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -48,33 +48,35 @@ def test_export_fold_wrong_weight_is_refused_and_nothing_is_written(runtime, fol
         next(wrong.parameters())[0, 0, 0, 0] += 0.1
     monkeypatch.setattr(export, "export_graph", lambda _, __, spec: export_graph(runtime, wrong, spec))
     with pytest.raises(UserError, match=r"disagree: logits differ by at most .* is allowed, so nothing was written"):
-        export_fold(fold_dir, runtime, model, make_spec("karakus_skip_cnn", 32), make_images(32))
-    assert [path.name for path in fold_dir.path.iterdir()] == ["weights.pt"]
+        export_fold(fold_dir, runtime, LoadedModel(model, make_spec("karakus_skip_cnn", 32), "a"), make_images(32))
+    assert not list(fold_dir.path.iterdir())
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_stale_reason_missing_old_or_changed_files(runtime, fold_dir):
-    model = make_trained_model("test_efficientnet", 24)
+    loaded = LoadedModel(make_trained_model("test_efficientnet", 24), make_spec("test_efficientnet", 24), "a")
+
+    def reason(weights_sha256: str = "a") -> str:
+        return stale_reason(fold_dir, runtime, weights_sha256, read_graph_files(fold_dir, runtime))
 
     def export_again():
-        export_fold(fold_dir, runtime, model, make_spec("test_efficientnet", 24), make_images(24))
-        assert stale_reason(fold_dir, runtime) == ""
+        export_fold(fold_dir, runtime, loaded, make_images(24))
+        assert reason() == ""
 
-    assert stale_reason(fold_dir, runtime) == "not exported yet"
+    assert reason() == "not exported yet"
     export_again()
     record = ExportRecord.read(fold_dir.path / f"model.{runtime}.json")
     assert (record.size, record.classes, record.parity.agreeing) == (24, tuple("abcdefgh"), 35)
-    network = RUNTIME_LOADERS[runtime](*((fold_dir.path / name).read_bytes() for name in RUNTIME_FILES[runtime]))
+    assert record.weights_sha256 == "a"
+    network = RUNTIME_LOADERS[runtime](*read_graph_files(fold_dir, runtime).values())
     assert network(make_images(24, 3)).shape == (3, 8)
-    fold_dir.weights_path.write_bytes(b"others")
-    assert stale_reason(fold_dir, runtime) == "exported from other weights"
-    export_again()
+    assert reason("b") == "exported from other weights"
     for name in RUNTIME_FILES[runtime]:
         file = fold_dir.path / name
         file.write_bytes(file.read_bytes()[:-1])
-        assert stale_reason(fold_dir, runtime) == "not as it was written"
+        assert reason() == "not as it was written"
         file.unlink()
-        assert stale_reason(fold_dir, runtime) == "not as it was written"
+        assert reason() == "not as it was written"
         export_again()
 
 

@@ -12,7 +12,7 @@ from comp.errors import UserError
 from comp.records.checkpoint import EpochResult, FoldCheckpoint, HistoryRow
 from comp.records.metrics import RunMetrics
 from comp.records.predictions import LatencyRecord, Provenance
-from comp.records.weights import ModelSpec, WeightsFile
+from comp.records.weights import ModelSpec, read_weights
 from comp.tables import HISTORY_COLUMNS
 
 ROW = HistoryRow(3, 12, 0.1, 1.25, 0.75, 0.5, 2.5, 100.0, 0.5, 0.25)
@@ -128,10 +128,10 @@ def test_weights_file_wrong_value_is_a_user_error(change, tmp_path):
     path = tmp_path / "weights.pt"
     content = {"recipe": SPEC.to_dict(), "run": "x", "fold": 0, "epoch": 2, "state_dict": {"w": torch.ones(3)}}
     save_checkpoint(path, content)
-    assert WeightsFile.read(path).spec == SPEC
+    assert read_weights(path, None).file.spec == SPEC
     save_checkpoint(path, {**content, **change})
     with pytest.raises(UserError, match=r"weights\.pt.*train the fold again"):
-        WeightsFile.read(path)
+        read_weights(path, None).file
 
 
 def test_provenance_runtime_is_written_only_if_it_is_not_torch():
@@ -139,10 +139,16 @@ def test_provenance_runtime_is_written_only_if_it_is_not_torch():
     assert list(replace(PROVENANCE, runtime="onnx").to_dict()) == ["weights", "labels", "images", "runtime"]
 
 
-def test_provenance_matches_ignores_only_weights():
-    assert PROVENANCE.for_folds([1]).weights == {"1": "b"} and PROVENANCE.for_folds([1]).matches(PROVENANCE)
+def test_provenance_difference_names_all_but_weights():
+    assert PROVENANCE.for_folds([1]).weights == {"1": "b"} and PROVENANCE.for_folds([1]).difference(PROVENANCE) == ""
     for change in ({"labels": None}, {"images": "others"}, {"runtime": "onnx"}):
-        assert not replace(PROVENANCE, **change).matches(PROVENANCE)
+        assert replace(PROVENANCE, **change).difference(PROVENANCE) == f"other {next(iter(change))}"
+
+
+def test_provenance_sha256_is_written_and_not_compared():
+    stored = replace(PROVENANCE, sha256="c")
+    assert stored == PROVENANCE and stored.to_dict() == {**PROVENANCE.to_dict(), "sha256": "c"}
+    assert Provenance.from_dict(stored.to_dict(), "oof.from.json").sha256 == "c"
 
 
 def test_latency_record_file_is_milliseconds_by_machine():
@@ -150,6 +156,9 @@ def test_latency_record_file_is_milliseconds_by_machine():
     assert LatencyRecord.from_dict({"a cpu, 2 threads": 2}, "cost.json").milliseconds == {"a cpu, 2 threads": 2.0}
     with pytest.raises(UserError, match=r"cost.json.*delete it to measure again"):
         LatencyRecord.from_dict({"a cpu, 2 threads": "fast"}, "cost.json")
+    for impossible in (-1, 0, float("inf"), float("nan"), 1e7):
+        with pytest.raises(UserError, match=r"cannot be a time per image; delete it to measure again"):
+            LatencyRecord.from_dict({"a cpu, 2 threads": impossible}, "cost.json")
 
 
 def test_run_metrics_without_a_finished_fold_has_no_scores():

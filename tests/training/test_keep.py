@@ -19,7 +19,7 @@ from comp.metrics import log_losses
 from comp.observers import wandb
 from comp.prediction.load import load_model
 from comp.records.metrics import RunMetrics
-from comp.records.weights import WeightsFile
+from comp.records.weights import read_weights
 from comp.runs import FoldDir, read_run
 from comp.tables import read_predictions, to_arrays
 from comp.training.setup import open_benchmark_setup, open_debug_setup
@@ -102,7 +102,9 @@ def test_weights_reproduce_the_predictions_that_they_are_scored_by(kept):
         assert history["val_loss"][2] == pytest.approx(scores["last"]) and history["val_loss"].min() == pytest.approx(
             scores["best"]
         )
-        assert record.kept == keep and WeightsFile.read(fold_dir.weights_path).epoch == (best if keep == "best" else 3)
+        assert record.kept == keep and read_weights(fold_dir.weights_path, None).file.epoch == (
+            best if keep == "best" else 3
+        )
         assert record.seconds == pytest.approx(history["seconds"].sum(), abs=0.051) and record.epochs == 3
         assert not fold_dir.resume_path.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +15,11 @@ from torch import nn
 from comp.checkpoints import load_checkpoint
 from comp.engine.kernels.fuse import fuse, kernels_available
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
-from comp.files import read_json
+from comp.files import file_sha256, read_json
 from comp.prediction.load import load_model
 from comp.records import checkpoint
 from comp.records import weights as weights_record
+from comp.records.weights import WeightsFile
 from comp.runs import FoldDir, find_runs
 from comp.study.leaderboard.entries import read_entries
 from comp.tables import read_predictions
@@ -42,6 +44,16 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def snapshots(name: str) -> dict[str, dict[str, torch.Tensor]]:
     return {file.stem: weights(file) for file in sorted(Path(f"runs/{name}/fold0/snapshots").iterdir())}
+
+
+def copy_snapshot(source: int, target: int) -> None:
+    """Give the snapshot of one epoch the weights of another, as if the training of fold 0 of `x` had written them."""
+    fold_dir = FoldDir(Path("runs/x/fold0"))
+    path = fold_dir.snapshot_path(target)
+    old = WeightsFile.from_dict(load_checkpoint(path), path)
+    replace(old, state_dict=weights(fold_dir.snapshot_path(source))).write(path)
+    record = fold_dir.read_record()
+    replace(record, snapshots={**record.snapshots, path.name: file_sha256(path)}).write(fold_dir.path / "fold.json")
 
 
 @pytest.fixture
@@ -148,9 +160,8 @@ def soup(run_cli, *arguments: str) -> str:
 
 def test_soup_equal_snapshots_without_batchnorm_equals_the_run(train, run_cli):
     train("x", "train.snapshots=3", *WITHOUT_NORM)
-    kept = Path("runs/x/fold0/snapshots")
-    for name in ("epoch3.pt", "epoch4.pt"):
-        shutil.copy(kept / "epoch5.pt", kept / name)
+    for epoch in (3, 4):
+        copy_snapshot(5, epoch)
     soup(run_cli, "x")
     assert same(weights("runs/x+soup/fold0/weights.pt"), weights("runs/x/fold0/weights.pt"))
     assert Path("runs/x+soup/fold0/last.csv").read_bytes() == Path("runs/x/fold0/last.csv").read_bytes()
@@ -167,7 +178,7 @@ def test_soup_is_the_mean_with_statistics_of_the_last_epochs_images(train, run_c
     torch.manual_seed(0)
     setup = setup_from_run(*find_runs(["x"]), CPU)
     components = build_components(setup, 0, use_initial_weights=False)
-    model = load_model(Path("runs/x+soup/fold0/weights.pt"), CPU).model
+    model = load_model(find_runs(["x+soup"])[0].read_weights(0), CPU).model
     means, steps_per_epoch = [], components.train_set.steps_per_epoch
     for images, _ in components.batches(range(4 * steps_per_epoch, 5 * steps_per_epoch)):
         means.append(model.conv_stem(components.prepare(images)).mean((0, 2, 3)))
@@ -222,11 +233,10 @@ def test_soup_run_again_makes_only_what_is_missing_or_changed(train, run_cli):
     assert "fold 1  mean" in out and "fold 0  mean" not in out and file.stat().st_mtime_ns == written_at
     assert read_json(Path("runs/x+soup/metrics.json"))["folds_done"] == [0, 1]
 
-    kept = Path("runs/x/fold0/snapshots")
-    shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
+    copy_snapshot(5, 4)
     out = soup(run_cli, "x")
     assert "fold 0  mean" in out and "fold 1  mean" not in out and file.read_bytes() != content
-    shutil.rmtree(kept)  # to save disk space
+    shutil.rmtree("runs/x/fold0/snapshots")  # to save disk space
     assert "nothing to do" in soup(run_cli, "x")
 
     assert run_cli("train.py", "--restart", "--fold", "0", "--name", "x", *FIVE, "train.snapshots=2")[0] == 0
@@ -259,7 +269,7 @@ def test_soup_mistakes_are_one_line_errors(train, run_cli):
     fails("epoch4.pt is missing", "comp", "soup", "x")
     assert not Path("runs/x+soup").exists()
     Path("runs/x/fold0/snapshots/epoch4.pt").write_bytes(Path("away.pt").read_bytes()[:999])
-    fails("truncated", "comp", "soup", "x")
+    fails("epoch4.pt is not the file that was recorded", "comp", "soup", "x")
     shutil.copy("away.pt", "runs/x/fold0/snapshots/epoch4.pt")
     soup(run_cli, "x")
     fails("is a soup already", "comp", "soup", "x+soup")
