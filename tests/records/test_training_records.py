@@ -131,7 +131,7 @@ def test_weights_file_wrong_value_is_a_user_error(change, tmp_path):
     assert read_weights(path, None).file.spec == SPEC
     save_checkpoint(path, {**content, **change})
     with pytest.raises(UserError, match=r"weights\.pt.*train the fold again"):
-        read_weights(path, None).file
+        read_weights(path, None)
 
 
 def test_provenance_runtime_is_written_only_if_it_is_not_torch():

@@ -74,7 +74,7 @@ def validation(fold_dir: FoldDir, epoch: str, classes) -> pd.DataFrame:
 
 def predict(fold_dir: FoldDir, run, images: pd.Index) -> np.ndarray:
     """Predict the images of a fold with its weights.pt alone."""
-    loaded = load_model(fold_dir.weights_path, CPU)
+    loaded = load_model(read_weights(fold_dir.weights_path, None), CPU)
     setup = open_benchmark_setup(run.config, CPU)
     row_of = {image.id: row for row, image in enumerate(setup.dataset.train)}
     rows = np.array([row_of[image] for image in images])
