@@ -4,13 +4,14 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo lint test test-fast slow docs bench clean
+.PHONY: help demo lint test test-fast slow faults docs bench clean
 
 help:
 	@echo "make demo    draw a small competition, check, split, train, predict: submissions/demo.csv in minutes"
 	@echo "make test    run lint, mypy and the default tests"
 	@echo "make test-fast    run the tests that start no program, in less than a minute"
 	@echo "make slow    run the tests that take minutes, e.g. kills at random moments"
+	@echo "make faults  disturb every program by kills, obstacles and full disks, in an hour; writes tests/faults/RESULTS.md"
 	@echo "make docs    build docs/configuration.md and the pages in site/, with MkDocs"
 	@echo "make bench   compare the speed with timm, fastai and Lightning on this machine, in about an hour"
 	@echo "make clean   remove the virtual environments, site/ and the files of the demo"
@@ -52,6 +53,9 @@ test-fast: .venv/.done
 
 slow: .venv/.done
 	$(RUN) -m pytest -m slow
+
+faults: .venv/.done
+	OMP_NUM_THREADS=1 WANDB_MODE=disabled $(RUN) -m tests.faults
 
 .venv/.docs-done: .venv/.done
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="TEXT", help="programs whose name contains this")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these programs (default: all)")
     parser.add_argument("--kind", choices=("kills", "obstacles", "full disks"), help="only these cases (default: all)")
     parser.add_argument("--cases", type=int, default=0, metavar="N", help="cases of a cheap program and kind")
     parser.add_argument("--seed", type=int, default=0, help="choose other cases (default: %(default)s)")

@@ -22,9 +22,11 @@ KINDS = {"kills": (kill_cases, 24), "obstacles": (obstacle_cases, 90), "full dis
 TITLES = ("program", *KINDS, "lost", "tracebacks", "leftovers", "hangs")
 
 
-def run_all(root: Path, *, only: str = "", kind: str | None = None, cases: int = 0, seed: int = 0) -> list[Result]:
+def run_all(
+    root: Path, *, only: Sequence[str] | None = None, kind: str | None = None, cases: int = 0, seed: int = 0
+) -> list[Result]:
     """Run the cases of every program; `cases` is their number for a program of cost 1 (default: that of KINDS)."""
-    programs = [program for program in PROGRAMS if only in program.name]
+    programs = [program for program in PROGRAMS if not only or program.name in only]
     import_everything()
     build_stages(root, {program.stage for program in programs})
     bench, results = Bench(root), []
