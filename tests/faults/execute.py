@@ -23,7 +23,7 @@ import comp
 from comp.cli import run_main
 
 TIMEOUT = 120  # seconds; a program that takes longer hangs
-GRACE = 10  # seconds that child processes have to end after their parent
+GRACE = 60  # seconds that child processes have to end after their parent: one that imports torch notices only then
 PIPE_BYTES = 1 << 20
 
 
