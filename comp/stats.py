@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import bdtr
 
-from comp.metrics import METRICS, PER_CLASS, confusion, log_losses, score
+from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, log_losses, score
 from comp.records.scores import ScoreReport
 
 RESAMPLES = 2000
@@ -35,27 +35,59 @@ def bootstrap_interval(
     derived from Wilson's interval of the accuracy (see `_interval_without_variation`).
     """
     rng = np.random.default_rng(seed)
-    from_confusion = METRICS[metric].from_confusion
-    if from_confusion is None:
+    from_counts = METRICS[metric].from_counts
+    if from_counts is None:
         losses = log_losses(targets, probabilities)
         values = np.array([rng.choice(losses, len(losses)).mean() for _ in range(RESAMPLES)])
         return _percentile_interval(values)
-    cm = confusion(targets, probabilities)
-    cells = rng.multinomial(cm.sum(), cm.ravel() / cm.sum(), size=RESAMPLES)
-    low, high = _percentile_interval(from_confusion(cells.reshape(RESAMPLES, *cm.shape)))
-    if low == high and np.trace(cm) in (0, cm.sum()):
-        return _interval_without_variation(metric, cm)
+    low, high = _percentile_interval(
+        np.concatenate([from_counts(counts) for counts in _resample_counts(rng, targets, probabilities)])
+    )
+    if low == high and (probabilities.argmax(1) == targets).mean() in (0, 1):
+        return _interval_without_variation(metric, confusion(targets, probabilities))
     return low, high
+
+
+def _resample_counts(rng: np.random.Generator, targets: np.ndarray, probabilities: np.ndarray) -> Iterator[ClassCounts]:
+    """Yield blocks of counts (resamples, classes), each resample one multinomial draw of a confusion matrix.
+
+    Cells without images are left out: they draw nothing, and for 1,000 classes there are a million of them. The last
+    cell stays, as numpy gives it the rest without drawing; so the numbers are those of the whole matrix.
+    """
+    images, classes = probabilities.shape
+    last = classes**2 - 1
+    cells, numbers = np.unique(
+        np.append(targets.astype(np.int64) * classes + probabilities.argmax(1), last), return_counts=True
+    )
+    numbers[-1] -= 1
+    in_class = _class_sums(cells // classes, cells % classes, classes)
+    for size in _block_sizes(max(len(cells), 3 * classes)):
+        yield in_class(rng.multinomial(images, numbers / images, size).T)
+
+
+def _class_sums(targets: np.ndarray, predicted: np.ndarray, classes: int) -> Callable[[np.ndarray], ClassCounts]:
+    """Return a function from how often each pair of target and prediction occurs, (pairs, resamples), to counts."""
+    pairs, correct = np.arange(len(targets)), np.flatnonzero(targets == predicted)
+    rows = np.concatenate([targets, classes + predicted, 2 * classes + targets[correct]])
+    columns = np.concatenate([pairs, pairs, correct])
+    sums = csr_array((np.ones(len(rows)), (rows, columns)), shape=(3 * classes, len(pairs)))
+    # one resample's classes side by side, as if each were counted alone: a sum over them depends on it in the last bit
+    return lambda occurrences: ClassCounts(
+        *np.ascontiguousarray((sums @ occurrences).T).reshape(-1, 3, classes).transpose(1, 0, 2)
+    )
 
 
 def bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Return the 95 % interval of the mean of a value per image; of differences per image, it is the paired one.
 
-    Few different values occur, so a resample is one multinomial draw of how often each does.
+    A resample is one multinomial draw of how often each different value occurs; usually there are few.
     """
     distinct, counts = np.unique(values, return_counts=True)
-    draws = np.random.default_rng(0).multinomial(len(values), counts / len(values), RESAMPLES)
-    return _percentile_interval(draws @ distinct / len(values))
+    rng = np.random.default_rng(0)
+    means = [
+        rng.multinomial(len(values), counts / len(values), size) @ distinct for size in _block_sizes(len(distinct))
+    ]
+    return _percentile_interval(np.concatenate(means) / len(values))
 
 
 def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int = 100) -> np.ndarray:
@@ -97,10 +129,16 @@ def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, flo
         changed[row] *= 1 - moved / sizes[row]
         neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % len(cm)
         changed[row, neighbour if all_correct else row] += moved
-    from_confusion = METRICS[metric].from_confusion
-    assert from_confusion is not None  # None for the log loss, which never gets here
-    ends = sorted((float(from_confusion(cm)), float(from_confusion(changed))))
+    from_counts = METRICS[metric].from_counts
+    assert from_counts is not None  # None for the log loss, which never gets here
+    ends = sorted(float(from_counts(ClassCounts.from_confusion(matrix))) for matrix in (cm, changed))
     return ends[0], ends[1]
+
+
+def _block_sizes(numbers: int) -> list[int]:
+    """Return the sizes of the blocks in which all resamples are drawn, for this many numbers per resample."""
+    size = max(1, MAX_BLOCK_SIZE // numbers)
+    return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
 
 
 def _percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -111,7 +149,7 @@ def _percentile_interval(values: np.ndarray) -> tuple[float, float]:
 def score_report(targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> ScoreReport:
     """Return all scores of one table of predictions, the three headline scores with their interval."""
     cm = confusion(targets, probabilities)
-    per_class = {name: from_confusion(cm) for name, from_confusion in PER_CLASS.items()}
+    per_class = {name: from_counts(ClassCounts.from_confusion(cm)) for name, from_counts in PER_CLASS.items()}
     return ScoreReport(
         images=len(targets),
         **{name: score(name, targets, probabilities) for name in METRICS},
@@ -213,22 +251,18 @@ def _two_sided_p_value(differences: np.ndarray) -> float:
 
 
 def _resample_scorer(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from counts (images, resamples) to scores (resamples,)."""
-    from_confusion = METRICS[metric].from_confusion
-    if from_confusion is None:
+    """Return a function from how often each image occurs, (images, resamples), to scores (resamples,)."""
+    from_counts = METRICS[metric].from_counts
+    if from_counts is None:
         losses = log_losses(targets, probabilities)
-        return lambda counts: losses @ counts / len(losses)
-    images, classes = probabilities.shape
-    cells = targets.astype(np.int64) * classes + probabilities.argmax(1)
-    in_cell = csr_array((np.ones(images), (cells, np.arange(images))), shape=(classes * classes, images))
-    return lambda counts: from_confusion((in_cell @ counts).T.reshape(-1, classes, classes))
+        return lambda occurrences: losses @ occurrences / len(losses)
+    in_class = _class_sums(targets.astype(np.int64), probabilities.argmax(1), probabilities.shape[1])
+    return lambda occurrences: from_counts(in_class(occurrences))
 
 
 def _resamples(images: int, classes: int) -> Iterator[np.ndarray]:
-    """Yield blocks of counts (images, resamples): how often each image is in each resample."""
+    """Yield blocks of numbers (images, resamples): how often each image is in each resample."""
     rng = np.random.default_rng(0)  # fixed seed: the same predictions give the same numbers
-    block_size = max(1, MAX_BLOCK_SIZE // max(images, classes * classes))
-    for start in range(0, RESAMPLES, block_size):
-        size = min(block_size, RESAMPLES - start)
+    for size in _block_sizes(max(images, 3 * classes)):
         cells = rng.integers(images, size=(size, images)) * size + np.arange(size)[:, None]
         yield np.bincount(cells.ravel(), minlength=size * images).reshape(images, size).astype(float)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from comp.metrics import METRICS, PER_CLASS, confusion, score
+from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, count_classes, score
 
 CLASSES = 4
 # of two lists of class indices; the classes counted are those in targets or predictions, as in the kit
@@ -77,7 +77,7 @@ def test_score_macro_specificity_by_hand():
     predicted = np.array([0, 0, 0, 1, 1, 1, 0, 2, 2, 0])
     # not of the class and not predicted as it: 4 of 6, 6 of 7, 7 of 7
     by_hand = [4 / 6, 6 / 7, 7 / 7]
-    assert PER_CLASS["specificity"](confusion(targets, np.eye(3)[predicted])) == pytest.approx(by_hand)
+    assert PER_CLASS["specificity"](count_classes(targets, predicted, 3)) == pytest.approx(by_hand)
     assert score("macro_specificity", targets, np.eye(3)[predicted]) == pytest.approx(np.mean(by_hand))
 
 
@@ -104,3 +104,36 @@ def test_score_perfect_predictions_is_the_best(metric):
     targets = np.arange(40) % CLASSES
     best = 1.0 if METRICS[metric].higher_is_better else 0.0
     assert score(metric, targets, np.eye(CLASSES, dtype=np.float32)[targets]) == best
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "log_loss"])
+def test_metric_of_stacked_counts_is_that_of_each_alone(metric):
+    """Five tables of four classes, so that an axis that is mistaken for another has another length."""
+    tables = [*list(CASES.values())[:4], make_predictions(90, seed=8)]
+    counts = [ClassCounts.from_confusion(confusion(*table)) for table in tables]
+    stacked = ClassCounts(
+        *(np.stack([getattr(one, name) for one in counts]) for name in ("true", "predicted", "correct"))
+    )
+    from_counts = METRICS[metric].from_counts
+    assert from_counts is not None
+    assert from_counts(stacked).tolist() == [score(metric, *table) for table in tables]
+
+
+@pytest.mark.parametrize("name", PER_CLASS)
+def test_per_class_score_of_a_class_without_images_is_zero(name):
+    counts = count_classes(np.array([0, 0, 0]), np.array([0, 0, 0]), 2)
+    assert PER_CLASS[name](counts).tolist() == ([0, 1] if name == "specificity" else [1, 0])
+
+
+def test_balanced_accuracy_counts_a_class_with_one_image():
+    targets, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])
+    assert score("balanced_accuracy", targets, np.eye(2)[predicted]) == 0.5
+
+
+def test_count_classes_is_the_margins_and_the_diagonal_of_the_confusion_matrix():
+    targets, probabilities = CASES["a class that is never predicted"]
+    cm = confusion(targets, probabilities)
+    counts = count_classes(targets, probabilities.argmax(1), CLASSES)
+    assert counts.true.tolist() == cm.sum(1).tolist()
+    assert counts.predicted.tolist() == cm.sum(0).tolist()
+    assert counts.correct.tolist() == np.diagonal(cm).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from comp import stats
-from comp.metrics import METRICS, score
+from comp.metrics import METRICS, ClassCounts, confusion, score
 from comp.stats import (
     Comparison,
     bootstrap_interval,
@@ -17,8 +18,10 @@ from comp.stats import (
     bootstrap_weights,
     compare,
     compare_predictions,
+    format_p,
     resample_scores,
     score_report,
+    verdict,
     wilson_interval,
 )
 from tests.test_metrics import CLASSES as FEW_CLASSES
@@ -104,6 +107,62 @@ def test_bootstrap_interval_keeps_the_numbers_of_past_records(metric, interval):
     assert bootstrap_interval(metric, *make_predictions(200)) == pytest.approx(interval, rel=1e-12)
 
 
+@pytest.mark.parametrize("missing", [(), (3,), (0,)])
+def test_bootstrap_interval_resamples_are_those_of_the_whole_confusion_matrix(missing):
+    """Cells without images are not drawn; the last cell is a special case of the multinomial."""
+    targets, probabilities = make_predictions(
+        150, classes=set(range(FEW_CLASSES)) - set(missing), never_predicted=missing
+    )
+    cm = confusion(targets, probabilities)
+    draws = np.random.default_rng(0).multinomial(150, cm.ravel() / 150, size=stats.RESAMPLES)
+    from_counts = METRICS["macro_f1"].from_counts
+    scores = from_counts(ClassCounts.from_confusion(draws.reshape(-1, FEW_CLASSES, FEW_CLASSES)))
+    expected = np.percentile(scores, [2.5, 97.5])
+    assert bootstrap_interval("macro_f1", targets, probabilities) == tuple(expected)
+
+
+@pytest.mark.parametrize("metric", KINDS)
+def test_intervals_of_1000_classes_take_little_memory(metric):
+    """Every pair of classes would be a million numbers per resample: 15 GiB."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(1000, size=2000)
+    probabilities = rng.random((2000, 1000), dtype=np.float32)
+    probabilities[np.arange(2000), targets] += 0.99
+    tracemalloc.start()
+    low, high = bootstrap_interval(metric, targets, probabilities)
+    copy = compare_predictions(metric, targets, probabilities, probabilities)
+    memory = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert memory < 400e6
+    assert low < high and copy.interval == (0, 0)
+
+
+def test_bootstrap_interval_block_size_has_no_effect(monkeypatch):
+    predictions, values = make_predictions(200), np.random.default_rng(0).normal(size=50)
+    at_once = bootstrap_interval("macro_f1", *predictions), bootstrap_mean_interval(values)
+    monkeypatch.setattr(stats, "MAX_BLOCK_SIZE", 700)
+    in_blocks = bootstrap_interval("macro_f1", *predictions), bootstrap_mean_interval(values)
+    assert in_blocks == (at_once[0], pytest.approx(at_once[1], rel=1e-12))
+    monkeypatch.setattr(stats, "MAX_BLOCK_SIZE", 1)
+    assert bootstrap_interval("macro_f1", *predictions) == at_once[0]
+
+
+def test_bootstrap_interval_constant_predictions_do_not_vary_in_balanced_accuracy():
+    """One class is always correct and the others never, in every resample: this is no perfect prediction."""
+    targets, constant = np.arange(200) % 2, np.eye(2)[np.zeros(200, int)]
+    assert bootstrap_interval("balanced_accuracy", targets, constant) == (0.5, 0.5)
+    low, high = bootstrap_interval("accuracy", targets, constant)
+    assert 0.42 < low < 0.45 and 0.55 < high < 0.58
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "log_loss"])
+def test_bootstrap_interval_every_image_correct_classes_that_never_occur_have_no_effect(metric):
+    """An image that might be incorrect is counted as one of the other classes that occur."""
+    targets = np.repeat([0, 2, 4], [30, 20, 10])
+    interval = bootstrap_interval(metric, targets, np.eye(6)[targets])
+    assert interval == pytest.approx(bootstrap_interval(metric, targets // 2, np.eye(3)[targets // 2]))
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("images", [1, 7, 400])
 def test_bootstrap_interval_every_image_correct_or_none_still_has_a_width(metric, images):
@@ -175,6 +234,15 @@ def test_score_report_numbers_agree_with_each_other():
 
 
 # ------------------------------------------------------------------------------------------------ paired tests
+
+
+def test_format_p_below_a_thousandth_is_said_so():
+    assert [format_p(p) for p in (0.0123, 0.001, 0.00099)] == ["p 0.012", "p 0.001", "p <.001"]
+
+
+def test_verdict_at_the_significance_level_is_inside_the_noise():
+    assert [verdict(0.1, p) for p in (0.05, 0.049)] == ["inside the noise", "better"]
+    assert [verdict(-0.1, p) for p in (0.05, 0.049)] == ["inside the noise", "worse"]
 
 
 @pytest.mark.parametrize("metric", METRICS)

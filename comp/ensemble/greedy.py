@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from comp.metrics import METRICS
+from comp.metrics import METRICS, ClassCounts, count_classes
 
 ROUNDS = 50
 
@@ -21,7 +21,7 @@ def fit_greedy_weights(probabilities: np.ndarray, targets: np.ndarray, metric: s
     Ties between members are broken by membership in the ensemble, then by the lower log loss, then by name. Ties
     between ensembles are broken by size: the smallest wins.
     """
-    from_confusion, sign = METRICS[metric].from_confusion, METRICS[metric].sign
+    from_counts, sign = METRICS[metric].from_counts, METRICS[metric].sign
     by_class = np.ascontiguousarray(probabilities.transpose(0, 2, 1), dtype=np.float32)
     of_target = probabilities[:, np.arange(len(targets)), targets].astype(np.float32)
     total = np.zeros(by_class.shape[1:], np.float32)
@@ -30,7 +30,7 @@ def fit_greedy_weights(probabilities: np.ndarray, targets: np.ndarray, metric: s
     best_score, best_counts = -np.inf, counts
     for size in range(1, rounds + 1):
         losses = _log_losses(total_of_target + of_target, size)
-        scores = -losses if from_confusion is None else sign * _scores(by_class, total, targets, from_confusion)
+        scores = -losses if from_counts is None else sign * _scores(by_class, total, targets, from_counts)
         chosen = _choose(scores, counts > 0, losses)
         counts[chosen] += 1
         total += by_class[chosen]
@@ -52,12 +52,11 @@ def _log_losses(sums: np.ndarray, size: int) -> np.ndarray:
 
 
 def _scores(
-    by_class: np.ndarray, total: np.ndarray, targets: np.ndarray, from_confusion: Callable[[np.ndarray], np.ndarray]
+    by_class: np.ndarray, total: np.ndarray, targets: np.ndarray, from_counts: Callable[[ClassCounts], np.ndarray]
 ) -> np.ndarray:
     """Return the score of the ensemble with each member added."""
     classes = len(total)
-    matrices = np.empty((len(by_class), classes, classes), np.int64)
-    row = targets * classes
+    counts = np.empty((3, len(by_class), classes), np.int64)
     predicted, highest, value = np.empty(len(targets), np.int64), total[0].copy(), total[0].copy()
     for member, added in enumerate(by_class):  # one member at a time: its arrays fit into the processor's cache
         np.add(added[0], total[0], out=highest)
@@ -66,5 +65,6 @@ def _scores(
             np.add(added[index], total[index], out=value)
             np.copyto(predicted, index, where=value > highest)
             np.maximum(highest, value, out=highest)
-        matrices[member] = np.bincount(row + predicted, minlength=classes**2).reshape(classes, classes)
-    return from_confusion(matrices)
+        counts_of_member = count_classes(targets, predicted, classes)
+        counts[:, member] = counts_of_member.true, counts_of_member.predicted, counts_of_member.correct
+    return from_counts(ClassCounts(*counts))

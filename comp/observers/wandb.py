@@ -19,6 +19,8 @@ from comp.runs import Run
 if TYPE_CHECKING:
     import wandb
 
+MAX_CONFUSION_CLASSES = 100  # its plot is a table with a row per pair of classes, of which W&B shows 10,000
+
 
 class WandbObserver:
     """One W&B run, for a fold or for the summary of a run. When W&B fails, training continues after one warning."""
@@ -66,7 +68,7 @@ class WandbObserver:
             )
             self._log({"confusion": matrix})
 
-        if self.wandb_run:
+        if self.wandb_run and len(self.classes) <= MAX_CONFUSION_CLASSES:
             self._try(log_confusion)
 
     def log_summary(self, values: dict[str, float | None]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
-from comp.metrics import METRICS, PER_CLASS, confusion, score
+from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, score
 from comp.prediction.predictor import predict_run
 from comp.prediction.test_labels import join_test_labels
 from comp.prediction.validation import read_validation
@@ -63,7 +63,8 @@ def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> Measur
     per_seed = [{name: score(name, *to_arrays(table, classes)) for name in METRICS} for table in tables]
     predicted_correctly = [table[list(classes)].idxmax(axis=1) == table["label"] for table in tables]
     correct = pd.concat(predicted_correctly, axis=1).mean(axis=1)
-    f1 = np.mean([PER_CLASS["f1"](confusion(*to_arrays(table, classes))) for table in tables], axis=0)
+    counts = [ClassCounts.from_confusion(confusion(*to_arrays(table, classes))) for table in tables]
+    f1 = np.mean([PER_CLASS["f1"](counts_of_run) for counts_of_run in counts], axis=0)
     costs = [_costs(run) for run in runs]
     return MeasuredRow(
         seeds=len(runs),

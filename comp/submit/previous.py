@@ -87,7 +87,7 @@ def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
         return Match("warning", "could not be compared with ", f": {labels}") if entry.sent else None
     if labels != candidate.labels:
         return None
-    if candidate.label_format.has_probabilities and METRICS[candidate.metric].from_confusion is None:
+    if candidate.label_format.has_probabilities and METRICS[candidate.metric].from_counts is None:
         after = f"; its probabilities differ, which changes the {candidate.metric}"
         return Match("warning", "its labels are those of ", after)
     return Match(severity, "its labels are those of ")
