@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from comp.cli import run_main
@@ -150,3 +151,15 @@ def test_wandb_mode_auto_is_online_only_with_a_key(monkeypatch, tmp_path):
     assert wandb_mode("auto") == "online"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert (wandb_mode("auto"), wandb_mode("off")) == ("offline", "off")
+
+
+@pytest.mark.parametrize(("classes", "keys"), [(3, ["confusion"]), (1000, [])])
+def test_log_predictions_of_many_classes_sends_no_table_of_a_million_pairs(classes, keys, monkeypatch):
+    from comp.observers.wandb import WandbObserver
+
+    observer = object.__new__(WandbObserver)
+    observer.classes, observer.wandb_run = tuple(map(str, range(classes))), object()
+    sent = []
+    monkeypatch.setattr(WandbObserver, "_log", lambda self, row: sent.extend(row))
+    observer.log_predictions(np.arange(3), np.eye(3, classes))
+    assert sent == keys
