@@ -124,7 +124,7 @@ def open_file(path: Path, max_bytes: int | None = None) -> BufferedReader:
         raise _unreadable(path, error) from None
 
 
-def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+def read_bytes(path: Path, max_bytes: int | None = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a regular file of at most `max_bytes`."""
     with open_file(path, max_bytes) as file:
         try:

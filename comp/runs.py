@@ -40,7 +40,7 @@ from filelock import FileLock, Timeout
 from comp import config as configs
 from comp.environment import git_state
 from comp.errors import UserError, did_you_mean
-from comp.files import file_sha256, write_atomic
+from comp.files import file_exists, file_sha256, write_atomic
 from comp.records.base import Fold
 from comp.records.run import FoldRecord, FoldStatus, ProcessInfo, RunRecord
 from comp.records.weights import StoredWeights, other_weights, read_weights
@@ -80,7 +80,7 @@ class FoldDir:
     def read_record(self) -> FoldRecord | None:
         """Return the content of fold.json, or None for a fold that no process has begun."""
         file = self.path / "fold.json"
-        return FoldRecord.read(file) if file.is_file() else None
+        return FoldRecord.read(file) if file_exists(file) else None
 
     def mark_running(self, process: ProcessInfo, **details: Any) -> None:
         """Write fold.json for a training that begins or resumes; `details` are further fields of it."""
@@ -145,7 +145,7 @@ class Run:
     def weights_sha256(self, fold: Fold) -> str:
         """Return the recorded hash of a fold's kept weights, after a check that the file still has it."""
         path, sha256 = self.fold_dir(fold).weights_path, self._recorded_sha256(fold)
-        if not path.is_file() or file_sha256(path) != sha256:
+        if not file_exists(path) or file_sha256(path) != sha256:
             raise other_weights(path)
         return sha256
 
@@ -186,14 +186,14 @@ def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], st
     """
     path = RUNS / config.name
     for parent in path.parents:
-        if (parent / "run.json").is_file():
+        if file_exists(parent / "run.json"):
             raise UserError(f"{path} would be inside the run {parent}; choose another name")
     path.mkdir(parents=True, exist_ok=True)
     with FileLock(path / ".lock"):
         _check_not_soup(path, draft)
-        if restart and (path / "run.json").is_file():
+        if restart and file_exists(path / "run.json"):
             _archive_run(path)
-        if not (path / "run.json").is_file():
+        if not file_exists(path / "run.json"):
             _write_config(path, config, draft)
             record = replace(draft, created=_now(), git=git_state(), precision=choose_precision())
             record.write(path / "run.json")
@@ -206,7 +206,7 @@ def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], st
 
 def _check_not_soup(path: Path, draft: RunRecord) -> None:
     """Refuse to train into a soup: its folds would no longer be what its record says."""
-    source = RunRecord.read(path / "run.json").soup_of if (path / "run.json").is_file() else None
+    source = RunRecord.read(path / "run.json").soup_of if file_exists(path / "run.json") else None
     if source and not draft.soup_of:
         raise UserError(
             f"{path} is a soup of {source}, and a soup is not trained (make it with python -m comp soup {source}); "

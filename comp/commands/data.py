@@ -215,13 +215,14 @@ def folds(args: argparse.Namespace) -> None:
     from comp.data.folds import make_folds, write_folds
     from comp.data.scan import scan
     from comp.errors import UserError
+    from comp.files import file_exists
     from comp.tables import FOLDS_COLUMNS, read_csv
 
     settings = config.load(args.config, args.overrides)[0]
     path, k, seed = settings.folds_file, settings.folds.k, settings.folds.seed
     dataset = scan(settings.data.root)
     table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
-    if path.is_file():
+    if file_exists(path):
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
         if existing.equals(table) and path.with_suffix(".json").is_file():
             print(f"{path} already exists and is the same")

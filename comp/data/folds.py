@@ -9,6 +9,7 @@ import pandas as pd
 
 from comp.data.scan import Dataset
 from comp.errors import UserError
+from comp.files import file_exists
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
@@ -52,7 +53,7 @@ def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed:
 
 def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
     """Read a split. It must have exactly the dataset's training images, under the dataset's labels."""
-    if not path.is_file():
+    if not file_exists(path):
         raise UserError(f"{path} is missing; make it with `python -m comp folds` and the same -c and key=value")
     table = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
     record = SplitRecord.read(path.with_suffix(".json"))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from comp.data.images import longest_side
 from comp.data.scan import RESERVED_LABELS, Dataset, scan
 from comp.errors import UserError
-from comp.files import write_json
+from comp.files import file_exists, write_json
 from comp.records.dataset import SplitRecord
 from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
@@ -104,7 +104,7 @@ def make_official_split(medmnist: MedMnistFile) -> pd.DataFrame:
 
 def check_split_file(path: Path, split: pd.DataFrame) -> None:
     """Raise a UserError if `path` has another split, before anything is written."""
-    if path.is_file() and not read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group")).equals(split):
+    if file_exists(path) and not read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group")).equals(split):
         raise UserError(f"{path} exists and has another split; remove it, or use --folds FILE")
 
 

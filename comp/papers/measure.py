@@ -12,6 +12,7 @@ import torch
 
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
+from comp.files import file_exists
 from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, score
 from comp.prediction.predictor import predict_run
 from comp.prediction.test_labels import join_test_labels
@@ -19,7 +20,7 @@ from comp.prediction.validation import read_validation
 from comp.records.run import FoldRecord
 from comp.runs import Run
 from comp.stats import bootstrap_mean_interval
-from comp.tables import read_csv, to_arrays
+from comp.tables import HISTORY_COLUMNS, read_csv, to_arrays
 
 COSTS = (
     "train_seconds",
@@ -57,7 +58,7 @@ def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> Measur
     `scored_on` is what the paper scored; the test part can be scored only if the dataset has its labels.
     """
     dataset = scan(runs[0].config.data.root)
-    on_test = scored_on == "test" and (dataset.root / "test_labels.csv").is_file()
+    on_test = scored_on == "test" and file_exists(dataset.root / "test_labels.csv")
     tables = [_scored_predictions(run, dataset, on_test, device) for run in runs]
     classes = runs[0].classes
     per_seed = [{name: score(name, *to_arrays(table, classes)) for name in METRICS} for table in tables]
@@ -97,7 +98,7 @@ def _validation_predictions(run: Run) -> pd.DataFrame:
 
 
 def _history(run: Run) -> pd.DataFrame:
-    return read_csv(run.fold_dir(0).path / "history.csv", ["epoch"])
+    return read_csv(run.fold_dir(0).path / "history.csv", HISTORY_COLUMNS)
 
 
 def _fold_record(run: Run) -> FoldRecord:
@@ -118,7 +119,7 @@ def _costs(run: Run) -> dict[str, float]:
     """Return the costs of a run, named as in COSTS, from the histories of its fold 0."""
     history, images = _history(run), len(_validation_predictions(run))
     pretrain_file = run.fold_dir(0).path / "pretrain.csv"
-    pretrain_seconds = read_csv(pretrain_file, ["epoch"])["seconds"].sum() if pretrain_file.is_file() else 0.0
+    pretrain_seconds = read_csv(pretrain_file, ["epoch"])["seconds"].sum() if file_exists(pretrain_file) else 0.0
     return {
         "train_seconds": float(history["seconds"].sum() + history["val_seconds"].sum() + pretrain_seconds),
         "epoch_seconds": float(history["seconds"].median()),

@@ -10,7 +10,7 @@ from comp import config as configs
 from comp.data.folds import read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.papers.model_sizes import BUILD_ERRORS, count_model_size
 from comp.papers.reported import ReportedRow, config_file, read_rows
 from comp.runs import RUNS, FoldDir, RunLockedError, read_run
@@ -112,7 +112,7 @@ def build_error(config: Config) -> str | None:
 def is_trained(config: Config) -> bool:
     """Return whether fold 0 of a config's run is done and was made with this config and split."""
     path = RUNS / config.name
-    return (path / "run.json").is_file() and FoldDir(path / "fold0").is_done and not _has_changed(config)
+    return file_exists(path / "run.json") and FoldDir(path / "fold0").is_done and not _has_changed(config)
 
 
 def is_locked(config: Config) -> bool:
@@ -130,7 +130,7 @@ def is_locked(config: Config) -> bool:
 def _has_changed(config: Config) -> bool:
     """Return whether a config's run exists and was made with another config or split."""
     path = RUNS / config.name
-    if not (path / "run.json").is_file():
+    if not file_exists(path / "run.json"):
         return False
     run = read_run(path)
     return run.config.identity() != config.identity() or run.record.folds_sha256 != file_sha256(config.folds_file)

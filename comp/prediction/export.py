@@ -24,7 +24,7 @@ from comp.engine.export import TOLERANCE, Parity, check_parity, export_graph
 from comp.engine.predict import Network, NormalisedModel
 from comp.engine.runtime import RUNTIME_LOADERS
 from comp.errors import UserError
-from comp.files import write_atomic
+from comp.files import file_exists, read_bytes, write_atomic
 from comp.prediction.load import LoadedModel, finished_folds, load_model, load_run_dataset
 from comp.records.base import Fold
 from comp.records.export import ExportRecord, ParityRecord
@@ -59,7 +59,7 @@ def exported_network(run: Run, dataset: Dataset, fold: Fold, weights_sha256: str
 def read_graph_files(fold_dir: FoldDir, runtime: str) -> dict[str, bytes]:
     """Return the contents of the exported files by name; a missing one is empty."""
     paths = {name: fold_dir.path / name for name in RUNTIME_FILES[runtime]}
-    return {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
+    return {name: read_bytes(path, None) if file_exists(path) else b"" for name, path in paths.items()}
 
 
 def _load_and_export(run: Run, fold: Fold, dataset: Dataset, runtime: str) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from comp.data.scan import Dataset
 from comp.errors import UserError
+from comp.files import file_exists
 from comp.tables import read_csv
 
 
@@ -15,7 +16,7 @@ def join_test_labels(dataset: Dataset, test: pd.DataFrame) -> pd.DataFrame | Non
     Images without a label are left out. The labels are only for scoring: nothing is chosen by them.
     """
     file = dataset.root / "test_labels.csv"
-    if not file.is_file():
+    if not file_exists(file):
         return None
     labels = read_csv(file, ["image", "label"]).set_index("image")["label"]
     if not set(labels) <= set(dataset.classes):  # class numbers instead of names

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from comp.data.cache import make_square_spec
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.records.blend import MemberRecord
 from comp.records.bundle import BundleMember, BundleRecord, SquareRecord
 from comp.records.submission import SubmissionManifest
@@ -111,7 +111,7 @@ def _member_weights(run: Run, member: MemberRecord, index: int) -> dict[str, Pat
     files = {}
     for fold, sha256 in zip(member.folds, member.weights_sha256.values(), strict=True):
         weights = run.fold_dir(fold).weights_path
-        if not weights.is_file() or file_sha256(weights) != sha256:
+        if not file_exists(weights) or file_sha256(weights) != sha256:
             raise UserError(
                 f"{weights} is not the file that the submission was made with; restore it, or train that fold again"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from comp.data.scan import Dataset, scan
 from comp.environment import git_state
 from comp.errors import UserError
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.prediction.provenance import input_hashes
 from comp.records.blend import MemberRecord
 from comp.records.submission import SubmissionManifest
@@ -65,12 +65,12 @@ def _class_changes(manifest: SubmissionManifest) -> Iterator[str]:
 
 def _weight_changes(member: MemberRecord) -> Iterator[str]:
     path = Path(member.path)
-    if not (path / "run.json").is_file():
+    if not file_exists(path / "run.json"):
         yield f"the run {member.run}: {path} is missing"
         return
     for fold, sha256 in member.weights_sha256.items():
         weights = FoldDir(path / f"fold{fold}").weights_path
-        if not weights.is_file():
+        if not file_exists(weights):
             yield f"the weights of {member.run}, fold {fold}: {weights} is missing"
         elif file_sha256(weights) != sha256:
             yield f"the weights of {member.run}, fold {fold}: {weights} has changed"

@@ -11,7 +11,7 @@ import pandas as pd
 from comp.data.scan import Dataset, scan
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError, did_you_mean
-from comp.files import file_sha256, write_atomic
+from comp.files import file_exists, file_sha256, write_atomic
 from comp.prediction.predictor import choose_prediction_device, recompute_test_probabilities
 from comp.records.submission import SubmissionManifest
 from comp.runs import read_run
@@ -50,7 +50,7 @@ def reproduce_submission(reference: str, device: str = "auto") -> Reproduction:
         return Reproduction(path, manifest, False, (*changes, str(error)))
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         return Reproduction(path, manifest, False, tuple(changes), tuple(possible_causes(manifest)))
-    if not path.is_file():
+    if not file_exists(path):
         write_atomic(path, content)
         return Reproduction(path, manifest, True, tuple(changes), restored=True)
     if file_sha256(path) != manifest.sha256:

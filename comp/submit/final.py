@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comp.errors import UserError, did_you_mean
-from comp.files import MissingFileError, file_sha256, read_bytes, write_atomic
+from comp.files import MissingFileError, file_exists, file_sha256, read_bytes, write_atomic
 from comp.records.submission import Competition
 from comp.submit.ledger import LedgerEntry
 from comp.submit.manifest import submission_id
@@ -53,7 +53,7 @@ def final_warning(competition: Competition, entries: Mapping[str, LedgerEntry]) 
         return f"{path} names {entry.id}, which belongs to {entry.competition}"
     if entry.sent is None:
         return f"{path} names {entry.id}, which was never sent"
-    if not Path(entry.file).is_file():
+    if not file_exists(Path(entry.file)):
         return f"{path} names {entry.id}, whose file {entry.file} is missing"
     if file_sha256(Path(entry.file)) != entry.sent_sha256:
         return f"{path} names {entry.id}, and {entry.file} has changed since it was sent"

@@ -121,7 +121,7 @@ def _from_json(content: Any) -> SubmissionTable:
 
 
 def _with_text(layout: Layout, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> SubmissionTable:
-    numeric = tuple(all(isinstance(value, int | float) for value in column) for column in zip(*rows, strict=True))
+    numeric = tuple(all(type(value) in (int, float) for value in column) for column in zip(*rows, strict=True))
     return SubmissionTable(columns, tuple(tuple(map(str, row)) for row in rows), layout, numeric=numeric)
 
 

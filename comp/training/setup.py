@@ -20,7 +20,7 @@ from comp.engine import distributed
 from comp.engine.device import configure_allocator
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.metrics import METRICS
 from comp.records.base import Fold
 from comp.records.run import RunRecord
@@ -119,7 +119,7 @@ def open_setup(config: Config, device: torch.device, folds: Sequence[Fold], rest
     """Check every name and every image before anything is written, then open or create the run."""
 
     def open_checked(draft: RunRecord, choose_precision: Callable[[], str]) -> Run:
-        if config.train.init and not (RUNS / config.name / "run.json").is_file():
+        if config.train.init and not file_exists(RUNS / config.name / "run.json"):
             find_init_run(config.train.init, draft, folds)
         return open_run(config, draft, choose_precision, restart)
 

@@ -17,7 +17,7 @@ from comp.engine.fit import prepare_batch
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
 from comp.environment import process_info
 from comp.errors import UserError
-from comp.files import file_sha256
+from comp.files import file_exists, file_sha256
 from comp.metrics import score
 from comp.prediction.load import finished_folds
 from comp.records.base import Fold
@@ -37,7 +37,7 @@ def make_soup(run: Run, device: torch.device) -> RunMetrics:
     """Make the folds of `runs/<name>+soup/` that are missing or were made of other snapshots; return its metrics."""
     folds = _finished_folds(run)
     path = RUNS / f"{run.name}+soup"
-    existing = read_run(path) if (path / "run.json").is_file() else None
+    existing = read_run(path) if file_exists(path / "run.json") else None
     if existing and not existing.record.soup_of:
         raise UserError(f"{path} is not a soup but another run of that name; rename it")
     stale = existing is not None and not _is_soup_of(existing, run)
@@ -106,7 +106,7 @@ def _is_current(source: FoldDir, soup: FoldDir) -> bool:
 def _read_metrics(soup: Run) -> RunMetrics | None:
     """Return the soup's metrics; None where the process was killed between the last fold and the summary."""
     file = soup.path / "metrics.json"
-    metrics = RunMetrics.read(file) if file.is_file() else None
+    metrics = RunMetrics.read(file) if file_exists(file) else None
     return metrics if metrics and list(metrics.folds_done) == soup.folds_done() else None
 
 
@@ -121,7 +121,7 @@ def _check_snapshots_exist(run: Run, fold: Fold) -> None:
     fold_dir = run.fold_dir(fold)
     for epoch in snapshot_epochs(run.config, _trained_epochs(fold_dir)):
         file = fold_dir.snapshot_path(epoch)
-        if not file.is_file():
+        if not file_exists(file):
             raise UserError(
                 f"{file} is missing; restore it, or delete {run.fold_dir(fold).weights_path} and train the fold again"
             )

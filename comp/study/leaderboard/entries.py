@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from comp.errors import UserError, did_you_mean
+from comp.files import file_exists
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
 from comp.records.run import FoldRecord, RunRecord
@@ -90,7 +91,7 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
 def _with_scores(entry: LeaderboardEntry, folds: int) -> LeaderboardEntry:
     """Return a run's entry with the scores of its metrics.json, if any of its `folds` is done."""
     file = entry.path / "metrics.json"
-    metrics = RunMetrics.read(file) if file.is_file() else None
+    metrics = RunMetrics.read(file) if file_exists(file) else None
     if metrics is None or metrics.scores is None:
         return replace(entry, remark="no fold is done")
     scores, kept = metrics.scores, metrics.scores.oof.kept
