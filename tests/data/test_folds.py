@@ -195,3 +195,18 @@ def test_parse_folds_returns_folds_of_the_split(text, folds):
 def test_parse_folds_missing_fold_raises(text, missing):
     with pytest.raises(UserError, match=f"there is no fold {missing}; the split has folds 0..2"):
         parse_folds(text, pd.DataFrame({"fold": [0, 1, 2, -1]}))
+
+
+def test_read_folds_accepts_images_that_are_never_validated(tmp_path):
+    path = tmp_path / "letters.csv"
+    table = make_folds(LETTERS, ungrouped(LETTERS), 5, seed=0)
+    table.loc[table["fold"] == 4, "fold"] = -1
+    write_folds(path, table, LETTERS, 5, 0)
+    assert read_folds(path, LETTERS)["fold"].tolist() == table["fold"].tolist()
+    assert parse_folds(None, table) == [0, 1, 2, 3]
+
+
+def test_parse_fold_range_has_its_limit():
+    assert parse_fold_range("999..1000") == [999, 1000]
+    with pytest.raises(UserError, match="at most 1000"):
+        parse_fold_range("1001")

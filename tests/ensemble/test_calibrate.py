@@ -172,3 +172,17 @@ def test_reliability_curve_equals_scikit_learns():
     curve = reliability_curve(targets, probabilities, 15)
     assert curve.confidence == pytest.approx(confidence) and curve.accuracy == pytest.approx(accuracy)
     assert curve.images.sum() == 1100 and curve.images.max() - curve.images.min() <= 1
+
+
+def test_expected_calibration_error_of_few_images_counts_each():
+    """Three images in fifteen bins: 0.9 and 0.7 are correct, 0.6 is not."""
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+    targets = np.array([0, 1, 1])
+    assert expected_calibration_error(targets, probabilities) == pytest.approx((0.1 + 0.6 + 0.3) / 3)
+    assert reliability_curve(targets, probabilities).images.tolist() == [1, 1, 1]
+
+
+def test_expected_calibration_error_of_one_bin_lets_errors_cancel():
+    probabilities = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
+    targets = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % correct at 0.6, 60 % at 0.9
+    assert expected_calibration_error(targets, probabilities, bins=1) == pytest.approx(0.825 - 0.65)

@@ -55,3 +55,18 @@ def test_member_table_has_the_heaviest_first_and_the_latency_of_a_gain():
     assert rows.loc["a", "ms_per_thousandth"] == pytest.approx(2.5)
     assert rows.loc[["b", "c"], "ms_per_thousandth"].isna().all()  # there is no gain
     assert rows.loc["b", "verdict"] == "inside the noise" and rows.loc["c", "verdict"] == ""
+
+
+def test_member_table_intervals_hold_95_of_100_resamples():
+    even = np.linspace(0, 1, 1001)
+    rows = member_table(["a", "b"], [0.5, 0.5], np.stack([even, 1 - even / 2], 1), {}, {"a": 1.0, "b": 1.0})
+    assert rows[["weight_low", "weight_high"]].to_numpy() == pytest.approx(np.array([[0.025, 0.975], [0.5125, 0.9875]]))
+    assert rows["chosen"].to_list() == [pytest.approx(1000 / 1001), 1]
+
+
+def test_member_table_equal_weights_are_ordered_by_gain_then_name():
+    gains = {name: Comparison(gain, (gain - 1, gain + 1), 0.5) for name, gain in (("a", 0.1), ("b", 0.3), ("d", 0.1))}
+    names = ["d", "b", "a"]
+    rows = member_table(names, [1 / 3] * 3, None, gains, dict.fromkeys(names, 2.0))
+    assert rows["name"].to_list() == ["b", "a", "d"]
+    assert rows[["gain", "gain_low", "gain_high", "p"]].iloc[0].to_list() == pytest.approx([0.3, -0.7, 1.3, 0.5])

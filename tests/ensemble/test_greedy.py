@@ -52,3 +52,10 @@ def test_fit_greedy_weights_takes_a_better_member_more_than_once():
     better, worse = sharpen(make_probabilities(1, 2.0))[0], sharpen(make_probabilities(2, 1.5))[0]
     weights = fit_greedy_weights(np.stack([better, worse]), make_targets(), "log_loss")
     assert 0.5 < weights[0] < 1
+
+
+def test_fit_greedy_weights_equal_probabilities_are_the_first_class_as_in_every_score():
+    undecided, half_correct = stack_members([[0.5, 0.5], [0.5, 0.5]], [[0.6, 0.4], [0.4, 0.6]])
+    targets = np.array([0, 0])
+    assert score("accuracy", targets, undecided) == 1
+    assert fit_greedy_weights(np.stack([undecided, half_correct]), targets, "accuracy", rounds=1).tolist() == [1, 0]

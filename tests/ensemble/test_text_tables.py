@@ -6,6 +6,7 @@ import pytest
 
 from comp.ensemble.candidates import Candidate, compare_all_pairs
 from comp.ensemble.text_tables import format_candidates, format_members, format_pairs
+from comp.stats import compare_predictions
 from tests.ensemble.tables import LONG_NAME, make_candidates, make_member_table
 
 
@@ -64,3 +65,11 @@ def test_format_tables_are_at_most_120_columns_wide_and_a_page_long():
         assert len(text.splitlines()) == 32 and text.splitlines()[-1].startswith("and ")
     three = compare_all_pairs("accuracy", targets, dict(list(candidates.items())[:3]))
     assert all("…" in line and len(line) <= 120 for line in format_pairs(three).splitlines()[1:])
+
+
+def test_compare_all_pairs_rows_are_the_paired_comparisons():
+    targets, candidates = make_candidates(3)
+    for row in compare_all_pairs("log_loss", targets, candidates).itertuples():
+        comparison = compare_predictions("log_loss", targets, candidates[row.a], candidates[row.b])
+        assert (row.difference, row.low, row.high) == pytest.approx((comparison.difference, *comparison.interval))
+        assert row.p == comparison.p and row.verdict == comparison.verdict
