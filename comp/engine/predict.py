@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from comp.engine.precision import autocast
-from comp.engine.views import VIEWS
+from comp.engine.views import VIEWS, check_views
 
 Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) -> logits (N, classes); see runtime.py
 
@@ -74,6 +74,7 @@ def predict_probabilities(
     networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], device: torch.device
 ) -> np.ndarray:
     """Return float32 probabilities (networks, views, images, classes) for batches of uint8 (N, H, W, 3)."""
+    check_views(views)
     batch_probabilities = []
     for batch in batches:
         images = batch.to(device, non_blocking=True).permute(0, 3, 1, 2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+
+from comp.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,10 @@ VIEWS = {
     "antitranspose": View(3, True),
 }
 TTA = {"none": ("identity",), "flips": ("identity", "hflip", "vflip", "rot180"), "d4": tuple(VIEWS)}
+
+
+def check_views(names: Iterable[str]) -> None:
+    """Raise a UserError for a name that is no view, as in a manifest that was edited."""
+    for name in names:
+        if name not in VIEWS:
+            raise UserError(f"there is no view {name!r}{did_you_mean(name, VIEWS)}")

@@ -6,8 +6,10 @@ Members to blend: one of METHODS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +17,11 @@ from comp.ensemble.calibrate import apply_temperature
 from comp.ensemble.greedy import fit_greedy_weights
 from comp.ensemble.simplex import fit_simplex_weights
 from comp.ensemble.stack import StackModel, fit_stack
+from comp.errors import UserError, did_you_mean
 from comp.records.blend import BlendMember, BlendSpec, StackWeights
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
+WEIGHT_TOLERANCE = 1e-6  # of a sum of float64; the weights of 200 members are off by 1e-14
 FIXED_METHODS = ("mean", "geometric", "vote")  # these methods have no weights to fit
 
 
@@ -38,9 +42,36 @@ class Blend:
         return BlendSpec(self.method, self.members, None if self.stack is None else _to_record(self.stack))
 
     @classmethod
-    def from_spec(cls, spec: BlendSpec) -> Blend:
-        """Return the blend that a record describes."""
+    def from_spec(cls, spec: BlendSpec, source: Path | str = "the blend") -> Blend:
+        """Return the blend that a record describes; a UserError names `source` if no fit can have made the record."""
+        if problem := _spec_problem(spec):
+            raise UserError(f"{source}: {problem}; restore it, or make the submission again with infer.py")
         return cls(spec.method, spec.parts, None if spec.stack is None else _to_model(spec.stack))
+
+
+def _spec_problem(spec: BlendSpec) -> str | None:
+    """Return what is wrong with a record that was edited, or None."""
+    if spec.method not in METHODS:
+        return f"there is no blend {spec.method!r}{did_you_mean(spec.method, METHODS)}"
+    names = [part.name for part in spec.parts]
+    if len(set(names)) != len(names) or not names:
+        return f"the blend has the members {', '.join(names) or 'none'}, and needs different ones"
+    for part in spec.parts:
+        if not part.views or len(set(part.views)) != len(part.views):
+            return f"the member {part.name} has the views {', '.join(part.views) or 'none'}, and needs different ones"
+        if not 0 < part.temperature < math.inf:
+            return f"the member {part.name} has the temperature {part.temperature:g}, which must be above 0"
+    if spec.method == "stack":
+        stack = spec.stack or StackWeights((), ())
+        rows, columns = len(stack.intercepts), len(stack.intercepts) * len(names)
+        if not rows or [len(row) for row in stack.coefficients] != [columns] * rows:
+            return f"the stack needs a row of {columns} coefficients for each of its {rows} intercepts"
+        return None
+    weights = [part.weight for part in spec.parts if part.weight is not None and part.weight >= 0]
+    if len(weights) != len(names) or abs(sum(weights) - 1) > WEIGHT_TOLERANCE:
+        shown = ", ".join("none" if part.weight is None else f"{part.weight:g}" for part in spec.parts)
+        return f"the members have the weights {shown}, which must be 0 or more and sum to 1"
+    return None
 
 
 def _to_record(stack: StackModel) -> StackWeights:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from comp.records.base import Fold, Record
 
@@ -41,7 +43,7 @@ class MemberRecord(Record):
 
     run: str
     path: str
-    runtime: str  # torch, onnx or openvino
+    runtime: Annotated[str, Field(pattern="^(torch|onnx|openvino)$")]
     weights_sha256: dict[str, str]  # fold -> hash, in the order of the mean over folds
 
     @property

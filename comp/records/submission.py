@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, MemberRecord, OofSummary
@@ -19,13 +21,13 @@ class Competition(Record):
     root: str
     ledger: str
     kaggle: str | None = None
-    per_day: int = 5
-    public_share: float = 1.0
+    per_day: Annotated[int, Field(ge=1)] = 5
+    public_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @property
     def final(self) -> Path:
         """The file that names the submission that counts."""
-        return Path(self.ledger).with_name("FINAL")
+        return Path(self.ledger).parent / "FINAL"
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,7 @@ def _read_sample(bundle: Path, dataset: Dataset) -> SubmissionTable:
 
 def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch.device) -> tuple[np.ndarray, Timing]:
     """Return the blend's probabilities (test images, classes), and how long they took."""
+    blend = Blend.from_spec(record.blend, bundle / BUNDLE_FILE)
     load_seconds, start = 0.0, time.perf_counter()
     member_probabilities = []
     for number, (part, member) in enumerate(zip(record.blend.parts, record.members, strict=True), 1):
@@ -132,5 +133,5 @@ def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch
                 ),
             )
         )
-    probabilities = apply_blend(Blend.from_spec(record.blend), member_probabilities)
+    probabilities = apply_blend(blend, member_probabilities)
     return probabilities, Timing(len(dataset.test), load_seconds, time.perf_counter() - start - load_seconds)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from comp.data.scan import Dataset, scan
+from comp.engine.views import check_views
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists, file_sha256, write_atomic
@@ -100,8 +101,14 @@ def _check_complete(path: Path, manifest: SubmissionManifest) -> None:
     missing = [key for key in keys if getattr(manifest, key) == getattr(empty, key)]
     runs = {member.run for member in manifest.members}
     missing += [f"members.{part.name}" for part in manifest.blend.parts if part.name not in runs]
+    missing += [f"members.{member.run}.weights_sha256" for member in manifest.members if not member.weights_sha256]
     if missing:
         raise UserError(
             f"{manifest_path(path)} does not record how it was made ({', '.join(missing)} is missing); "
             f"make the submission again with infer.py"
         )
+    Blend.from_spec(manifest.blend, manifest_path(path))
+    try:
+        check_views(view for part in manifest.blend.parts for view in part.views)
+    except UserError as error:
+        raise UserError(f"{manifest_path(path)}: {error}; {manifest.ADVICE}") from None

@@ -13,6 +13,7 @@ import pytest
 from comp.ensemble.blend import METHODS, Blend, BlendMember, apply_blend, combine_members
 from comp.ensemble.crossfit import MemberFitOptions, fit_members, fit_on_rows
 from comp.ensemble.pool import MemberPredictions, Pool
+from comp.errors import UserError
 from comp.records.blend import BlendSpec
 from tests.ensemble.pools import (
     CLASSES,
@@ -159,3 +160,33 @@ def test_fit_blend_200_members_of_3200_images_take_under_10_seconds_and_2_gb():
     tracemalloc.stop()
     assert seconds < 10 and memory < 2e9
     assert sum(member.weight > 0 for member in blend.members) > 1
+
+
+PART = {"name": "anna", "views": ["identity"], "temperature": 1.0, "weight": 0.5}
+PARTS = [PART, {**PART, "name": "bert"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "meen"}, "there is no blend 'meen'; did you mean mean?"),
+        ({"parts": []}, "has the members none"),
+        ({"parts": [PART, PART]}, "has the members anna, anna"),
+        ({"parts": [{**PART, "weight": 1.0, "views": []}]}, "anna has the views none"),
+        ({"parts": [{**PART, "weight": 1.0, "views": ["hflip", "hflip"]}]}, "anna has the views hflip, hflip"),
+        ({"parts": [PART, {**PARTS[1], "temperature": 0.0}]}, "bert has the temperature 0,"),
+        ({"parts": [PART, {**PARTS[1], "temperature": -1.5}]}, "bert has the temperature -1.5,"),
+        ({"parts": [PART]}, "have the weights 0.5, which must be 0 or more and sum to 1"),
+        ({"parts": [PART, {**PARTS[1], "weight": 0.6}]}, "have the weights 0.5, 0.6,"),
+        ({"parts": [{**PART, "weight": 1.5}, {**PARTS[1], "weight": -0.5}]}, "have the weights 1.5, -0.5,"),
+        ({"parts": [PART, {**PARTS[1], "weight": None}]}, "have the weights 0.5, none,"),
+        ({"method": "stack"}, "the stack needs a row of 0 coefficients"),
+        ({"method": "stack", "stack": {"coefficients": [[1.0, 2.0]], "intercepts": [0.0, 0.0]}}, "a row of 4"),
+    ],
+)
+def test_blend_from_an_edited_record_is_refused(changes, message):
+    good = {"method": "mean", "parts": PARTS}
+    assert Blend.from_spec(BlendSpec.from_dict(good, "x.json")).method == "mean"
+    with pytest.raises(UserError, match=r"x\.json: .*; restore it, or make the submission again") as caught:
+        Blend.from_spec(BlendSpec.from_dict({**good, **changes}, "x.json"), "x.json")
+    assert message in str(caught.value)

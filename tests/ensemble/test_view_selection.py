@@ -21,3 +21,9 @@ def test_choose_views_never_exceeds_max_views():
         views[view, predicted] = 0.01
         views[view, predicted, make_targets()[predicted]] = 0.97
     assert [len(choose_views(VIEWS, views, make_targets(), limit)) for limit in (1, 2, 3, 8)] == [1, 2, 3, 3]
+
+
+def test_choose_views_never_buys_a_view_that_changes_nothing():
+    """A view costs time: equal predictions leave the log loss as it is."""
+    first = make_probabilities(1, 2.0)
+    assert choose_views(VIEWS, np.concatenate([first, first, first]), make_targets(), 3) == ("identity",)

@@ -128,3 +128,34 @@ def test_reproduce_unreadable_manifest_is_one_line(content, message, workspace, 
         MANIFEST.write_text(content)
     status, _, err = run_cli("comp", "submit", "reproduce", "both")
     assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"hflip"', '"hflop"', "there is no view 'hflop'; did you mean hflip?"),
+        ('"temperature": ', '"temperature": -', "which must be above 0"),
+        ('"method": "stack"', '"method": "mean"', "have the weights none, none, which must be 0 or more and sum to 1"),
+        ('"name": "anna"', '"name": "carl"', "members.carl is missing"),
+        ('"temperature": ', '"temperature": NaN, "old": ', "is not readable JSON"),
+        ('"runtime": "torch"', '"runtime": "tensorflow"', "runtime: string should match"),
+        ('"per_day": 5', '"per_day": -5', "competition.per_day"),
+        ('"public_share": 1.0', '"public_share": 98.4', "competition.public_share"),
+    ],
+)
+def test_reproduce_edited_manifest_is_one_line(old, new, message, workspace, run_cli):
+    assert old in MANIFEST.read_text()
+    MANIFEST.write_text(MANIFEST.read_text().replace(old, new))
+    status, out, err = run_cli("comp", "submit", "reproduce", "both")
+    assert (status, out) == (2, "") and err.startswith(f"error: {MANIFEST}") and err.count("\n") == 1 and message in err
+    for command in (["check", "both"], ["status"]):
+        status, _, err = run_cli("comp", "submit", *command)
+        assert status in (0, 1) or err.count("\n") == 1
+
+
+def test_reproduce_member_without_weights_is_refused(workspace, run_cli):
+    content = read_json(MANIFEST)
+    content["members"][0]["weights_sha256"] = {}
+    write_json(MANIFEST, content)
+    status, _, err = run_cli("comp", "submit", "reproduce", "both")
+    assert status == 2 and "members.anna.weights_sha256 is missing" in err
