@@ -84,6 +84,12 @@ def read_study(path: Path) -> StudyConfig:
     for key, choices in study.space.items():
         if not choices or (isinstance(choices, Range) and not choices.low < choices.high):
             raise UserError(f"{path}: space.{key} is empty; list choices, or set low below high")
+        if isinstance(choices, Range) and choices.log and choices.low <= 0:
+            raise UserError(f"{path}: space.{key} has log: true and low: {choices.low:g}; set low above 0")
+        if key in study.fixed:
+            raise UserError(f"{path}: {key} is in fixed and in space; remove it from one of them")
+    if not study.space:
+        raise UserError(f"{path}: space is empty; name a key and its choices, or its low and high")
     study.edge_configs()
     return study
 

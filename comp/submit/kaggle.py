@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from comp.errors import UserError
-from comp.submit.kaggle_errors import KaggleTemporaryError, to_user_error
+from comp.files import file_exists, read_json
+from comp.submit.kaggle_errors import KEY_HELP, KaggleTemporaryError, to_user_error
 
 REQUEST_TIMEOUT = 60.0  # seconds to wait for a response
 MIN_BYTES_PER_SECOND = 50_000  # an upload slower than that is taken for broken
@@ -144,8 +146,19 @@ def _call_client(competition: str, request: Callable[[Any], T], timeout: float |
     raise to_user_error(errors[0], competition) from errors[0]
 
 
+def _check_key_file() -> None:
+    """Raise a UserError for a kaggle.json that is no map of texts: the client ignores one, or waits for a pipe."""
+    path = Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle") / "kaggle.json"
+    if not file_exists(path):
+        return
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise UserError(f'{path} must be {{"username": "...", "key": "..."}}; remove it, or {KEY_HELP}')
+
+
 @cache
 def _client() -> Any:
+    _check_key_file()
     try:
         import kaggle
     except ModuleNotFoundError as error:

@@ -108,6 +108,10 @@ def test_tune_diverged_or_pruned_trial_does_not_end_the_study(tune, monkeypatch)
     [
         (("optim.lr:", "optim.lrr:"), "did you mean optim.lr"),
         (("high: 1e-2", "high: 1e-5"), "space.optim.lr is empty"),
+        (("low: 1e-4", "low: 0"), "space.optim.lr has log: true and low: 0; set low above 0"),
+        (("fixed: {", "fixed: {optim.lr: 0.1, "), "optim.lr is in fixed and in space"),
+        ((STUDY[STUDY.index("space:") :], "space: {}"), "space is empty; name a key"),
+        (("folds: 0..1", "folds: 0..1\nname: ../../elsewhere"), "cannot use '../../elsewhere"),
         (("base: ../small.yaml", "base: ../nothing.yaml"), "there is no config"),
         (("space:", "spaces:"), "space: field required"),
         (("[none, flips]", "[none, 3]"), "augment.policy must be a valid string"),

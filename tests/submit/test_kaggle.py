@@ -101,6 +101,24 @@ def test_list_submissions_expired_token_is_named_with_its_source(kaggle_server, 
     assert "the API token in KAGGLE_API_TOKEN" in list_error()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not readable JSON"),
+        ("[]", 'must be {"username": "...", "key": "..."}'),
+        ('{"username": 3}', 'must be {"username": "...", "key": "..."}'),
+        (None, "is a pipe"),
+    ],
+)
+def test_list_submissions_broken_key_file_is_named(kaggle_server, tmp_path, monkeypatch, list_error, content, message):
+    """The client ignores such a file, and so would ask for the key that is there."""
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    path = tmp_path / "kaggle.json"
+    os.mkfifo(path) if content is None else path.write_text(content)
+    line = list_error()
+    assert str(path) in line and message in line and not kaggle_server.requests
+
+
 def test_list_submissions_wrong_key_is_one_line(kaggle_server, monkeypatch, list_error):
     monkeypatch.setenv("KAGGLE_KEY", "wrong")
     assert "does not accept the key (401: Unauthenticated)" in list_error()
