@@ -69,6 +69,14 @@ def test_fit_stack_is_the_regression_with_the_lowest_log_loss_on_held_out_folds(
     assert blended == pytest.approx(best.predict_proba(features), abs=2e-3)
 
 
+def test_fit_stack_without_folds_to_choose_by_has_the_strongest_penalty():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(2), (2, 20))
+    targets = np.arange(20) // 10
+    features = features_of(probabilities)
+    expected = LogisticRegression(C=min(C_GRID), tol=1e-8).fit(features, targets).predict_proba(features)
+    assert fit_stack(probabilities, targets, targets)(probabilities) == pytest.approx(expected, abs=1e-4)
+
+
 def test_fit_stack_trusts_a_good_member_more_the_more_images_there_are():
     """The penalty is chosen, so that one grid serves few and many images."""
     rng = np.random.default_rng(0)
