@@ -38,7 +38,7 @@ def run_all(
                     results.append(result)
                     if result.fault:
                         print(f"{result.fault}: {program.name}, {result.case}: {result.detail}", flush=True)
-        print(f"{program.name}: {len(results) - first} cases, {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{' | '.join(_row(program.name, results[first:]))} | {time.monotonic() - start:.0f} s", flush=True)
     print(format_table(TITLES, [*_rows(results), _row("all", results)]))
     return results
 
