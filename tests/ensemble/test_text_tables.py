@@ -73,3 +73,9 @@ def test_compare_all_pairs_rows_are_the_paired_comparisons():
         comparison = compare_predictions("log_loss", targets, candidates[row.a], candidates[row.b])
         assert (row.difference, row.low, row.high) == pytest.approx((comparison.difference, *comparison.interval))
         assert row.p == comparison.p and row.verdict == comparison.verdict
+
+
+def test_format_members_verdicts_begin_in_one_column():
+    lines = format_members("accuracy", make_member_table(3)).splitlines()
+    starts = {line.index(word) for line in lines for word in ("better", "inside the noise") if word in line}
+    assert len(starts) == 1 and any("better" in line for line in lines)
