@@ -71,6 +71,7 @@ class FoldCheckpoint:
     fit: dict[str, Any]  # TrainState.state_dict()
     best: EpochResult | None
     last: EpochResult | None
+    origin: str | None = None  # the training that it is of, see `Setup.origin`; None in files of earlier versions
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -80,12 +81,17 @@ class FoldCheckpoint:
             HistoryRow.from_dict(row, path)
         results = [values.get(key, lambda value: value is None or is_map(value)) for key in ("best", "last")]
         best, last = (EpochResult.from_dict(result, path) if result is not None else None for result in results)
-        return cls(fit, best, last)
+        return cls(fit, best, last, values.content.get("origin"))
 
     def write(self, path: Path) -> None:
         save_checkpoint(
             path,
-            {"fit": self.fit, "best": self.best and self.best.to_dict(), "last": self.last and self.last.to_dict()},
+            {
+                "fit": self.fit,
+                "best": self.best and self.best.to_dict(),
+                "last": self.last and self.last.to_dict(),
+                "origin": self.origin,
+            },
         )
 
 

@@ -39,10 +39,10 @@ def prepare_training(setup: Setup, fold: Fold, fold_dir: FoldDir) -> FoldTrainin
     resuming = distributed.call_on_rank_zero(fold_dir.resume_path.is_file)
     components = build_components(setup, fold, use_initial_weights=not resuming)
     if setup.config.train.pretrain_epochs and not resuming:
-        pretrain(setup, fold_dir, components)
-    progress = FoldProgress(setup.config, make_train_state(setup, components.model))
+        pretrain(setup, fold, fold_dir, components)
+    progress = FoldProgress(setup.config, make_train_state(setup, components.model), setup.origin(fold))
     if resuming:
-        progress.load(fold_dir)
+        progress.load(fold_dir, components.train_set.steps_per_epoch, len(setup.split(fold)[1]))
     return FoldTraining(setup, fold, fold_dir, components, progress)
 
 

@@ -15,10 +15,12 @@ from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, TrainState, fit
 from comp.errors import UserError
 from comp.observers.console import log_line
+from comp.records.base import Fold
 from comp.records.checkpoint import check_fit_state
 from comp.runs import FoldDir
 from comp.tables import write_csv
 from comp.training.components import TrainingComponents, make_config_optimizer
+from comp.training.progress import check_origin
 from comp.training.setup import Setup
 from comp.zoo.init import initialise
 
@@ -35,7 +37,7 @@ class Pretrainable(Protocol):
         """Stop training the encoder."""
 
 
-def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) -> None:
+def pretrain(setup: Setup, fold: Fold, fold_dir: FoldDir, components: TrainingComponents) -> None:
     """Train the encoder to reconstruct its images, then freeze it.
 
     The loop is `fit`, with each image's reconstruction error as its loss and the run's own learning rate, held
@@ -44,10 +46,12 @@ def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) ->
     config, optim, train_set = setup.config, setup.config.optim, components.train_set
     model = cast(Pretrainable, components.model)
     state = _make_state(setup, model.autoencoder())
-    if distributed.call_on_rank_zero(fold_dir.pretrain_path.is_file):
-        path = fold_dir.pretrain_path
+    path, origin = fold_dir.pretrain_path, setup.origin(fold)
+    if distributed.call_on_rank_zero(path.is_file):
+        content = distributed.call_on_rank_zero(lambda: check_fit_state(load_checkpoint(path), path))
+        check_origin(content.get("origin"), origin, path)
         try:
-            state.load_state_dict(distributed.call_on_rank_zero(lambda: check_fit_state(load_checkpoint(path), path)))
+            state.load_state_dict(content)
         except ValueError:
             raise UserError(f"{path} does not fit this model; train again from scratch with --restart") from None
     is_writer = distributed.rank() == 0
@@ -78,10 +82,10 @@ def pretrain(setup: Setup, fold_dir: FoldDir, components: TrainingComponents) ->
                 if is_writer:
                     _log_epoch(state, event, options.epochs, fold_dir, bar)
             if is_writer and time.monotonic() - saved_at > config.train.save_every:
-                save_checkpoint(fold_dir.pretrain_path, state.state_dict())
+                save_checkpoint(path, {**state.state_dict(), "origin": origin})
                 saved_at = time.monotonic()
     if is_writer:
-        save_checkpoint(fold_dir.pretrain_path, state.state_dict())
+        save_checkpoint(path, {**state.state_dict(), "origin": origin})
     model.freeze()
 
 

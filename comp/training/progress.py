@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class FoldProgress:
 
     config: Config
     state: TrainState
+    origin: str  # see `Setup.origin`
     best: EpochResult | None = None
     last: EpochResult | None = None
     saved_at: float = field(default_factory=time.monotonic)
@@ -42,18 +44,37 @@ class FoldProgress:
 
     def save(self, fold_dir: FoldDir) -> None:
         """Write resume.pt."""
-        FoldCheckpoint(self.state.state_dict(), self.best, self.last).write(fold_dir.resume_path)
+        FoldCheckpoint(self.state.state_dict(), self.best, self.last, self.origin).write(fold_dir.resume_path)
         self.saved_at = time.monotonic()
 
-    def load(self, fold_dir: FoldDir) -> None:
+    def load(self, fold_dir: FoldDir, steps_per_epoch: int, val_images: int) -> None:
         """Continue from resume.pt, on every rank."""
         path = fold_dir.resume_path
+        checkpoint = distributed.call_on_rank_zero(lambda: FoldCheckpoint.read(path))
+        check_origin(checkpoint.origin, self.origin, path)
         try:
-            checkpoint = distributed.call_on_rank_zero(lambda: FoldCheckpoint.read(path))
             self.state.load_state_dict(checkpoint.fit)
         except ValueError:
             raise UserError(f"{path} does not fit this model; train again from scratch with --restart") from None
         self.best, self.last = checkpoint.best, checkpoint.last
+        if not self._is_consistent(steps_per_epoch, val_images):
+            raise UserError(f"{path} contradicts itself; train again from scratch with --restart")
+
+    def _is_consistent(self, steps_per_epoch: int, val_images: int) -> bool:
+        """Return whether history, step and results are of one moment of a training with these images."""
+        epochs, results = len(self.state.history), [result for result in (self.best, self.last) if result]
+        steps_in_epoch = self.state.step - epochs * steps_per_epoch
+        return (
+            [row.epoch for row in self.history] == list(range(1, epochs + 1))
+            and 0 <= steps_in_epoch <= steps_per_epoch
+            and self.state.step <= self.config.train.epochs * steps_per_epoch
+            and (self.state.images > 0 or steps_in_epoch == 0)
+            and len(results) == (2 if epochs and val_images else 0)
+            and all(len(result.probabilities) == val_images for result in results)
+            and all(1 <= result.row.epoch <= epochs for result in results)
+            and (self.last is None or self.last.row.epoch == epochs)
+            and (self.best is None or self.config.train.keep == "last" or self.best.weights is not None)
+        )
 
     def record_epoch(
         self,
@@ -104,6 +125,12 @@ class FoldProgress:
             return False
         best = max(range(len(history)), key=lambda index: _epoch_rank(history[index], self.config))
         return len(history) - 1 - best >= patience
+
+
+def check_origin(stored: str | None, own: str, path: Path) -> None:
+    """Refuse a checkpoint of another training; files of earlier versions do not record theirs."""
+    if stored not in (None, own):
+        raise UserError(f"{path} is of another training ({stored}); delete it and train the fold again")
 
 
 def _epoch_rank(row: HistoryRow, config: Config) -> tuple[float, float]:

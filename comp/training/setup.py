@@ -111,6 +111,11 @@ class Setup:
         """Return the key (seed, fold) that the random numbers of a fold's training are drawn from."""
         return self.config.train.seed, FULL_FOLD_SEED if fold == "full" else int(fold)
 
+    def origin(self, fold: Fold) -> str:
+        """Return what a checkpoint records of its training: a copy from another fold, which was trained on this fold's
+        validation images, must not be resumed. A run keeps it when its directory is renamed."""
+        return f"{self.run.record.created} seed {self.config.train.seed} fold {fold}"
+
 
 MakeRun = Callable[[RunRecord, Callable[[], str]], Run]  # a draft of run.json and a choice of precision -> the run
 

@@ -8,7 +8,9 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine.fit import Epoch, TrainState
+from comp.errors import UserError
 from comp.metrics import METRICS, log_losses, score
 from comp.runs import FoldDir
 from comp.schema import Config, Train
@@ -18,12 +20,12 @@ CPU = torch.device("cpu")
 TARGETS = np.array([0, 0, 1, 1, 2, 2])
 
 
-def make_progress(ema: bool = False, **train) -> FoldProgress:
+def make_progress(ema: bool = False, origin: str = "a run, fold 0", **train) -> FoldProgress:
     model = nn.Linear(1, 2, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     average = ModelEmaV3(model, decay=0.9) if ema else None
     state = TrainState(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), average)
-    return FoldProgress(Config(name="x", train=Train(**train)), state)
+    return FoldProgress(Config(name="x", train=Train(**train)), state, origin)
 
 
 def predictions(correct: int, confidence: float) -> np.ndarray:
@@ -119,12 +121,51 @@ def test_progress_saved_and_loaded_keeps_the_best_and_the_last_epoch(tmp_path):
     best_epoch(progress, predictions(5, 0.6), predictions(4, 0.9))
     progress.save(FoldDir(tmp_path))
     loaded = make_progress(ema=True, keep="best")
-    loaded.load(FoldDir(tmp_path))
+    loaded.load(FoldDir(tmp_path), steps_per_epoch=4, val_images=6)
     assert loaded.best.row == progress.best.row and loaded.last.row == progress.last.row
     assert torch.equal(loaded.best.weights["weight"], progress.best.weights["weight"])
     assert torch.equal(loaded.best.probabilities, progress.best.probabilities)
     assert torch.equal(loaded.last.probabilities, progress.last.probabilities)
     assert best_epoch(loaded, predictions(4, 0.6)) == 1 and best_epoch(loaded, predictions(6, 0.6)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"origin": "a run, fold 1"}, "is of another training"),  # trained on this fold's validation images
+        ({"history": []}, "contradicts itself"),
+        ({"step": 7}, "contradicts itself"),
+        ({"step": 13}, "contradicts itself"),
+        ({"step": 9, "images": 0}, "contradicts itself"),
+        ({"best": None}, "contradicts itself"),
+        ({"last": "best"}, "contradicts itself"),
+        ({"probabilities": torch.ones(5, 3)}, "contradicts itself"),
+        ({"weights": None}, "contradicts itself"),
+        ({"model": {"weight": torch.ones(3, 1)}}, "does not fit this model"),
+        ({"ema": None}, "does not fit this model"),
+    ],
+)
+def test_progress_load_of_another_or_an_inconsistent_training_is_one_error(change, message, tmp_path):
+    progress = make_progress(ema=True, keep="best")
+    best_epoch(progress, predictions(5, 0.6), predictions(4, 0.9))
+    progress.save(FoldDir(tmp_path))
+    path = FoldDir(tmp_path).resume_path
+    content = load_checkpoint(path)
+    for key, value in change.items():
+        if key in ("best", "last", "origin"):
+            content[key] = content["best"] if value == "best" else value
+        else:
+            content["best" if key in ("probabilities", "weights") else "fit"][key] = value
+    save_checkpoint(path, {key: value for key, value in content.items() if key not in ("kit", "schema")})
+    with pytest.raises(UserError, match=message):
+        make_progress(ema=True, keep="best").load(FoldDir(tmp_path), steps_per_epoch=4, val_images=6)
+
+
+def test_progress_load_of_an_earlier_version_has_no_origin_to_compare(tmp_path):
+    progress = make_progress(origin=None)
+    best_epoch(progress, predictions(5, 0.6))
+    progress.save(FoldDir(tmp_path))
+    make_progress().load(FoldDir(tmp_path), steps_per_epoch=4, val_images=6)
 
 
 def test_is_save_due_after_save_every_seconds_since_the_last_save(tmp_path):
