@@ -270,6 +270,18 @@ def test_distributed_single_process_returns_inputs():
         assert distributed.world_size() == 1
 
 
+def test_reduce_losses_and_statistics_sums_losses_and_averages_running_statistics(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda message: message.add_(6.0))  # what the other two hold
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(2).eval())
+    for norm in model:
+        norm.running_mean.fill_(3.0)
+    losses = distributed.reduce_losses_and_statistics([torch.tensor(1.5), torch.tensor(2.5)], model)
+    assert [float(loss) for loss in losses] == [7.5, 8.5]
+    assert model[0].running_mean.tolist() == [3.0, 3.0] and model[0].running_var.tolist() == pytest.approx([7 / 3] * 2)
+    assert model[1].running_mean.tolist() == [3.0, 3.0] and model[1].running_var.tolist() == [1.0] * 2  # frozen
+
+
 def test_choose_device_under_torchrun_needs_a_device_per_process(monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "1")

@@ -184,6 +184,25 @@ def test_apply_kernels_fused_run_in_two_processes_keeps_its_activations(monkeypa
     assert torch.equal(plain.eval()(x), model.eval()(x)) and list(plain.state_dict()) == list(model.state_dict())
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("name", ["sharif_deep_efficientnet", "gupta_resnet34", "test_efficientnet", "test_resnet"])
+def test_apply_kernels_model_of_a_fused_run_computes_the_same_on_any_device(monkeypatch, name, processes):
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    torch.manual_seed(0)
+    plain, images = build_model(name, 8, size=32), torch.randn(2, 3, 32, 32)
+    for norm in (module for module in plain.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)):
+        for value, (low, high) in {norm.running_mean: (-1, 1), norm.running_var: (0.5, 2), norm.bias: (-1, 1)}.items():
+            nn.init.uniform_(value, low, high)
+    expected = plain.eval()(images)
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        model = apply_kernels(copy.deepcopy(plain), "fused", device)
+        model = distributed.use_sync_batchnorm(model, device).eval()
+        assert torch.equal(model(images), expected)
+        assert any(isinstance(module, FusedBatchNorm) for module in model.modules()) == (device.type == "cpu")
+        synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+        assert synchronised == (device.type == "cuda" and processes == 2)
+
+
 def test_load_native_broken_source_returns_none_and_leaves_no_file(tmp_path):
     source = tmp_path / "broken.cpp"
     source.write_text("this is not C++")

@@ -15,7 +15,7 @@ import torch
 
 from comp.config import load
 from comp.files import read_json
-from comp.papers import worker
+from comp.papers import measure, worker
 from comp.papers.plan import ProtocolOverrides
 from comp.papers.reported import config_file
 from comp.tables import read_predictions
@@ -137,23 +137,38 @@ def test_reproduce_scores_only_fold_0(split, trained_runs, run_cli):
     assert before.equals(pd.read_csv("runs/papers/mini/table.csv").loc[1, ["accuracy", "log_loss"]])
 
 
-def test_reproduce_seeds_are_sibling_runs_and_the_table_has_their_mean(split, trained_runs, run_cli):
+def test_reproduce_seeds_are_sibling_runs_and_the_table_has_their_mean(split, trained_runs, run_cli, monkeypatch):
+    real = measure._scored_predictions
+
+    def predictions_by_seed(run, *arguments):
+        """Every image is predicted correctly by seed 42, and every other one by seed 43."""
+        table, classes = real(run, *arguments), list(run.classes)
+        predicted = [classes.index(label) for label in table["label"]]
+        if run.config.train.seed == 43:
+            predicted[::2] = [(index + 1) % len(classes) for index in predicted[::2]]
+        table[classes] = np.eye(len(classes))[predicted]
+        return table
+
+    monkeypatch.setattr(measure, "_scored_predictions", predictions_by_seed)
     write_paper(*TWO)
     assert run_cli("comp", "reproduce", "mini", "--quick", "--seeds", "2", "--rows", "small", *FAST)[0] == 0
     assert [seed_override(name) for name in trained_runs] == ["", "43"]
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[0]
-    scores = [float(np.mean(correct_images(name))) for name in trained_runs]
-    assert table["seeds"] == 2 and table["accuracy"] == pytest.approx(np.mean(scores))
-    assert table["accuracy_sd"] == pytest.approx(np.std(scores, ddof=1))
+    assert table["images"] == 16 and table["seeds"] == 2 and table["accuracy"] == 0.75
+    assert table["accuracy_sd"] == pytest.approx(0.5 / np.sqrt(2))  # of a sample: divided by n - 1
+    assert 0.6 < table["accuracy_low"] < 0.75 < table["accuracy_high"] < 0.9  # over the images' means of both seeds
+    histories = [pd.read_csv(f"runs/{name}/fold0/history.csv") for name in trained_runs]
+    assert table["best_epoch_accuracy"] == pytest.approx(np.mean([history["val_score"].max() for history in histories]))
+    assert table["train_seconds"] == pytest.approx(
+        np.mean([history["seconds"].sum() + history["val_seconds"].sum() for history in histories])
+    )
+    assert table["ms_per_image"] == pytest.approx(
+        np.mean([history["val_seconds"].median() / 16 * 1000 for history in histories])
+    )
 
 
 def seed_override(name: str) -> str:
     return name.rpartition("train.seed=")[2] if "train.seed=" in name else ""
-
-
-def correct_images(name: str) -> pd.Series:
-    table = pd.read_csv(Path("runs") / name / "fold0" / "last.csv").set_index("image")
-    return table.drop(columns=["label", "fold"]).idxmax(axis=1) == table["label"]
 
 
 def test_reproduce_other_data_is_a_warning_above_the_table(split, trained_runs, run_cli):
