@@ -24,7 +24,7 @@ def write_blend_files(directory: Path, assessment: Assessment, members: Members,
     """Write the tables and blend.json, and delete the explanation of an earlier blend of this name."""
     for name in ("members.csv", "blend.png", "reliability.png"):  # written last; a single member has none
         (directory / name).unlink(missing_ok=True)
-    write_csv(directory / "oof.csv", assessment.oof_table())
+    oof_sha256 = write_csv(directory / "oof.csv", assessment.oof_table())
     write_csv(directory / "pairs.csv", assessment.pairs)
     name = directory.relative_to(BLENDS).as_posix()
-    build_blend_record(name, assessment, members, manifest).write(directory / "blend.json")
+    build_blend_record(name, assessment, members, manifest, oof_sha256).write(directory / "blend.json")

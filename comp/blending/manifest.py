@@ -41,7 +41,7 @@ def _member_record(members: Members, name: str, runtime: str) -> MemberRecord:
 
 
 def build_blend_record(
-    name: str, assessment: Assessment, members: Members, manifest: SubmissionManifest
+    name: str, assessment: Assessment, members: Members, manifest: SubmissionManifest, oof_sha256: str
 ) -> BlendRecord:
     """Return blend.json: what was fitted to which members, and its score, for the leaderboard."""
     metric = assessment.pool.metric
@@ -57,4 +57,5 @@ def build_blend_record(
         parts=manifest.blend.parts,
         complete=not members.missing_folds,
         optimistic=bool(members.keeping_best),
+        oof_sha256=oof_sha256,
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from comp.data.cache import cache_key, make_square_spec
 from comp.data.scan import Dataset
-from comp.errors import UserError
-from comp.files import file_sha256, read_json
+from comp.files import file_sha256
 from comp.records.base import Fold
 from comp.records.predictions import Provenance
 from comp.records.submission import InputHashes
@@ -43,25 +41,6 @@ def validation_provenance(run: Run, dataset: Dataset, folds: Sequence[Fold]) -> 
     records = [run.fold_dir(fold).read_record() for fold in folds]
     keys = {record.images if record and record.images else provenance.images for record in records}
     return replace(provenance, images=" ".join(sorted(keys)))  # several: no table is current with them
-
-
-def provenance_path(predictions: Path) -> Path:
-    return predictions.with_name(f"{predictions.stem}.from.json")
-
-
-def write_provenance(predictions: Path, provenance: Provenance) -> None:
-    provenance.write(provenance_path(predictions))
-
-
-def read_provenance(predictions: Path) -> Provenance | None:
-    """Return the provenance of a table; None without one, or with one of another format."""
-    path = provenance_path(predictions)
-    try:
-        content = read_json(path)
-        provenance = Provenance.from_dict(content, path)
-    except UserError:
-        return None
-    return provenance if provenance.to_dict() == content else None  # a key that is unknown here may matter
 
 
 def input_hashes(dataset: Dataset) -> InputHashes:

@@ -23,9 +23,8 @@ import pandas as pd
 from comp.data.scan import Image
 from comp.errors import UserError
 from comp.files import read_bytes
-from comp.prediction.provenance import read_provenance, write_provenance
 from comp.records.base import Fold
-from comp.records.predictions import Provenance
+from comp.records.predictions import Provenance, read_provenance, write_provenance
 from comp.runs import Run
 from comp.tables import MAX_TABLE_BYTES, parse_predictions, write_csv
 

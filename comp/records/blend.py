@@ -83,3 +83,4 @@ class BlendRecord(Record):
     parts: tuple[BlendMember, ...]
     complete: bool  # every member has every fold
     optimistic: bool  # at least one member chose each fold's epoch on the images that are scored
+    oof_sha256: str | None = None  # hash of oof.csv beside it; None in files of older versions

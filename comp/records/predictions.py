@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from comp.errors import UserError
+from comp.files import read_json
 from comp.records.base import Fold, Record
 
 MAX_LATENCY_MS = 1e6  # 17 minutes for one image
@@ -41,6 +42,25 @@ class Provenance(Record):
         """Return what differs of labels, images and runtime, such as "other images"; "" if only the weights may."""
         names = [name for name in ("labels", "images", "runtime") if getattr(self, name) != getattr(other, name)]
         return f"other {' and '.join(names)}" if names else ""
+
+
+def provenance_path(predictions: Path) -> Path:
+    return predictions.with_name(f"{predictions.stem}.from.json")
+
+
+def write_provenance(predictions: Path, provenance: Provenance) -> None:
+    provenance.write(provenance_path(predictions))
+
+
+def read_provenance(predictions: Path) -> Provenance | None:
+    """Return the provenance of a table; None without one, or with one of another format."""
+    path = provenance_path(predictions)
+    try:
+        content = read_json(path)
+        provenance = Provenance.from_dict(content, path)
+    except UserError:
+        return None
+    return provenance if provenance.to_dict() == content else None  # a key that is unknown here may matter
 
 
 @dataclass(frozen=True)

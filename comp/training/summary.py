@@ -14,9 +14,10 @@ from comp.config import load
 from comp.errors import UserError
 from comp.metrics import score
 from comp.observers.wandb import wandb_observers
-from comp.prediction.provenance import validation_provenance, write_provenance
+from comp.prediction.provenance import validation_provenance
 from comp.prediction.validation import read_validation
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
+from comp.records.predictions import write_provenance
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
 from comp.tables import to_arrays, write_csv

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from comp.files import write_json
+from comp.files import file_sha256, write_json
 from comp.metrics import METRICS, score
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
+from comp.records.predictions import Provenance, write_provenance
 from comp.records.run import FoldRecord, ProcessInfo, RunRecord
 from comp.runs import find_runs, list_runs
 from comp.stats import bootstrap_interval, score_report
@@ -287,6 +288,7 @@ RUN_BREAKS = {
     "predictions of other labels": lambda path: write_csv(
         path / "predictions/identity/oof.csv", oof(3).assign(label="a")
     ),
+    "probabilities that are none": lambda path: write_csv(path / "predictions/identity/oof.csv", oof(3).assign(a=1.5)),
     "an image twice": lambda path: write_csv(path / "predictions/identity/oof.csv", pd.concat([oof(3)] * 2)),
     "metrics a directory": lambda path: ((path / "metrics.json").unlink(), (path / "metrics.json").mkdir()),
 }
@@ -305,7 +307,7 @@ def test_leaderboard_broken_run_affects_its_own_line_only(defect, best, run_cli)
     status, out, _ = run_cli("comp", "leaderboard", "--json")
     assert status == 0 and "NaN" not in out
     tests = {entry["name"]: entry["against_best"] for entry in json.loads(out)["groups"][0]["entries"]}
-    if "predictions" in defect or defect == "an image twice":
+    if "predictions" in defect or "probabilities" in defect or defect == "an image twice":
         assert not (any(tests.values()) if best else tests["broken"])
 
 
@@ -324,6 +326,29 @@ def test_leaderboard_broken_blend_affects_its_own_line_only(break_blend, run_cli
     break_blend(write_blend("broken", oof(3), ["sound"]))
     status, out, err = run_cli("comp", "leaderboard")
     assert status == 0 and "sound" in out and (("blends/broken" in out) != ("blends/broken" in err))
+
+
+@pytest.mark.parametrize("kind", ["run", "blend"])
+def test_leaderboard_oof_other_than_recorded_is_not_tested_and_a_remark_says_so(kind, run_cli):
+    write_run("sound", oof(3))
+    if kind == "run":
+        path = write_run("changed", oof(6)) / "predictions/identity/oof.csv"
+        write_provenance(path, Provenance({"0": "a"}, "labels", "images", sha256=file_sha256(path)))
+    else:
+        path = write_blend("changed", oof(6), ["sound"]) / "oof.csv"
+        change("blend.json", lambda content: content.update(oof_sha256=file_sha256(path)))(path.parent)
+    name = "changed" if kind == "run" else "blends/changed"
+
+    def against_best() -> tuple[dict | None, str]:
+        [group] = json.loads(run_cli("comp", "leaderboard", "--json")[1])["groups"]
+        [entry] = [entry for entry in group["entries"] if entry["name"] == name]
+        return entry["against_best"], entry["remark"]
+
+    test, remark = against_best()
+    assert test and remark == ""
+    write_csv(path, oof(7))
+    assert against_best() == (None, "oof.csv is not what was written; run infer.py again")
+    assert "oof.csv is not what was written" in run_cli("comp", "leaderboard")[1]
 
 
 # ---- the command ----
@@ -361,8 +386,9 @@ def test_leaderboard_hundred_runs_take_a_second_and_no_torch():
             "fold": np.arange(3200) % 3,
         }
     )
+    probabilities = rng.dirichlet(np.ones(8), 3200).astype(np.float32)
     for number in range(8):
-        table[f"class{number}"] = rng.random(3200).astype(np.float32)
+        table[f"class{number}"] = probabilities[:, number]
     write_run("run0", oof(3))
     write_csv(Path("runs/run0/predictions/identity/oof.csv"), table)
     for number in range(1, 100):

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from comp.errors import UserError, did_you_mean
-from comp.files import file_exists
+from comp.files import file_exists, file_sha256
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
+from comp.records.predictions import read_provenance
 from comp.records.run import FoldRecord, RunRecord
 from comp.runs import BLENDS, RUNS, list_runs
 
@@ -40,6 +41,7 @@ class LeaderboardEntry:
     seconds: float | None = None  # training time of all folds
     complete: bool = False
     remark: str = ""  # what is missing
+    oof_sha256: str | None = None  # the hash of the OOF predictions when they were written; None: not recorded
 
     @property
     def is_blend(self) -> bool:
@@ -54,11 +56,20 @@ def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry],
     blends = {file.parent.relative_to(RUNS).as_posix(): file.parent for file in sorted(BLENDS.rglob("blend.json"))}
     for name, path in {**list_runs(), **blends}.items():
         try:
-            entries[name] = _blend_entry(name, path, entries) if name in blends else _run_entry(name, path)
+            entry = _blend_entry(name, path, entries) if name in blends else _run_entry(name, path)
+            entries[name] = _check_oof(entry)
         except READ_ERRORS as error:
             warnings.append(f"{error}; left out")
     names = dict.fromkeys(match for pattern in requested for match in _matches(pattern, entries))
     return [entries[name] for name in names or entries], warnings
+
+
+def _check_oof(entry: LeaderboardEntry) -> LeaderboardEntry:
+    """Return the entry, with a remark if its OOF predictions are not those that were written: it is not tested."""
+    if entry.oof_sha256 is None or not entry.oof.is_file() or file_sha256(entry.oof) == entry.oof_sha256:
+        return entry
+    remark = "oof.csv is not what was written; run infer.py again"
+    return replace(entry, remark="; ".join(filter(None, [entry.remark, remark])))
 
 
 def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
@@ -73,14 +84,17 @@ def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
 def _run_entry(name: str, path: Path) -> LeaderboardEntry:
     """Return a run's entry; an unreadable metrics.json is a remark."""
     record = RunRecord.read(path / "run.json")
+    oof = path / "predictions" / "identity" / "oof.csv"
+    provenance = read_provenance(oof)
     entry = LeaderboardEntry(
         name,
         path,
-        path / "predictions" / "identity" / "oof.csv",
+        oof,
         record.folds_sha256,
         record.metric,
         record.higher_is_better,
         parameters=record.parameters,
+        oof_sha256=provenance.sha256 if provenance else None,
     )
     try:
         return _with_scores(entry, folds=len(record.folds))
@@ -133,6 +147,7 @@ def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) ->
         seconds=_sum_known([member.seconds if member else None for member in members]),
         complete=record.complete,
         remark="" if record.complete else "some folds are missing",
+        oof_sha256=record.oof_sha256,
     )
 
 

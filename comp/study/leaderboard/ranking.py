@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from comp import config as configs
+from comp.files import read_bytes
 from comp.metrics import METRICS
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
-from comp.tables import MAX_CLASSES, read_csv
+from comp.tables import MAX_CLASSES, MAX_TABLE_BYTES, parse_csv, probability_problem
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,12 @@ class _OofPredictions:
 
 def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
     """Test the entries against the best. Those that share the same images with it share the resamples too."""
-    reference = _read_oof(best.oof, sort_by_image=True)  # a blend's images are resampled in this order: the same p
+    reference = _read_oof(best, sort_by_image=True)  # a blend's images are resampled in this order: the same p
     if reference is None or best.metric not in METRICS:
         return {}
     groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
     for entry in entries:
-        oof = _read_oof(entry.oof) if entry is not best else None
+        oof = _read_oof(entry) if entry is not best else None
         if oof is None or oof.classes != reference.classes:
             continue
         positions = oof.images.get_indexer(reference.images)
@@ -139,15 +140,18 @@ def _test(
     }
 
 
-def _read_oof(path: Path, sort_by_image: bool = False) -> _OofPredictions | None:
-    """Return the predictions of a file, or None if it is missing or invalid."""
+def _read_oof(entry: LeaderboardEntry, sort_by_image: bool = False) -> _OofPredictions | None:
+    """Return the OOF predictions of an entry, or None if they are missing, invalid or not those that were written."""
     try:
-        table = read_csv(path, ["image", "label"], max_columns=MAX_CLASSES + 3)
+        content = read_bytes(entry.oof, MAX_TABLE_BYTES)
+        if entry.oof_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+            return None
+        table = parse_csv(entry.oof, content, ["image", "label"], max_columns=MAX_CLASSES + 3)
         table = table.sort_values("image") if sort_by_image else table
         classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
         images, targets = pd.Index(table["image"]), pd.Index(classes).get_indexer(pd.Index(table["label"]))
         probabilities = table[classes].to_numpy(np.float32)
     except READ_ERRORS:
         return None
-    is_valid = images.is_unique and (targets >= 0).all() and np.isfinite(probabilities).all()
+    is_valid = images.is_unique and (targets >= 0).all() and not probability_problem(probabilities)
     return _OofPredictions(images, classes, targets, probabilities) if is_valid else None
