@@ -101,7 +101,7 @@ class PredictionFiles:
             stale.add(path, f"made from {difference}")
             return {}
         if "fold" not in table or "label" not in table or not set(map(str, table["fold"])) <= set(origin.weights):
-            stale.add(path, "it has rows of folds that made none")
+            stale.add(path, "it has rows of a fold that it does not record")
             return {}
         folds = {}
         for fold in (int(fold) for fold in origin.weights if fold in provenance.weights):
@@ -127,7 +127,7 @@ class PredictionFiles:
             try:
                 return self.with_float32(parse_predictions(path, content, self.classes)), origin
             except UserError as error:
-                stale.add(path, str(error).removeprefix(f"{path} ").rpartition(";")[0] or "it is not readable")
+                stale.add(path, str(error).removeprefix(f"{path} ").partition(";")[0])
         return None
 
     def with_float32(self, table: pd.DataFrame) -> pd.DataFrame:

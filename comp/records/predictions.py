@@ -40,8 +40,8 @@ class Provenance(Record):
 
     def difference(self, other: Provenance) -> str:
         """Return what differs of labels, images and runtime, such as "other images"; "" if only the weights may."""
-        names = [name for name in ("labels", "images", "runtime") if getattr(self, name) != getattr(other, name)]
-        return f"other {' and '.join(names)}" if names else ""
+        words = {"labels": "other labels", "images": "other images", "runtime": "another runtime"}
+        return " and ".join(text for name, text in words.items() if getattr(self, name) != getattr(other, name))
 
 
 def provenance_path(predictions: Path) -> Path:

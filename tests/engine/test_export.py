@@ -127,6 +127,18 @@ def test_make_torch_network_gpu_or_16_bits_is_not_frozen():
     )
 
 
+@pytest.mark.parametrize("offset", [-0.5, 0.5])
+def test_check_parity_logits_that_are_all_too_low_or_too_high_do_not_pass(offset):
+    def network(images: torch.Tensor) -> torch.Tensor:
+        return images.float().mean(dim=(1, 2)) - 200.0  # negative: the largest is one of size
+
+    parity = check_parity(network, lambda images: network(images) + offset, make_images(8))
+    assert not parity.passed and parity.same_class_count == 35
+    assert parity.max_difference == pytest.approx(0.5, abs=1e-4)
+    assert parity.max_logit == network(make_images(8)).abs().max() > 50
+    assert check_parity(network, network, make_images(8)).passed
+
+
 def test_parity_other_value_class_or_nan_does_not_pass():
     parity = Parity(64, 1e-5, 10.0, 64)
     assert parity.passed

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from comp import runs
-from comp.files import read_json, write_json
+from comp.errors import UserError
+from comp.files import file_sha256, read_json, write_json
 from comp.prediction import predictor
+from comp.prediction.export import export_run
 from comp.prediction.predictor import RunPredictions, open_predictor, predict_run
 from comp.runs import Run
 from comp.tables import read_predictions
@@ -104,3 +111,188 @@ def test_predict_run_full_model_has_one_file_per_view(workspace, run_cli):
     assert predictions.folds == ["full"] and predictions.oof == [] and len(predictions.test) == 1
     files = [file.relative_to(PREDICTIONS).as_posix() for file in PREDICTIONS.rglob("*.csv")]
     assert files == ["full/identity/test.csv"]
+
+
+# ---- what cannot be trusted ----
+
+
+@pytest.fixture
+def anna(trained_workspace, tmp_path, monkeypatch) -> Run:
+    """A finished run of three folds; its workspace is the current directory."""
+    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    [run] = runs.find_runs(["anna"])
+    return run
+
+
+def change_weights(run: Run, fold: int, change: Callable[[dict[str, Any]], object], record: bool = False) -> None:
+    """Change the content of weights.pt; `record`: as if the training had written it."""
+    path = run.fold_dir(fold).weights_path
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    if record:
+        run.fold_dir(fold).mark_ended("done", weights_sha256=file_sha256(path))
+
+
+def swap_classes(content: dict[str, Any]) -> None:
+    classes = content["recipe"]["classes"]
+    classes[0], classes[1] = classes[1], classes[0]
+
+
+OTHER_WEIGHTS: dict[str, Callable[[Run], object]] = {
+    "of another fold": lambda run: shutil.copy(run.fold_dir(1).weights_path, run.fold_dir(0).weights_path),
+    "of another run": lambda run: shutil.copy("runs/bert/fold0/weights.pt", run.fold_dir(0).weights_path),
+    "with classes swapped": lambda run: change_weights(run, 0, swap_classes),
+    "with another mean": lambda run: change_weights(run, 0, lambda content: content["recipe"].update(mean=[0.5] * 3)),
+    "with one weight changed": lambda run: change_weights(
+        run, 0, lambda content: next(iter(content["state_dict"].values()))[0].add_(1)
+    ),
+}
+
+
+@pytest.mark.parametrize("other", OTHER_WEIGHTS)
+def test_predict_run_other_weights_are_refused_whether_or_not_predictions_exist(other, anna, passes):
+    OTHER_WEIGHTS[other](anna)
+    for action in (
+        lambda: predict_run(anna, ["identity"], device=CPU),  # the OOF exists: training wrote it
+        lambda: predict_run(anna, ["identity"], device=CPU, only=[0]),
+        lambda: open_predictor(anna, device=CPU).compute_test([0], ["identity"]),
+        lambda: export_run(anna, "onnx"),
+        lambda: open_predictor(anna, device=torch.device("cpu"), runtime="onnx").predict_test(["identity"]),
+    ):
+        with pytest.raises(UserError, match=r"fold0/weights\.pt is not the file that was recorded.*; restore it, or"):
+            action()
+    assert not passes and not list(Path("runs/anna").rglob("test*.csv")) and not list(Path("runs").rglob("model.*"))
+
+
+def test_predict_run_a_fold_copied_with_its_record_is_refused(anna):
+    shutil.copytree("runs/anna/fold1", "runs/anna/fold0", dirs_exist_ok=True)
+    with pytest.raises(UserError, match=r"fold0/weights\.pt is of fold 1, where fold 0 belongs; restore it, or delete"):
+        predict_run(anna, ["hflip"], device=CPU)
+    shutil.copytree("runs/bert/fold0", "runs/anna/fold0", dirs_exist_ok=True)
+    with pytest.raises(UserError, match=r"fold0/weights\.pt is of run bert, where run anna belongs; restore it, or"):
+        predict_run(anna, ["hflip"], device=CPU)
+    change_weights(anna, 1, swap_classes, record=True)
+    with pytest.raises(UserError, match=r"fold1/weights\.pt is of classes eosinophil,basophil,.* belongs; restore it"):
+        predict_run(anna, ["hflip"], device=CPU, only=[1])
+
+
+def test_predictor_weights_that_change_while_they_are_used_are_refused(anna):
+    predictor = open_predictor(anna, device=CPU)
+    predictor.weights_sha256([0])
+    change_weights(anna, 0, lambda content: content.update(epoch=7), record=True)
+    with pytest.raises(UserError, match=r"fold0 was trained again meanwhile; run this again"):
+        predictor.predict_test(["identity"])
+
+
+def test_predict_run_predictions_record_the_weights_that_made_them(anna, passes, capsys):
+    first = predict_run(anna, ["identity"], device=CPU)
+    change_weights(anna, 0, lambda content: next(iter(content["state_dict"].values())).add_(0.5), record=True)
+    passes.clear()
+    capsys.readouterr()
+    second = predict_run(anna, ["identity"], device=CPU)
+    assert passes == [(1, ("identity",))] * 2  # its OOF rows and its test images
+    sha256 = file_sha256(anna.fold_dir(0).weights_path)
+    for name in ("oof", "test_fold0", "test"):
+        path = Path(f"runs/anna/predictions/identity/{name}.csv")
+        record = read_json(path.with_name(f"{name}.from.json"))
+        assert record["weights"]["0"] == sha256 and record["sha256"] == file_sha256(path)
+    assert not np.array_equal(second.test[0][0], first.test[0][0]) and second.test[1][0].equals(first.test[1][0])
+    assert capsys.readouterr().out.splitlines() == [
+        f"runs/anna/predictions/identity/{name}.csv: made from other weights{of}, so it is made again"
+        for name, of in (("oof", " of fold 0"), ("test_fold0", ""), ("test", ""))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("identity/oof.csv", "-5"), ("identity/test_fold1.csv", "0.1"), ("identity/test.csv", "inf")]
+)
+def test_predict_run_edited_table_is_made_again_and_a_line_says_so(name, value, anna, passes, capsys):
+    first = predict_run(anna, ["identity"], device=CPU)
+    for file in Path("runs/anna/predictions").rglob("*.csv"):
+        file.write_bytes(file.read_bytes())  # the same bytes are the same table, whatever their time
+    passes.clear()
+    path = Path("runs/anna/predictions", name)
+    lines = path.read_text().splitlines()
+    cells = lines[2].split(",")
+    lines[2] = ",".join([*cells[:-1], value])
+    path.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    again = predict_run(anna, ["identity"], device=CPU)
+    assert capsys.readouterr().out == f"{path}: its content is not what was written, so it is made again\n"
+    assert len(passes) == {"oof.csv": 3, "test_fold1.csv": 1, "test.csv": 0}[path.name]
+    for tables, old_tables in ((again.oof, first.oof), (again.test[1], first.test[1])):
+        pd.testing.assert_frame_equal(tables[0], old_tables[0], atol=1e-6)
+    means = np.mean([table[0].to_numpy(np.float64) for table in again.test], axis=0)
+    mean = read_predictions(Path("runs/anna/predictions/identity/test.csv"), anna.classes)
+    assert np.allclose(mean, means, atol=1e-8)
+    predict_run(anna, ["identity"], device=CPU)
+    assert capsys.readouterr().out == ""
+
+
+def test_predict_run_full_table_edited_is_made_again(anna, passes, capsys):
+    shutil.copytree("runs/anna/fold0", "runs/anna/foldfull")
+    change_weights(anna, "full", lambda content: content.update(fold="full"), record=True)
+    predict_run(anna, ["identity"], device=CPU, full=True)
+    path = Path("runs/anna/predictions/full/identity/test.csv")
+    content = path.read_bytes()
+    path.write_text(path.read_text().replace("img_3.jpg", "img_33.jpg"))
+    predict_run(anna, ["identity"], device=CPU, full=True)
+    assert (
+        len(passes) == 2 and path.read_bytes() == content and "full/identity/test.csv: its" in capsys.readouterr().out
+    )
+
+
+def test_predict_run_training_image_changed_since_makes_oof_again(anna, passes, capsys):
+    [changed] = [image for image in open_predictor(anna, device=CPU).dataset.train if image.id == "cell_00003.jpg"]
+    os.utime(changed.path, (1, 1))
+    predict_run(anna, ["identity"], device=CPU)
+    assert passes == [(1, ("identity",))] * 3 + [(3, ("identity",))]
+    assert "oof.csv: made from other images, so it is made again" in capsys.readouterr().out
+
+
+def test_predict_run_test_image_changed_since_makes_test_again(anna, passes, capsys):
+    predict_run(anna, ["identity"], device=CPU)
+    passes.clear()
+    shutil.copy("input/tiny/test/img_0.jpg", "input/tiny/test/img_1.jpg")
+    predictions = predict_run(anna, ["identity"], device=CPU)
+    assert passes == [(3, ("identity",))]
+    assert "test_fold0.csv and 2 more: made from other images, so they are made again" in capsys.readouterr().out
+    table = predictions.test[0][0]
+    assert np.array_equal(table.loc["img_0.jpg"], table.loc["img_1.jpg"])
+
+
+def test_predict_run_split_changed_since_is_refused(anna, passes):
+    table = pd.read_csv("folds/tiny.csv", dtype=str)
+    table["fold"] = table["fold"].map({"0": "1", "1": "2", "2": "0"})
+    table.to_csv("folds/tiny.csv", index=False)
+    with pytest.raises(UserError, match=r"anna was trained on another split than folds/tiny\.csv contains now; rest"):
+        predict_run(anna, ["identity"], device=CPU)
+    assert not passes
+
+
+def test_predict_run_weights_that_predict_no_probabilities_are_refused_and_nothing_is_written(anna):
+    change_weights(anna, 0, lambda content: next(iter(content["state_dict"].values())).fill_(float("nan")), record=True)
+    with pytest.raises(UserError, match=r"the model of runs/anna/fold0 predicts a probability that is not between"):
+        predict_run(anna, ["hflip"], device=CPU)
+    assert not Path("runs/anna/predictions/hflip").exists()
+
+
+@pytest.mark.parametrize("impossible", [-1.0, 0.0, 1e9])
+def test_latency_ms_impossible_is_measured_again_and_a_line_says_so(impossible, anna, capsys):
+    open_predictor(anna, device=CPU).latency_ms()
+    path = Path("runs/anna/predictions/cost.json")
+    [machine] = read_json(path)
+    write_json(path, {machine: impossible})
+    assert 0 < open_predictor(anna, device=CPU).latency_ms() < 1e4
+    assert capsys.readouterr().out.endswith(
+        f"{path}: {impossible} ms on {machine} cannot be a time per image; measured again\n"
+    )
+
+
+def test_predictor_current_predictions_load_no_model(anna, monkeypatch):
+    first = predict_run(anna, ["identity"], device=CPU)
+    monkeypatch.setattr(predictor, "load_model", None)
+    again = predict_run(anna, ["identity"], device=CPU)
+    assert probability_bytes(again, anna.classes) == probability_bytes(first, anna.classes)

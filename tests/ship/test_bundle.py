@@ -65,6 +65,10 @@ def test_bundle_writes_submission_and_predicts_larger_test_set(workspace, run_cl
     pd.testing.assert_frame_equal(
         pd.read_csv("submission.csv", index_col=0), pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6
     )
+    weights = sorted(Path("kaggle/input/some-dataset/weights").iterdir())
+    shutil.copy(weights[1], weights[0])
+    with pytest.raises(UserError, match=f"{weights[0].name} is not the file that was recorded when it was written"):
+        exec(code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
 
 
 def test_make_bundle_unverified_bundle_is_not_kept(workspace, run_cli, monkeypatch):

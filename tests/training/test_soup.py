@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 from comp.checkpoints import load_checkpoint
 from comp.engine.kernels.fuse import fuse, kernels_available
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
-from comp.files import file_sha256, read_json
+from comp.files import file_sha256, read_json, write_json
 from comp.prediction.load import load_model
 from comp.records import checkpoint
 from comp.records import weights as weights_record
@@ -244,6 +245,62 @@ def test_soup_run_again_makes_only_what_is_missing_or_changed(train, run_cli):
     assert "fold 0  mean" in soup(run_cli, "x") and file.read_bytes() == content  # the same training, so the same bits
     train("x", "train.snapshots=1", "--restart")
     assert "the old run is kept" in soup(run_cli, "x") and not Path("runs/x+soup/fold1").exists()
+
+
+def test_soup_records_its_own_time_and_cost_and_the_snapshots_that_were_averaged(train, run_cli):
+    train("x", "train.snapshots=2")
+    for file, change in (("run.json", {"created": "2020-01-01"}), ("fold0/fold.json", {"seconds": 100.0})):
+        write_json(Path("runs/x", file), {**read_json(Path("runs/x", file)), **change})
+    start = time.perf_counter()
+    soup(run_cli, "x")
+    elapsed = time.perf_counter() - start
+    record, source = read_json(Path("runs/x+soup/run.json")), read_json(Path("runs/x/run.json"))
+    assert record["created"] > source["created"] and (record["name"], record["soup_of"]) == ("x+soup", "x")
+    fold, source_fold = (read_json(Path(f"runs/{name}/fold0/fold.json")) for name in ("x+soup", "x"))
+    assert 100 < fold["seconds"] <= 100 + elapsed
+    names = [f"epoch{epoch}.pt" for epoch in (4, 5)]
+    hashes = {name: file_sha256(Path("runs/x/fold0/snapshots", name)) for name in names}
+    assert fold["snapshots"] == source_fold["snapshots"] == hashes and list(fold["snapshots"]) == names
+    assert fold["weights_sha256"] == file_sha256(Path("runs/x+soup/fold0/weights.pt"))
+    assert (fold["kept"], fold["epochs"], fold["best_epoch"]) == ("soup", 5, None)
+    assert fold["images"] == source_fold["images"]
+
+
+def test_soup_weights_that_were_changed_are_made_again(train, run_cli):
+    train("x", "train.snapshots=2")
+    soup(run_cli, "x")
+    file = Path("runs/x+soup/fold0/weights.pt")
+    content = file.read_bytes()
+    shutil.copy("runs/x/fold0/weights.pt", file)
+    out = soup(run_cli, "x")
+    assert f"{file} is not what was written (another sha256), so it is made again" in out
+    assert file.read_bytes() == content
+
+
+def test_soup_of_other_snapshots_is_refused_and_nothing_is_written(train, run_cli):
+    train("x", "train.snapshots=2")
+    kept = Path("runs/x/fold0/snapshots")
+    shutil.copy(kept / "epoch5.pt", kept / "epoch4.pt")
+    fold_file = Path("runs/x/fold0/fold.json")
+    record = read_json(fold_file)
+    changes = [
+        (record, "epoch4.pt is not the file that was recorded"),
+        ({**record, "snapshots": {"epoch5.pt": record["snapshots"]["epoch5.pt"]}}, "epoch4.pt is not the file"),
+        ({key: value for key, value in record.items() if key != "snapshots"}, "epoch4.pt is of epoch 5, where epoch 4"),
+    ]
+    for content, message in changes:  # the last: trained by a version that recorded no hashes of snapshots
+        write_json(fold_file, content)
+        status, _, err = run_cli("comp", "soup", "x")
+        assert status == 2 and message in err and err.count("\n") == 1
+        assert not list(Path("runs/x+soup").rglob("*.pt"))
+
+
+def test_train_init_weights_other_than_recorded_are_refused(train):
+    train("x")
+    content = load_checkpoint(Path("runs/x/fold0/weights.pt"))
+    torch.save({**content, "epoch": 1}, "runs/x/fold0/weights.pt")
+    assert "fold0/weights.pt is not the file that was recorded" in train("y", "train.init=x", fails=True)
+    assert not Path("runs/y/fold0/weights.pt").exists()
 
 
 def test_soup_full_fold_is_averaged_too(train, run_cli):
