@@ -21,7 +21,8 @@ from comp.yaml12 import parse_scalar, read_yaml
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = (), name: str | None = None) -> list[Config]:
     """Return the config of a file with its overrides, or one config per seed if `train.seed` lists several."""
-    base = {"name": _config_name(Path(path)), **read_tree(Path(path))}
+    tree = read_tree(Path(path))
+    base = {"name": _config_name(Path(path)), **tree}
     overridden = merge(base, parse_overrides(overrides))
     configs = [(_validate(tree, path), seed) for tree, seed in _expand_seeds(overridden)]
     # The config without overrides: the run's name lists the keys that differ from it.
@@ -35,10 +36,10 @@ def read_tree(path: Path) -> dict[str, Any]:
     layers: list[dict[str, Any]] = []
     next_path: Path | None = path
     while next_path is not None:
+        layer = read_yaml(next_path)  # before anything else: it refuses what is no path
         if next_path.resolve() in seen:
             raise UserError(f"{next_path} extends itself, through {len(seen)} files; remove one `extends`")
         seen.append(next_path.resolve())
-        layer = read_yaml(next_path)
         parent = layer.pop("extends", None)
         layers.append(layer)
         next_path = next_path.parent / str(parent) if parent else None

@@ -16,6 +16,7 @@ from comp.files import MissingFileError, bounded_int, finite_float, read_text
 MAX_YAML_BYTES = 2**18  # 256 kB, which PyYAML reads in 2 s; the largest config of a run has 3 kB
 MAX_NODES = 10_000  # values, those behind aliases counted each time; a config has some 100
 MAX_DEPTH = 20  # levels, those behind aliases included; a config has 3
+UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Yaml12(yaml.SafeLoader):
             raise _problem(f"it has more than {MAX_NODES:,} values", event)
         if self._deepest > MAX_DEPTH:
             raise _problem(f"it is nested deeper than {MAX_DEPTH} levels", event)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        text = super().construct_scalar(node)
+        if isinstance(text, str) and UNUSABLE.search(text):  # "\0" in quotes stands for one
+            raise _problem("a text has a character that no file name can have", node)
+        return text
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         content = super().construct_mapping(node, deep)

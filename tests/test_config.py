@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -113,6 +114,9 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
         ("a: !!bool maybe", "neither true nor false"),
         ("a: !!int [1]", "it is not a number"),
         ("a: b\0", "cannot be read"),
+        ('a: "b\\0"', "a character that no file name can have"),
+        ('a: ["\\ud800"]', "a character that no file name can have"),
+        ('"\\0": 1', "a character that no file name can have"),
         ("a: 1\n---\nb: 2", "another document"),
         ("a: " + "x" * 300_000, "more than the 262,144 that are read"),
     ],
@@ -125,7 +129,9 @@ def test_read_yaml_hostile_file_is_one_user_error(tmp_path, text, reason):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "&a [*a]", BOMB.replace("\n", ", "), "x" * 300_000, "1" * 5000, "1e400"])
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "&a [*a]", BOMB.replace("\n", ", "), "x" * 300_000, "1" * 5000, "1e400", r'"a\0b"']
+)
 def test_parse_scalar_hostile_value_is_one_user_error(text):
     with pytest.raises(UserError, match="cannot read the value") as caught:
         parse_scalar(text)
@@ -146,6 +152,17 @@ def test_read_yaml_many_aliases_count_what_they_stand_for(tmp_path):
     (tmp_path / "a.yaml").write_text(hundred + "- *a\n" * 105)
     with pytest.raises(UserError, match="more than 10,000 values"):
         read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "..", "a\0b.yaml", "x" * 300, "pipe.yaml", "loop.yaml", "child.yaml"])
+def test_load_path_that_is_no_file_is_one_user_error(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.yaml")
+    Path("loop.yaml").symlink_to("loop.yaml")
+    Path("child.yaml").write_text("extends: pipe.yaml")
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_read_yaml_missing_file_names_the_nearest(written):
@@ -245,7 +262,6 @@ def test_load_unknown_key_error_names_the_nearest(written, override, wrong, hint
         ("data.workers=257", "data.workers", "257"),
         ("data.root=..", "data.root", "'..'"),
         ("data.root=/", "data.root", "'/'"),
-        ('data.root="a\\0b"', "data.root", r"'a\x00b'"),
         ('folds.file="a\\nb"', "folds.file", r"'a\nb'"),
         ('submit.ledger=""', "submit.ledger", "''"),
         ("folds.seed=4294967296", "folds.seed", "4294967296"),
