@@ -134,7 +134,8 @@ def test_list_submissions_unwritable_config_directory_is_named(kaggle_server, mo
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "full").write_text("")
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "full" / "kaggle"))
-    assert list_error() == f"Not a directory ({tmp_path}/full/kaggle); fix the cause and run the same command again"
+    file = tmp_path / "full" / "kaggle" / "kaggle.json"
+    assert list_error() == f"{file} cannot be read: a part of its path is not a folder; fix that, or name another file"
 
 
 @pytest.mark.parametrize(
