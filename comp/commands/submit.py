@@ -74,11 +74,14 @@ def push(args: argparse.Namespace) -> int:
 
     Exit status: 0 the score is in the ledger, 1 the file was not sent or not scored, 2 there is something to fix.
     """
+    from comp.errors import UserError
     from comp.submit.check import check_submission
     from comp.submit.competition import config_from_args
     from comp.submit.manifest import find_submission
     from comp.submit.push import push as push_submission
 
+    if not 0 <= args.timeout < float("inf"):  # waiting for nan seconds would never end
+        raise UserError(f"--timeout {args.timeout:g} is not a number of seconds; use for example 300")
     report = check_submission(find_submission(args.file), config_from_args(args.config, args.overrides), args.yes)
     return push_submission(report, args.message, args.timeout)
 

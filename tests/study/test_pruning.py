@@ -44,3 +44,14 @@ def test_fold_median_pruner_waits_for_trials_and_epochs_and_minimises_losses():
     study.tell(report_trial(1.0, 0.6), 0.6)
     assert not report_trial(9.0).should_prune()  # the first epoch never counts
     assert report_trial(9.0, 9.0).should_prune() and not report_trial(9.0, 0.1).should_prune()
+
+
+@pytest.mark.parametrize(("scores", "is_pruned"), [((0.1, 0.1), True), ((0.1, 0.5), False), ((0.5, 0.1), False)])
+def test_fold_median_pruner_compares_the_last_epoch_of_a_fold_with_its_other_epochs(scores, is_pruned):
+    """A trial at the median is kept; so is one whose best epoch was an earlier one."""
+    study = optuna.create_study(direction="maximize", pruner=FoldMedianPruner(2, True, min_trials=1, warmup_epochs=0))
+    study.add_trial(optuna.trial.create_trial(value=0.5, intermediate_values={1: 0.3, 2: 0.5}))
+    trial = study.ask()
+    for step, score in enumerate(scores, 1):
+        trial.report(score, step)
+    assert trial.should_prune() == is_pruned

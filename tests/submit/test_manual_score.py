@@ -104,3 +104,13 @@ def test_log_file_made_by_hand_has_range_of_configs_metric(recorded_workspace, r
     status, _, err = run_cli("comp", "submit", "log", "mine.csv", "--public", "1.7", *CONFIG)
     assert status == 2 and "--public 1.7: accuracy is between 0 and 1" in err and not LEDGER.exists()
     assert run_cli("comp", "submit", "log", "mine.csv", "--public", "1.7", *CONFIG, "train.metric=log_loss")[0] == 0
+
+
+def test_log_score_belongs_to_the_content_that_was_sent(recorded_workspace, run_cli):
+    path = write("x", 0.9)
+    sent = file_sha256(path)
+    assert run_cli("comp", "submit", "log", "x", "--sent")[0] == 0
+    path.write_text("id,label\nx,b\n")
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.9", "--private", "0.8")[0] == 0
+    scored = read(LEDGER)[-1]
+    assert (scored.event, scored.sha256, scored.public, scored.private) == ("scored", sent, 0.9, 0.8)

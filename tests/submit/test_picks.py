@@ -7,7 +7,7 @@ import pytest
 
 from comp.stats import wilson_interval
 from comp.submit.ledger import LedgerEntry
-from comp.submit.picks import ImageCounts, format_correlation, propose_picks
+from comp.submit.picks import ImageCounts, content_key, format_correlation, propose_picks
 
 
 def entry(
@@ -69,6 +69,15 @@ def test_propose_picks_other_metrics_use_mean_rank():
     )  # accuracies cannot be weighted without the numbers of images
 
 
+def test_propose_picks_equal_together_prefer_the_better_cv():
+    """The leaderboard has fewer images than CV."""
+    losses = [entry("b", 0.20, 0.30), entry("a", 0.10, 0.40)]  # ranks 2+1, 1+2
+    shares = [entry("b", 0.80, 0.90), entry("a", 0.90, 0.80)]
+    for entries, metric, train in ((losses, "log_loss", 3000), (shares, "macro_f1", 3000), (shares, "accuracy", 1000)):
+        (first, _), (second, reason) = picks(entries, metric, public=1000, train=train)
+        assert (first, second) == ("a", "b") and reason.startswith("next best CV and LB together"), metric
+
+
 def test_propose_picks_without_scores_is_empty():
     assert picks([entry("a"), entry("b")]) == [] and picks([]) == []
 
@@ -112,3 +121,11 @@ def test_format_correlation_has_tau_and_p(scores, text):
 
 def test_propose_picks_entry_with_only_an_id_is_ignored():
     assert propose_picks([LedgerEntry("x")], "accuracy", ImageCounts()) == []
+
+
+def test_content_key_is_what_was_sent():
+    """A file may be written anew after it was sent."""
+    a, b = (LedgerEntry(id, sent_sha256="1", written_sha256=id) for id in "ab")
+    c, d = (LedgerEntry(id, sent_sha256=id, written_sha256="1") for id in "cd")
+    assert content_key(a) == content_key(b) != content_key(c) != content_key(d)
+    assert content_key(LedgerEntry("e", written_sha256="2")) == "2" and content_key(LedgerEntry("f")) == "f"

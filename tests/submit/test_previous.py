@@ -152,3 +152,16 @@ def test_previous_best_by_cv_ignores_the_cv_of_another_metric(cells_workspace):
     for name, count, metric, cv in (("loss", 9, "log_loss", 1.5), ("best", 4, "accuracy", 0.9), ("low", 6, "", 0.8)):
         record(write(name, lines("names", rows_with_changes(count))), metric=metric, cv=cv)
     assert "differs from best" in issue_texts(check_submission(write("new", lines("names"))), "info")
+
+
+def test_previous_sent_content_is_compared_after_another_was_written(cells_workspace):
+    write_sample("names")
+    path = write("first", lines("names"))
+    record(path, hour=1)
+    path = write("first", lines("names", rows_with_changes(9)))
+    record(path, hour=2, event="written")
+    path = write("first", lines("names"))  # restored
+    same_bytes = check_submission(write("second", lines("names")))
+    assert "its bytes are those of first" in issue_texts(same_bytes, "suspicious")
+    same_labels = check_submission(write("third", lines("names", ROWS[::-1])))
+    assert "its labels are those of first" in issue_texts(same_labels, "suspicious")

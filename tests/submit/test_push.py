@@ -257,3 +257,9 @@ def test_push_cv_that_the_ledger_refuses_is_not_sent(kaggle_server, report, scor
     with pytest.raises(UserError, match=r"the ledger cannot record this event of 'mine'"):
         send(replace(report, manifest=replace(report.manifest, oof=oof)))
     assert not kaggle_server.submissions and not events(report)
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-1"])
+def test_push_timeout_that_never_ends_is_refused(run_cli, timeout):
+    status, _, err = run_cli("comp", "submit", "push", "x", "-m", "x", f"--timeout={timeout}")
+    assert status == 2 and err.startswith(f"error: --timeout {timeout} is not a number of seconds")

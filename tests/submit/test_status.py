@@ -9,6 +9,8 @@ from PIL import Image
 from comp import config
 from comp.files import file_sha256, read_json, write_json
 from comp.records.blend import OofSummary
+from comp.submit.ledger import append
+from comp.submit.ledger_lines import Event
 from comp.submit.status import status
 from tests.submit.recorded import CONFIG, LEDGER, write
 
@@ -25,6 +27,7 @@ def test_status_shows_table_correlation_picks_and_plot(recorded_workspace, run_c
     assert "0.9200" in rows[1] and "[0.9100," in rows[1] and out.count("the old one") == 1 and "unrelated" not in out
     assert len({line.index("2025") if "2025" in line else line.index("11-21") for line in out.splitlines()[1:4]}) == 1
     assert "of 2 submissions, too few to be significant" in out and "LB is of 25 images" in out  # half of 50
+    assert "its best score, 0.9200, is" in out
     assert "pick 1: new, best CV" in out and "pick 2: middle, best CV and LB together" in out and "on 80 images" in out
     assert "warning: submissions/FINAL is missing" in out
     with Image.open("runs/submissions/cells.png") as image:
@@ -88,3 +91,18 @@ def test_status_public_and_private_are_in_their_columns(recorded_workspace, run_
     heading, row = run_cli("comp", "submit", "status", *CONFIG)[1].splitlines()[:2]
     for title, score in (("public", "0.9300"), ("private", "0.8200")):  # right-aligned: the ends agree
         assert heading.index(title) + len(title) == row.index(score) + len(score)
+
+
+def test_status_manifest_of_the_sent_content_counts_its_images(recorded_workspace, run_cli):
+    """The file was sent, then written anew, and its sent content was restored together with its manifest."""
+    path = write("x", 0.9)
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    oof = OofSummary("accuracy", 0.9, (0.89, 0.91), 0.9, 0.3, 0.01, (0.9,), 60).to_dict()
+    write_json(path.with_suffix(".json"), {**read_json(path.with_suffix(".json")), "oof": oof})
+    append(LEDGER, Event("x", "2025-11-23", "written", "another", competition="cells", file=str(path)))
+    assert status(config.load("cells.yaml")[0]).images.cv == {"x": 60}
+
+
+def test_status_submission_of_no_competition_is_listed(recorded_workspace, run_cli):
+    write("x", 0.9, competition="")
+    assert "pick 1: x" in run_cli("comp", "submit", "status", *CONFIG)[1]

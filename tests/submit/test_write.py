@@ -75,6 +75,12 @@ def test_write_submission_sent_file_is_not_overwritten(sample):
     )  # the same content is allowed
 
 
+def test_write_submission_another_file_that_was_sent_is_no_obstacle(sample):
+    append(LEDGER, Event("other", "2025-11-21", "sent", "5e", competition="cells", file="submissions/other.csv"))
+    filled = fill_table(read_table(sample(NAMES)), PREDICTIONS, make_dataset())
+    assert write_submission("mine", filled, MANIFEST).is_file()
+
+
 @pytest.mark.parametrize("ledger", [str(LEDGER), "runs/demo/ledger.csv"])
 def test_write_submission_path_of_ledger_is_refused(sample, ledger):
     manifest = SubmissionManifest(competition=Competition("cells", "input/cells", ledger))
