@@ -66,6 +66,8 @@ class Folds(Section):
     """Seed of the split."""
     file: PathText | None = None
     """The CSV that holds the split; `null`: `folds/<dataset>.csv`."""
+    allow_split_groups: bool = False
+    """`true`: accept a split that has copies of one image in several folds. Scores may then be too high, and say so."""
 
 
 class Augment(Section):

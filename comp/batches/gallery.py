@@ -13,8 +13,10 @@ from comp.batches.augment_batch import augment_batch
 from comp.batches.augment_image import ImageAugmenter
 from comp.batches.augment_sampling import sample_transforms, uniform_rows
 from comp.batches.policies import POLICIES
-from comp.data.images import SquareSpec, read_image, resize
+from comp.data.cache import decode
+from comp.data.images import SquareSpec, resize
 from comp.data.scan import Dataset
+from comp.errors import UserError
 from comp.files import write_atomic
 
 GAP = 4  # pixels between images
@@ -33,7 +35,9 @@ def draw_gallery(
     rows = []
     for label in dataset.classes:
         images = [image for image in dataset.train if image.label == label]
-        square = square_spec(read_image(images[seed % len(images)].path))
+        if not images:
+            raise UserError(f"class {label} has no images; add some, or remove its folder")
+        square = decode(images[seed % len(images)], square_spec)
         rows.append([[resize(square, size)], *(augment(square, policy, size, columns, seed) for augment in methods)])
     return _arrange(rows, dataset.classes, size)
 

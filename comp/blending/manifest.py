@@ -58,4 +58,5 @@ def build_blend_record(
         complete=not members.missing_folds,
         optimistic=bool(members.keeping_best),
         oof_sha256=oof_sha256,
+        split_groups=members.first.record.split_groups,
     )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from comp.blending.assess import Assessment
 from comp.blending.members import Members
+from comp.data.folds import describe_split_groups
 from comp.data.scan import Dataset
 from comp.ensemble.blend import Blend
 from comp.ensemble.text_tables import format_candidates, format_pairs
@@ -48,6 +49,8 @@ def print_warnings(members: Members) -> None:
     """Print which members lack folds, and which make the OOF score optimistic."""
     for name, folds in members.missing_folds.items():
         print(f"warning: {name} lacks fold {', '.join(map(str, folds))}; blended without it", file=sys.stderr)
+    if remark := describe_split_groups(members.first.record.split_groups):
+        print(f"warning: {remark}")
     if members.keeping_best:
         print(
             f"the OOF score is optimistic: each fold's best epoch was chosen on the images it is scored on, in "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,18 +51,27 @@ def check(args: argparse.Namespace) -> int:
       python -m comp data check data.root=input/my-cells folds.k=4
 
     Errors (exit status 1): unreadable images, copies of one image under two labels, training images that are also
-    in test, a class smaller than the number of folds. Warnings (exit status 0): copies inside a class or inside
-    test, files that are not images, and an image size, JPEG quality or colour that predicts the class. Copies are
-    found even when rotated by quarter turns, mirrored, re-encoded, resized or slightly brightened.
+    in test, copies in several folds of the split, a class smaller than the number of folds. Warnings (exit status
+    0): copies inside a class or inside test, files that are not images, names that differ in case alone, and an
+    image size, JPEG quality or colour that predicts the class. Copies are found even when rotated by quarter turns,
+    mirrored, re-encoded, resized or slightly brightened.
     Writes runs/checks/<dataset>.json.
     """
     from comp import config
     from comp.data.check import check_dataset
     from comp.data.check_text import format_report
+    from comp.data.folds import read_folds
     from comp.data.scan import scan
+    from comp.errors import UserError
+    from comp.records.dataset import SplitRecord
 
     settings = config.load(args.config, args.overrides)[0]
-    report = check_dataset(scan(settings.data.root), settings.folds.k)
+    dataset, split, is_official = scan(settings.data.root), None, False
+    with contextlib.suppress(UserError):  # there is no split yet, or it is of other images: `folds` says so
+        split = read_folds(settings.folds_file, dataset, allow_split_groups=True)
+        is_official = SplitRecord.read(settings.folds_file.with_suffix(".json")).official
+    fold_of = None if split is None else dict(zip(split["image"], split["fold"], strict=True))
+    report = check_dataset(dataset, settings.folds.k, fold_of, is_official)
     print(format_report(report))
     report.write(Path(f"runs/checks/{report.dataset}.json"))
     return report.exit_code
@@ -212,7 +222,7 @@ def folds(args: argparse.Namespace) -> None:
     An existing file that differs is not replaced without --force: runs trained on it would no longer match.
     """
     from comp import config
-    from comp.data.folds import make_folds, write_folds
+    from comp.data.folds import make_folds, trained_only_classes, write_folds
     from comp.data.scan import scan
     from comp.errors import UserError
     from comp.files import file_exists
@@ -237,6 +247,11 @@ def folds(args: argparse.Namespace) -> None:
         f"wrote {path}: {len(table)} images, {k} folds, seed {seed}, "
         f"{_count_groups(table)} group(s) of duplicates kept together"
     )
+    if small := trained_only_classes(table):
+        print(
+            f"warning: {', '.join(small)}: fewer than {k} images, or copies of one alone; kept in training (fold -1) "
+            f"and in no score, so add images{' or lower folds.k' if k > 2 else ''}"
+        )
     print(table.groupby(["label", "fold"]).size().unstack().to_string())
 
 

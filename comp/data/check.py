@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,8 +16,13 @@ from comp.data.scan import Dataset, Image, files_below
 from comp.records.dataset import DataIssue, DatasetReport
 
 
-def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
-    """Open every image once and report what harms a split into `k` folds, a training or a score."""
+def check_dataset(
+    dataset: Dataset, k: int, fold_of: Mapping[str, int] | None = None, is_official: bool = False
+) -> DatasetReport:
+    """Open every image once and report what harms a split into `k` folds, a training or a score.
+
+    `fold_of` is the fold of each training image by id, if there is a split; others drew an official one.
+    """
     stats = survey(dataset.train + dataset.test)
     groups = _duplicate_groups(stats, find_duplicates(stats))
     train = stats.select([image.label is not None for image in stats.images])
@@ -26,6 +31,7 @@ def check_dataset(dataset: Dataset, k: int) -> DatasetReport:
         *_other_file_issues(dataset),
         *_similar_name_issues(dataset),
         *_duplicate_issues(dataset, groups),
+        *_split_issues(dataset, groups, fold_of or {}, is_official),
         *_small_class_issues(dataset, train, groups, k),
         *_confound_issues(dataset, train),
     ]
@@ -195,6 +201,31 @@ def _exact_and_near(dataset: Dataset, problem: DuplicateProblem, groups: list[Du
             )
 
 
+def _split_issues(
+    dataset: Dataset, groups: list[DuplicateGroup], fold_of: Mapping[str, int], is_official: bool
+) -> Iterator[DataIssue]:
+    """Report copies that the split has in several folds, whatever its column of groups holds."""
+    leaks = [
+        group
+        for group in groups
+        if len({fold_of[image.id] for image in group.images if image.label and image.id in fold_of}) > 1
+    ]
+    if leaks:
+        yield DataIssue(
+            "split_groups",
+            "warning" if is_official else "error",
+            f"{count_text(len(leaks), 'image')} with copies in several folds of the split, so its score is too high",
+            "nothing to do: the split is official, and compares with the scores of others"
+            if is_official
+            else "make a new split: python -m comp folds --force",
+            tuple(_names(dataset, group.images) for group in leaks),
+            tuple(
+                ", ".join(f"fold {fold_of[image.id]}" for image in group.images if image.label and image.id in fold_of)
+                for group in leaks
+            ),
+        )
+
+
 def _small_class_issues(dataset: Dataset, train: Survey, groups: list[DuplicateGroup], k: int) -> Iterator[DataIssue]:
     """Report classes with fewer than `k` different readable images: copies share a fold, so a fold would have none."""
     different = Counter(image.label for image in train.images)
@@ -207,7 +238,8 @@ def _small_class_issues(dataset: Dataset, train: Survey, groups: list[DuplicateG
             "small_class",
             "error",
             f"{count_text(len(small), 'class', 'classes')} with fewer different images than {k} folds",
-            "add images, remove the class, or lower folds.k",
+            f"add images, remove the class{', or lower folds.k' if k > 2 else ''}; `folds` keeps a class of fewer than "
+            f"{k} images in training (fold -1), and no score counts it",
             remarks=tuple(f"{label}: {different[label]}" for label in small),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +19,10 @@ MAX_FOLD = 1000  # a larger number is a typing error, and its range would take l
 
 
 def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -> pd.DataFrame:
-    """Assign every training image to one of the folds 0..k-1, with the classes spread evenly.
+    """Assign the training images to the folds 0..k-1, with the classes spread evenly.
 
-    `groups` has the group of each image id: the images of a group are duplicates and share a fold.
+    `groups` has the group of each image id: the images of a group are duplicates and share a fold. A class that
+    cannot be in every fold, because it has fewer than `k` images or copies of one alone, is in fold -1.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -32,27 +34,76 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
         }
     )
     table = table.sort_values("image", ignore_index=True)  # the split depends on ids, not on the order of files
-    counts = table["label"].value_counts().reindex(list(dataset.classes), fill_value=0)
-    if counts.min() < k:
-        raise UserError(
-            f"class {counts.idxmin()} has {counts.min()} images, fewer than the {k} folds; add images or lower folds.k"
-        )
+    if empty := sorted(set(dataset.classes) - set(table["label"])):
+        raise UserError(f"class {empty[0]} has no images; add some, or remove its folder")
     table["fold"] = -1
+    validated = _validated_rows(table, k)
+    if validated["group"].nunique() < k:
+        raise UserError(
+            f"{dataset.root} has {validated['group'].nunique()} different images in classes of {k} or more, too few "
+            f"for {k} folds; add images{' or lower folds.k' if k > 2 else ''}"
+        )
     splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(table, table["label"], table["group"])):
-        table.loc[held_out, "fold"] = fold
+    for fold, (_, held_out) in enumerate(splitter.split(validated, validated["label"], validated["group"])):
+        table.loc[validated.index[held_out], "fold"] = fold
     return table[FOLDS_COLUMNS]
+
+
+def _validated_rows(table: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Return the rows without small classes, and without copies of their images under another label."""
+    while len(table):
+        classes = table.groupby("label")
+        is_small = (classes.size() < k) | (classes["group"].nunique() < 2)
+        small_groups = table.loc[table["label"].isin(is_small.index[is_small]), "group"]
+        if small_groups.empty:
+            break
+        table = table[~table["group"].isin(small_groups)]
+    return table
+
+
+def trained_only_classes(table: pd.DataFrame) -> list[str]:
+    """Return the classes of a split that no fold validates."""
+    return sorted(set(table["label"]) - set(table.loc[table["fold"] >= 0, "label"]))
+
+
+def count_split_groups(table: pd.DataFrame) -> int:
+    """Return the number of groups whose images are in several folds, or both in a fold and in -1."""
+    return int((table.groupby("group")["fold"].nunique() > 1).sum())
+
+
+def describe_split_groups(count: int) -> str:
+    """Return the remark that belongs beside each score of a split with `count` split groups; empty for none."""
+    noun = "group of copies spans" if count == 1 else "groups of copies span"
+    return f"{count} {noun} folds, the score may be too high" if count else ""
+
+
+def groups_sha256(table: pd.DataFrame) -> str:
+    """Return a hash of the group of each image, whatever the order of the rows."""
+    lines = sorted(f"{image}\t{group}\n" for image, group in zip(table["image"], table["group"], strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed: int) -> None:
     """Write a split of `dataset`, and beside it the JSON with its origin."""
     write_csv(path, table)
-    record = SplitRecord(dataset.name, len(table), dataset.id_kind, dataset.image_list_sha256, k=k, seed=seed)
+    record = SplitRecord(
+        dataset.name,
+        len(table),
+        dataset.id_kind,
+        dataset.image_list_sha256,
+        k=k,
+        seed=seed,
+        groups_sha256=groups_sha256(table),
+    )
     record.write(path.with_suffix(".json"))
 
 
-def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
-    """Read a split. It must have exactly the dataset's training images, under the dataset's labels."""
+def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -> pd.DataFrame:
+    """Read a split. It must have exactly the dataset's training images, under the dataset's labels.
+
+    A group of copies in several folds is refused unless `allow_split_groups`: a model would be scored on images that
+    it was trained on.
+    """
     if not file_exists(path):
         raise UserError(f"{path} is missing; make it with `python -m comp folds` and the same -c and key=value")
     table = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
@@ -67,8 +118,20 @@ def read_folds(path: Path, dataset: Dataset) -> pd.DataFrame:
         raise UserError(f"{path} does not match {dataset.root}: {mismatch}; {advice}")
     if record.image_list_sha256 != dataset.image_list_sha256:
         raise UserError(f"{path.with_suffix('.json')} was written for another split; {advice}")
-    if table["image"].duplicated().any() or not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1:
-        raise UserError(f"{path} has an image twice or a fold that is not a number; restore it")
+    if table["image"].duplicated().any():
+        raise UserError(f"{path} has an image twice; restore it")
+    if not pd.api.types.is_integer_dtype(table["fold"]) or min(table["fold"]) < -1 or max(table["fold"]) > MAX_FOLD:
+        raise UserError(f"{path} has a fold that is not a number from -1 to {MAX_FOLD}; restore it")
+    if record.groups_sha256 not in (None, groups_sha256(table)):
+        raise UserError(f"{path}: the column group is not as it was written; {advice}")
+    if (count := count_split_groups(table)) and not allow_split_groups:
+        folds = table.groupby("group")["fold"].unique()
+        example = folds[folds.map(len) > 1]
+        raise UserError(
+            f"{path}: {count} group(s) of copies span folds, such as {example.index[0]} in "
+            f"{', '.join(map(str, sorted(example.iloc[0])))}: a model would be scored on images it was trained on; "
+            f"restore the file, or set folds.allow_split_groups=true"
+        )
     return table
 
 
@@ -88,10 +151,12 @@ def _find_mismatch(table: pd.DataFrame, dataset: Dataset) -> str:
 def parse_folds(text: str | None, table: pd.DataFrame) -> list[Fold]:
     """Return the folds that `--fold` requests: `0..4`, `2`, `0,3`, `full`, or None for all folds of the split."""
     available = sorted(int(fold) for fold in table["fold"].unique() if fold >= 0)
-    if text is None:
-        return list(available)
     if text == "full":
         return ["full"]
+    if not available:
+        raise UserError("the split validates no image: each has fold -1; use --fold full, or another folds.file")
+    if text is None:
+        return list(available)
     requested = parse_fold_range(text)
     missing = sorted(set(requested) - set(available))
     if missing:

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from comp.data.cache import decode
 from comp.data.folds import make_folds
-from comp.data.images import SquareSpec, read_image
+from comp.data.images import SquareSpec
 from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import write_atomic
@@ -40,7 +41,7 @@ def pack_arrays(dataset: Dataset, table: pd.DataFrame, square_spec: SquareSpec, 
     Each subset is shuffled with `seed`, because images in the order of their ids may be sorted by class. A label is
     the index of its class in `dataset.classes`, whatever number a submission gives the class.
     """
-    paths = {image.id: image.path for image in dataset.train}
+    images_by_id = {image.id: image for image in dataset.train}
     class_indices = {label: index for index, label in enumerate(dataset.classes)}
     label_type = np.min_scalar_type(len(class_indices) - 1)
     arrays: dict[str, np.ndarray] = {}
@@ -51,7 +52,7 @@ def pack_arrays(dataset: Dataset, table: pd.DataFrame, square_spec: SquareSpec, 
         for subset, folds in SUBSET_FOLDS.items():
             rows = table[table["fold"].isin(folds)].sample(frac=1, random_state=seed)
             images = np.empty((len(rows), square_spec.size, square_spec.size, 3), np.uint8)
-            squares = executor.map(lambda image: square_spec(read_image(paths[image])), rows["image"])
+            squares = executor.map(lambda id: decode(images_by_id[id], square_spec), rows["image"])
             for row, square in enumerate(squares):
                 images[row] = square
                 bar.update()

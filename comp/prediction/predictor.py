@@ -138,7 +138,7 @@ class Predictor:
             raise UserError(
                 f"{self.run.path} was trained on another split than {folds_file} contains now; restore that file"
             )
-        split = read_folds(folds_file, self.dataset).set_index("image")
+        split = read_folds(folds_file, self.dataset, self.run.config.folds.allow_split_groups).set_index("image")
         return split.loc[[image.id for image in self.dataset.train], "fold"].to_numpy()
 
     def predict_test(self, views: Sequence[str]) -> list[list[pd.DataFrame]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -84,3 +84,10 @@ class BlendRecord(Record):
     complete: bool  # every member has every fold
     optimistic: bool  # at least one member chose each fold's epoch on the images that are scored
     oof_sha256: str | None = None  # hash of oof.csv beside it; None in files of older versions
+    split_groups: int = 0  # groups of copies that span folds; left out of the file if there are none
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        if not self.split_groups:
+            del content["split_groups"]
+        return content

@@ -27,6 +27,7 @@ class SplitRecord(Record):
     k: int | None = None
     seed: int | None = None
     official: bool = False
+    groups_sha256: str | None = None  # hash of the group of each image; None in files of earlier versions
 
     def to_dict(self) -> dict[str, Any]:
         origin = {"official": True} if self.official else {"k": self.k, "seed": self.seed}
@@ -36,6 +37,7 @@ class SplitRecord(Record):
             "images": self.images,
             "image_id": self.image_id,
             "image_list_sha256": self.image_list_sha256,
+            **({"groups_sha256": self.groups_sha256} if self.groups_sha256 else {}),
         }
 
 

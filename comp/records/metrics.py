@@ -61,6 +61,7 @@ class RunMetrics(Record):
     folds_done: tuple[int, ...]
     complete: bool  # every fold of the run is done
     scores: RunScores | None = None
+    split_groups: int = 0  # groups of copies that span folds; left out of the file if there are none
 
     @classmethod
     def from_dict(cls, content: object, source: Path | str) -> Self:
@@ -71,4 +72,6 @@ class RunMetrics(Record):
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
         scores = content.pop("scores") or {}
+        if not self.split_groups:
+            del content["split_groups"]
         return {**content, **scores}

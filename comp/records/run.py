@@ -42,17 +42,20 @@ class RunRecord(Record):
     created: str = ""
     git: GitState = GitState(None, False)
     name: str | None = None  # when it was created: weights.pt has it too. None in runs of older versions
+    split_groups: int = 0  # groups of copies that span folds: see folds.allow_split_groups
     soup_of: str | None = None  # the run whose snapshots were averaged
     snapshots: int | None = None  # how many of them per fold
     schema: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keys in the order of run.json; `soup_of` and `snapshots` are left out unless this is a soup."""
+        """Return the keys in the order of run.json; those of soups and split groups are optional."""
         content = super().to_dict()
         if self.name is None:
             del content["name"]
         if self.soup_of is None:
             del content["soup_of"], content["snapshots"]
+        if not self.split_groups:
+            del content["split_groups"]
         content["precision"] = content.pop("precision")
         first = ("schema", "created", "git", "seed", "metric", "kernels", "augment_device")
         return {**{key: content.pop(key) for key in first}, **content}

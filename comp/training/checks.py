@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
 import torch
 from torch import nn
 
@@ -10,6 +14,7 @@ from comp.batches.policies import check_policy
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, did_you_mean
 from comp.metrics import METRICS
+from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
 from comp.schema import Config
@@ -40,6 +45,19 @@ def check_split(config: Config) -> None:
             raise UserError(
                 f"{config.folds_file} has {key}={stored}, and the config has folds.{key}={requested}; "
                 f"set folds.{key}={stored}, or another folds.file"
+            )
+
+
+def check_training_images(split: pd.DataFrame, folds: Sequence[Fold]) -> None:
+    """Check that images remain to train on in each fold; print a warning for a class of which none remains."""
+    for fold in folds:
+        trained = split.loc[split["fold"] != fold, "label"]
+        if trained.empty:
+            raise UserError(f"fold {fold} holds every image, so none remains to train on; make another split")
+        if absent := sorted(set(split["label"]) - set(trained)):
+            print(
+                f"warning: all images of class {', '.join(absent)} are in fold {fold}, whose model cannot learn it",
+                file=sys.stderr,
             )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from comp.batches.device_batches import choose_augment_device
 from comp.batches.loader import choose_workers
 from comp.data.cache import Cache, cache_key, load_cache, make_square_spec
-from comp.data.folds import read_folds
+from comp.data.folds import count_split_groups, read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
 from comp.engine.device import configure_allocator
@@ -163,7 +163,11 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
     check_names(config)
     memory_kept = configure_allocator()
     dataset = scan(config.data.root)
-    split = read_folds(config.folds_file, dataset).set_index("image").loc[[image.id for image in dataset.train]]
+    split = (
+        read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
+        .set_index("image")
+        .loc[[image.id for image in dataset.train]]
+    )
     check_split(config)
     model = new_model(config, len(dataset.classes), pretrained=False)
     check_pretraining(config, model)
@@ -220,6 +224,7 @@ def _run_record(
         folds_file=str(config.folds_file),
         folds_sha256=file_sha256(config.folds_file),
         image_list_sha256=dataset.image_list_sha256,
+        split_groups=count_split_groups(split),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         kernels=choose_kernels(device),
         augment_device=choose_augment_device(config.augment.device, device),

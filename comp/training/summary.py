@@ -11,6 +11,7 @@ import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
 from comp.config import load
+from comp.data.folds import describe_split_groups
 from comp.errors import UserError
 from comp.metrics import score
 from comp.observers.wandb import wandb_observers
@@ -38,6 +39,7 @@ def write_metrics(setup: Setup) -> RunMetrics:
             folds_done=tuple(done),
             complete=done == list(run.record.folds),
             scores=_score_run(run, tables) if done else None,
+            split_groups=run.record.split_groups,
         )
         if done:
             file = run.path / "predictions" / "identity" / "oof.csv"
@@ -112,7 +114,9 @@ def summary_line(metrics: RunMetrics, full: bool = False) -> str:
     folds = "" if metrics.complete else f" (folds {','.join(map(str, metrics.folds_done))} only)"
     low, high = scores.oof.kept.interval
     optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics.kept == "best" else ""
+    remark = describe_split_groups(metrics.split_groups)
     return (
         f"CV {scores.mean:.4f}{spread}{folds}, OOF {scores.oof.kept.score:.4f} "
-        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {scores.best_minus_last:+.4f}, {next_step}"
+        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {scores.best_minus_last:+.4f}, "
+        f"{remark + ', ' if remark else ''}{next_step}"
     )

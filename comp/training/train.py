@@ -17,6 +17,7 @@ from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
 from comp.runs import ReadOnlyFoldDir
 from comp.schema import Config
+from comp.training.checks import check_training_images
 from comp.training.fold_training import prepare_training
 from comp.training.parallel_folds import train_parallel
 from comp.training.setup import Setup, open_debug_setup, open_setup
@@ -45,7 +46,9 @@ def run_experiment(
         raise UserError(
             f"--jobs {jobs} trains each fold in one process, and torchrun trains one fold in several; use one of them"
         )
-    folds = parse_folds(fold, read_folds(config.folds_file, scan(config.data.root)))
+    split = read_folds(config.folds_file, scan(config.data.root), config.folds.allow_split_groups)
+    folds = parse_folds(fold, split)
+    check_training_images(split, folds)
     if "full" in folds and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, folds) if debug else open_setup(config, device, folds, restart)

@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from comp.data.check import check_dataset
 from comp.data.check_text import format_report
+from comp.data.folds import make_folds, write_folds
+from comp.data.scan import scan
 from comp.records.dataset import DatasetReport
 from tests.data.image_files import QUALITY, check, make_pixels, save, write_dataset
 
@@ -147,3 +150,33 @@ def test_check_command_prints_writes_and_returns_the_status(tmp_path, monkeypatc
     assert commands.check(parser.parse_args(["-c", "experiment.yaml", "folds.k=4"])) == 1
     assert "train/a/empty.jpg (empty file)" in capsys.readouterr().out
     assert json.loads(Path("runs/checks/cells.json").read_text())["exit_code"] == 1
+
+
+@pytest.mark.parametrize("is_official", [False, True])
+def test_check_dataset_copies_in_several_folds_are_reported(tmp_path, is_official):
+    jpeg = write_dataset(tmp_path) / "train" / "a" / "a0.jpg"
+    save(jpeg.with_name("copy.png"), cv2.imread(str(jpeg)))
+    fold_of = {image.id: 0 for image in scan(tmp_path).train}
+    assert not [i for i in check_dataset(scan(tmp_path), 3, fold_of, is_official).issues if i.kind == "split_groups"]
+    report = check_dataset(scan(tmp_path), 3, {**fold_of, "copy.png": -1}, is_official)
+    [issue] = [issue for issue in report.issues if issue.kind == "split_groups"]
+    assert set(issue.files[0]) == {"train/a/a0.jpg", "train/a/copy.png"}
+    assert set(issue.remarks[0].split(", ")) == {"fold 0", "fold -1"}
+    assert report.exit_code == (0 if is_official else 1)
+
+
+def test_check_command_finds_copies_whose_group_was_edited(tmp_path, monkeypatch, capsys):
+    from comp.commands import data as commands
+
+    root = write_dataset(tmp_path / "input" / "cells")
+    save(root / "train" / "a" / "copy.png", cv2.imread(str(root / "train" / "a" / "a0.jpg")))
+    monkeypatch.chdir(tmp_path)
+    dataset = scan(Path("input/cells"))
+    table = make_folds(dataset, {image.id: image.id for image in dataset.train}, 3, 0)  # as if none were a copy
+    table.loc[table["image"] == "copy.png", "fold"] = (table.loc[table["image"] == "a0.jpg", "fold"].item() + 1) % 3
+    write_folds(Path("folds/cells.csv"), table, dataset, 3, 0)
+    (tmp_path / "experiment.yaml").write_text("data: {root: input/cells}\n")
+    parser = argparse.ArgumentParser()
+    commands.check_arguments(parser)
+    assert commands.check(parser.parse_args(["-c", "experiment.yaml", "folds.k=3"])) == 1
+    assert "1 image with copies in several folds of the split" in capsys.readouterr().out

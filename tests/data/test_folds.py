@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from comp.data.folds import make_folds, parse_fold_range, parse_folds, read_folds, write_folds
+from comp.data.folds import (
+    count_split_groups,
+    describe_split_groups,
+    make_folds,
+    parse_fold_range,
+    parse_folds,
+    read_folds,
+    trained_only_classes,
+    write_folds,
+)
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 
@@ -71,10 +80,47 @@ def test_make_folds_depends_on_ids_and_seed_alone():
     assert not make_folds(LETTERS, in_pairs(LETTERS), 5, seed=2).equals(table)
 
 
-def test_make_folds_class_smaller_than_k_raises():
-    small = dataset(a=9, b=4)
-    with pytest.raises(UserError, match="class b has 4 images, fewer than the 5 folds"):
-        make_folds(small, ungrouped(small), 5, seed=0)
+@pytest.mark.parametrize("size", [1, 4])
+def test_make_folds_class_smaller_than_k_is_trained_and_never_validated(size):
+    small = dataset(a=9, b=size, c=9)
+    table = make_folds(small, ungrouped(small), 5, seed=0)
+    assert set(table.loc[table["label"] == "b", "fold"]) == {-1} and trained_only_classes(table) == ["b"]
+    assert set(table.loc[table["label"] != "b", "fold"]) == {0, 1, 2, 3, 4}
+    without = dataset(a=9, c=9)
+    expected = make_folds(without, ungrouped(without), 5, seed=0)
+    assert table[table["label"] != "b"].reset_index(drop=True).equals(expected)
+
+
+def test_make_folds_class_of_copies_of_one_image_is_never_validated():
+    copies = dataset(a=9, b=7)
+    groups = {**ungrouped(copies), **{f"b{number}.png": "b0.png" for number in range(7)}}
+    assert trained_only_classes(make_folds(copies, groups, 5, seed=0)) == ["b"]
+
+
+def test_make_folds_copy_of_a_small_class_under_another_label_is_never_validated():
+    mixed = dataset(a=9, b=1)
+    table = make_folds(mixed, {**ungrouped(mixed), "a3.png": "b0.png", "b0.png": "b0.png"}, 5, seed=0)
+    assert table.loc[table["fold"] == -1, "image"].tolist() == ["a3.png", "b0.png"] and count_split_groups(table) == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "k", "message"),
+    [
+        ({"a": 4, "b": 1}, 5, "too few for 5 folds; add images or lower folds.k$"),
+        ({"a": 1, "b": 1}, 2, "too few for 2 folds; add images$"),
+        ({"a": 9, "b": 0}, 2, "class b has no images; add some, or remove its folder$"),
+    ],
+)
+def test_make_folds_too_few_images_raises_with_possible_advice(sizes, k, message):
+    small = dataset(**sizes)
+    with pytest.raises(UserError, match=message):
+        make_folds(small, ungrouped(small), k, seed=0)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_make_folds_all_images_the_same_picture_raises(k):
+    with pytest.raises(UserError, match="has 0 different images in classes"):
+        make_folds(LETTERS, {image.id: "a0.png" for image in LETTERS.train}, k, seed=0)
 
 
 # ---- reading ----
@@ -93,7 +139,7 @@ def test_read_folds_returns_what_was_written(split):
 
 def test_write_folds_json_has_its_keys_in_order(split):
     content = json.loads(split.with_suffix(".json").read_text())
-    assert list(content) == ["dataset", "k", "seed", "images", "image_id", "image_list_sha256"]
+    assert list(content) == ["dataset", "k", "seed", "images", "image_id", "image_list_sha256", "groups_sha256"]
 
 
 def test_read_folds_labels_like_numbers_or_missing_values_stay_text(tmp_path):
@@ -132,6 +178,8 @@ CHANGES = {
     "a fold emptied": lambda text: text[:-2] + "\n",
     "a fold that is text": lambda text: text[:-2] + "x\n",
     "a fold that is a fraction": lambda text: text[:-1] + ".5\n",
+    "a fold beyond the limit": lambda text: text[:-2] + "1001\n",
+    "a fold beyond 64 bits": lambda text: text[:-2] + "9" * 20 + "\n",
     "a fold below -1": lambda text: text[:-2] + "-2\n",
     "a column renamed": lambda text: text.replace("group", "cluster", 1),
     "a cell too many": lambda text: "\n".join([text.splitlines()[0], *(f"{line},0" for line in text.splitlines()[1:])]),
@@ -144,6 +192,48 @@ def test_read_folds_changed_csv_raises(split, change):
     split.write_text(CHANGES[change](split.read_text()))
     with pytest.raises(UserError, match=r"letters\.csv"):
         read_folds(split, LETTERS)
+
+
+def edit(split: Path, image: str, **cells: object) -> None:
+    """Change cells of an image's row."""
+    table = pd.read_csv(split)
+    for column, value in cells.items():
+        table.loc[table["image"] == image, column] = value
+    table.to_csv(split, index=False)
+
+
+@pytest.mark.parametrize("fold", ["another", "-1"])
+def test_read_folds_copy_moved_to_another_fold_raises_unless_allowed(split, fold):
+    table = pd.read_csv(split).set_index("image")
+    moved = -1 if fold == "-1" else (table.loc["a0.png", "fold"] + 1) % 5
+    edit(split, "a0.png", fold=moved)
+    expected = ", ".join(map(str, sorted({moved, table.loc["a1.png", "fold"]})))
+    with pytest.raises(UserError, match=rf"1 group\(s\) of copies span folds, such as a0.png in {expected}: "):
+        read_folds(split, LETTERS)
+    allowed = read_folds(split, LETTERS, allow_split_groups=True)
+    assert count_split_groups(allowed) == 1
+    assert describe_split_groups(1) == "1 group of copies spans folds, the score may be too high"
+
+
+def test_read_folds_whole_group_moved_is_accepted(split):
+    for image in ("a0.png", "a1.png"):
+        edit(split, image, fold=-1)
+    assert count_split_groups(read_folds(split, LETTERS)) == 0
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_read_folds_edited_group_raises(split, allow):
+    edit(split, "a0.png", fold=-1, group="alone")
+    with pytest.raises(UserError, match="the column group is not as it was written"):
+        read_folds(split, LETTERS, allow_split_groups=allow)
+
+
+def test_read_folds_split_of_an_earlier_version_has_no_hash_of_its_groups(split):
+    path = split.with_suffix(".json")
+    content = json.loads(path.read_text())
+    del content["groups_sha256"]
+    path.write_text(json.dumps(content))
+    assert len(read_folds(split, LETTERS)) == len(LETTERS.train)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"image_list_sha256": "0"}'])
@@ -189,6 +279,14 @@ def test_parse_fold_range_other_text_raises(text):
 def test_parse_folds_returns_folds_of_the_split(text, folds):
     table = pd.DataFrame({"fold": [2, 0, -1, 1, 0]})
     assert parse_folds(text, table) == folds
+
+
+@pytest.mark.parametrize("text", [None, "0", "0..4"])
+def test_parse_folds_split_without_validated_images_raises(text):
+    table = pd.DataFrame({"fold": [-1, -1]})
+    with pytest.raises(UserError, match="the split validates no image: each has fold -1; use --fold full"):
+        parse_folds(text, table)
+    assert parse_folds("full", table) == ["full"]
 
 
 @pytest.mark.parametrize(("text", "missing"), [("3", "3"), ("0..4", "3, 4")])

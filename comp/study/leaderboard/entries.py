@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from comp.data.folds import describe_split_groups
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists, file_sha256
 from comp.records.blend import BlendRecord
@@ -120,7 +121,7 @@ def _with_scores(entry: LeaderboardEntry, folds: int) -> LeaderboardEntry:
         optimistic=kept.optimistic,
         seconds=_training_seconds(entry.path, metrics.folds_done),
         complete=metrics.complete,
-        remark="" if metrics.complete else f"{len(metrics.folds_done)} of {folds} folds",
+        remark=_remark(f"{len(metrics.folds_done)} of {folds} folds", metrics.complete, metrics.split_groups),
     )
 
 
@@ -146,9 +147,13 @@ def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) ->
         parameters=_sum_known([member.parameters if member else None for member in members]),
         seconds=_sum_known([member.seconds if member else None for member in members]),
         complete=record.complete,
-        remark="" if record.complete else "some folds are missing",
+        remark=_remark("some folds are missing", record.complete, record.split_groups),
         oof_sha256=record.oof_sha256,
     )
+
+
+def _remark(missing: str, complete: bool, split_groups: int) -> str:
+    return "; ".join(filter(None, ["" if complete else missing, describe_split_groups(split_groups)]))
 
 
 def _sum_known(values: list[Number | None]) -> Number | None:
