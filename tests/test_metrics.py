@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, count_classes, score
+from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, count_classes, log_losses, score
 
 CLASSES = 4
 # of two lists of class indices; the classes counted are those in targets or predictions, as in the kit
@@ -116,7 +116,10 @@ def test_metric_of_stacked_counts_is_that_of_each_alone(metric):
     )
     from_counts = METRICS[metric].from_counts
     assert from_counts is not None
-    assert from_counts(stacked).tolist() == [score(metric, *table) for table in tables]
+    expected = [score(metric, *table) for table in tables]
+    assert from_counts(stacked).tolist() == expected
+    matrices = np.stack([confusion(*table) for table in tables])
+    assert from_counts(ClassCounts.from_confusion(matrices)).tolist() == expected
 
 
 @pytest.mark.parametrize("name", PER_CLASS)
@@ -137,3 +140,10 @@ def test_count_classes_is_the_margins_and_the_diagonal_of_the_confusion_matrix()
     assert counts.true.tolist() == cm.sum(1).tolist()
     assert counts.predicted.tolist() == cm.sum(0).tolist()
     assert counts.correct.tolist() == np.diagonal(cm).tolist()
+
+
+def test_log_losses_of_rows_that_do_not_sum_to_one_are_those_of_their_shares():
+    targets, probabilities = CASES["every class"]
+    losses = log_losses(targets, probabilities)
+    assert log_losses(targets, probabilities * np.float32(3)) == pytest.approx(losses, rel=1e-5)
+    assert losses.mean() == pytest.approx(score("log_loss", targets, probabilities))
