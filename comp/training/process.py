@@ -21,8 +21,10 @@ def spawn_process(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
     """
     process = multiprocessing.get_context("spawn").Process(target=_run_until_parent_exits, args=(target, *arguments))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the new process inherits it
-    process.start()
-    signal.signal(signal.SIGINT, handler)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     return process
 
 

@@ -53,7 +53,8 @@ class Recorder:
 
 @pytest.fixture(scope="module", params=["best", "last"])
 def kept(request, tiny_dataset, tmp_path_factory):
-    """A run of two folds that keeps the best or the last epoch, its metrics and what observers received."""
+    """A run of two folds that keeps the best epoch and stops early, or the last one; its metrics, and what observers
+    received."""
     workspace, recorder = tmp_path_factory.mktemp("kept"), Recorder()
     (workspace / "input").mkdir()
     (workspace / "input" / "tiny").symlink_to(tiny_dataset)
@@ -62,7 +63,8 @@ def kept(request, tiny_dataset, tmp_path_factory):
         patch.chdir(workspace)
         dataset = scan("input/tiny")
         write_folds(Path("folds/tiny.csv"), make_folds(dataset, group_ids(dataset.train, []), 3, 42), dataset, 3, 42)
-        settings = [*SMALL, *RISING, f"train.keep={request.param}", "train.metric=log_loss", "train.ema=0.3"]
+        stop = ["train.epochs=9", "train.patience=2"] if request.param == "best" else []
+        settings = [*SMALL, *RISING, *stop, f"train.keep={request.param}", "train.metric=log_loss", "train.ema=0.3"]
         [run_config] = config.load("configs/deep_efficientnet.yaml", settings, name="x")
         metrics = run_experiment(run_config, device=CPU, fold="0,2", observers=[recorder])
         yield request.param, read_run(Path("runs/x")), metrics, recorder
@@ -97,15 +99,16 @@ def test_weights_reproduce_the_predictions_that_they_are_scored_by(kept):
 
         history, record = pd.read_csv(fold_dir.path / "history.csv"), fold_dir.read_record()
         best = int(history["val_loss"].idxmin()) + 1
-        assert list(history["epoch"]) == [1, 2, 3] and best < 3 and record.best_epoch == best
+        epochs = best + 2 if keep == "best" else 3
+        assert list(history["epoch"]) == list(range(1, epochs + 1)) and record.best_epoch == best < epochs
         assert history["val_score"].tolist() == history["val_loss"].tolist()  # the metric is the log loss
-        assert history["val_loss"][2] == pytest.approx(scores["last"]) and history["val_loss"].min() == pytest.approx(
-            scores["best"]
-        )
+        assert history["val_loss"].iloc[-1] == pytest.approx(scores["last"]) and history[
+            "val_loss"
+        ].min() == pytest.approx(scores["best"])
         assert record.kept == keep and read_weights(fold_dir.weights_path, None).file.epoch == (
             best if keep == "best" else 3
         )
-        assert record.seconds == pytest.approx(history["seconds"].sum(), abs=0.051) and record.epochs == 3
+        assert record.seconds == pytest.approx(history["seconds"].sum(), abs=0.051) and record.epochs == epochs
         assert not fold_dir.resume_path.exists()
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import PicklingError
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,6 +22,7 @@ from comp.config import load
 from comp.files import read_json
 from comp.training.fold_process import FoldProcess, ParentObserver, device_for_slot
 from comp.training.parallel_folds import train_parallel
+from comp.training.process import spawn_process
 from comp.training.train import run_experiment
 from tests.conftest import REPO_ROOT, SMALL
 
@@ -159,6 +161,13 @@ def test_device_for_slot_gpus_in_turn_unless_one_is_requested(monkeypatch):
     assert devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
     for device in (torch.device("cuda:0"), torch.device("cpu")):
         assert device_for_slot(1, device) == device
+
+
+def test_spawn_process_that_cannot_start_leaves_ctrl_c_as_it_was():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises((AttributeError, TypeError, PicklingError)):
+        spawn_process(lambda: None)  # a function that no other process can import
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow
