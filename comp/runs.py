@@ -13,9 +13,9 @@ runs/<name>/fold<k>/model.onnx     exported from weights.pt; model.onnx.json rec
                                    OpenVINO: model.xml, model.bin, model.openvino.json
 runs/<name>/fold<k>/best.csv       validation predictions of the best epoch; last.csv: of the last
 runs/<name>/predictions/<view>/    oof.csv, test_fold<k>.csv, test.csv (their mean), and beside each a .from.json:
-                                   which weights and images made it. full/<view>/: by the model trained on all
-                                   images. onnx/<view>/, openvino/<view>/: by that runtime. cost.json: milliseconds
-                                   per image on each machine
+                                   which weights and images made it, and its hash. full/<view>/: by the model trained
+                                   on all images. onnx/<view>/, openvino/<view>/: by that runtime. cost.json:
+                                   milliseconds per image on each machine
 runs/<name>/metrics.json           the scores of all finished folds
 runs/<name>+soup/                  a run whose weights are the means of another run's snapshots (python -m comp soup)
 runs/blends/<name>/                what infer.py fitted and how good it is

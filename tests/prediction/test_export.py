@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from comp.batches.loader import EvaluationSet
+from comp.data.cache import load_cache, make_square_spec
+from comp.data.scan import scan
 from comp.engine.export import export_graph
 from comp.engine.runtime import RUNTIME_LOADERS
 from comp.engine.views import TTA
@@ -78,6 +81,16 @@ def test_stale_reason_missing_old_or_changed_files(runtime, fold_dir):
         file.unlink()
         assert reason() == "not as it was written"
         export_again()
+
+
+def test_sample_images_are_spread_over_all_classes(workspace, monkeypatch):
+    monkeypatch.setattr(export, "PARITY_IMAGES", 8)
+    dataset, spec = scan("input/tiny"), make_spec("test_efficientnet", 24)
+    sample = export._sample_images(dataset, spec)
+    cache = load_cache("tiny", dataset.train, make_square_spec(dataset.train, 24, spec.fit, spec.crop))
+    images = EvaluationSet(cache, np.arange(48), 24, 48)[0]
+    rows = [next(row for row in range(48) if torch.equal(image, images[row])) for image in sample]
+    assert {dataset.train[row].label for row in rows} == set(dataset.classes)
 
 
 def test_infer_labels_are_equal_in_every_runtime(workspace, run_cli, monkeypatch):

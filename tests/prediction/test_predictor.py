@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ import torch
 from comp import runs
 from comp.errors import UserError
 from comp.files import file_sha256, read_json, write_json
-from comp.prediction import predictor
+from comp.prediction import latency, predictor
 from comp.prediction.export import export_run
 from comp.prediction.predictor import RunPredictions, open_predictor, predict_run
 from comp.runs import Run
-from comp.tables import read_predictions
+from comp.tables import read_predictions, write_csv
 from tests.conftest import SMALL
 
 CPU = torch.device("cpu")
@@ -187,6 +188,8 @@ def test_predictor_weights_that_change_while_they_are_used_are_refused(anna):
 
 
 def test_predict_run_predictions_record_the_weights_that_made_them(anna, passes, capsys):
+    predict_run(anna, ["identity"], device=CPU, only=[0])
+    assert not Path("runs/anna/predictions/identity/test.csv").exists()  # the mean is of all folds
     first = predict_run(anna, ["identity"], device=CPU)
     change_weights(anna, 0, lambda content: next(iter(content["state_dict"].values())).add_(0.5), record=True)
     passes.clear()
@@ -198,6 +201,7 @@ def test_predict_run_predictions_record_the_weights_that_made_them(anna, passes,
         path = Path(f"runs/anna/predictions/identity/{name}.csv")
         record = read_json(path.with_name(f"{name}.from.json"))
         assert record["weights"]["0"] == sha256 and record["sha256"] == file_sha256(path)
+        assert record["labels"] == (anna.record.image_list_sha256 if name == "oof" else None)
     assert not np.array_equal(second.test[0][0], first.test[0][0]) and second.test[1][0].equals(first.test[1][0])
     assert capsys.readouterr().out.splitlines() == [
         f"runs/anna/predictions/identity/{name}.csv: made from other weights{of}, so it is made again"
@@ -229,6 +233,35 @@ def test_predict_run_edited_table_is_made_again_and_a_line_says_so(name, value, 
     assert np.allclose(mean, means, atol=1e-8)
     predict_run(anna, ["identity"], device=CPU)
     assert capsys.readouterr().out == ""
+
+
+def test_predict_run_mean_joins_fold_models_by_image(anna):
+    predict_run(anna, ["identity"], device=CPU)
+    directory = Path("runs/anna/predictions/identity")
+    mean = (directory / "test.csv").read_bytes()
+    path = directory / "test_fold1.csv"
+    sha256 = write_csv(path, read_predictions(path, anna.classes).iloc[::-1].reset_index())
+    write_json(
+        path.with_name("test_fold1.from.json"), {**read_json(directory / "test_fold1.from.json"), "sha256": sha256}
+    )
+    (directory / "test.csv").unlink()
+    predict_run(anna, ["identity"], device=CPU)
+    assert (directory / "test.csv").read_bytes() == mean
+
+
+def test_predict_run_oof_of_one_fold_says_nothing_of_others(anna, capsys):
+    for fold in range(3):
+        predict_run(anna, ["hflip"], device=CPU, only=[fold])
+        record = read_json(Path("runs/anna/predictions/hflip/oof.from.json"))
+        assert list(record["weights"]) == [str(done) for done in range(fold + 1)]
+    predict_run(anna, ["hflip"], device=CPU)
+    assert capsys.readouterr().out == ""
+
+
+def test_latency_ms_is_of_one_image_of_the_fastest_batch(anna, monkeypatch):
+    times = iter(np.cumsum([0, *[0.5, 1.0] * 9, 0.25, 1.0, 0.5]))  # seconds: nine batches of 0.5, one of 0.25
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    assert open_predictor(anna, device=CPU).latency_ms() == 1000 * 0.25 / anna.config.train.batch
 
 
 def test_predict_run_full_table_edited_is_made_again(anna, passes, capsys):
