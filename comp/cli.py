@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from comp.errors import UserError
 from comp.signals import unwind_on_signals
@@ -115,6 +117,8 @@ def run_main(main: Callable[[], int | None]) -> int:
 
     A process that SIGTERM or SIGHUP ends removes its temporary files first, and then ends by that signal.
     """
+    with contextlib.suppress(AttributeError):  # a stream of a notebook
+        cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")  # names that are not UTF-8
     with unwind_on_signals() as received:
         status = _run(main, received)
     if status == 130 and received and received[-1] != signal.SIGINT:

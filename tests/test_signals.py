@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -27,9 +28,9 @@ sys.exit(run_main(main))
 MESSAGE = "interrupted; run the same command again to resume\n"
 
 
-def start(tmp_path, preexec_fn=None) -> subprocess.Popen:
+def start(tmp_path, preexec_fn=None, program=WAITING) -> subprocess.Popen:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING],
+        [sys.executable, "-c", program],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
         text=True,
@@ -74,3 +75,27 @@ def test_run_main_restores_signal_handlers():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert run_main(lambda: None) == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_run_main_text_that_is_not_utf_8_is_printed(capsys):
+    assert run_main(lambda: print("input/\udcff")) == 0 and capsys.readouterr().out == "input/\\udcff\n"
+
+
+IMPORTING = """
+import sys
+from comp.cli import run_main
+import train
+sys.argv = ["train.py", "data.root=nothing"]
+print("ready", flush=True)
+sys.exit(run_main(train.main))
+"""
+MOMENTS = [0.05, 0.5, *(pytest.param(0.2 * step, marks=pytest.mark.slow) for step in range(20))]
+
+
+@pytest.mark.parametrize("seconds", MOMENTS)
+def test_train_interrupted_while_it_imports_ends_in_one_line(seconds, tmp_path):
+    process = start(tmp_path, program=IMPORTING)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (130, MESSAGE) or (process.returncode == 2 and err.count("\n") == 1)

@@ -403,3 +403,34 @@ def test_leaderboard_hundred_runs_take_a_second_and_no_torch():
         env={**os.environ, "PYTHONPATH": str(REPO_ROOT)},
     )
     assert process.returncode == 0 and "comp.study" in process.stderr and " torch" not in process.stderr
+
+
+BROKEN_RECORDS = {
+    "a-list": "[]",
+    "a-null": "null",
+    "a-text": '"run"',
+    "a-number": "3",
+    "deep": "[" * 100_000,
+    "cut": '{"schema": 1, "seed": ',
+    "inner": '{"schema": 1, "seed": {}, "folds": "all"}',
+    "newer": '{"schema": 99}',
+    "not-a-number": '{"schema": NaN}',
+    "bytes": "\udcff",
+}
+
+
+def test_leaderboard_broken_records_are_a_line_each(run_cli):
+    for name, content in BROKEN_RECORDS.items():
+        for path in (Path("runs") / name / "run.json", Path("runs/blends") / name / "blend.json"):
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content.encode(errors="surrogateescape"))
+    for path in (Path("runs/pipe/run.json"), Path("runs/blends/pipe/blend.json")):
+        path.parent.mkdir()
+        os.mkfifo(path)
+    Path("runs/folder/run.json").mkdir(parents=True)
+    status, _, err = run_cli("comp", "leaderboard")
+    lines = err.splitlines()
+    assert status == 0 and len(lines) == 2 * len(BROKEN_RECORDS) + 3
+    assert all(line.startswith("warning: runs/") and line.endswith("; left out") for line in lines)
+    for name in BROKEN_RECORDS:
+        assert sum(f"/{name}/" in line for line in lines) == 2
