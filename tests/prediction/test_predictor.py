@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from comp import runs
 from comp.errors import UserError
 from comp.files import file_sha256, read_json, write_json
-from comp.prediction import latency, predictor
+from comp.prediction import predictor
 from comp.prediction.export import export_run
 from comp.prediction.predictor import RunPredictions, open_predictor, predict_run
 from comp.runs import Run
@@ -256,12 +255,6 @@ def test_predict_run_oof_of_one_fold_says_nothing_of_others(anna, capsys):
         assert list(record["weights"]) == [str(done) for done in range(fold + 1)]
     predict_run(anna, ["hflip"], device=CPU)
     assert capsys.readouterr().out == ""
-
-
-def test_latency_ms_is_of_one_image_of_the_fastest_batch(anna, monkeypatch):
-    times = iter(np.cumsum([0, *[0.5, 1.0] * 9, 0.25, 1.0, 0.5]))  # seconds: nine batches of 0.5, one of 0.25
-    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(times)))
-    assert open_predictor(anna, device=CPU).latency_ms() == 1000 * 0.25 / anna.config.train.batch
 
 
 def test_predict_run_full_table_edited_is_made_again(anna, passes, capsys):
