@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,21 +83,20 @@ PROGRAMS = [
 ]
 
 
-def build_stages(root: Path, stages: Sequence[str]) -> None:
-    """Make a directory below `root` for every stage of the work that is not there yet: the workspace after it."""
-    for stage, build in (("drawn", _draw), ("split", _split), ("trained", _train), ("predicted", _predict)):
-        if stage in stages or stage == "drawn":
-            _next_stage(root, stage)
-            build(root / stage)
-
-
-def _next_stage(root: Path, stage: str) -> None:
-    """Begin a stage with a copy of the one before."""
-    earlier = [name for name in ("drawn", "split", "trained") if (root / name).is_dir()]
-    if earlier:
-        shutil.copytree(root / earlier[-1], root / stage)
-    else:
-        (root / stage).mkdir(parents=True)
+def build_stages(root: Path, stages: Collection[str]) -> None:
+    """Make a directory below `root` for each stage up to the last of `stages`, unless it exists."""
+    builders = {"drawn": _draw, "split": _split, "trained": _train, "predicted": _predict}
+    order = list(builders)
+    for position in range(1 + max(map(order.index, stages))):
+        directory, unfinished = root / order[position], root / "unfinished"
+        if not directory.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if position:
+                shutil.copytree(root / order[position - 1], unfinished)
+            else:
+                unfinished.mkdir(parents=True)
+            builders[order[position]](unfinished)
+            unfinished.rename(directory)
 
 
 def _draw(workspace: Path) -> None:
