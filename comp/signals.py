@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+RETRY_SECONDS = 0.02
 
 
 class SignalReceivedError(KeyboardInterrupt):
@@ -20,7 +24,8 @@ def unwind_on_signals() -> Iterator[list[int]]:
     """Raise SignalReceivedError when a signal asks this process to end, and yield the list of those received.
 
     The list matters because a library may replace the exception by its own: a signal during the import of numpy
-    becomes an ImportError. A signal that is ignored stays ignored, as under nohup. Under torchrun SIGTERM ends a
+    becomes an ImportError. Python ignores exceptions in some callbacks and in `__del__`; there the signal is sent
+    again a moment later. A signal that is ignored stays ignored, as under nohup. Under torchrun SIGTERM ends a
     process at once, because one that waits for the others could not unwind.
     """
     received: list[int] = []
@@ -40,10 +45,24 @@ def unwind_on_signals() -> Iterator[list[int]]:
         if handler is signal.default_int_handler
         or (handler == signal.SIG_DFL and os.environ.get("WORLD_SIZE", "1") == "1")
     ]
+    previous_hook, retries = sys.unraisablehook, []
+
+    def retry(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, SignalReceivedError):
+            previous_hook(unraisable)
+            return
+        retries.append(threading.Timer(RETRY_SECONDS, os.kill, (owner, received[-1])))
+        retries[-1].daemon = True
+        retries[-1].start()
+
+    sys.unraisablehook = retry
     for number in replaced:
         signal.signal(number, handle)
     try:
         yield received
     finally:
+        sys.unraisablehook = previous_hook
+        for timer in retries:
+            timer.cancel()
         for number in replaced:
             signal.signal(number, handlers[number])

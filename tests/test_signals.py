@@ -71,6 +71,19 @@ def test_run_main_error_caused_by_signal_is_an_interruption(error, capsys):
     assert run_main(main) == 130 and capsys.readouterr().err == MESSAGE
 
 
+def test_run_main_signal_in_a_finaliser_still_interrupts(capsys):
+    class Finalised:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)
+
+    def main():
+        Finalised()
+        time.sleep(30)
+
+    assert run_main(main) == 130 and capsys.readouterr().err == MESSAGE
+
+
 def test_run_main_restores_signal_handlers():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert run_main(lambda: None) == 0

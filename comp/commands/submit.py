@@ -129,7 +129,9 @@ def log(args: argparse.Namespace) -> None:
         metric=config.train.metric if config else "",
     )
     ledger.append(Path(competition.ledger), *events)
-    recorded = " and ".join(event.event for event in events) or "was already recorded as sent"
+    recorded = " and ".join(event.event for event in events) or "was already recorded as " + (
+        "scored" if entry.scored else "sent"
+    )
     values = ", ".join(f"{name} {value:g}" for name, value in scores.items() if value is not None)
     print(f"{competition.ledger}: {entry.id} {recorded}{': ' if values else ''}{values}")
 

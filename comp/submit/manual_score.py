@@ -44,8 +44,9 @@ def score_events(
     message: str = "",
     metric: str = "",
 ) -> list[Event]:
-    """Return the events to append: `sent` if it is missing, and `scored` if a score is given.
+    """Return the events to append: `sent` if it is missing, and `scored` if a score is given that is not the last one.
 
+    A command that was killed after its write therefore records nothing twice when it is run again.
     A file with a score must have been sent, hence the first event. `metric` decides the range of the scores where the
     entry names none.
     """
@@ -57,7 +58,10 @@ def score_events(
     sha256 = entry.sent_sha256 or _current_sha256(entry)
     sent = Event(entry.id, utc_now(), "sent", sha256, competition=entry.competition, file=entry.file, message=message)
     events = [] if entry.sent else [sent]
-    if (public, private, rank) != (None, None, None):
+    named = {"public": public, "private": private, "rank": rank}
+    scores = {name: score for name, score in named.items() if score is not None}
+    is_recorded = entry.scored and all(getattr(entry, name) == score for name, score in scores.items())
+    if scores and not (is_recorded and message in ("", entry.message)):
         events.append(replace(sent, event="scored", public=public, private=private, rank=rank))
     return events
 

@@ -39,7 +39,7 @@ class Reference:
     contents: dict[str, str]
     reads: list[str]  # files of the workspace that it reads, each once
     changes: int  # how often it opens a file to write, renames, removes or makes one
-    new_sizes: list[int]  # bytes of each file that it makes
+    new_sizes: list[int]  # bytes of each file that it makes or changes
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Bench:
             yield workspace
         finally:
             shutil.rmtree(workspace)
-            shutil.rmtree(f"{workspace}.tmp", ignore_errors=True)
+            for suffix in ("tmp", "home"):
+                shutil.rmtree(f"{workspace}.{suffix}", ignore_errors=True)
 
     @contextlib.contextmanager
     def fill(self, program: Program, workspace: Path) -> Iterator[Mapping[str, str]]:
@@ -75,7 +76,7 @@ class Bench:
         """Run a program undisturbed, once."""
         if program.name not in self.references:
             with self.workspace(program) as (workspace, environment):
-                log, before = self.root / "events", {path for path in workspace.rglob("*") if path.is_file()}
+                log, before = self.root / "events", dict(_sizes(workspace))
                 outcome = execute(
                     program.command, workspace, prepare=lambda: events.record(workspace, log), environment=environment
                 )
@@ -87,9 +88,7 @@ class Bench:
                     compare.contents(workspace),
                     [path for path in reads if (self.root / program.stage / path).is_file()],
                     sum(kind != "read" for kind, _ in accesses),
-                    sorted(
-                        {path.stat().st_size for path in workspace.rglob("*") if path.is_file() and path not in before}
-                    ),
+                    sorted({size for path, size in _sizes(workspace) if before.get(path) != size}),
                 )
         return self.references[program.name]
 
@@ -103,6 +102,10 @@ class Bench:
         if changed := [change for change in changed if change.rpartition(" ")[0].removesuffix(" is") != ignored]:
             return "lost", ", ".join(changed)
         return leftover_fault(workspace)
+
+
+def _sizes(workspace: Path) -> Iterator[tuple[Path, int]]:
+    return ((path, path.stat().st_size) for path in workspace.rglob("*") if path.is_file())
 
 
 def ending_fault(outcome: Outcome) -> tuple[str, str] | None:
@@ -166,6 +169,6 @@ def _serve(workspace: Path, writing_end: int) -> None:
 
     service = Recorded()
     service.polls = 0
-    os.write(writing_end, json.dumps(service.environment(Path(f"{workspace}.tmp/home"))).encode() + b"\n")
+    os.write(writing_end, json.dumps(service.environment(Path(f"{workspace}.home"))).encode() + b"\n")
     while True:
         time.sleep(60)

@@ -89,6 +89,6 @@ def _obstruct(bench: Bench, program: Program, name: str, obstacle: str, try_agai
 
 def _is_legitimate(program: Program, name: str, obstacle: str) -> bool:
     return any(
-        re.fullmatch(programs, program.name) and re.fullmatch(files, name) and obstacle == kind
-        for programs, files, kind in LEGITIMATE
+        re.fullmatch(programs, program.name) and re.fullmatch(files, name) and re.fullmatch(kinds, obstacle)
+        for programs, files, kinds in LEGITIMATE
     )

@@ -30,6 +30,17 @@ def test_log_sent_without_score_is_recorded_once(recorded_workspace, run_cli):
     assert events() == ["x written", "x sent"]
 
 
+def test_log_score_again_is_recorded_once_unless_it_changes(recorded_workspace, run_cli):
+    write("x")
+    command = ["comp", "submit", "log", "x", "--public", "0.9", "-m", "by hand"]
+    assert run_cli(*command)[0] == 0
+    assert "x was already recorded as scored: public 0.9" in run_cli(*command)[1]
+    assert events() == ["x written", "x sent", "x scored"]
+    for change in (["--public", "0.8"], ["--rank", "3"], ["-m", "corrected"]):
+        assert run_cli(*command, *change)[0] == 0
+    assert events()[3:] == ["x scored"] * 3
+
+
 def test_log_score_of_missing_file_is_recorded(recorded_workspace, run_cli):
     path = write("x")
     path.unlink()
