@@ -21,7 +21,7 @@ pip install -e '.[export]'
 
 from __future__ import annotations
 
-from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, add_device_argument, run_main
+from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, add_device_argument, add_verify_argument, run_main
 
 
 def parser() -> Parser:
@@ -29,6 +29,7 @@ def parser() -> Parser:
     parser = Parser(prog="infer.py", description=__doc__)
     add_blend_arguments(parser)
     add_device_argument(parser)
+    add_verify_argument(parser)
     parser.add_argument(
         "--runtime",
         choices=("torch", "onnx", "openvino"),
@@ -43,6 +44,8 @@ def main() -> None:
     args = parser().parse_args()
     from comp import config, runs  # after --help, which must not import torch
     from comp.blending.infer import InferOptions, infer
+    from comp.data.cache import verify_cache
+    from comp.data.scan import scan
 
     names = args.runs or [config.load(DEFAULT_CONFIG)[0].name]
     options = InferOptions(
@@ -55,7 +58,11 @@ def main() -> None:
         device=args.device,
         runtime=args.runtime,
     )
-    path = infer(runs.find_runs(names), options)
+    members = runs.find_runs(names)
+    if args.verify_cache:
+        for root in dict.fromkeys(run.config.data.root for run in members):
+            verify_cache(scan(root))
+    path = infer(members, options)
     print(f"next: python -m comp submit check {path}")
 
 

@@ -13,7 +13,7 @@ A run is stored in runs/<config>+<overrides>/. To resume it, run the same comman
 
 from __future__ import annotations
 
-from comp.cli import Parser, add_config_arguments, add_device_argument, run_main
+from comp.cli import Parser, add_config_arguments, add_device_argument, add_verify_argument, run_main
 from comp.errors import UserError
 
 
@@ -40,6 +40,7 @@ def parser() -> Parser:
         "--debug", action="store_true", help="train a few batches of one epoch from scratch, into runs/debug/"
     )
     add_device_argument(parser)
+    add_verify_argument(parser)
     return parser
 
 
@@ -48,6 +49,8 @@ def main() -> None:
     if args.jobs < 1:
         raise UserError("--jobs must be 1 or more")
     from comp import config  # not before --help, which must not wait for torch
+    from comp.data.cache import verify_cache
+    from comp.data.scan import scan
     from comp.engine import distributed
     from comp.engine.device import choose_device
     from comp.training.summary import summary_line
@@ -55,7 +58,10 @@ def main() -> None:
 
     with distributed.process_group():
         device = choose_device(args.device)
-        for run_config in config.load(args.config, args.overrides, args.name):
+        run_configs = config.load(args.config, args.overrides, args.name)
+        if args.verify_cache:
+            distributed.call_on_rank_zero(lambda: verify_cache(scan(run_configs[0].data.root)))
+        for run_config in run_configs:
             metrics = run_experiment(
                 run_config, device=device, fold=args.fold, restart=args.restart, debug=args.debug, jobs=args.jobs
             )

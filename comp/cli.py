@@ -59,6 +59,15 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: %(default)s)")
 
 
+def add_verify_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--verify-cache`."""
+    parser.add_argument(
+        "--verify-cache",
+        action="store_true",
+        help="first read all image files and decoded images, and compare them with their recorded hashes",
+    )
+
+
 def add_runs_argument(parser: argparse.ArgumentParser, nargs: str = "*") -> None:
     """Add `RUN ...`."""
     parser.add_argument("runs", nargs=nargs, metavar="RUN", help="names, paths or quoted patterns below runs/")

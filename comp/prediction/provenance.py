@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from comp.data.cache import cache_key, make_square_spec
+from comp.data.cache import cache_key, make_square_spec, stat_key
 from comp.data.scan import Dataset
 from comp.files import file_sha256
 from comp.records.base import Fold
@@ -28,6 +28,7 @@ def build_provenance(
         weights=weights,
         labels=dataset.image_list_sha256 if kind == "oof" else None,
         images=cache_key(images, square_spec),
+        old_images=stat_key(images, square_spec),
         runtime=runtime,
     )
 

@@ -77,7 +77,7 @@ class PredictionFiles:
         stored = self._read(path, stale)
         if stored is None:
             return None
-        table, origin = stored
+        table, origin = stored[0], provenance.recognise(stored[1])
         if origin != provenance:
             stale.add(path, f"made from {origin.difference(provenance) or 'other weights'}")
         elif problem := _image_problem(table, images):
@@ -96,7 +96,7 @@ class PredictionFiles:
         stored = self._read(path, stale)
         if stored is None:
             return {}
-        table, origin = stored
+        table, origin = stored[0], provenance.recognise(stored[1])
         if difference := origin.difference(provenance):
             stale.add(path, f"made from {difference}")
             return {}

@@ -42,6 +42,21 @@ class SplitRecord(Record):
 
 
 @dataclass(frozen=True)
+class FileIndex(Record):
+    """runs/.cache/files-*.json: size, modification time, time of change, inode and hash of each file of a list."""
+
+    files: tuple[tuple[int, int, int, int, str] | None, ...]  # None: too young to be recognised by its times
+
+
+@dataclass(frozen=True)
+class CacheRecord(Record):
+    """cache.json beside the images.npy of an image cache: its length and the hash of its bytes."""
+
+    bytes: int
+    xxh3_128: str
+
+
+@dataclass(frozen=True)
 class DataIssue(Record):
     """One kind of problem in a dataset, with the files that have it."""
 

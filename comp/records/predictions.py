@@ -23,11 +23,14 @@ class Provenance(Record):
     labels: str | None  # hash of the training images and their labels; None for test images
     images: str  # key of the image cache: the images, their times, and how they were made square
     runtime: str = "torch"
+    # The key by which older versions knew the same images, from sizes and times; never written.
+    old_images: str | None = field(default=None, compare=False)
     # The hash of the table itself; None in files of older versions. Two tables of equal origin have equal provenance.
     sha256: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
+        del content["old_images"]
         if self.runtime == "torch":
             del content["runtime"]
         if self.sha256 is None:
@@ -37,6 +40,10 @@ class Provenance(Record):
     def for_folds(self, folds: Iterable[Fold]) -> Provenance:
         """Return the provenance restricted to `folds`."""
         return replace(self, weights={str(fold): self.weights[str(fold)] for fold in folds})
+
+    def recognise(self, stored: Provenance) -> Provenance:
+        """Return `stored` with the key of today if an older version recorded the same images."""
+        return replace(stored, images=self.images) if stored.images == self.old_images else stored
 
     def difference(self, other: Provenance) -> str:
         """Return what differs of labels, images and runtime, such as "other images"; "" if only the weights may."""

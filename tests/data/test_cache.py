@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from comp.data import cache
+from comp.data import cache, file_hashes
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.images import SquareSpec, read_image
-from comp.data.scan import Image
+from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 from tests.conftest import REPO_ROOT
 
@@ -176,7 +178,7 @@ def test_load_cache_after_a_killed_build_builds_again(image_files):
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from comp.data import cache
+from comp.data import cache, file_hashes
 from comp.data.images import SquareSpec
 from comp.data.scan import Image
 decoded, read = [], cache.read_image
@@ -207,3 +209,147 @@ def test_load_cache_two_processes_build_once_and_read_the_same(image_files):
     outputs = [process.communicate()[0].split() for process in processes]
     assert sorted(int(count) for count, _ in outputs) == [0, len(image_files)]
     assert outputs[0][1] == outputs[1][1] and len(folders()) == 1
+
+
+# ---- damage, and files that changed without a trace ----
+
+DAMAGE = {
+    "truncated": lambda content: content[:-1],
+    "longer": lambda content: content + b"0",
+    "cut to half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "another header": lambda content: content.replace(b"(7, 16, 16, 3)", b"(7, 16, 48, 1)"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_load_cache_damaged_array_is_made_again_with_a_line(image_files, decoded, capsys, kind):
+    file = load_cache("cells", image_files, SMALL).file
+    content = file.read_bytes()
+    file.write_bytes(DAMAGE[kind](content))
+    rows = load_cache("cells", image_files, SMALL)
+    assert len(decoded) == 2 * len(image_files) and file.read_bytes() == content
+    assert np.array_equal(rows[6], SMALL(read_image(image_files[6].path)))
+    error = capsys.readouterr().err
+    assert str(file) in error and "; decoding the images again" in error
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"bytes": 1, "xxh3_128": "0"}'])
+def test_load_cache_missing_or_wrong_record_makes_the_array_again(image_files, decoded, content):
+    record = load_cache("cells", image_files, SMALL).file.with_name("cache.json")
+    record.unlink() if content is None else record.write_text(content)
+    load_cache("cells", image_files, SMALL)
+    assert len(decoded) == 2 * len(image_files)
+
+
+def test_cache_row_of_an_array_cut_while_it_is_used_raises(image_files):
+    rows = load_cache("cells", image_files, SMALL)
+    rows.file.write_bytes(rows.file.read_bytes()[:-1])
+    assert rows[5].shape == (16, 16, 3)
+    with pytest.raises(UserError, match=r"images\.npy ends before image 6; run the same command again"):
+        rows[6]
+
+
+def replace_unnoticed(path: Path, content: bytes) -> None:
+    """Change a file's content, but neither its size nor its modification time."""
+    stat = path.stat()
+    assert len(content) == stat.st_size and content != path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.fixture
+def settled(monkeypatch) -> None:
+    """Let the index trust files of any age."""
+    monkeypatch.setattr(file_hashes, "MIN_AGE_NS", 0)
+
+
+@pytest.mark.parametrize("age", [0, file_hashes.MIN_AGE_NS])
+@pytest.mark.parametrize("position", [0, 0.5, -1])
+def test_cache_key_changes_with_any_byte_of_a_file_of_equal_size_and_time(image_files, monkeypatch, age, position):
+    monkeypatch.setattr(file_hashes, "MIN_AGE_NS", age)
+    path = image_files[3].path
+    content = bytearray(path.read_bytes())
+    key = cache.cache_key(image_files, SMALL)
+    time.sleep(0.02)  # the clock of the file system has ticks of 4 ms
+    content[int(position * len(content)) if position > 0 else position] ^= 1
+    replace_unnoticed(path, bytes(content))
+    assert cache.cache_key(image_files, SMALL) != key
+
+
+def test_load_cache_image_replaced_by_one_of_equal_size_and_time_is_decoded_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    colours = {name: PillowImage.new("RGB", (8, 8), name) for name in ("red", "blue")}
+    for name, picture in colours.items():
+        picture.save(f"{name}.bmp")
+    image = Image("red.bmp", Path("red.bmp"))
+    before = load_cache("cells", [image], SMALL)[0]
+    replace_unnoticed(image.path, Path("blue.bmp").read_bytes())
+    after = load_cache("cells", [image], SMALL)[0]
+    assert before[0, 0].tolist() == [255, 0, 0] and after[0, 0].tolist() == [0, 0, 255]
+
+
+def test_hash_files_reads_only_files_that_changed(image_files, settled, monkeypatch):
+    read: list[Path] = []
+    original = file_hashes.content_hash
+    monkeypatch.setattr(file_hashes, "content_hash", lambda path: read.append(path) or original(path))
+    hashes = file_hashes.hash_files(image_files, cache.CACHE)
+    assert read == [image.path for image in image_files]
+    assert file_hashes.hash_files(image_files, cache.CACHE) == hashes and len(read) == 7
+    os.utime(image_files[2].path, (1, 1))
+    assert file_hashes.hash_files(image_files, cache.CACHE) == hashes and read[7:] == [image_files[2].path]
+    assert file_hashes.hash_files(image_files, cache.CACHE, use_index=False) == hashes and len(read) == 15
+
+
+def test_hash_files_young_file_is_not_trusted(image_files, monkeypatch):
+    read: list[Path] = []
+    original = file_hashes.content_hash
+    monkeypatch.setattr(file_hashes, "content_hash", lambda path: read.append(path) or original(path))
+    for _ in range(2):
+        file_hashes.hash_files(image_files, cache.CACHE)
+    assert len(read) == 14
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"files": [null]}', '{"files": [[1, 2, 3, 4, 5]]}'])
+def test_hash_files_broken_index_is_made_again(image_files, settled, content):
+    hashes = file_hashes.hash_files(image_files, cache.CACHE)
+    [index] = cache.CACHE.glob("files-*.json")
+    good = index.read_text()
+    index.write_text(content)
+    assert file_hashes.hash_files(image_files, cache.CACHE) == hashes and index.read_text() == good
+
+
+def test_hash_files_without_space_for_an_index_returns_the_hashes(image_files, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    hashes = file_hashes.hash_files(image_files, cache.CACHE)
+    monkeypatch.setattr(file_hashes, "write_json", fail)
+    assert file_hashes.hash_files(image_files, cache.CACHE, use_index=False) == hashes
+
+
+def test_verify_cache_finds_a_changed_array_and_deletes_it(image_files, capsys, settled):
+    dataset = Dataset(Path("input/cells"), ("a",), (0,), tuple(image_files), (), "name")
+    rows = load_cache("cells", image_files, SMALL)
+    cache.verify_cache(dataset)
+    assert "verified 7 image files and 1 caches, 0 damaged" in capsys.readouterr().out and rows.file.is_file()
+    content = bytearray(rows.file.read_bytes())
+    content[-1] ^= 1
+    rows.file.write_bytes(content)
+    assert rows.find_damage() == "" and rows.find_damage(with_content=True) == "its content is not what was written"
+    cache.verify_cache(dataset)
+    output = capsys.readouterr()
+    assert "1 damaged" in output.out and str(rows.file.parent) in output.err and not rows.file.exists()
+
+
+def test_verify_cache_finds_a_file_that_the_index_takes_for_unchanged(image_files, capsys, settled):
+    dataset = Dataset(Path("input/cells"), ("a",), (0,), tuple(image_files), (), "name")
+    key = cache.cache_key(image_files, SMALL)
+    [index] = cache.CACHE.glob("files-*.json")
+    content = json.loads(index.read_text())
+    content["files"][3][4] = "0" * 32  # as if the file had had another content
+    index.write_text(json.dumps(content))
+    assert cache.cache_key(image_files, SMALL) != key
+    cache.verify_cache(dataset)
+    assert f"1 image files changed unnoticed, such as {image_files[3].path}" in capsys.readouterr().err
+    assert cache.cache_key(image_files, SMALL) == key

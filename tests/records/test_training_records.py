@@ -171,3 +171,10 @@ def test_run_metrics_without_a_finished_fold_has_no_scores():
     assert RunMetrics.from_dict(metrics.to_dict(), "metrics.json") == metrics
     with pytest.raises(UserError, match=r"scores\.sd: field required"):
         RunMetrics.from_dict({**metrics.to_dict(), "folds_done": [0], "mean": 0.5}, "metrics.json")
+
+
+def test_provenance_recognises_the_image_key_of_older_versions():
+    current = replace(PROVENANCE, images="new", old_images="old")
+    assert current.recognise(replace(PROVENANCE, images="old")) == replace(PROVENANCE, images="new")
+    assert current.recognise(replace(PROVENANCE, images="other")).images == "other"
+    assert "old_images" not in current.to_dict()
