@@ -90,13 +90,14 @@ def test_score_macro_is_the_mean_over_classes_that_are_true_or_predicted():
 
 def test_confusion_has_a_row_per_true_class():
     assert confusion(np.array([0, 0, 1]), np.eye(2)[[1, 1, 1]]).tolist() == [[0, 2], [0, 1]]
+    assert confusion(np.array([0, 0, 1]), np.eye(3)[[1, 1, 1]]).tolist() == [[0, 2, 0], [0, 1, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_score_better_predictions_score_better_in_the_metrics_direction(metric):
     worse, better = (score(metric, *make_predictions(500, skill=skill)) for skill in (0.5, 3.0))
     assert (better > worse) is METRICS[metric].higher_is_better
-    assert METRICS[metric].sign * (better - worse) > 0
+    assert METRICS[metric].sign == (1 if better > worse else -1)
 
 
 @pytest.mark.parametrize("metric", METRICS)

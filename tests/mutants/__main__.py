@@ -74,11 +74,12 @@ def sample(mutants: dict[Path, list[Mutant]], count: int, seed: int, only: str =
         sizes[path] += 1
     chosen = []
     for path, of_file in mutants.items():
-        if not re.search(only, path.as_posix()):
-            continue
-        shuffled = random.Random(f"{seed} {path.as_posix()}").sample(of_file, len(of_file))
-        chosen += list(islice((mutant for mutant in shuffled if mutant.is_valid()), sizes[path]))
-    return chosen
+        if re.search(only, path.as_posix()):
+            shuffled = random.Random(f"{seed} {path.as_posix()}").sample(of_file, len(of_file))
+            of_path = islice((mutant for mutant in shuffled if mutant.is_valid()), sizes[path])
+            chosen += [((rank + 0.5) / sizes[path], mutant) for rank, mutant in enumerate(of_path)]
+    # modules in turn: what an interrupted run has done is a sample too
+    return [mutant for _, mutant in sorted(chosen, key=lambda ranked: ranked[0])]
 
 
 def report(chosen: list[Mutant], outcomes: dict[str, str], total: int) -> int:
