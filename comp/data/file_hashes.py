@@ -32,7 +32,7 @@ Signature = tuple[int, int, int, int]  # size, modification time, time of change
 
 def hash_files(images: Sequence[Image], folder: Path, use_index: bool = True) -> list[str]:
     """Return the hash of each file. The index is in `folder`; without `use_index` every file is read."""
-    paths = "\n".join(str(image.path.absolute()) for image in images)
+    paths = "\n".join([os.getcwd(), *(str(image.path) for image in images)])
     index = folder / f"files-{hashlib.sha256(paths.encode()).hexdigest()[:12]}.json"
     known = dict(_read_index(index, len(images)) if use_index else ())
     now, hashes, entries = time.time_ns(), [], []
