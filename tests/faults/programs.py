@@ -79,7 +79,7 @@ PROGRAMS = [
     Program("submit log", ("comp", "submit", "log", "anna", "--public", "0.5"), "predicted"),
     Program("submit status", ("comp", "submit", "status", *CONFIG), "predicted", is_report=True),
     Program("submit final", ("comp", "submit", "final", "anna"), "predicted"),
-    Program("submit reproduce", ("comp", "submit", "reproduce", "anna"), "predicted", cost=2),
+    Program("submit reproduce", ("comp", "submit", "reproduce", "anna"), "predicted", cost=2, is_report=True),
 ]
 
 
