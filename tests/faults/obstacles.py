@@ -31,7 +31,10 @@ TEXT_ONLY = ("[]", "null")
 TEXT_SUFFIXES = (".json", ".yaml", ".csv", "")
 
 # (program, file, obstacle) as patterns -> why another result is correct, where the program ends with status 0.
-LEGITIMATE = {(r"data .*|folds", r"input/.*\.jpg", "missing"): "a dataset without that image is another dataset"}
+LEGITIMATE = {
+    ("data .*|folds", r"input/.*\.jpg", "missing"): "a dataset without that image is another dataset",
+    ("submit log", r"submissions/.*\.csv", ".*"): "a score is recorded for the content that the file has now",
+}
 
 
 def obstacle_cases(bench: Bench, program: Program, count: int, seed: int) -> Iterator[Result]:
