@@ -252,7 +252,7 @@ def folds(args: argparse.Namespace) -> None:
             f"warning: {', '.join(small)}: fewer than {k} images, or copies of one alone; kept in training (fold -1) "
             f"and in no score, so add images{' or lower folds.k' if k > 2 else ''}"
         )
-    print(table.groupby(["label", "fold"]).size().unstack().to_string())
+    print(table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_string())
 
 
 def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
