@@ -95,6 +95,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
     [
         (BOMB, "it has more than 10,000 values"),
         (CHAIN, "it is nested deeper than 20 levels"),
+        (f"a: &a [{'[' * 10 + ']' * 10}, 1]\nb: {'[' * 10}*a{']' * 10}", "it is nested deeper than 20 levels"),
         ("train: &t {epochs: *t}", r"\*t refers to itself"),
         ("train: &t [1, [*t]]", r"\*t refers to itself"),
         ("train: " + "[" * 5000, "it is nested deeper than 20 levels"),

@@ -134,6 +134,8 @@ def test_read_text_larger_than_its_limit_is_refused(tmp_path):
         ("1e999", "the number 1e999"),
         ("9" * 5000, "the number 9999"),
         ("9223372036854775808", "beyond 64 bits"),
+        ("-9223372036854775808", "beyond 64 bits"),
+        ("[" * 51 + "]" * 51, "nested deeper than 50 levels"),
         ("[1, 2", "not readable JSON"),
         ("", "not readable JSON"),
     ],
@@ -144,6 +146,11 @@ def test_read_json_malformed_text_is_one_user_error(tmp_path, text, reason):
     with pytest.raises(UserError, match=f"{path}.*{reason}.*; restore it or delete it") as caught:
         read_json(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_read_json_at_the_depth_limit_is_read(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 50 + "]" * 50)
+    assert read_json(tmp_path / "a.json")
 
 
 def test_parse_json_values_within_the_limits_are_kept():

@@ -331,3 +331,16 @@ def test_mix_is_inactive_from_off_epoch():
     assert not Mix(0.0, 0.0, 0, 8).active(0)
     for always in (Mix(0.2, 0.0, 0, 8), Mix(0.0, 0.2, 0, 8)):
         assert always.active(0) and always.active(1000)
+
+
+@pytest.mark.parametrize("change", [{"lr": "high"}, {"betas": 0.9}, {"params": [0]}])
+def test_train_state_of_another_optimizer_is_a_value_error(change):
+    def make_state() -> TrainState:
+        model = torch.nn.Linear(3, 2)
+        return TrainState(model, torch.optim.AdamW(model.parameters()), torch.amp.GradScaler("cpu", enabled=False))
+
+    saved, state = make_state().state_dict(), make_state()
+    state.load_state_dict(saved)
+    saved["optimizer"]["param_groups"][0] |= change
+    with pytest.raises(ValueError):
+        state.load_state_dict(saved)
