@@ -244,6 +244,13 @@ def test_read_folds_missing_or_wrong_json_raises(split, content):
         read_folds(split, LETTERS)
 
 
+def test_read_folds_json_of_another_split_raises(split):
+    path = split.with_suffix(".json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_list_sha256": "0"}))
+    with pytest.raises(UserError, match=r"letters\.json was written for another split"):
+        read_folds(split, LETTERS)
+
+
 def test_read_folds_missing_file_raises_with_advice(tmp_path):
     with pytest.raises(UserError, match="make it with `python -m comp folds`"):
         read_folds(tmp_path / "none.csv", LETTERS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from comp.data.images import SquareSpec, UnreadableImageError, read_image
+from comp.data.images import SquareSpec, UnreadableImageError, read_image, resize
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)  # dark left, bright right
 COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)  # red grows, green falls
@@ -49,6 +50,7 @@ def test_read_image_colour_image_keeps_its_colours(tmp_path, mode, suffix, toler
         (RAMP.astype(np.uint16) * 257, "tif"),
         (RAMP.astype(np.uint16), "png"),  # 8 bits kept in 16
         (RAMP.astype(np.float32), "tif"),
+        (RAMP.astype(np.float32) / 255, "tif"),  # from 0 to 1
     ],
 )
 def test_read_image_grey_image_of_any_depth_keeps_its_brightness(tmp_path, values, suffix):
@@ -146,3 +148,9 @@ def test_square_spec_image_of_the_size_is_unchanged():
 def test_square_spec_extreme_shape_becomes_a_square(fit, shape):
     square = SquareSpec(32, fit)(np.full((*shape, 3), 77, np.uint8))
     assert square.shape == (32, 32, 3) and (square == 77).all()
+
+
+@pytest.mark.parametrize(("side", "interpolation"), [(32, cv2.INTER_AREA), (33, cv2.INTER_LINEAR)])
+def test_resize_averages_areas_from_half_the_side_down(side, interpolation):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 90, 3), np.uint8)
+    assert np.array_equal(resize(noise, side), cv2.resize(noise, (side, side), interpolation=interpolation))
