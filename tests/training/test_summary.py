@@ -31,7 +31,7 @@ def make_run(keep: str, metric: str = "accuracy", **record) -> SimpleNamespace:
         name="x",
         classes=CLASSES,
         config=SimpleNamespace(train=SimpleNamespace(keep=keep)),
-        record=SimpleNamespace(metric=metric, higher_is_better=metric != "log_loss", **record),
+        record=SimpleNamespace(metric=metric, higher_is_better=metric != "log_loss", split_groups=0, **record),
     )
 
 
