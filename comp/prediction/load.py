@@ -69,7 +69,12 @@ def load_run_dataset(run: Run) -> Dataset:
 
 
 def finished_folds(run: Run, full: bool) -> list[Fold]:
-    """Return the folds that have a kept model: every finished fold, or "full", the model trained on all images."""
+    """Return the folds that have a kept model: every finished fold, or "full", the model trained on all images.
+
+    A fold that lost its record or its weights is an error, for a blend without it would be another one.
+    """
+    for fold in ["full"] if full else run.record.folds:
+        _check_complete(run, fold)
     folds: list[Fold] = ["full"] if full else [*run.folds_done()]
     if not folds or (full and not run.fold_dir("full").is_done):
         raise UserError(
@@ -77,3 +82,19 @@ def finished_folds(run: Run, full: bool) -> list[Fold]:
             f"-c {run.path}/config.yaml{' --fold full' if full else ''}"
         )
     return folds
+
+
+def _check_complete(run: Run, fold: Fold) -> None:
+    """Raise a UserError unless a fold has both weights and the record of a training, or is unfinished."""
+    fold_dir = run.fold_dir(fold)
+    record = fold_dir.read_record()
+    if record is None and fold_dir.weights_path.exists():
+        missing, present = fold_dir.path / "fold.json", fold_dir.weights_path
+    elif record is not None and record.status == "done" and not fold_dir.weights_path.is_file():
+        missing, present = fold_dir.weights_path, fold_dir.path / "fold.json"
+    else:
+        return
+    raise UserError(
+        f"{missing} is missing or no file, and {present} exists; restore it, or train the fold again: "
+        f"python train.py -c {run.path}/config.yaml --fold {fold}"
+    )

@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 KILLED_MESSAGE = "its process was killed, perhaps because memory ran out"
+WATCH_SECONDS = 0.2
 
 
 def spawn_process(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
@@ -19,7 +21,7 @@ def spawn_process(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
 
     The process is spawned: a fork of a process that has used torch's threads or a GPU cannot train.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_run_until_parent_exits, args=(target, *arguments))
+    process = multiprocessing.get_context("spawn").Process(target=_call, args=(_ParentWatch(), target, *arguments))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the new process inherits it
     try:
         process.start()
@@ -28,14 +30,25 @@ def spawn_process(target: Callable[..., None], *arguments: Any) -> SpawnProcess:
     return process
 
 
-def _run_until_parent_exits(target: Callable[..., None], *arguments: Any) -> None:
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+class _ParentWatch:
+    """It begins where it is unpickled: in the new process, before the other arguments are, whose modules import torch.
+
+    Otherwise a killed parent would leave a process for seconds, or a training that holds the fold's lock.
+    """
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return _watch_parent, (os.getpid(),)
+
+
+def _watch_parent(parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
+
+
+def _call(_: None, target: Callable[..., None], *arguments: Any) -> None:
     target(*arguments)
-
-
-def _exit_with_parent() -> None:
-    """End this process with its parent: otherwise a killed parent would leave a training that holds the fold's lock."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

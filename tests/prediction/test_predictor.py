@@ -178,6 +178,14 @@ def test_predict_run_a_fold_copied_with_its_record_is_refused(anna):
         predict_run(anna, ["hflip"], device=CPU, only=[1])
 
 
+@pytest.mark.parametrize("name", ["fold.json", "weights.pt"])
+def test_predict_run_fold_that_lost_a_file_is_refused(name, anna):
+    file = anna.fold_dir(1).path / name
+    file.unlink()
+    with pytest.raises(UserError, match=rf"{file} is missing or no file, and .* exists; restore it, or train the fold"):
+        predict_run(anna, ["identity"], device=CPU)
+
+
 def test_predictor_weights_that_change_while_they_are_used_are_refused(anna):
     predictor = open_predictor(anna, device=CPU)
     predictor.weights_sha256([0])

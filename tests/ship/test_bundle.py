@@ -25,8 +25,8 @@ from comp.ship import bundle
 from comp.ship.bundle_runtime import find_competition
 from comp.ship.notebook import REQUIRED_PACKAGES, code_cells, notebook
 from comp.ship.verify_bundle import EXCLUDED_PACKAGES, verify_bundle
-from comp.temporary import is_alive
 from tests.conftest import REPO_ROOT
+from tests.training.test_parallel_folds import is_alive
 
 SUBMISSION = Path("submissions/both.csv")
 MANIFEST = Path("submissions/both.json")

@@ -170,6 +170,26 @@ def test_spawn_process_that_cannot_start_leaves_ctrl_c_as_it_was():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+class SlowToArrive:
+    """An argument that takes a minute to unpickle, as one whose module imports torch takes seconds."""
+
+    def __reduce__(self):
+        return time.sleep, (60,)
+
+
+def test_spawn_process_killed_parent_ends_it_before_its_arguments_arrive(tmp_path):
+    pid_file = tmp_path / "pid"
+    if not (parent := os.fork()):
+        pid_file.write_text(str(spawn_process(print, SlowToArrive()).pid))
+        time.sleep(60)
+    wait_until(lambda: pid_file.is_file() and pid_file.read_text())
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    killed, child = time.monotonic(), int(pid_file.read_text())
+    wait_until(lambda: not is_alive(child))
+    assert time.monotonic() - killed < 50
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_train_parallel_ended_parent_leaves_no_process(number, split):
