@@ -73,7 +73,8 @@ def finished_folds(run: Run, full: bool) -> list[Fold]:
 
     A fold that lost its record or its weights is an error, for a blend without it would be another one.
     """
-    for fold in ["full"] if full else run.record.folds:
+    expected: list[Fold] = ["full"] if full else [*run.record.folds]
+    for fold in expected:
         _check_complete(run, fold)
     folds: list[Fold] = ["full"] if full else [*run.folds_done()]
     if not folds or (full and not run.fold_dir("full").is_done):
