@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 # What may differ between two undisturbed runs: times, speeds, and what the console showed.
-IGNORED_FILES = re.compile(r"(^|/)(train\.log|cost\.json|journal\.log|blend\.png|[^/]*\.lock|__pycache__/.*)$")
+IGNORED_FILES = re.compile(
+    r"(^|/)(train\.log|cost\.json|journal\.log|blend\.png|papers/[^/]*/table\.md|[^/]*\.lock|__pycache__/.*)$"
+)
 IGNORED_KEYS = {
     "created",
     "started",
@@ -26,7 +28,7 @@ IGNORED_KEYS = {
 }
 IGNORED_COLUMNS = {
     *("seconds", "images_per_second", "peak_memory_gb", "val_seconds", "time"),
-    *("train_seconds", "epoch_seconds", "ms_per_image", "ms_per_thousandth"),
+    *("train_seconds", "epoch_seconds", "first_epoch_seconds", "ms", "ms_per_image", "ms_per_thousandth"),
 }
 LEFTOVERS = re.compile(r"\.(tmp|part)$|\.part\.|/\.[^/]*\.(tmp|part)(/|$)")
 
