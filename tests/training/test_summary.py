@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from comp.records.metrics import RunMetrics
+from comp.records.predictions import Provenance
 from comp.training import summary
 from comp.training.summary import summary_line, write_metrics
 
@@ -83,3 +84,18 @@ def test_write_metrics_before_any_fold_is_done_writes_no_scores(tmp_path):
     assert (metrics.folds_done, metrics.complete, metrics.scores) == ((), False, None)
     assert RunMetrics.read(tmp_path / "metrics.json") == metrics
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+@pytest.mark.parametrize("done", [[0], [0, 1]])
+def test_write_metrics_reports_a_complete_run_to_wandb(done, tmp_path, monkeypatch):
+    sent = []
+    observer = SimpleNamespace(log_summary=sent.append, close=lambda: sent.append("closed"))
+    monkeypatch.setattr(summary, "wandb_observers", lambda run, job_type, label: [observer])
+    monkeypatch.setattr(summary, "_concat_folds", lambda setup, folds, epoch: BEST if epoch == "best" else LAST)
+    monkeypatch.setattr(summary, "validation_provenance", lambda *_: Provenance({"0": "w"}, "labels", "images"))
+    run = make_run("last", folds=(0, 1))
+    run.path, run.lock, run.folds_done = tmp_path, contextlib.nullcontext, lambda: done
+    metrics = write_metrics(SimpleNamespace(run=run, dataset=None))
+    scores = {"mean": 0.625, "sd": metrics.scores.sd, "oof": 0.5, "best_minus_last": metrics.scores.best_minus_last}
+    assert metrics.complete == (len(done) == 2) and sent == ([scores, "closed"] if metrics.complete else [])
+    assert (tmp_path / "predictions" / "identity" / "oof.csv").read_text().count("\n") == 7
