@@ -37,7 +37,7 @@ FULL = Event(
     cv_high=0.99,
     public=1 / 3,
     private=0.0,
-    rank=12.0,
+    rank=1.0,
 )
 BARE = Event("c", "2025-11-21T11:00:00+00:00", "written")
 
