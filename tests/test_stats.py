@@ -207,6 +207,12 @@ def test_bootstrap_mean_interval_is_that_of_resampled_values():
     assert bootstrap_mean_interval(values) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.01)
 
 
+def test_bootstrap_mean_interval_keeps_the_numbers_of_past_records():
+    assert bootstrap_mean_interval(np.repeat([0, 0.5, 1], [3, 10, 37])) == (0.76, 0.92)
+    interval = bootstrap_mean_interval(np.random.default_rng(0).random(30))
+    assert interval == pytest.approx((0.4222109247776072, 0.6435170481136665), rel=1e-12)
+
+
 def test_bootstrap_weights_vary_as_much_as_what_fits_them():
     constant = bootstrap_weights(lambda rows: np.array([0.7, 0.3, 0.0]), images=50, draws=20)
     assert constant.shape == (20, 3) and (constant == constant[0]).all()
