@@ -172,7 +172,7 @@ MISTAKES = {
     "an init that is not there": (["train.py", *SMALL, "train.init=nothing"], "there is no run nothing"),
     "a missing study": (["comp", "tune", "configs/studies/no.yaml"], "there is no config"),
     "a bad number of trials": (["comp", "tune", "configs/studies/regularisation.yaml", "--trials", "0"], "--trials"),
-    "more folds than images": (["comp", "folds", *SMALL, "folds.k=7"], "fewer than the 7 folds"),
+    "more folds than images": (["comp", "folds", *SMALL, "folds.k=7"], "too few for 7 folds"),
     "a size the model refuses": (["train.py", *SMALL, "model.name=test_vit", "data.size=25"], "change data.size"),
     "a batch too small for BatchNorm": (["train.py", *SMALL, "train.batch=1"], "change data.size, train.batch"),
     "a value YAML cannot make": (["train.py", "optim.lr=!!int x"], "cannot read the value"),
@@ -220,7 +220,7 @@ def test_cli_bad_file_is_one_error_line_and_status_2(workspace, run_cli):
     saved = weights.read_bytes()
     for broken in (saved[:1000], b"not a checkpoint"):
         weights.write_bytes(broken)
-        fails("truncated or not a checkpoint", "infer.py", "x")
+        fails("is not the file that was recorded", "infer.py", "x")
     assert not Path("submissions/x.csv").exists()
     weights.unlink()  # as the error advises
     assert run_cli(*train)[0] == 0 and weights.read_bytes() == saved

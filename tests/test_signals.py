@@ -28,6 +28,17 @@ sys.exit(run_main(main))
 MESSAGE = "interrupted; run the same command again to resume\n"
 
 
+@pytest.fixture(autouse=True)
+def signals_are_not_ignored():
+    """Signals as in a terminal: `nohup`, and a shell script's `&`, let all programs that they start ignore some."""
+    defaults = dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL)
+    handlers = {signal.SIGINT: signal.default_int_handler, **defaults}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def start(tmp_path, preexec_fn=None, program=WAITING) -> subprocess.Popen:
     process = subprocess.Popen(
         [sys.executable, "-c", program],

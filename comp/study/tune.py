@@ -58,7 +58,9 @@ def _open_study(study: StudyConfig) -> optuna.Study:
         )
         if "asks" not in optuna_study.user_attrs:
             optuna_study.set_user_attr("asks", definition)
-    if optuna_study.user_attrs["asks"] != definition:
+    asks = optuna_study.user_attrs["asks"]
+    added = Config(name=study.name).identity()  # keys that an earlier version did not have are at their defaults
+    if {**asks, "base": {**added, **asks["base"]}} != definition:
         raise UserError(f"{directory} was begun with another base or space; copy the study under another file name")
     return optuna_study
 

@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-# What may differ between two undisturbed runs: times, speeds, and what the console showed.
+# What may differ between two undisturbed runs: times, speeds, inodes, and what the console showed.
 IGNORED_FILES = re.compile(
-    r"(^|/)(train\.log|cost\.json|journal\.log|blend\.png|papers/[^/]*/table\.md|[^/]*\.lock|__pycache__/.*)$"
+    r"(^|/)(train\.log|cost\.json|journal\.log|blend\.png|papers/[^/]*/table\.md|runs/\.cache/files-[^/]*\.json|[^/]*\.lock|__pycache__/.*)$"
 )
 IGNORED_KEYS = {
     "created",

@@ -105,6 +105,7 @@ ELSEWHERE = {
     "data.root",  # every test
     "folds.k",  # comp folds, and compared with the split: tests/data/test_folds.py, tests/test_cli.py
     "folds.seed",
+    "folds.allow_split_groups",  # accepts a split or refuses it: tests/data/test_folds.py
     "train.pretrain_epochs",  # test_pretrain.py
     "train.keep",  # test_progress.py, test_keep.py
     "train.monitor",
