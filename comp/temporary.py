@@ -21,8 +21,15 @@ def temporary_directory(purpose: str) -> Iterator[Path]:
         owner = directory.name.removeprefix(prefix).partition("-")[0]
         if owner.isdigit() and not is_alive(int(owner)):
             shutil.rmtree(directory, ignore_errors=True)  # another user's stays
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-") as path:
-        yield Path(path).resolve()
+    directory = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
+    try:
+        yield Path(directory.name).resolve()
+    finally:
+        try:
+            directory.cleanup()
+        except KeyboardInterrupt:  # a signal while it was being removed
+            directory.cleanup()
+            raise
 
 
 def is_alive(pid: int) -> bool:

@@ -63,9 +63,11 @@ def execute(
     """
     with _pipe() as out, _pipe() as err:
         start = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until the program would have begun
         process = os.fork()
         if not process:
             _run(command, workspace, prepare, environment or {}, out[1], err[1])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         status = _wait(process, timeout, kill)
         seconds = time.monotonic() - start
         survivors = _end_survivors(process)
@@ -97,9 +99,14 @@ def _run(
         program, *sys.argv[1:] = command
         sys.argv[0] = program
         prepare()
-        status = run_main(
-            importlib.import_module(program.removesuffix(".py") if program != "comp" else "comp.__main__").main
-        )
+        name = program.removesuffix(".py") if program != "comp" else "comp.__main__"
+        main = importlib.import_module(name).main
+
+        def begin() -> int | None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            return main()
+
+        status = run_main(begin)
     except BaseException:
         traceback.print_exc()
     finally:
