@@ -21,14 +21,14 @@ def temporary_directory(purpose: str) -> Iterator[Path]:
         owner = directory.name.removeprefix(prefix).partition("-")[0]
         if owner.isdigit() and not is_alive(int(owner)):
             shutil.rmtree(directory, ignore_errors=True)  # another user's stays
-    directory = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
+    made = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
     try:
-        yield Path(directory.name).resolve()
+        yield Path(made.name).resolve()
     finally:
         try:
-            directory.cleanup()
+            made.cleanup()
         except KeyboardInterrupt:  # a signal while it was being removed
-            directory.cleanup()
+            made.cleanup()
             raise
 
 
