@@ -32,8 +32,8 @@ TEXT_SUFFIXES = (".json", ".yaml", ".csv", "")
 
 # (program, file, obstacle) as patterns -> why another result is correct, where the program ends with status 0.
 LEGITIMATE = {
-    ("data .*|folds", r"input/.*\.jpg", "missing|directory"): "a dataset without that image is another dataset",
-    ("export .*", r"input/.*\.jpg", "missing|directory"): "the parity is measured on the images that there are",
+    ("data .*|folds", r"input/.*\.jpg", "missing|directory|FIFO"): "a dataset without that image is another dataset",
+    ("export .*", r"input/.*\.jpg", "missing|directory|FIFO"): "the parity is measured on the images that there are",
     (".*", r"configs/.*\.yaml", "half|empty|null"): "a shorter config is another config",
     ("submit log", r"submissions/.*\.csv", ".*"): "a score is recorded for the content that the file has now",
 }
