@@ -18,7 +18,7 @@ from comp.errors import UserError
 from comp.files import file_sha256, read_json, write_json
 from comp.prediction import predictor
 from comp.prediction.export import export_run
-from comp.prediction.predictor import RunPredictions, open_predictor, predict_run
+from comp.prediction.predictor import RunPredictions, open_predictor, predict_run, recompute_test_probabilities
 from comp.runs import Run
 from comp.tables import read_predictions, write_csv
 from tests.conftest import SMALL
@@ -254,6 +254,16 @@ def test_predict_run_mean_joins_fold_models_by_image(anna):
     (directory / "test.csv").unlink()
     predict_run(anna, ["identity"], device=CPU)
     assert (directory / "test.csv").read_bytes() == mean
+
+
+def test_recompute_test_probabilities_are_those_that_were_written(anna, passes):
+    views = ["identity", "hflip"]
+    written = predict_run(anna, views, device=CPU).test
+    del passes[:]
+    again = recompute_test_probabilities(anna, [2, 0], views, device=CPU)
+    assert passes == [(2, tuple(views))]
+    expected = [[written[fold][view][list(anna.classes)] for view in range(2)] for fold in (2, 0)]
+    np.testing.assert_array_equal(again, np.asarray(expected, np.float32))
 
 
 def test_predict_run_oof_of_one_fold_says_nothing_of_others(anna, capsys):

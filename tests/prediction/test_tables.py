@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 from comp.data.scan import Image
+from comp.errors import UserError
 from comp.files import read_json, write_json
+from comp.prediction import tables
 from comp.prediction.tables import PredictionFiles, StaleTables, oof_table
 from comp.prediction.tables import test_table as make_test_table
 from comp.records.predictions import Provenance
@@ -172,6 +174,12 @@ def test_read_test_missing_table_is_no_reason_for_a_line(files, test_file):
     assert files.read_test(files.test_path(1, "identity"), TEST_ORIGIN, TEST, stale) is None
     test_file.unlink()
     assert files.read_test(test_file, TEST_ORIGIN, TEST, stale) is None and not stale.paths
+
+
+def test_read_test_table_larger_than_the_limit_is_refused(files, test_file, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 10)
+    with pytest.raises(UserError, match=test_file.name):
+        files.read_test(test_file, TEST_ORIGIN, TEST, StaleTables())
 
 
 def test_read_test_other_weights_are_noticed(files, test_file):
