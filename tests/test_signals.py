@@ -110,8 +110,12 @@ import sys
 from comp.cli import run_main
 import train
 sys.argv = ["train.py", "data.root=nothing"]
-print("ready", flush=True)
-sys.exit(run_main(train.main))
+
+def main():
+    print("ready", flush=True)
+    return train.main()
+
+sys.exit(run_main(main))
 """
 MOMENTS = [0.05, 0.5, *(pytest.param(0.2 * step, marks=pytest.mark.slow) for step in range(20))]
 

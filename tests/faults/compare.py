@@ -30,6 +30,8 @@ IGNORED_COLUMNS = {
     *("seconds", "images_per_second", "peak_memory_gb", "val_seconds", "time"),
     *("train_seconds", "epoch_seconds", "first_epoch_seconds", "ms", "ms_per_image", "ms_per_thousandth"),
 }
+# made by torch, multiprocessing, and W&B when timm imports it; nothing but a kill leaves them
+OF_LIBRARIES = re.compile(r"/(torchinductor|pymp-)[^/]*$|/tmp[^/]*wandb-(media|artifacts)$")
 LEFTOVERS = re.compile(r"\.(tmp|part)$|\.part\.|/\.[^/]*\.(tmp|part)(/|$)")
 
 
@@ -57,7 +59,7 @@ def leftovers(workspace: Path) -> list[str]:
     inside = [path.relative_to(workspace).as_posix() for path in workspace.rglob("*")]
     outside = [path.relative_to(scratch.parent).as_posix() for path in scratch.glob("*")] if scratch.is_dir() else []
     return [name for name in inside if LEFTOVERS.search(name)] + [
-        name for name in outside if not name.rpartition("/")[2].startswith(("torchinductor", "pymp-"))
+        name for name in outside if not OF_LIBRARIES.search(name)
     ]
 
 
