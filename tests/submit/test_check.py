@@ -94,11 +94,12 @@ def test_check_imports_no_torch():
     assert done.stdout == "False\n"
 
 
+@pytest.mark.parametrize("metric", ["accuracy", ""], ids=["its metric", "that of the config"])
 @pytest.mark.parametrize("command", [["check"], ["push", "-m", "x", "submit.kaggle=cells"]])
-def test_check_and_push_wrong_score_in_ledger_is_one_line(cells_workspace, run_cli, command):
+def test_check_and_push_wrong_score_in_ledger_is_one_line(cells_workspace, run_cli, command, metric):
     """98.4 would be better than every other score."""
     write_sample("names")
-    record(write("good", lines("names")), event="written", public=0.984, metric="accuracy")
+    record(write("good", lines("names")), event="written", public=0.984, metric=metric)
     LEDGER.write_text(LEDGER.read_text().replace("0.984", "98.4"))
     Path("cells.yaml").write_text("data: {root: input/cells}\n")
     status, out, err = run_cli("comp", "submit", command[0], "good", "-c", "cells.yaml", *command[1:])
