@@ -128,27 +128,29 @@ def run_main(main: Callable[[], int | None]) -> int:
     """
     with contextlib.suppress(AttributeError):  # a stream of a notebook
         cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")  # names that are not UTF-8
-    with unwind_on_signals() as received:
-        status = _run(main, received)
+    received: list[int] = []
+    try:
+        with unwind_on_signals() as received:
+            status = main() or 0
+    except KeyboardInterrupt:
+        status = _report_interruption()
+    except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if received:  # the signal is the cause of this error
+            status = _report_interruption()
+        elif os.environ.get("COMP_TRACEBACK") == "1" or not isinstance(error, (UserError, OSError)):
+            raise
+        else:
+            print(f"error: {format_error(error)}", file=sys.stderr)
+            return 2
     if status == 130 and received and received[-1] != signal.SIGINT:
         os.kill(os.getpid(), received[-1])
     return status
 
 
-def _run(main: Callable[[], int | None], received: list[int]) -> int:
-    try:
-        return main() or 0
-    except KeyboardInterrupt:
-        pass
-    except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if not received:  # otherwise the signal is the cause of this error
-            if os.environ.get("COMP_TRACEBACK") == "1" or not isinstance(error, (UserError, OSError)):
-                raise
-            print(f"error: {format_error(error)}", file=sys.stderr)
-            return 2
+def _report_interruption() -> int:
     print("interrupted; run the same command again to resume", file=sys.stderr)
     return 130
 

@@ -95,6 +95,20 @@ def test_run_main_signal_in_a_finaliser_still_interrupts(capsys):
     assert run_main(main) == 130 and capsys.readouterr().err == MESSAGE
 
 
+def test_run_main_signal_during_an_import_waits_for_its_end(tmp_path, monkeypatch, capsys):
+    """An exception in the middle of the import of torch aborts the process."""
+    (tmp_path / "imported_slowly.py").write_text("import os; os.kill(os.getpid(), 2); print('whole')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def main():
+        import imported_slowly  # noqa: F401
+
+        time.sleep(30)
+
+    assert run_main(main) == 130
+    assert tuple(capsys.readouterr()) == ("whole\n", MESSAGE)
+
+
 def test_run_main_restores_signal_handlers():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert run_main(lambda: None) == 0
