@@ -45,6 +45,7 @@ from comp.records.base import Fold
 from comp.records.run import FoldRecord, FoldStatus, ProcessInfo, RunRecord
 from comp.records.weights import StoredWeights, other_weights, read_weights
 from comp.schema import Config
+from comp.tasks import Task, make_task
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
@@ -137,6 +138,11 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """The class names in the order of the model's outputs."""
         return self.record.classes
+
+    @property
+    def task(self) -> Task:
+        """The kind of target that the run predicts."""
+        return make_task(self.record.task_spec)
 
     def fold_dir(self, fold: Fold) -> FoldDir:
         """Return the directory of a fold, whether it exists or not."""

@@ -109,8 +109,9 @@ class Model(Section):
 class Loss(Section):
     """The training loss."""
 
-    name: Literal["cross_entropy", "focal"] = "cross_entropy"
-    """Loss function."""
+    name: Literal["cross_entropy", "focal", "smooth_l1", "mse", "mae"] = "cross_entropy"
+    """Loss function. For tags and grades `cross_entropy` and `focal` are those of yes-or-no questions; numbers take
+    `smooth_l1`, `mse` or `mae`."""
     label_smoothing: Fraction = 0.0
     """Share of the target that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"

@@ -15,36 +15,38 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.special import bdtr
 
-from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, log_losses, score
+from comp.metrics import CLASS_REPORT, PER_CLASS, ClassCounts, confusion, find_metric, score
+from comp.metrics.class_counts import ClassSums, class_membership, counts_from_sums
+from comp.metrics.computation import Computation, Mean, Ranking, Whole
 from comp.records.scores import ScoreReport
 
 RESAMPLES = 2000
+FEWEST_RESAMPLES = 200
+MAX_RANKED = 2_000_000  # images times columns up to which a ranking has all resamples
 SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is inside the noise
 MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
 
 
-def bootstrap_interval(
-    metric: str, targets: np.ndarray, probabilities: np.ndarray, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % interval of a score over images. The same predictions and seed give the same interval.
 
     If every image is correct, or every image is incorrect, all resamples may have the same score. The interval is then
     derived from Wilson's interval of the accuracy (see `_interval_without_variation`).
     """
-    rng = np.random.default_rng(seed)
-    from_counts = METRICS[metric].from_counts
-    if from_counts is None:
-        losses = log_losses(targets, probabilities)
-        values = np.array([rng.choice(losses, len(losses)).mean() for _ in range(RESAMPLES)])
-        return _percentile_interval(values)
-    low, high = _percentile_interval(
-        np.concatenate([from_counts(counts) for counts in _resample_counts(rng, targets, probabilities)])
-    )
-    if low == high and (probabilities.argmax(1) == targets).mean() in (0, 1):
-        return _interval_without_variation(metric, confusion(targets, probabilities))
+    computation, rng = find_metric(metric).computation(targets), np.random.default_rng(seed)
+    if isinstance(computation, Mean):
+        values = computation.values(targets, predictions)
+        return _percentile_interval(np.array([rng.choice(values, len(values)).mean() for _ in range(RESAMPLES)]))
+    if not isinstance(computation, ClassSums):
+        scorer, count = computation.scorer(targets, predictions), _resample_count(computation, predictions)
+        blocks = _resamples(rng, len(targets), predictions.shape[1], count)
+        return _percentile_interval(np.concatenate([scorer(occurrences) for occurrences in blocks]))
+    scores = [computation.from_counts(counts) for counts in _resample_counts(rng, targets, predictions)]
+    low, high = _percentile_interval(np.concatenate(scores))
+    if low == high and (predictions.argmax(1) == targets).mean() in (0, 1):
+        return _interval_without_variation(computation, metric, confusion(targets, predictions))
     return low, high
 
 
@@ -60,21 +62,9 @@ def _resample_counts(rng: np.random.Generator, targets: np.ndarray, probabilitie
         np.append(targets.astype(np.int64) * classes + probabilities.argmax(1), last), return_counts=True
     )
     numbers[-1] -= 1
-    in_class = _class_sums(cells // classes, cells % classes, classes)
+    membership = class_membership(cells // classes, cells % classes, classes)
     for size in _block_sizes(max(len(cells), 3 * classes)):
-        yield in_class(rng.multinomial(images, numbers / images, size).T)
-
-
-def _class_sums(targets: np.ndarray, predicted: np.ndarray, classes: int) -> Callable[[np.ndarray], ClassCounts]:
-    """Return a function from how often each pair of target and prediction occurs, (pairs, resamples), to counts."""
-    pairs, correct = np.arange(len(targets)), np.flatnonzero(targets == predicted)
-    rows = np.concatenate([targets, classes + predicted, 2 * classes + targets[correct]])
-    columns = np.concatenate([pairs, pairs, correct])
-    sums = csr_array((np.ones(len(rows)), (rows, columns)), shape=(3 * classes, len(pairs)))
-    # one resample's classes side by side, as if each were counted alone: a sum over them depends on it in the last bit
-    return lambda occurrences: ClassCounts(
-        *np.ascontiguousarray((sums @ occurrences).T).reshape(-1, 3, classes).transpose(1, 0, 2)
-    )
+        yield counts_from_sums(membership @ rng.multinomial(images, numbers / images, size).T)
 
 
 def bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
@@ -107,7 +97,7 @@ def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, float]:
+def _interval_without_variation(computation: ClassSums, metric: str, cm: np.ndarray) -> tuple[float, float]:
     """Return the interval of a score if every image is correct, or every image is incorrect.
 
     One end is the score itself. The other is the score after flipping as many images (correct to incorrect, or the
@@ -129,16 +119,14 @@ def _interval_without_variation(metric: str, cm: np.ndarray) -> tuple[float, flo
         changed[row] *= 1 - moved / sizes[row]
         neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % len(cm)
         changed[row, neighbour if all_correct else row] += moved
-    from_counts = METRICS[metric].from_counts
-    assert from_counts is not None  # None for the log loss, which never gets here
-    ends = sorted(float(from_counts(ClassCounts.from_confusion(matrix))) for matrix in (cm, changed))
+    ends = sorted(float(computation.from_counts(ClassCounts.from_confusion(matrix))) for matrix in (cm, changed))
     return ends[0], ends[1]
 
 
-def _block_sizes(numbers: int) -> list[int]:
+def _block_sizes(numbers: int, resamples: int | None = None) -> list[int]:
     """Return the sizes of the blocks in which all resamples are drawn, for this many numbers per resample."""
-    size = max(1, MAX_BLOCK_SIZE // numbers)
-    return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
+    size, count = max(1, MAX_BLOCK_SIZE // numbers), resamples or RESAMPLES
+    return [min(size, count - start) for start in range(0, count, size)]
 
 
 def _percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -152,7 +140,7 @@ def score_report(targets: np.ndarray, probabilities: np.ndarray, classes: tuple[
     per_class = {name: from_counts(ClassCounts.from_confusion(cm)) for name, from_counts in PER_CLASS.items()}
     return ScoreReport(
         images=len(targets),
-        **{name: score(name, targets, probabilities) for name in METRICS},
+        **{name: score(name, targets, probabilities) for name in CLASS_REPORT},
         interval={
             name: bootstrap_interval(name, targets, probabilities) for name in ("accuracy", "macro_f1", "log_loss")
         },
@@ -207,7 +195,7 @@ class ResampledScore:
     metric: str
     score: float
     resampled: np.ndarray  # the score on each resample
-    correct: np.ndarray  # per image
+    correct: np.ndarray | None  # per image, for the accuracy of classes
 
 
 def compare_predictions(metric: str, targets: np.ndarray, a: np.ndarray, b: np.ndarray) -> Comparison:
@@ -217,11 +205,19 @@ def compare_predictions(metric: str, targets: np.ndarray, a: np.ndarray, b: np.n
 
 def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.ndarray]) -> list[ResampledScore]:
     """Score every candidate on the same resamples. `compare` then takes any two of them, without resampling again."""
-    scorers = [_resample_scorer(metric, targets, candidate) for candidate in candidates]
-    blocks = [[scorer(counts) for scorer in scorers] for counts in _resamples(len(targets), candidates[0].shape[1])]
+    computation, rng = find_metric(metric).computation(targets), np.random.default_rng(0)
+    scorers = [computation.scorer(targets, candidate) for candidate in candidates]
+    count, columns = _resample_count(computation, candidates[0]), candidates[0].shape[1]
+    blocks = [
+        [scorer(occurrences) for scorer in scorers] for occurrences in _resamples(rng, len(targets), columns, count)
+    ]
+    is_accuracy = metric == "accuracy" and isinstance(computation, ClassSums)
     return [
         ResampledScore(
-            metric, score(metric, targets, candidate), np.concatenate(values), candidate.argmax(1) == targets
+            metric,
+            score(metric, targets, candidate),
+            np.concatenate(values),
+            candidate.argmax(1) == targets if is_accuracy else None,
         )
         for candidate, values in zip(candidates, zip(*blocks, strict=True), strict=True)
     ]
@@ -229,9 +225,12 @@ def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.nd
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:
     """Compare two candidates that were scored on the same resamples; a positive difference means that `a` is better."""
-    sign = METRICS[a.metric].sign
+    sign = find_metric(a.metric).sign
     differences = sign * (a.resampled - b.resampled)
-    p = mcnemar_p_value(a.correct, b.correct) if a.metric == "accuracy" else _two_sided_p_value(differences)
+    if a.correct is not None and b.correct is not None:
+        p = mcnemar_p_value(a.correct, b.correct)
+    else:
+        p = _two_sided_p_value(differences)
     return Comparison(sign * (a.score - b.score), _percentile_interval(differences), p)
 
 
@@ -250,19 +249,17 @@ def _two_sided_p_value(differences: np.ndarray) -> float:
     return float(min(1.0, 2 * (beyond + 1) / (len(differences) + 1)))
 
 
-def _resample_scorer(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from how often each image occurs, (images, resamples), to scores (resamples,)."""
-    from_counts = METRICS[metric].from_counts
-    if from_counts is None:
-        losses = log_losses(targets, probabilities)
-        return lambda occurrences: losses @ occurrences / len(losses)
-    in_class = _class_sums(targets.astype(np.int64), probabilities.argmax(1), probabilities.shape[1])
-    return lambda occurrences: from_counts(in_class(occurrences))
+def _resample_count(computation: Computation, predictions: np.ndarray) -> int:
+    """Return the number of resamples: fewer where each takes long, so that an interval takes minutes at most."""
+    if isinstance(computation, Whole):
+        return FEWEST_RESAMPLES  # of a function that nothing is known about
+    if isinstance(computation, Ranking):  # sorted columns are summed anew for every resample
+        return int(np.clip(RESAMPLES * MAX_RANKED / predictions.size, FEWEST_RESAMPLES, RESAMPLES))
+    return RESAMPLES
 
 
-def _resamples(images: int, classes: int) -> Iterator[np.ndarray]:
+def _resamples(rng: np.random.Generator, images: int, columns: int, resamples: int) -> Iterator[np.ndarray]:
     """Yield blocks of numbers (images, resamples): how often each image is in each resample."""
-    rng = np.random.default_rng(0)  # fixed seed: the same predictions give the same numbers
-    for size in _block_sizes(max(images, 3 * classes)):
+    for size in _block_sizes(max(images, 3 * columns), resamples):
         cells = rng.integers(images, size=(size, images)) * size + np.arange(size)[:, None]
         yield np.bincount(cells.ravel(), minlength=size * images).reshape(images, size).astype(float)

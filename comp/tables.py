@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ MAX_LINE_BYTES = 2**22  # 4 MiB: 10,000 classes with names of 400 bytes
 MAX_COLUMNS = 100  # of a table without classes
 MAX_CLASSES = 10_000  # pandas reads as many columns of 100 rows in a second
 SUM_TOLERANCE = 1e-4  # of the probabilities of an image; the softmax of 1,000 classes in float32 is off by 1e-6
+
+FindInvalid = Callable[["np.ndarray"], str]
 
 FOLDS_COLUMNS = ["image", "label", "group", "fold"]
 HISTORY_COLUMNS = [
@@ -112,29 +114,6 @@ def _read_header(path: Path, content: bytes, max_columns: int) -> list[str]:
     return header
 
 
-def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order, and hold
-    probabilities."""
-    return parse_predictions(path, read_bytes(path, MAX_TABLE_BYTES), classes)
-
-
-def parse_predictions(path: Path, content: bytes, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the predictions of bytes that were read from `path`. See `read_predictions`."""
-    table = parse_csv(path, content, ["image"], max_columns=len(classes) + 3)
-    class_columns = [column for column in table.columns if column not in ("image", "label", "fold")]
-    if class_columns != list(classes):
-        raise UserError(f"{path} has the classes {','.join(class_columns)}, not {','.join(classes)}")
-    duplicated = table["image"][table["image"].duplicated()]
-    if len(duplicated):
-        raise UserError(f"{path} has image {duplicated.iloc[0]} twice")
-    table[class_columns] = table[class_columns].apply(pd.to_numeric, errors="coerce")
-    if table[class_columns].isna().any(axis=None):
-        raise UserError(f"{path} has a probability that is not a number; predict again")
-    if problem := probability_problem(table[class_columns].to_numpy(np.float64)):
-        raise UserError(f"{path} has {problem}; predict again")
-    return table.set_index("image")
-
-
 def probability_problem(probabilities: np.ndarray) -> str:
     """Return why the values (images, classes) are not probabilities; "" if they are."""
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # neither is true of NaN
@@ -144,7 +123,29 @@ def probability_problem(probabilities: np.ndarray) -> str:
     return ""
 
 
-def to_arrays(table: pd.DataFrame, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (class indices of the labels, probabilities) of a table of predictions with labels."""
-    indices = {label: index for index, label in enumerate(classes)}
-    return table["label"].map(indices).to_numpy(), table[list(classes)].to_numpy(np.float32)
+def read_predictions(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order, and hold
+    probabilities."""
+    return parse_predictions(path, read_bytes(path, MAX_TABLE_BYTES), columns)
+
+
+def parse_predictions(
+    path: Path, content: bytes, columns: Sequence[str], find_invalid: FindInvalid = probability_problem
+) -> pd.DataFrame:
+    """Return the predictions of bytes that were read from `path`. See `read_predictions`.
+
+    `find_invalid` says why values (images, columns) cannot be predictions, or returns an empty text.
+    """
+    table = parse_csv(path, content, ["image"], max_columns=len(columns) + 3)
+    names = [column for column in table.columns if column not in ("image", "label", "fold")]
+    if names != list(columns):
+        raise UserError(f"{path} has the classes {','.join(names)}, not {','.join(columns)}")
+    duplicated = table["image"][table["image"].duplicated()]
+    if len(duplicated):
+        raise UserError(f"{path} has image {duplicated.iloc[0]} twice")
+    table[names] = table[names].apply(pd.to_numeric, errors="coerce")
+    if table[names].isna().any(axis=None):
+        raise UserError(f"{path} has a probability that is not a number; predict again")
+    if problem := find_invalid(table[names].to_numpy(np.float64)):
+        raise UserError(f"{path} has {problem}; predict again")
+    return table.set_index("image")

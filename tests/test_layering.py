@@ -19,7 +19,7 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 LAYERS = {
     **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema", "config"), 0),
     **dict.fromkeys(("cli", "environment", "metrics", "signals", "stats", "temporary", "text", "figures"), 0),
-    **dict.fromkeys(("data", "batches", "zoo"), 1),
+    **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "prediction"), 4),
@@ -49,6 +49,8 @@ ALLOWED_IMPORTS = {
     ("environment", "records"): "it fills the records of process and git state",
     ("stats", "metrics"): "intervals and tests are of metrics",
     ("stats", "records"): "a score report is a record",
+    ("metrics", "errors"): "an unknown metric is a UserError",
+    ("data", "tasks"): "a dataset has a task",
     ("batches", "data"): "batches are made of cached images",
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
 }

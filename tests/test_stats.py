@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from comp import stats
-from comp.metrics import METRICS, ClassCounts, confusion, score
+from comp.metrics import CLASS_REPORT, METRICS, ClassCounts, confusion, score
 from comp.stats import (
     Comparison,
     bootstrap_interval,
@@ -62,7 +62,7 @@ def few_resamples(monkeypatch):
 # ------------------------------------------------------------------------------------------------ intervals
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_bootstrap_interval_holds_its_score_and_is_the_same_twice(metric):
     targets, probabilities = make_predictions(200)
     low, high = bootstrap_interval(metric, targets, probabilities)
@@ -115,7 +115,7 @@ def test_bootstrap_interval_resamples_are_those_of_the_whole_confusion_matrix(mi
     )
     cm = confusion(targets, probabilities)
     draws = np.random.default_rng(0).multinomial(150, cm.ravel() / 150, size=stats.RESAMPLES)
-    from_counts = METRICS["macro_f1"].from_counts
+    from_counts = METRICS["macro_f1"].computations["classes"].from_counts
     scores = from_counts(ClassCounts.from_confusion(draws.reshape(-1, FEW_CLASSES, FEW_CLASSES)))
     expected = np.percentile(scores, [2.5, 97.5])
     assert bootstrap_interval("macro_f1", targets, probabilities) == tuple(expected)
@@ -155,7 +155,7 @@ def test_bootstrap_interval_constant_predictions_do_not_vary_in_balanced_accurac
     assert 0.42 < low < 0.45 and 0.55 < high < 0.58
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if name != "log_loss"])
+@pytest.mark.parametrize("metric", [name for name in CLASS_REPORT if name != "log_loss"])
 def test_bootstrap_interval_every_image_correct_classes_that_never_occur_have_no_effect(metric):
     """An image that might be incorrect is counted as one of the other classes that occur."""
     targets = np.repeat([0, 2, 4], [30, 20, 10])
@@ -163,7 +163,7 @@ def test_bootstrap_interval_every_image_correct_classes_that_never_occur_have_no
     assert interval == pytest.approx(bootstrap_interval(metric, targets // 2, np.eye(3)[targets // 2]))
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 @pytest.mark.parametrize("images", [1, 7, 400])
 def test_bootstrap_interval_every_image_correct_or_none_still_has_a_width(metric, images):
     """Resamples of perfect predictions are perfect too, yet they do not prove that no image of 400 is incorrect."""
@@ -251,7 +251,7 @@ def test_verdict_at_the_significance_level_is_inside_the_noise():
     assert [verdict(-0.1, p) for p in (0.05, 0.049)] == ["inside the noise", "worse"]
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_compare_copy_does_not_differ(metric):
     targets, (a, _, b) = make_candidates([3, 2, 3])
     scores = resample_scores(metric, targets, [a, b, a.copy()])
@@ -260,7 +260,7 @@ def test_compare_copy_does_not_differ(metric):
     assert comparison.inside_noise and "inside the noise" in str(comparison)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_compare_predictions_swapped_candidates_only_turn_the_sign(metric):
     targets, (a, b) = make_candidates([3, 2.5])
     forward, backward = compare_predictions(metric, targets, a, b), compare_predictions(metric, targets, b, a)
@@ -268,7 +268,7 @@ def test_compare_predictions_swapped_candidates_only_turn_the_sign(metric):
     assert forward.interval == pytest.approx((-backward.interval[1], -backward.interval[0]), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_compare_predictions_positive_is_better_whatever_the_direction(metric):
     targets, (good, bad) = make_candidates([4, 1])
     comparison = compare_predictions(metric, targets, good, bad)

@@ -68,7 +68,7 @@ class TrainingSet:
 
     squares: Cache
     rows: np.ndarray  # the cache row of each item
-    targets: np.ndarray  # the class index of each item
+    targets: np.ndarray  # of each item: a class index, or floats as the loss takes them
     size: int  # side of the image that the model sees, in pixels
     batch_size: int
     augmenter: Augmenter
@@ -130,7 +130,8 @@ class TrainingSet:
         return self.augmenter
 
     def _order(self, epoch: int) -> np.ndarray:
-        return _epoch_order(tuple(self.targets.tolist()), (*self.rng_key, epoch), self.balanced)
+        classes = tuple(self.targets.tolist()) if self.balanced else None
+        return _epoch_order(len(self.targets), classes, (*self.rng_key, epoch))
 
     def _seed(self, epoch: int, position: int) -> int:
         return int(np.random.SeedSequence([*self.rng_key, epoch, position]).generate_state(1, np.uint64)[0])
@@ -149,14 +150,14 @@ def shard_indices(count: int, rank: int, world_size: int) -> list[int]:
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(targets: tuple[int, ...], rng_key: tuple[int, ...], balanced: bool) -> np.ndarray:
-    """Return the items of an epoch in order: a permutation, or for `balanced` a class-balanced bootstrap sample."""
+def _epoch_order(count: int, classes: tuple[int, ...] | None, rng_key: tuple[int, ...]) -> np.ndarray:
+    """Return the items of an epoch in order: a permutation, or with `classes` a bootstrap sample that draws each class
+    equally often."""
     rng = np.random.default_rng(rng_key)
-    if not balanced:
-        return rng.permutation(len(targets))
-    classes = np.asarray(targets)
-    weight = 1.0 / np.bincount(classes)[classes]
-    return rng.choice(len(classes), size=len(classes), p=weight / weight.sum())
+    if classes is None:
+        return rng.permutation(count)
+    weight = 1.0 / np.bincount(classes)[list(classes)]
+    return rng.choice(count, size=count, p=weight / weight.sum())
 
 
 class SquareSource(Protocol):

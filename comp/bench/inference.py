@@ -23,8 +23,8 @@ PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # uint8 (N, siz
 def build_predictors(setup: Setup) -> dict[str, PredictFn]:
     """Return a function per runtime that is installed; `eager` is the plain model, not frozen."""
     config, device = setup.config, setup.device
-    model = new_model(config, len(setup.run.classes), pretrained=False).to(device).eval()
-    spec = make_model_spec(config, setup.run.classes, model, setup.precision)
+    model = new_model(config, setup.task.outputs, pretrained=False).to(device).eval()
+    spec = make_model_spec(config, setup.task.spec, model, setup.precision)
     networks: dict[str, Network] = {
         "eager": NormalisedModel(model, spec.mean, spec.std, setup.precision),
         "torch": make_torch_network(model, spec, device),
@@ -35,7 +35,9 @@ def build_predictors(setup: Setup) -> dict[str, PredictFn]:
                 networks[name] = build_network(name, model, spec)
 
     def predict_with(network: Network) -> PredictFn:
-        return lambda batch, views: predict_probabilities([network], [batch], views=views, device=device)
+        return lambda batch, views: predict_probabilities(
+            [network], [batch], views=views, device=device, activate=setup.task.activate
+        )
 
     return {name: predict_with(network) for name, network in networks.items()}
 

@@ -49,9 +49,10 @@ class Assessment:
     blend: Blend  # fitted to all images, for the test images
     fitted_members: FittedMembers  # fitted to all images
     fold_fits: Sequence[FoldFit]
-    cross_fitted: dict[str, np.ndarray]
+    cross_fitted: dict[str, np.ndarray]  # decided
+    undecided: dict[str, np.ndarray]  # the same before thresholds or cut points
     in_sample: dict[str, np.ndarray]  # fitted to the images that are predicted
-    uncalibrated: dict[str, np.ndarray]  # cross-fitted, every temperature 1
+    uncalibrated: dict[str, np.ndarray]  # cross-fitted, undecided, every temperature 1
 
     @property
     def result_name(self) -> str:
@@ -71,10 +72,16 @@ class Assessment:
             score(metric, targets, probabilities),
             bootstrap_interval(metric, targets, probabilities),
             score(metric, targets, self.in_sample[name]),
-            score("log_loss", targets, probabilities),
-            expected_calibration_error(targets, self.uncalibrated[name]),
-            expected_calibration_error(targets, probabilities),
+            float(self.pool.task.losses(targets, self.undecided[name]).mean()),
+            self._calibration_error(self.uncalibrated[name]),
+            self._calibration_error(self.undecided[name]),
         )
+
+    def _calibration_error(self, predictions: np.ndarray) -> float | None:
+        task, exclusive = self.pool.task, self.pool.task.to_exclusive(predictions)
+        if exclusive is None:
+            return None
+        return expected_calibration_error(task.exclusive_targets(self.pool.targets), exclusive)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -98,7 +105,7 @@ class Assessment:
             score=result.score,
             interval=result.interval,
             naive=result.naive_score,
-            log_loss=result.log_loss,
+            log_loss=result.loss,
             calibration_error=result.ece,
             per_fold=per_fold,
             images=len(pool.images),
@@ -106,9 +113,9 @@ class Assessment:
 
     def oof_table(self) -> pd.DataFrame:
         """Return the cross-fitted predictions of `result`, with the columns of a run's oof.csv."""
-        table = pd.DataFrame(self.cross_fitted[self.result_name], columns=list(self.pool.classes))
+        table = pd.DataFrame(self.cross_fitted[self.result_name], columns=list(self.pool.columns))
         table.insert(0, "image", self.pool.images)
-        table.insert(1, "label", np.array(self.pool.classes)[self.pool.targets])
+        table.insert(1, "label", self.pool.labels)
         table.insert(2, "fold", self.pool.folds)
         return table
 
@@ -117,13 +124,15 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
     """Fit the blend to all images, and predict each image by every candidate fitted without its fold."""
     fitted_members, fold_fits = fit_members(pool, np.arange(len(pool.images)), options), fit_each_fold(pool, options)
     uncalibrated_fits = fit_each_fold(pool, replace(options, calibrate=False)) if options.calibrate else fold_fits
-    cross_fitted, in_sample, uncalibrated = {}, {}, {}
+    cross_fitted, undecided, in_sample, uncalibrated = {}, {}, {}, {}
     for candidate in _candidate_specs(pool, method):
         name, members = candidate.name, candidate.members
-        cross_fitted[name] = predict_cross_fitted(candidate.method, [fit.subset(members) for fit in fold_fits], pool)
+        fits = [fit.subset(members) for fit in fold_fits]
+        cross_fitted[name] = predict_cross_fitted(candidate.method, fits, pool)
+        undecided[name] = predict_cross_fitted(candidate.method, fits, pool, decide=False)
         in_sample[name] = predict_in_sample(candidate.method, fitted_members.subset(members), pool)
         uncalibrated[name] = predict_cross_fitted(
-            candidate.method, [fit.subset(members) for fit in uncalibrated_fits], pool
+            candidate.method, [fit.subset(members) for fit in uncalibrated_fits], pool, decide=False
         )
     return Assessment(
         pool=pool,
@@ -132,6 +141,7 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
         fitted_members=fitted_members,
         fold_fits=fold_fits,
         cross_fitted=cross_fitted,
+        undecided=undecided,
         in_sample=in_sample,
         uncalibrated=uncalibrated,
     )

@@ -32,16 +32,21 @@ def write_explanation(directory: Path, assessment: Assessment, members: Members)
 
 
 def _draw_reliability(directory: Path, assessment: Assessment) -> None:
-    """Draw and announce reliability.png: every candidate, before and after calibration."""
+    """Draw and announce reliability.png: candidates of probabilities, before and after calibration."""
     from comp.ensemble import plots  # matplotlib: a bundle predicts without it
 
+    task = assessment.pool.task
     temperatures = {member.name: member.temperature for member in assessment.blend.members}
-    candidates = [
-        plots.CandidateConfidence(name, assessment.uncalibrated[name], calibrated, temperatures.get(name))
-        for name, calibrated in assessment.cross_fitted.items()
-    ]
+    candidates = []
+    for name, predictions in assessment.undecided.items():
+        before, after = task.to_exclusive(assessment.uncalibrated[name]), task.to_exclusive(predictions)
+        if before is not None and after is not None:
+            candidates.append(plots.CandidateConfidence(name, before, after, temperatures.get(name)))
+    if not candidates:
+        return
+    targets = task.exclusive_targets(assessment.pool.targets)
     path = directory / "reliability.png"
-    plots.draw_reliability(path, "accuracy by confidence, out of fold", assessment.pool.targets, candidates)
+    plots.draw_reliability(path, "accuracy by confidence, out of fold", targets, candidates)
     print(f"reliability diagram: {path} (OOF; the calibration of the fold mean on test images is not measured)")
 
 
@@ -63,7 +68,9 @@ def _draw_members(directory: Path, assessment: Assessment, table: pd.DataFrame) 
     from comp.ensemble import plots
 
     names = [member.name for member in assessment.fitted_members.members]
-    correlation = error_correlation(assessment.pool.targets, assessment.fitted_members.probabilities)
+    pool = assessment.pool
+    errors = np.stack([pool.task.errors(pool.targets, member) for member in assessment.fitted_members.predictions])
+    correlation = error_correlation(errors)
     title = f"{directory.relative_to(BLENDS)}: {assessment.result_name}"
     plots.draw_blend(
         directory / "blend.png", title, assessment.pool.metric, table, pd.DataFrame(correlation, names, names)
@@ -81,9 +88,10 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
         def fit_weights(rows: np.ndarray) -> np.ndarray:
             bar.update()
             blend = blends.fit_blend(
+                pool.task,
                 assessment.method,
                 fitted.members,
-                fitted.probabilities[:, rows],
+                fitted.predictions[:, rows],
                 pool.targets[rows],
                 pool.folds[rows],
                 pool.metric,

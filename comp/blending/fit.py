@@ -22,6 +22,7 @@ def unfitted_blend(members: Members, options: InferOptions) -> Blend:
     """Return the blend of models that were trained on every image: nothing can be fitted, so every temperature is 1."""
     runs = sorted(members.runs, key=lambda run: run.name)
     return Blend(
+        members.task,
         options.method,
         tuple(
             BlendMember(run.name, tuple(TTA[options.tta or run.config.infer.tta]), 1.0, 1 / len(runs)) for run in runs

@@ -8,7 +8,7 @@ from comp.blending.options import InferOptions
 from comp.data.scan import Dataset
 from comp.ensemble.blend import Blend
 from comp.environment import command_line, git_state, versions
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.prediction.provenance import input_hashes
 from comp.records.blend import BlendRecord, MemberRecord, OofSummary
 from comp.records.submission import FoldsFile, SubmissionManifest
@@ -52,7 +52,7 @@ def build_blend_record(
         dataset=members.first.config.dataset,
         folds_sha256=manifest.folds.sha256,
         metric=metric,
-        higher_is_better=METRICS[metric].higher_is_better,
+        higher_is_better=find_metric(metric).higher_is_better,
         oof=assessment.oof_summary(),
         parts=manifest.blend.parts,
         complete=not members.missing_folds,

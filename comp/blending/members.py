@@ -18,6 +18,7 @@ from comp.errors import UserError
 from comp.prediction.predictor import Predictor, choose_prediction_device, open_predictor
 from comp.records.blend import BlendMember
 from comp.runs import Run
+from comp.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Members:
     def first(self) -> Run:
         """The first run, for the properties that all runs share."""
         return self.runs[0]
+
+    @property
+    def task(self) -> Task:
+        """The task of all runs."""
+        return self.first.task
 
     @property
     def keeping_best(self) -> list[str]:
@@ -83,6 +89,7 @@ def check_runs(runs: Sequence[Run]) -> None:
             ("image_list_sha256", "trained on other images"),
             ("folds_sha256", "trained on another split"),
             ("metric", "scored by another metric"),
+            ("task", "trained for another task"),
         ):
             if getattr(run.record, key) != getattr(first.record, key):
                 raise UserError(f"{run.name} was {difference} than {first.name}; blend them separately")
@@ -94,7 +101,7 @@ def predict_oof(members: Members, options: InferOptions) -> Pool:
     for name, predictor in members.predictors.items():
         views = TTA["d4" if options.tta == "auto" else options.tta or predictor.run.config.infer.tta]
         tables[name] = dict(zip(views, predictor.predict_oof(views), strict=True))
-    pool, copies = drop_duplicate_members(build_pool(members.first.classes, members.first.record.metric, tables))
+    pool, copies = drop_duplicate_members(build_pool(members.task, members.first.record.metric, tables))
     for copy, original in copies.items():
         print(f"warning: {copy} has the same predictions as {original}; it is used once", file=sys.stderr)
     return pool

@@ -28,6 +28,12 @@ class InferOptions:
 
 def check_options(runs: Sequence[Run], options: InferOptions) -> InferOptions:
     """Return the options with a name. Options that do not go together are a UserError."""
+    task = runs[0].task
+    if options.method not in task.blend_methods:
+        raise UserError(
+            f"--blend {options.method} does not work with data.task={task.kind}; use one of "
+            f"{', '.join(task.blend_methods)}"
+        )
     if options.full and options.tta == "auto":
         raise UserError("--tta auto is fitted out of fold, and --fold full has no such predictions; use --tta d4")
     if options.full and options.method not in FIXED_METHODS:

@@ -16,7 +16,6 @@ from comp.metrics import score
 from comp.prediction.test_labels import join_test_labels
 from comp.runs import Run
 from comp.stats import bootstrap_interval
-from comp.tables import to_arrays
 from comp.text import format_interval
 
 MAX_MEMBERS = 6  # members that are named in the last line
@@ -30,17 +29,20 @@ def print_assessment(assessment: Assessment) -> None:
         print(f"\npaired tests on the same {images} images:")
         print(format_pairs(assessment.pairs), end="\n\n")
     result = assessment.result
-    print(
+    line = (
         f"OOF {metric} {result.score:.4f} {format_interval(result.interval)} on {images} images, cross-fitted "
-        f"(naive {result.naive_score:.4f}); calibration error {result.ece_before:.3f} -> {result.ece:.3f}"
+        f"(naive {result.naive_score:.4f})"
     )
+    if result.ece is not None:
+        line += f"; calibration error {result.ece_before:.3f} -> {result.ece:.3f}"
+    print(line)
 
 
 def print_test_score(dataset: Dataset, predictions: pd.DataFrame, run: Run) -> None:
     """Print the score on the test images of a dataset that has their labels. Nothing was chosen by it."""
     labelled = join_test_labels(dataset, predictions)
     if labelled is not None:
-        metric, (targets, probabilities) = run.record.metric, to_arrays(labelled, run.classes)
+        metric, (targets, probabilities) = run.record.metric, run.task.to_arrays(labelled)
         interval = format_interval(bootstrap_interval(metric, targets, probabilities))
         print(f"true test {metric} {score(metric, targets, probabilities):.4f} {interval} on {len(labelled)} images")
 

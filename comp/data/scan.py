@@ -8,11 +8,15 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from comp.errors import UserError
 from comp.files import read_json
 from comp.records.dataset import IdKind
+from comp.tasks import Task, single_label
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
@@ -35,11 +39,21 @@ class Dataset:
     """The images of a dataset, found by `scan`. No image file has been opened."""
 
     root: Path
-    classes: tuple[str, ...]  # in the order of class_map.json, else sorted: the order of every class column
+    task: Task
     class_numbers: tuple[int, ...]  # the number of each class in a submission
     train: tuple[Image, ...]
     test: tuple[Image, ...]
     id_kind: IdKind
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The columns of predictions; for classes in the order of class_map.json, else sorted."""
+        return self.task.columns
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The target of each training image."""
+        return self.task.encode([image.label or "" for image in self.train])
 
     @property
     def name(self) -> str:
@@ -86,7 +100,7 @@ def scan(root: Path | str) -> Dataset:
     ids, id_kind = _identify([path for path, _ in train], root / "train")
     return Dataset(
         root,
-        classes,
+        single_label(classes),
         class_numbers,
         tuple(Image(id, path, label) for id, (path, label) in zip(ids, train, strict=True)),
         find_test_images(root),

@@ -27,10 +27,10 @@ from torch import nn
 from comp.batches.loader import Batch, ShardInfo
 from comp.checkpoints import load_state_dict
 from comp.engine import distributed
-from comp.engine.losses import LossFunction
 from comp.engine.mixup import Mix
 from comp.engine.optim import LearningRateFn, clip_gradients, set_lr
 from comp.engine.precision import autocast
+from comp.tasks.losses import LossFunction
 
 Prepare = Callable[[torch.Tensor], torch.Tensor]  # images of a batch -> the model's input, on its device
 
@@ -232,8 +232,8 @@ def prepare_batch(
     """Return the model's input and the targets of a step, and seed torch for the model's dropout and drop path."""
     seed = int(np.random.SeedSequence([*rng_key, step]).generate_state(1, np.uint64)[0] >> 1)  # 63 bits, not negative
     torch.manual_seed(seed + distributed.rank())  # every rank draws its own masks
-    images, labels = prepare(batch[0]), batch[1].to(device, non_blocking=True)
-    return mix(images, labels, seed) if mix else (images, labels)
+    images, targets = prepare(batch[0]), batch[1].to(device, non_blocking=True)
+    return mix(images, targets, seed) if mix else (images, targets)
 
 
 def _finished_epoch(state: TrainState, steps_per_epoch: int) -> Epoch:

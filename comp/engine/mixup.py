@@ -23,12 +23,18 @@ class Mix:
         """Return whether batches of this epoch are mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and not (self.off_epoch and epoch >= self.off_epoch)
 
-    def __call__(self, images: torch.Tensor, labels: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mixed images and soft targets. timm mixes pairs, so the last image of an odd batch stays as it is."""
+    def __call__(self, images: torch.Tensor, targets: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mixed images and soft targets. timm mixes pairs, so the last image of an odd batch stays as it is.
+
+        `targets` are class indices, or floats (images, outputs).
+        """
         np.random.seed(seed % 2**32)  # timm draws from numpy's global generator
         even = len(images) // 2 * 2
-        targets = F.one_hot(labels, self.classes).to(images.dtype)
+        soft = targets.clone() if targets.is_floating_point() else F.one_hot(targets, self.classes).to(images.dtype)
         if even:
-            mixer = Mixup(self.mixup, self.cutmix, label_smoothing=0.0, num_classes=self.classes)
-            _, targets[:even] = mixer(images[:even], labels[:even])  # the images are mixed in place
-        return images, targets
+            mixer = Mixup(self.mixup, self.cutmix, label_smoothing=0.0, num_classes=even)
+            # timm mixes labels only: given each image's position, it returns the weights that mix any targets
+            _, weights = mixer(images[:even], torch.arange(even, device=images.device))  # images change in place
+            own, partner = weights.diagonal()[:, None], weights.flip(1).diagonal()[:, None]
+            soft[:even] = soft[:even] * own + soft[:even].flip(0) * partner
+        return images, soft

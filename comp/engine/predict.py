@@ -12,7 +12,13 @@ from torch import nn
 from comp.engine.precision import autocast
 from comp.engine.views import VIEWS, check_views
 
-Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) -> logits (N, classes); see runtime.py
+Network = Callable[[torch.Tensor], torch.Tensor]  # uint8 (N, H, W, 3) -> outputs (N, outputs); see runtime.py
+Activation = Callable[[torch.Tensor], torch.Tensor]  # outputs (..., outputs) -> predictions (..., columns)
+
+
+def softmax(outputs: torch.Tensor) -> torch.Tensor:
+    """Return probabilities of exclusive classes: the activation of single labels."""
+    return outputs.softmax(-1)
 
 
 def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device) -> torch.Tensor:
@@ -56,13 +62,18 @@ def predict_models(
     std: Sequence[float],
     device: torch.device,
     precision: str,
+    activate: Activation = softmax,
 ) -> np.ndarray:
     """Predict with torch models in evaluation mode, and restore their modes. See `predict_probabilities`."""
     modes = [model.training for model in models]
     for model in models:
         model.eval()
     probabilities = predict_probabilities(
-        [NormalisedModel(model, mean, std, precision) for model in models], batches, views=views, device=device
+        [NormalisedModel(model, mean, std, precision) for model in models],
+        batches,
+        views=views,
+        device=device,
+        activate=activate,
     )
     for model, mode in zip(models, modes, strict=True):
         model.train(mode)
@@ -71,9 +82,14 @@ def predict_models(
 
 @torch.no_grad()
 def predict_probabilities(
-    networks: Sequence[Network], batches: Iterable[torch.Tensor], *, views: Sequence[str], device: torch.device
+    networks: Sequence[Network],
+    batches: Iterable[torch.Tensor],
+    *,
+    views: Sequence[str],
+    device: torch.device,
+    activate: Activation = softmax,
 ) -> np.ndarray:
-    """Return float32 probabilities (networks, views, images, classes) for batches of uint8 (N, H, W, 3)."""
+    """Return float32 predictions (networks, views, images, columns) for batches of uint8 (N, H, W, 3)."""
     check_views(views)
     batch_probabilities = []
     for batch in batches:
@@ -82,5 +98,5 @@ def predict_probabilities(
         for view in views:  # views are applied to uint8: 4 times fewer bytes than floats
             turned = VIEWS[view].apply(images).permute(0, 2, 3, 1).contiguous()
             logits.append(torch.stack([network(turned) for network in networks]))
-        batch_probabilities.append(torch.stack(logits, 1).float().softmax(-1).cpu())
+        batch_probabilities.append(activate(torch.stack(logits, 1).float()).cpu())
     return torch.cat(batch_probabilities, dim=2).numpy()

@@ -1,6 +1,6 @@
 """A fitted blend, and how it combines its members' predictions.
 
-Views to member: the mean over fold models and views of the probabilities, each with the member's temperature applied.
+Views to member: the mean over fold models and views of the predictions, each with the member's temperature applied.
 Members to blend: one of METHODS.
 """
 
@@ -19,6 +19,7 @@ from comp.ensemble.simplex import fit_simplex_weights
 from comp.ensemble.stack import StackModel, fit_stack
 from comp.errors import UserError, did_you_mean
 from comp.records.blend import BlendMember, BlendSpec, StackWeights
+from comp.tasks import Task, make_task, single_label
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
 WEIGHT_TOLERANCE = 1e-6  # of a sum of float64; the weights of 200 members are off by 1e-14
@@ -29,9 +30,11 @@ FIXED_METHODS = ("mean", "geometric", "vote")  # these methods have no weights t
 class Blend:
     """A method, and what was fitted for each member."""
 
+    task: Task
     method: str
     members: tuple[BlendMember, ...]  # in the order of their names
     stack: StackModel | None = None
+    decision: tuple[float, ...] = ()  # thresholds or cut points, where the metric needs them
 
     def without_zero_weights(self) -> Blend:
         """Return the blend without zero-weight members, which need no predictions."""
@@ -39,14 +42,19 @@ class Blend:
 
     def to_spec(self) -> BlendSpec:
         """Return the record that rebuilds this blend."""
-        return BlendSpec(self.method, self.members, None if self.stack is None else _to_record(self.stack))
+        stack = None if self.stack is None else _to_record(self.stack)
+        return BlendSpec(self.method, self.members, stack, self.decision, self.task.spec.unless_single)
 
     @classmethod
-    def from_spec(cls, spec: BlendSpec, source: Path | str = "the blend") -> Blend:
-        """Return the blend that a record describes; a UserError names `source` if no fit can have made the record."""
+    def from_spec(cls, spec: BlendSpec, classes: Sequence[str], source: Path | str = "the blend") -> Blend:
+        """Return the blend that a record describes; a UserError names `source` if no fit can have made the record.
+
+        `classes` are the columns of its predictions, for a record of single labels.
+        """
         if problem := _spec_problem(spec):
             raise UserError(f"{source}: {problem}; restore it, or make the submission again with infer.py")
-        return cls(spec.method, spec.parts, None if spec.stack is None else _to_model(spec.stack))
+        task = single_label(classes) if spec.task is None else make_task(spec.task)
+        return cls(task, spec.method, spec.parts, None if spec.stack is None else _to_model(spec.stack), spec.decision)
 
 
 def _spec_problem(spec: BlendSpec) -> str | None:
@@ -83,58 +91,71 @@ def _to_model(stack: StackWeights) -> StackModel:
 
 
 def fit_blend(
+    task: Task,
     method: str,
     members: Sequence[BlendMember],
-    probabilities: np.ndarray,
+    predictions: np.ndarray,
     targets: np.ndarray,
     folds: np.ndarray,
     metric: str,
 ) -> Blend:
-    """Fit a blend to probabilities (members, images, classes) of images with known class indices and folds."""
+    """Fit a blend, and its decision, to predictions (members, images, columns) of images with known targets."""
     if method == "stack":
-        return Blend(method, tuple(members), fit_stack(probabilities, targets, folds))
-    if method == "greedy":
-        weights = fit_greedy_weights(probabilities, targets, metric)
-    elif method == "weights":
-        weights = fit_simplex_weights(probabilities, targets)
+        blend = Blend(task, method, tuple(members), fit_stack(predictions, targets, folds))
     else:
-        weights = np.full(len(members), 1 / len(members))
-    return Blend(
-        method, tuple(replace(member, weight=float(weight)) for member, weight in zip(members, weights, strict=True))
-    )
+        weights = _fit_weights(task, method, predictions, targets, metric)
+        weighted = [replace(member, weight=float(weight)) for member, weight in zip(members, weights, strict=True)]
+        blend = Blend(task, method, tuple(weighted))
+    return replace(blend, decision=task.fit_decision(targets, combine_members(blend, predictions), metric))
 
 
-def apply_blend(blend: Blend, view_probabilities: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the blended probabilities (images, classes).
+def _fit_weights(task: Task, method: str, predictions: np.ndarray, targets: np.ndarray, metric: str) -> np.ndarray:
+    if method == "greedy":
+        return fit_greedy_weights(task, predictions, targets, metric)
+    if method == "weights":
+        return fit_simplex_weights(task.blend_objective(predictions, targets), len(predictions))
+    return np.full(len(predictions), 1 / len(predictions))
 
-    `view_probabilities` has an array (fold models, views, images, classes) per member, in the order of the blend's
+
+def apply_blend(blend: Blend, view_predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the blended predictions (images, columns), decided.
+
+    `view_predictions` has an array (fold models, views, images, columns) per member, in the order of the blend's
     members and of their views. It is summed as float64 in one memory layout: sums of float32 differed in the ninth
     digit where tables had been laid out by column, and a submission must be reproducible to the byte.
     """
     members = [
-        average_views(np.ascontiguousarray(array, np.float64), member.temperature)
-        for member, array in zip(blend.members, view_probabilities, strict=True)
+        average_views(blend.task, np.ascontiguousarray(array, np.float64), member.temperature)
+        for member, array in zip(blend.members, view_predictions, strict=True)
     ]
-    return combine_members(blend, np.stack(members))
+    return blend.task.decide(combine_members(blend, np.stack(members)), blend.decision)
 
 
-def average_views(view_probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return calibrated probabilities (images, classes), averaged over (fold models, views, images, classes)."""
-    return apply_temperature(view_probabilities, temperature).mean((0, 1), dtype=np.float64)
+def average_views(task: Task, view_predictions: np.ndarray, temperature: float) -> np.ndarray:
+    """Return calibrated predictions (images, columns), averaged over (fold models, views, images, columns)."""
+    exclusive = None if temperature == 1 else task.to_exclusive(view_predictions)
+    if exclusive is not None:
+        view_predictions = task.from_exclusive(apply_temperature(exclusive, temperature))
+    return view_predictions.mean((0, 1), dtype=np.float64)
 
 
-def combine_members(blend: Blend, probabilities: np.ndarray) -> np.ndarray:
-    """Return the blended probabilities (images, classes) of probabilities (members, images, classes)."""
+def combine_members(blend: Blend, predictions: np.ndarray) -> np.ndarray:
+    """Return the blended predictions (images, columns) of predictions (members, images, columns), not yet decided."""
     if blend.stack is not None:
-        return blend.stack(probabilities)
+        return blend.stack(predictions)
     if blend.method == "vote":
-        return _majority_vote(probabilities)
-    weights = np.array([member.weight for member in blend.members])
+        return _majority_vote(predictions)
+    weights, task = np.array([member.weight for member in blend.members]), blend.task
     if blend.method == "geometric":
-        logs = np.tensordot(weights, np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), 1)
-        probabilities, weights = np.exp(logs - logs.max(1, keepdims=True))[None], np.ones(1)
-    blended = np.tensordot(weights, probabilities, 1)
-    return blended / blended.sum(1, keepdims=True)
+        return task.from_exclusive(_geometric_mean(task.to_exclusive(predictions), weights))
+    return task.normalise(np.tensordot(weights, predictions, 1))
+
+
+def _geometric_mean(probabilities: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
+    assert probabilities is not None, "only predictions that are probabilities have this method"
+    logs = np.tensordot(weights, np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), 1)
+    raised = np.exp(logs - logs.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
 
 
 def _majority_vote(probabilities: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from comp.ensemble.calibrate import fit_temperature
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.ensemble.view_selection import choose_views
 from comp.records.blend import BlendMember
+from comp.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,19 @@ class MemberFitOptions:
 
 @dataclass(frozen=True, eq=False)
 class FittedMembers:
-    """Calibrated probabilities of every member for all images, averaged over views.
+    """Calibrated predictions of every member for all images, averaged over views.
 
     Temperatures and views were fitted on `rows`.
     """
 
     rows: np.ndarray
     members: tuple[BlendMember, ...]
-    probabilities: np.ndarray  # (members, images, classes)
+    predictions: np.ndarray  # (members, images, columns)
 
     def subset(self, names: Sequence[str]) -> FittedMembers:
         """Return the members of these names."""
         keep = [index for index, member in enumerate(self.members) if member.name in names]
-        return FittedMembers(self.rows, tuple(self.members[index] for index in keep), self.probabilities[keep])
+        return FittedMembers(self.rows, tuple(self.members[index] for index in keep), self.predictions[keep])
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,27 +60,28 @@ class FoldFit:
 
 def fit_members(pool: Pool, rows: np.ndarray, options: MemberFitOptions) -> FittedMembers:
     """Fit views and temperature of every member on `rows`, and apply them to all images."""
-    members = tuple(_fit_member(member, pool.targets, rows, options) for member in pool.members)
-    probabilities = [
-        blends.average_views(select_views(predictions, member.views)[None], member.temperature).astype(np.float32)
-        for predictions, member in zip(pool.members, members, strict=True)
+    members = tuple(_fit_member(pool.task, member, pool.targets, rows, options) for member in pool.members)
+    predictions = [
+        blends.average_views(pool.task, select_views(member_oof, member.views)[None], member.temperature)
+        for member_oof, member in zip(pool.members, members, strict=True)
     ]
-    return FittedMembers(rows, members, np.stack(probabilities))
+    return FittedMembers(rows, members, np.stack(predictions).astype(np.float32))
 
 
 def _fit_member(
-    member: MemberPredictions, targets: np.ndarray, rows: np.ndarray, options: MemberFitOptions
+    task: Task, member: MemberPredictions, targets: np.ndarray, rows: np.ndarray, options: MemberFitOptions
 ) -> BlendMember:
     """Choose the views of a member and fit its temperature, on `rows`."""
     views = member.views
     if options.max_views is not None:
-        views = choose_views(views, member.oof[:, rows], targets[rows], options.max_views)
-    temperature = fit_temperature(select_views(member, views)[:, rows], targets[rows]) if options.calibrate else 1.0
+        views = choose_views(task, views, member.oof[:, rows], targets[rows], options.max_views)
+    exclusive = task.to_exclusive(select_views(member, views)[:, rows]) if options.calibrate else None
+    temperature = 1.0 if exclusive is None else fit_temperature(exclusive, task.exclusive_targets(targets[rows]))
     return BlendMember(member.name, views, temperature)
 
 
 def select_views(member: MemberPredictions, views: Sequence[str]) -> np.ndarray:
-    """Return the OOF probabilities of some views, (views, images, classes)."""
+    """Return the OOF predictions of some views, (views, images, columns)."""
     return member.oof[[member.views.index(view) for view in views]]
 
 
@@ -97,20 +99,28 @@ def fit_on_rows(method: str, fitted: FittedMembers, pool: Pool) -> Blend:
     """Fit a blend on the rows that its members were fitted on."""
     rows = fitted.rows
     return blends.fit_blend(
-        method, fitted.members, fitted.probabilities[:, rows], pool.targets[rows], pool.folds[rows], pool.metric
+        pool.task,
+        method,
+        fitted.members,
+        fitted.predictions[:, rows],
+        pool.targets[rows],
+        pool.folds[rows],
+        pool.metric,
     )
 
 
 def predict_in_sample(method: str, fitted: FittedMembers, pool: Pool) -> np.ndarray:
-    """Return the probabilities (images, classes) of a blend for the images that it was fitted to."""
-    return blends.combine_members(fit_on_rows(method, fitted, pool), fitted.probabilities)
+    """Return the predictions (images, columns) of a blend, decided, for the images that it was fitted to."""
+    blend = fit_on_rows(method, fitted, pool)
+    return pool.task.decide(blends.combine_members(blend, fitted.predictions), blend.decision)
 
 
-def predict_cross_fitted(method: str, fold_fits: Sequence[FoldFit], pool: Pool) -> np.ndarray:
-    """Return probabilities (images, classes), each image by a blend that was fitted without its fold."""
-    probabilities = np.empty((len(pool.images), len(pool.classes)))
+def predict_cross_fitted(method: str, fold_fits: Sequence[FoldFit], pool: Pool, *, decide: bool = True) -> np.ndarray:
+    """Return predictions (images, columns), each image by a blend that was fitted without its fold."""
+    predictions = np.empty((len(pool.images), len(pool.columns)))
     for fold_fit in fold_fits:
         rows = fold_fit.held_out_rows
         blend = fit_on_rows(method, fold_fit.fitted, pool)
-        probabilities[rows] = blends.combine_members(blend, fold_fit.fitted.probabilities[:, rows])
-    return probabilities
+        combined = blends.combine_members(blend, fold_fit.fitted.predictions[:, rows])
+        predictions[rows] = pool.task.decide(combined, blend.decision) if decide else combined
+    return predictions

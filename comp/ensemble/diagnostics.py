@@ -10,14 +10,13 @@ import pandas as pd
 from comp.stats import Comparison, compare, resample_scores
 
 
-def error_correlation(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the correlation of the members' errors (members, members), for probabilities (members, images, classes).
+def error_correlation(errors: np.ndarray) -> np.ndarray:
+    """Return the correlation (members, members) of the members' errors (members, images).
 
-    It is the phi coefficient of being incorrect: 1 if two members err on the same images, 0 if they coincide as often
-    as by chance. A member that is always correct, or always incorrect, has correlation 0 with the others.
+    Of classes it is the phi coefficient of being incorrect: 1 if two members err on the same images, 0 if they coincide
+    as often as by chance. A member that is always correct, or always incorrect, has correlation 0 with the others.
     """
-    incorrect = (probabilities.argmax(2) != targets).astype(np.float64)
-    centred = incorrect - incorrect.mean(1, keepdims=True)
+    centred = errors - errors.mean(1, keepdims=True)
     length = np.sqrt((centred**2).sum(1, keepdims=True))
     unit = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
     correlation = np.clip(unit @ unit.T, -1, 1)

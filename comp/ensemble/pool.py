@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from comp.errors import UserError
+from comp.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +19,7 @@ class MemberPredictions:
 
     name: str
     views: tuple[str, ...]
-    oof: np.ndarray  # (views, images, classes)
+    oof: np.ndarray  # (views, images, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,40 +29,42 @@ class Pool:
     Images are sorted by id and members by name, so that the order of rows and arguments has no effect.
     """
 
-    classes: tuple[str, ...]
+    task: Task
     metric: str
     images: tuple[str, ...]
-    targets: np.ndarray  # class index of each image
+    labels: tuple[str, ...]
     folds: np.ndarray  # fold of each image
     members: tuple[MemberPredictions, ...]
 
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The target of each image."""
+        return self.task.encode(self.labels)
 
-def build_pool(classes: Sequence[str], metric: str, tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of predictions."""
+        return self.task.columns
+
+
+def build_pool(task: Task, metric: str, tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
     """Join OOF tables (indexed by image, with label and fold), given by member and view."""
     names = sorted(tables)
     first = next(iter(tables[names[0]].values())).sort_index()
     for name in names:
         for table in tables[name].values():
             _check_same_images(names[0], first, name, table)
-    indices = {label: index for index, label in enumerate(classes)}
     members = tuple(
-        MemberPredictions(name, tuple(tables[name]), stack_tables(tables[name].values(), first.index, classes))
+        MemberPredictions(name, tuple(tables[name]), stack_tables(tables[name].values(), first.index, task.columns))
         for name in names
     )
-    return Pool(
-        tuple(classes),
-        metric,
-        tuple(first.index),
-        first["label"].map(indices).to_numpy(),
-        first["fold"].to_numpy(),
-        members,
-    )
+    return Pool(task, metric, tuple(first.index), tuple(first["label"]), first["fold"].to_numpy(), members)
 
 
-def stack_tables(tables: Iterable[pd.DataFrame], images: Iterable[str], classes: Sequence[str]) -> np.ndarray:
-    """Return the probabilities of tables indexed by image, (tables, images, classes), in the order given."""
-    rows, columns = list(images), list(classes)
-    return np.stack([table.loc[rows, columns].to_numpy(np.float32) for table in tables])
+def stack_tables(tables: Iterable[pd.DataFrame], images: Iterable[str], columns: Sequence[str]) -> np.ndarray:
+    """Return the predictions of tables indexed by image, (tables, images, columns), in the order given."""
+    rows, names = list(images), list(columns)
+    return np.stack([table.loc[rows, names].to_numpy(np.float32) for table in tables])
 
 
 def _check_same_images(first_name: str, first: pd.DataFrame, name: str, table: pd.DataFrame) -> None:

@@ -1,27 +1,21 @@
-"""Weights that are not negative, sum to one and give the blend the lowest log loss: a convex problem."""
+"""Weights that are not negative, sum to one and give the blend the lowest loss: a convex problem."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
 
+from comp.tasks.base import BlendObjective
 
-def fit_simplex_weights(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return weights (members,) for probabilities (members, images, classes).
+
+def fit_simplex_weights(objective: BlendObjective, members: int) -> np.ndarray:
+    """Return the weights (members,) with the lowest loss; `objective` maps weights to it and its gradient.
 
     SLSQP comes within 1e-5 nats of the best for 200 members of 3,200 images, in 0.15 s; expectation maximisation
     takes 0.5 s for the same.
     """
-    of_target = probabilities[:, np.arange(len(targets)), targets].astype(np.float64)
-    of_target = np.maximum(of_target, np.finfo(np.float32).eps)  # where the log loss is clipped too
-
-    def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        blended = np.maximum(weights @ of_target, np.finfo(np.float32).eps)
-        return -np.log(blended).mean(), -(of_target / blended).mean(1)
-
-    members = len(probabilities)
     result = minimize(  # type: ignore[call-overload]  # the stubs do not match a dict as `constraints`
-        loss_and_gradient,
+        objective,
         np.full(members, 1 / members),
         jac=True,
         method="SLSQP",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from comp.ensemble.candidates import Candidate
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.stats import Comparison
 from comp.text import WIDTH, format_interval, format_table
 
@@ -21,7 +21,7 @@ def format_candidates(metric: str, candidates: Sequence[Candidate]) -> str:
 
     A positive optimism means that the naive score is too good, whatever the metric's direction.
     """
-    sign = METRICS[metric].sign
+    sign = find_metric(metric).sign
     rows = [
         [
             candidate.name,
@@ -29,13 +29,13 @@ def format_candidates(metric: str, candidates: Sequence[Candidate]) -> str:
             format_interval(candidate.interval),
             f"{candidate.naive_score:.4f}",
             f"{sign * (candidate.naive_score - candidate.score):+z.4f}",
-            "" if metric == "log_loss" else f"{candidate.log_loss:.4f}",
-            f"{candidate.ece_before:.4f}",
-            f"{candidate.ece:.4f}",
+            "" if metric == "log_loss" else f"{candidate.loss:.4f}",
+            "" if candidate.ece_before is None else f"{candidate.ece_before:.4f}",
+            "" if candidate.ece is None else f"{candidate.ece:.4f}",
         ]
         for candidate in sorted(candidates, key=lambda candidate: (-sign * candidate.score, candidate.name))
     ]
-    titles = [metric, "cross-fitted", "95 % interval", "naive", "optimism", "log loss", "ECE before", "after"]
+    titles = [metric, "cross-fitted", "95 % interval", "naive", "optimism", "loss", "ECE before", "after"]
     return format_table(titles, rows, width=WIDTH, max_rows=MAX_LINES)
 
 

@@ -13,14 +13,14 @@ import torch
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.files import file_exists
-from comp.metrics import METRICS, PER_CLASS, ClassCounts, confusion, score
+from comp.metrics import CLASS_REPORT, PER_CLASS, ClassCounts, confusion, score
 from comp.prediction.predictor import predict_run
 from comp.prediction.test_labels import join_test_labels
 from comp.prediction.validation import read_validation
 from comp.records.run import FoldRecord
 from comp.runs import Run
 from comp.stats import bootstrap_mean_interval
-from comp.tables import HISTORY_COLUMNS, read_csv, to_arrays
+from comp.tables import HISTORY_COLUMNS, read_csv
 
 COSTS = (
     "train_seconds",
@@ -60,18 +60,18 @@ def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> Measur
     dataset = scan(runs[0].config.data.root)
     on_test = scored_on == "test" and file_exists(dataset.root / "test_labels.csv")
     tables = [_scored_predictions(run, dataset, on_test, device) for run in runs]
-    classes = runs[0].classes
-    per_seed = [{name: score(name, *to_arrays(table, classes)) for name in METRICS} for table in tables]
+    task, classes = runs[0].task, runs[0].classes
+    per_seed = [{name: score(name, *task.to_arrays(table)) for name in CLASS_REPORT} for table in tables]
     predicted_correctly = [table[list(classes)].idxmax(axis=1) == table["label"] for table in tables]
     correct = pd.concat(predicted_correctly, axis=1).mean(axis=1)
-    counts = [ClassCounts.from_confusion(confusion(*to_arrays(table, classes))) for table in tables]
-    f1 = np.mean([PER_CLASS["f1"](counts_of_run) for counts_of_run in counts], axis=0)
+    counts = [ClassCounts.from_confusion(confusion(*task.to_arrays(table))) for table in tables]
+    f1 = np.mean([PER_CLASS["f1"](table_counts) for table_counts in counts], axis=0)
     costs = [_costs(run) for run in runs]
     return MeasuredRow(
         seeds=len(runs),
         scored_on="test" if on_test else "validation",
         epoch_chosen_on_scored_images=not on_test and runs[0].config.train.keep == "best",
-        scores={name: statistics.mean(scores[name] for scores in per_seed) for name in METRICS},
+        scores={name: statistics.mean(scores[name] for scores in per_seed) for name in CLASS_REPORT},
         sd=statistics.stdev(scores["accuracy"] for scores in per_seed) if len(runs) > 1 else None,
         interval=bootstrap_mean_interval(correct.to_numpy()),
         best_epoch_score=statistics.mean(_history(run)["val_score"].max() for run in runs),

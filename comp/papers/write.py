@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from comp.files import write_atomic
-from comp.metrics import METRICS
+from comp.metrics import CLASS_REPORT
 from comp.papers.markdown import render
 from comp.papers.plot import draw
 from comp.papers.results import Protocol, RowResult, TrainedRow
@@ -44,7 +44,7 @@ def _measured_cells(result: TrainedRow) -> dict[str, object]:
         "scored_on": measured.scored_on,
         "images": len(measured.correct),
         "seeds": measured.seeds,
-        **{name: measured.scores[name] for name in METRICS},
+        **{name: measured.scores[name] for name in CLASS_REPORT},
         "accuracy_sd": measured.sd,
         "accuracy_low": measured.interval[0],
         "accuracy_high": measured.interval[1],

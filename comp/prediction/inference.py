@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from comp.batches.loader import EvaluationSet, SquareSource, iterate_batches
-from comp.engine.predict import Network, predict_probabilities
+from comp.engine.predict import Activation, Network, predict_probabilities
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class InferenceOptions:
     device: torch.device
     workers: int  # threads that decode and resize
     title: str  # text of the progress bar
+    activate: Activation  # the task's: outputs -> predictions
 
 
 def predict_images(
@@ -31,8 +32,8 @@ def predict_images(
     views: Sequence[str],
     options: InferenceOptions,
 ) -> np.ndarray:
-    """Return float32 probabilities of shape (networks, views, rows, classes) for these rows of `squares`."""
+    """Return float32 predictions of shape (networks, views, rows, columns) for these rows of `squares`."""
     batches = EvaluationSet(squares, np.asarray(rows), options.size, options.batch_size)
     iterator = iterate_batches(batches, range(len(batches)), options.workers)
     progress = tqdm(iterator, options.title, len(batches), disable=None, leave=False)
-    return predict_probabilities(networks, progress, views=views, device=options.device)
+    return predict_probabilities(networks, progress, views=views, device=options.device, activate=options.activate)

@@ -12,7 +12,9 @@ from comp.checkpoints import load_state_dict
 from comp.data.scan import Dataset, scan
 from comp.errors import UserError
 from comp.records.base import Fold
+from comp.records.task import TaskSpec
 from comp.records.weights import ModelSpec, StoredWeights
+from comp.tasks import make_task
 from comp.zoo.build import build_model, normalisation
 
 if TYPE_CHECKING:  # a bundle loads models without a run or a config
@@ -29,20 +31,21 @@ class LoadedModel:
     weights_sha256: str
 
 
-def make_model_spec(config: Config, classes: tuple[str, ...], model: nn.Module, precision: str) -> ModelSpec:
+def make_model_spec(config: Config, task: TaskSpec, model: nn.Module, precision: str) -> ModelSpec:
     """Return the spec that rebuilds `model` from its weights file and prepares its input."""
     mean, std = normalisation(model)
     data = config.data
     return ModelSpec(
         name=config.model.name,
         kwargs=config.model.kwargs,
-        classes=classes,
+        classes=task.columns,
         mean=tuple(mean),
         std=tuple(std),
         size=data.size,
         fit=data.fit,
         crop=data.crop,
         precision=precision,
+        task=task.unless_single,
     )
 
 
@@ -50,7 +53,8 @@ def load_model(weights: StoredWeights, device: torch.device) -> LoadedModel:
     """Load the model of a weights file onto `device`, ready to predict."""
     file = weights.file
     try:
-        model = build_model(file.spec.name, len(file.spec.classes), size=file.spec.size, kwargs=file.spec.kwargs)
+        outputs = make_task(file.spec.task_spec).outputs
+        model = build_model(file.spec.name, outputs, size=file.spec.size, kwargs=file.spec.kwargs)
         load_state_dict(model, file.state_dict)
     except (KeyError, RuntimeError, ValueError, TypeError, AssertionError):  # a damaged spec
         raise UserError(f"{weights.path} does not fit the model it names; train the fold again") from None

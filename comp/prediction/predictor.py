@@ -32,7 +32,6 @@ from comp.prediction.tables import PredictionFiles, StaleTables, oof_table, test
 from comp.records.base import Fold
 from comp.records.predictions import Provenance
 from comp.runs import Run
-from comp.tables import probability_problem
 
 
 @dataclass(frozen=True)
@@ -214,11 +213,12 @@ class Predictor:
             device=self.device,
             workers=choose_workers(data.workers, self.device.type),
             title=f"{self.run.name} {title}",
+            activate=self.run.task.activate,
         )
         squares = load_cache(self.dataset.name, images, square_spec)
         probabilities = predict_images([self._network(fold) for fold in folds], squares, rows, views, options)
         for fold, fold_probabilities in zip(folds, probabilities, strict=True):
-            if problem := probability_problem(fold_probabilities):
+            if problem := self.run.task.find_invalid(fold_probabilities.reshape(-1, fold_probabilities.shape[-1])):
                 raise UserError(
                     f"the model of {self.run.fold_dir(fold).path} predicts {problem}; train the fold again, with a "
                     f"lower optim.lr or train.precision=fp32"

@@ -27,6 +27,7 @@ from comp.records.base import Fold
 from comp.records.predictions import Provenance, read_provenance, write_provenance
 from comp.runs import Run
 from comp.tables import MAX_TABLE_BYTES, parse_predictions, write_csv
+from comp.tasks import Task
 
 
 def oof_table(images: Sequence[Image], fold: Fold, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -49,11 +50,16 @@ class PredictionFiles:
     """The files of a run's predictions by one runtime."""
 
     directory: Path
-    classes: tuple[str, ...]
+    task: Task
 
     @classmethod
     def of_run(cls, run: Run, runtime: str) -> PredictionFiles:
-        return cls(run.path / "predictions" / ("" if runtime == "torch" else runtime), run.classes)
+        return cls(run.path / "predictions" / ("" if runtime == "torch" else runtime), run.task)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The columns of predictions."""
+        return self.task.columns
 
     @property
     def latency_path(self) -> Path:
@@ -125,7 +131,7 @@ class PredictionFiles:
             stale.add(path, "its content is not what was written")
         else:
             try:
-                return self.with_float32(parse_predictions(path, content, self.classes)), origin
+                return self.with_float32(parse_predictions(path, content, self.classes, self.task.find_invalid)), origin
             except UserError as error:
                 stale.add(path, str(error).removeprefix(f"{path} ").partition(";")[0])
         return None

@@ -28,7 +28,7 @@ def read_validation(run: Run, fold: int, epoch: str) -> pd.DataFrame:
     recorded = record.validation_sha256 if record else None  # None: trained by a version that recorded no hash of it
     if recorded is not None and recorded.get(path.name) != hashlib.sha256(content).hexdigest():
         raise UserError(f"{path} is not what the training wrote (another sha256); {advice}")
-    table = parse_predictions(path, content, run.classes)
+    table = parse_predictions(path, content, run.classes, run.task.find_invalid)
     if not {"label", "fold"} <= set(table.columns) or set(table["fold"]) != {fold}:
         raise UserError(f"{path} is not of fold {fold}; {advice}")
     return table

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from comp.records.base import Fold, Record
+from comp.records.task import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class BlendSpec(Record):
     method: str
     parts: tuple[BlendMember, ...]  # in the order of their names
     stack: StackWeights | None = None
+    decision: tuple[float, ...] = ()  # thresholds or cut points
+    task: TaskSpec | None = None  # None: single labels
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        del content["task"]
+        if not self.decision:
+            del content["decision"]
+        return content if self.task is None else {**content, "task": self.task.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,8 @@ class OofSummary(Record):
     score: float
     interval: tuple[float, float]  # 95 %
     naive: float  # the in-sample score: fitted on the images that are scored
-    log_loss: float
-    calibration_error: float
+    log_loss: float  # of numbers the mean squared error
+    calibration_error: float | None  # None where nothing is a probability
     per_fold: tuple[float, ...]
     images: int
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, OofSummary
@@ -50,3 +50,6 @@ class BundleRecord(Record):
     oof: OofSummary | None
     git: GitState
     versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "blend": self.blend.to_dict()}

@@ -43,7 +43,8 @@ class RunScores(Record):
     per_fold: dict[str, tuple[float, ...]]  # scores of the "best" and the "last" epoch
     oof: OofScores
     best_minus_last: float  # how much better the best epoch's OOF score is than the last's
-    report: ScoreReport
+    baseline: float | None = None  # the score without looking at an image: always the commonest, or always the mean
+    report: ScoreReport | None = None  # None unless each image has one class
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from comp.records.base import Record
+from comp.records.task import TaskSpec
 
 FoldStatus = Literal["running", "done", "failed", "pruned"]
 
@@ -45,7 +46,13 @@ class RunRecord(Record):
     split_groups: int = 0  # groups of copies that span folds: see folds.allow_split_groups
     soup_of: str | None = None  # the run whose snapshots were averaged
     snapshots: int | None = None  # how many of them per fold
+    task: TaskSpec | None = None  # None: one of `classes` per image
     schema: int = 1
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """The record of the task, also of a run that was made before there were others than single labels."""
+        return self.task or TaskSpec("single", self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys in the order of run.json; those of soups and split groups are optional."""
@@ -56,6 +63,9 @@ class RunRecord(Record):
             del content["soup_of"], content["snapshots"]
         if not self.split_groups:
             del content["split_groups"]
+        del content["task"]
+        if self.task is not None:
+            content["task"] = self.task.to_dict()
         content["precision"] = content.pop("precision")
         first = ("schema", "created", "git", "seed", "metric", "kernels", "augment_device")
         return {**{key: content.pop(key) for key in first}, **content}

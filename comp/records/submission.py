@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -73,3 +73,6 @@ class SubmissionManifest(Record):
     oof: OofSummary | None = None
     git: GitState = field(default_factory=lambda: GitState(None, False))
     versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "blend": self.blend.to_dict()}

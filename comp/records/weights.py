@@ -12,6 +12,7 @@ from comp.checkpoints import CheckpointValues, is_count, is_map, is_state_dict, 
 from comp.errors import UserError
 from comp.files import read_bytes
 from comp.records.base import Fold, Record
+from comp.records.task import TaskSpec
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,17 @@ class ModelSpec(Record):
     fit: str
     crop: int | None
     precision: str
+    task: TaskSpec | None = None  # None: one of `classes` per image
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """The record of the task, also of weights that were made before there were others than single labels."""
+        return self.task or TaskSpec("single", self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        del content["task"]
+        return content if self.task is None else {**content, "task": self.task.to_dict()}
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     """
     record = BundleRecord.read(bundle / BUNDLE_FILE)
     root = root or find_competition(inputs)
-    dataset = Dataset(root, record.classes, record.numbers, (), find_test_images(root), "name")
+    task = Blend.from_spec(record.blend, record.classes).task
+    dataset = Dataset(root, task, record.numbers, (), find_test_images(root), "name")
     if not dataset.test:
         raise UserError(f"{root / 'test'} has no images; set ROOT to the directory of the competition")
     sample = _read_sample(bundle, dataset)
@@ -107,7 +108,7 @@ def _read_sample(bundle: Path, dataset: Dataset) -> SubmissionTable:
 
 def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch.device) -> tuple[np.ndarray, Timing]:
     """Return the blend's probabilities (test images, classes), and how long they took."""
-    blend = Blend.from_spec(record.blend, bundle / BUNDLE_FILE)
+    blend = Blend.from_spec(record.blend, record.classes, bundle / BUNDLE_FILE)
     load_seconds, start = 0.0, time.perf_counter()
     member_probabilities = []
     for number, (part, member) in enumerate(zip(record.blend.parts, record.members, strict=True), 1):
@@ -130,6 +131,7 @@ def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch
                     device=device,
                     workers=choose_workers("auto", device.type),
                     title=f"member {number} of {len(record.members)}",
+                    activate=blend.task.activate,
                 ),
             )
         )

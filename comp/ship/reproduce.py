@@ -75,7 +75,7 @@ def find_manifest(reference: str) -> tuple[Path, SubmissionManifest]:
 def recompute_content(manifest: SubmissionManifest, dataset: Dataset, device: str) -> bytes:
     """Return the bytes of the submission, predicted from the weights; stored predictions are not used."""
     by_run = {member.run: member for member in manifest.members}
-    blend = Blend.from_spec(manifest.blend)
+    blend = Blend.from_spec(manifest.blend, manifest.classes)
     probabilities = []
     for part in manifest.blend.parts:
         member = by_run[part.name]
@@ -107,7 +107,7 @@ def _check_complete(path: Path, manifest: SubmissionManifest) -> None:
             f"{manifest_path(path)} does not record how it was made ({', '.join(missing)} is missing); "
             f"make the submission again with infer.py"
         )
-    Blend.from_spec(manifest.blend, manifest_path(path))
+    Blend.from_spec(manifest.blend, manifest.classes, manifest_path(path))
     try:
         check_views(view for part in manifest.blend.parts for view in part.views)
     except UserError as error:

@@ -21,7 +21,6 @@ from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
 from comp.study.space import StudyConfig
-from comp.tables import to_arrays
 from comp.training import train as training
 from comp.yaml12 import render_yaml
 
@@ -94,7 +93,7 @@ def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndar
     """Return (targets, probabilities) of the validation images of `folds`, in the order of their ids."""
     run = read_run(path)
     tables = [read_validation(run, fold, run.config.train.keep) for fold in parse_fold_range(str(folds))]
-    return to_arrays(pd.concat(tables).sort_index(), run.classes)
+    return run.task.to_arrays(pd.concat(tables).sort_index())
 
 
 def _write_winner(study: StudyConfig, best: FrozenTrial, comparison: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 from comp.data.folds import parse_fold_range, parse_folds, read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.observers.protocol import StopTraining
 from comp.runs import RUNS, RunLockedError
 from comp.schema import Config
@@ -46,7 +46,7 @@ def _open_study(study: StudyConfig) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directory = RUNS / study.name
     directory.mkdir(parents=True, exist_ok=True)
-    higher_is_better = METRICS[base.train.metric].higher_is_better
+    higher_is_better = find_metric(base.train.metric).higher_is_better
     definition = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
     with FileLock(directory / ".lock"):  # or two processes that begin together would both write the definition
         optuna_study = optuna.create_study(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comp.data.scan import scan
-from comp.errors import UserError, did_you_mean
+from comp.errors import UserError
 from comp.files import file_exists, file_sha256
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
 from comp.submit import ledger
@@ -103,6 +103,5 @@ def _metric(config: Config | None, manifest: SubmissionManifest | None) -> str:
     """
     default = config.train.metric if config else "accuracy"
     metric = manifest.oof.metric if manifest and manifest.oof else default
-    if metric not in METRICS:
-        raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, METRICS)}")
+    find_metric(metric)  # a UserError, if there is none
     return metric

@@ -115,7 +115,7 @@ def score_problem(metric: str, score: float) -> str | None:
 
     Of an unknown metric, a score may be as large as a log loss.
     """
-    is_share = metric in METRICS and METRICS[metric].from_counts is not None
+    is_share = metric in METRICS and METRICS[metric].is_share
     largest = 1 if is_share else MAX_LOG_LOSS
     if 0 <= score <= largest:
         return None

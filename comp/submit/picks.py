@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from scipy.stats import kendalltau, rankdata
 
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.stats import wilson_interval
 from comp.submit.ledger import LedgerEntry
 
@@ -77,7 +77,7 @@ def _best_cv(entries: Sequence[LedgerEntry], metric: str) -> Pick | None:
     scores = [(entry, entry.cv) for entry in entries if entry.cv is not None]
     if not scores:
         return None
-    best, cv = (max if METRICS[metric].higher_is_better else min)(scores, key=lambda item: item[1])
+    best, cv = (max if find_metric(metric).higher_is_better else min)(scores, key=lambda item: item[1])
     reason = f"best CV: {cv:.4f}"
     if best.cv_low is not None and best.cv_high is not None:
         others = {content_key(entry): score for entry, score in scores if content_key(entry) != content_key(best)}
@@ -121,7 +121,7 @@ def _by_images(points: Sequence[ScoredEntry], public_images: int, cv_images: Map
 
 def _by_ranks(points: Sequence[ScoredEntry], metric: str) -> Pick:
     """Return the pick with the lowest mean of its ranks by CV and by LB."""
-    sign = -1 if METRICS[metric].higher_is_better else 1
+    sign = -1 if find_metric(metric).higher_is_better else 1
     ranks = (rankdata([sign * point.cv for point in points]) + rankdata([sign * point.public for point in points])) / 2
     index = min(range(len(points)), key=lambda index: (ranks[index], sign * points[index].cv))
     best = points[index]

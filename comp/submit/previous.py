@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comp.errors import UserError
 from comp.files import file_sha256
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.submit.format_checks import Severity, SubmissionIssue, shorten_list
 from comp.submit.label_format import LabelFormat, predicted_labels
 from comp.submit.ledger import LedgerEntry
@@ -87,7 +87,7 @@ def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
         return Match("warning", "could not be compared with ", f": {labels}") if entry.sent else None
     if labels != candidate.labels:
         return None
-    if candidate.label_format.has_probabilities and METRICS[candidate.metric].from_counts is None:
+    if candidate.label_format.has_probabilities and find_metric(candidate.metric).answer == "probability":
         after = f"; its probabilities differ, which changes the {candidate.metric}"
         return Match("warning", "its labels are those of ", after)
     return Match(severity, "its labels are those of ")
@@ -95,7 +95,7 @@ def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
 
 def best_submission(entries: Sequence[LedgerEntry], metric: str) -> LedgerEntry | None:
     """Return the entry with the best public score; without any, with the best CV; without any, the last entry."""
-    sign = 1 if METRICS[metric].higher_is_better else -1
+    sign = 1 if find_metric(metric).higher_is_better else -1
     for column in ("public", "cv"):
         comparable = [entry for entry in entries if column == "public" or entry.metric in ("", metric)]
         scored = [entry for entry in comparable if getattr(entry, column) is not None]

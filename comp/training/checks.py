@@ -12,8 +12,8 @@ from torch import nn
 from comp.batches.oversample import check_oversample
 from comp.batches.policies import check_policy
 from comp.engine.optim import check_optimizer
-from comp.errors import UserError, did_you_mean
-from comp.metrics import METRICS
+from comp.errors import UserError
+from comp.metrics import find_metric
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
@@ -31,10 +31,7 @@ def check_names(config: Config) -> None:
         raise UserError("augment.oversample and train.balanced both repeat images of small classes; set one of them")
     if config.model.pretrained and config.model.init != "own":
         raise UserError(f"model.init={config.model.init} would overwrite the pretrained weights; set model.init=own")
-    if config.train.metric not in METRICS:
-        raise UserError(
-            f"train.metric: unknown metric {config.train.metric}{did_you_mean(config.train.metric, METRICS)}"
-        )
+    find_metric(config.train.metric)  # a UserError, if there is none
 
 
 def check_split(config: Config) -> None:

@@ -16,7 +16,6 @@ from comp.batches.oversample import oversample
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fuse import apply_kernels
-from comp.engine.losses import balanced_weights, make_loss
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
 from comp.engine.predict import normalise
@@ -61,7 +60,7 @@ def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> Tra
     train_set = TrainingSet(
         setup.cache,
         rows,
-        setup.targets[rows],
+        setup.task.network_targets(setup.targets[rows]),
         config.data.size,
         config.train.batch,
         ImageAugmenter(config.augment.policy),
@@ -72,7 +71,7 @@ def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> Tra
     train_set = oversample(train_set, config.augment.oversample)
     batches, validation_batches = _make_batches(setup, train_set, val_rows)
     model = _make_model(setup, fold, use_initial_weights)
-    spec = make_model_spec(config, setup.run.classes, model, setup.precision)
+    spec = make_model_spec(config, setup.task.spec, model, setup.precision)
     return TrainingComponents(train_set, batches, validation_batches, model, spec, setup.device)
 
 
@@ -96,7 +95,7 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
     """Return a model with weights drawn from (seed, fold), or with the initial weights that the config names."""
     config = setup.config
     torch.manual_seed(int(np.random.SeedSequence(setup.rng_key(fold)).generate_state(1, np.uint64)[0] >> 1))
-    model = new_model(config, len(setup.run.classes), config.model.pretrained and use_initial_weights)
+    model = new_model(config, setup.task.outputs, config.model.pretrained and use_initial_weights)
     if config.train.init and use_initial_weights:
         load_init_weights(model, config.train.init, setup.run.record, fold, config.model.name)
     model = apply_kernels(model, setup.kernels, setup.device)
@@ -137,10 +136,6 @@ def make_mix(setup: Setup) -> Mix:
 def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: TrainState) -> Iterator[Step | Epoch]:
     """Call `fit` with the settings of the config as plain arguments."""
     config, schedule = setup.config, setup.config.schedule
-    weights = None
-    if config.loss.class_weights == "balanced":
-        targets = torch.from_numpy(components.train_set.targets)
-        weights = balanced_weights(targets, len(setup.run.classes)).to(setup.device)
     return fit(
         state,
         components.train_data,
@@ -153,12 +148,7 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             clip=config.optim.clip,
             clip_mode=config.optim.clip_mode,
         ),
-        loss=make_loss(
-            config.loss.name,
-            label_smoothing=config.loss.label_smoothing,
-            weights=weights,
-            focal_gamma=config.loss.focal_gamma,
-        ),
+        loss=setup.task.make_loss(config.loss, components.train_set.targets, setup.device),
         lr_at=make_schedule(
             ScheduleOptions(
                 name=schedule.name,

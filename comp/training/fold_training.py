@@ -84,7 +84,7 @@ class FoldTraining:
                     break
             if self.is_writer:
                 self._write_outputs()
-            if progress.kept:
+            if progress.kept and self.setup.task.has_confusion:
                 for observer in observers:
                     observer.log_predictions(self.val_targets, progress.kept.probabilities.numpy())
         except PauseTraining:
@@ -116,7 +116,9 @@ class FoldTraining:
             probabilities = predict_validation(self.setup, model, self.val_rows, batches, self.components.spec)
         seconds = time.perf_counter() - start
         return distributed.call_on_rank_zero(
-            lambda: self.progress.record_epoch(event, probabilities, self.val_targets, self.setup.device, seconds)
+            lambda: self.progress.record_epoch(
+                event, probabilities, self.val_targets, self.setup.task, self.setup.device, seconds
+            )
         )
 
     def _save(self, event: Step | Epoch) -> None:

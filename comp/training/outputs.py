@@ -34,6 +34,7 @@ def predict_validation(
             views=["identity"],
             device=setup.device,
             precision=setup.precision,
+            activate=setup.task.activate,
         )[0, 0]
     by_image: dict[str, np.ndarray] = {}
     for share in distributed.gather((own_images, own_probabilities)):

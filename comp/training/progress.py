@@ -13,10 +13,11 @@ from comp.engine import distributed
 from comp.engine.device import peak_memory_gb
 from comp.engine.fit import Epoch, TrainState
 from comp.errors import UserError
-from comp.metrics import METRICS, log_losses, score
+from comp.metrics import find_metric, score
 from comp.records.checkpoint import EpochResult, FoldCheckpoint, HistoryRow
 from comp.runs import FoldDir
 from comp.schema import Config
+from comp.tasks import Task
 
 
 @dataclass
@@ -81,13 +82,14 @@ class FoldProgress:
         event: Epoch,
         probabilities: np.ndarray | None,
         targets: np.ndarray,
+        task: Task,
         device: torch.device,
         val_seconds: float,
     ) -> HistoryRow:
         """Score an epoch, keep its result if it is the best, and return its row of the history."""
         val_loss = val_score = None
         if probabilities is not None:
-            val_loss = float(log_losses(targets, probabilities).mean())
+            val_loss = float(task.losses(targets, probabilities).mean())
             val_score = score(self.config.train.metric, targets, probabilities)
         row = HistoryRow(
             epoch=event.epoch + 1,
@@ -138,5 +140,5 @@ def _epoch_rank(row: HistoryRow, config: Config) -> tuple[float, float]:
     assert row.val_loss is not None and row.val_score is not None, "only validated epochs are ranked"
     if config.train.monitor == "loss":
         return (-row.val_loss, 0.0)
-    sign = 1 if METRICS[config.train.metric].higher_is_better else -1
+    sign = 1 if find_metric(config.train.metric).higher_is_better else -1
     return (sign * row.val_score, -row.val_loss)

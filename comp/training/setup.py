@@ -21,11 +21,12 @@ from comp.engine.device import configure_allocator
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
 from comp.files import file_exists, file_sha256
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.records.base import Fold
 from comp.records.run import RunRecord
 from comp.runs import RUNS, Run, check_unchanged, open_run
 from comp.schema import Config
+from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_pretraining, check_split
 from comp.training.init_weights import find_init_run
 from comp.zoo.build import build_model
@@ -57,7 +58,7 @@ class Setup:
     run: Run
     dataset: Dataset
     folds: np.ndarray  # the fold of each training image, in the dataset's order
-    targets: np.ndarray  # its class index, in the same order
+    targets: np.ndarray  # its target, in the same order
     cache: Cache  # its pixels, in the same order
     image_key: str  # key of that cache
     device: torch.device
@@ -68,6 +69,10 @@ class Setup:
     @property
     def config(self) -> Config:
         return self.run.config
+
+    @property
+    def task(self) -> Task:
+        return self.dataset.task
 
     @property
     def precision(self) -> str:
@@ -169,9 +174,9 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         .loc[[image.id for image in dataset.train]]
     )
     check_split(config)
-    model = new_model(config, len(dataset.classes), pretrained=False)
+    model = new_model(config, dataset.task.outputs, pretrained=False)
     check_pretraining(config, model)
-    check_model_input(model, config, len(dataset.classes))
+    check_model_input(model, config, dataset.task.outputs)
     square_spec = make_square_spec(dataset.train, config.data.size, config.data.fit, config.data.crop)
     cache = load_cache(dataset.name, dataset.train, square_spec)
     draft = _run_record(config, dataset, split, model, device)
@@ -187,7 +192,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         run,
         dataset,
         split["fold"].to_numpy(),
-        np.array([dataset.classes.index(image.label) for image in dataset.train]),
+        dataset.targets,
         cache,
         cache_key(dataset.train, square_spec),
         device,
@@ -218,8 +223,8 @@ def _run_record(
     return RunRecord(
         seed=config.train.seed,
         metric=config.train.metric,
-        higher_is_better=METRICS[config.train.metric].higher_is_better,
-        classes=tuple(dataset.classes),
+        higher_is_better=find_metric(config.train.metric).higher_is_better,
+        classes=dataset.classes,
         folds=tuple(sorted(int(fold) for fold in split["fold"].unique() if fold >= 0)),
         folds_file=str(config.folds_file),
         folds_sha256=file_sha256(config.folds_file),
@@ -229,4 +234,5 @@ def _run_record(
         kernels=choose_kernels(device),
         augment_device=choose_augment_device(config.augment.device, device),
         name=config.name,
+        task=dataset.task.spec.unless_single,
     )

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from comp.cli import DEFAULT_CONFIG
@@ -21,7 +22,7 @@ from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunSc
 from comp.records.predictions import write_provenance
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
-from comp.tables import to_arrays, write_csv
+from comp.tables import write_csv
 from comp.training.setup import Setup
 
 
@@ -69,11 +70,11 @@ def _concat_folds(setup: Setup, folds: Sequence[int], epoch: str) -> pd.DataFram
 def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:
     kept, metric = run.config.train.keep, run.record.metric
     per_fold = {
-        epoch: tuple(score(metric, *to_arrays(fold_rows, run.classes)) for _, fold_rows in table.groupby("fold"))
+        epoch: tuple(score(metric, *run.task.to_arrays(fold_rows)) for _, fold_rows in table.groupby("fold"))
         for epoch, table in tables.items()
     }
-    pooled = {epoch: score(metric, *to_arrays(table, run.classes)) for epoch, table in tables.items()}
-    targets, probabilities = to_arrays(tables[kept], run.classes)
+    pooled = {epoch: score(metric, *run.task.to_arrays(table)) for epoch, table in tables.items()}
+    targets, probabilities = run.task.to_arrays(tables[kept])
     return RunScores(
         mean=statistics.mean(per_fold[kept]),
         sd=statistics.stdev(per_fold[kept]) if len(per_fold[kept]) > 1 else None,
@@ -84,7 +85,8 @@ def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:
             last=EpochOof(pooled["last"]),
         ),
         best_minus_last=(pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
-        report=score_report(targets, probabilities, run.classes),
+        baseline=score(metric, targets, np.tile(run.task.baseline(targets), (len(targets), 1))),
+        report=score_report(targets, probabilities, run.classes) if run.task.has_confusion else None,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, fit_on_rows, predict_cross_fitted
 from comp.ensemble.pool import MemberPredictions, Pool
+from comp.tasks import single_label
 
 IMAGES, CLASSES, FOLDS = 3200, 8, 5
 
@@ -26,10 +27,10 @@ def make_pool(count: int) -> Pool:
             MemberPredictions(f"m{index:04}", ("identity",), (scores / scores.sum(-1, keepdims=True)).astype("f4"))
         )
     return Pool(
-        tuple("abcdefgh"),
+        single_label("abcdefgh"),
         "accuracy",
         tuple(f"{index:05}" for index in range(IMAGES)),
-        targets,
+        tuple("abcdefgh"[index] for index in targets),
         rng.permutation(IMAGES) % FOLDS,
         tuple(members),
     )

@@ -31,11 +31,11 @@ def test_assess_scores_are_of_the_predictions_they_name(pool, method):
     assert assessment.result_name == result.name == name
     calibrated, uncalibrated = (cross_fitted(pool, method, options) for options in (OPTIONS, UNCALIBRATED))
     in_sample = predict_in_sample(method, fit_members(pool, np.arange(IMAGES), OPTIONS), pool)
-    assert result.score == summary.score == result.log_loss == score("log_loss", pool.targets, calibrated)
+    assert result.score == summary.score == result.loss == score("log_loss", pool.targets, calibrated)
     assert result.naive_score == summary.naive == score("log_loss", pool.targets, in_sample)
     assert result.ece_before == expected_calibration_error(pool.targets, uncalibrated)
     assert result.ece == expected_calibration_error(pool.targets, calibrated) != result.ece_before
-    assert np.array_equal(assessment.oof_table()[list(pool.classes)], calibrated)
+    assert np.array_equal(assessment.oof_table()[list(pool.columns)], calibrated)
     assert list(summary.per_fold) == [
         score("log_loss", pool.targets[rows], calibrated[rows]) for rows in (pool.folds == fold for fold in range(4))
     ]

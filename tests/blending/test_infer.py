@@ -19,7 +19,8 @@ from comp.files import read_json, write_json
 from comp.metrics import score
 from comp.records.blend import BlendRecord
 from comp.records.submission import SubmissionManifest
-from comp.tables import read_predictions, to_arrays
+from comp.tables import read_predictions
+from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
 
 
@@ -58,7 +59,7 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
     status, out, err = run_cli("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
     assert (status, err) == (0, "") and f"{method} of 2" in out
     manifest = read_manifest("both")
-    blend = Blend.from_spec(manifest.blend)
+    blend = Blend.from_spec(manifest.blend, manifest.classes)
 
     def test_table(run: str, view: str, fold: int) -> pd.DataFrame:
         return read_predictions(Path(f"runs/{run}/predictions/{view}/test_fold{fold}.csv"), manifest.classes)
@@ -83,7 +84,7 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
 def test_infer_score_in_the_manifest_is_of_the_cross_fitted_table(method, workspace, without_plots, run_cli):
     run_cli("infer.py", "anna", "bert", "--blend", method, "--name", "both")
     table = read_predictions(Path("runs/blends/both/oof.csv"), class_names())
-    targets, probabilities = to_arrays(table, class_names())
+    targets, probabilities = single_label(class_names()).to_arrays(table)
     oof = read_manifest("both").oof
     assert oof.score == pytest.approx(score("accuracy", targets, probabilities)) and len(table) == oof.images == 48
     assert oof.log_loss == pytest.approx(score("log_loss", targets, probabilities), rel=1e-5)
@@ -162,7 +163,7 @@ def test_infer_options_are_in_the_default_name_and_an_old_explanation_is_deleted
 
 
 def test_infer_zero_weight_member_predicts_no_test_image(workspace, without_plots, run_cli, monkeypatch):
-    monkeypatch.setattr("comp.ensemble.blend.fit_simplex_weights", lambda members, targets: np.eye(len(members))[-1])
+    monkeypatch.setattr("comp.ensemble.blend.fit_simplex_weights", lambda objective, members: np.eye(members)[-1])
     assert run_cli("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "single")[0] == 0
     assert [member.run for member in read_manifest("single").members] == ["bert"]
     predicted = {name: bool(list(Path(f"runs/{name}/predictions").glob("*/test*.csv"))) for name in ("anna", "bert")}

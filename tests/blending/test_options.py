@@ -13,10 +13,11 @@ from comp.engine.views import TTA
 from comp.ensemble.blend import Blend
 from comp.errors import UserError
 from comp.records.blend import BlendMember
+from comp.tasks import single_label
 
 
 def run(name: str, tta: str = "none") -> SimpleNamespace:
-    return SimpleNamespace(name=name, config=SimpleNamespace(infer=SimpleNamespace(tta=tta)))
+    return SimpleNamespace(name=name, task=single_label("ab"), config=SimpleNamespace(infer=SimpleNamespace(tta=tta)))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_check_options_name_tells_submissions_apart(runs, options, name):
 
 def test_unfitted_blend_is_the_mean_of_each_runs_own_views_by_name():
     runs = [run("b", "flips"), run("a")]
-    members = SimpleNamespace(runs=runs)
+    members = SimpleNamespace(runs=runs, task=single_label("ab"))
     expected = [("a", tuple(TTA["none"])), ("b", tuple(TTA["flips"]))]
     blend = unfitted_blend(members, InferOptions(full=True))
     assert [(part.name, part.views) for part in blend.members] == expected
@@ -60,8 +61,8 @@ def test_member_fit_options_budget_is_never_exceeded(budget, max_views):
 def test_describe_blend_names_the_heaviest_members_first():
     views = tuple(TTA["flips"])
     parts = tuple(BlendMember(f"m{number}", views[: 1 + number % 2], 1.0, number / 28) for number in range(8))
-    assert describe_blend(Blend("greedy", parts)) == (
+    assert describe_blend(Blend(single_label("ab"), "greedy", parts)) == (
         "m7 (2 views) x 0.25, m6 (1 view) x 0.21, m5 (2 views) x 0.18, m4 (1 view) x 0.14, m3 (2 views) x 0.11, "
         "m2 (1 view) x 0.07 and 2 more"
     )
-    assert describe_blend(Blend("mean", parts[1:2])) == "m1 (2 views)"
+    assert describe_blend(Blend(single_label("ab"), "mean", parts[1:2])) == "m1 (2 views)"

@@ -18,6 +18,7 @@ from comp.data.cache import load_cache, make_square_spec
 from comp.data.images import SquareSpec, read_image
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
+from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
 
 SMALL = SquareSpec(16)
@@ -181,6 +182,7 @@ from pathlib import Path
 from comp.data import cache, file_hashes
 from comp.data.images import SquareSpec
 from comp.data.scan import Image
+from comp.tasks import single_label
 decoded, read = [], cache.read_image
 cache.read_image = lambda path: decoded.append(path) or read(path)
 images = [Image(path.name, path) for path in sorted(Path("input").iterdir())]
@@ -329,7 +331,7 @@ def test_hash_files_without_space_for_an_index_returns_the_hashes(image_files, m
 
 
 def test_verify_cache_finds_a_changed_array_and_deletes_it(image_files, capsys, settled):
-    dataset = Dataset(Path("input/cells"), ("a",), (0,), tuple(image_files), (), "name")
+    dataset = Dataset(Path("input/cells"), single_label("a"), (0,), tuple(image_files), (), "name")
     rows = load_cache("cells", image_files, SMALL)
     cache.verify_cache(dataset)
     assert "verified 7 image files and 1 caches, 0 damaged" in capsys.readouterr().out and rows.file.is_file()
@@ -343,7 +345,7 @@ def test_verify_cache_finds_a_changed_array_and_deletes_it(image_files, capsys, 
 
 
 def test_verify_cache_finds_a_file_that_the_index_takes_for_unchanged(image_files, capsys, settled):
-    dataset = Dataset(Path("input/cells"), ("a",), (0,), tuple(image_files), (), "name")
+    dataset = Dataset(Path("input/cells"), single_label("a"), (0,), tuple(image_files), (), "name")
     key = cache.cache_key(image_files, SMALL)
     [index] = cache.CACHE.glob("files-*.json")
     content = json.loads(index.read_text())

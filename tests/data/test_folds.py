@@ -22,6 +22,7 @@ from comp.data.folds import (
 )
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
+from comp.tasks import single_label
 
 
 def dataset(**sizes: int) -> Dataset:
@@ -30,7 +31,7 @@ def dataset(**sizes: int) -> Dataset:
         for label, size in sizes.items()
         for number in range(size)
     )
-    return Dataset(Path("input/letters"), tuple(sizes), tuple(range(len(sizes))), train, (), "name")
+    return Dataset(Path("input/letters"), single_label(sizes), tuple(range(len(sizes))), train, (), "name")
 
 
 def ungrouped(letters: Dataset) -> dict[str, str]:

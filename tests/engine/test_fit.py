@@ -10,15 +10,16 @@ from torch import nn
 
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit, prepare_batch
-from comp.engine.losses import make_loss
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
+from comp.schema import Loss
+from comp.tasks.losses import class_loss
 from comp.zoo.build import build_model
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (40, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 4
-PLAIN = make_loss("cross_entropy", label_smoothing=0.0, weights=None, focal_gamma=0.0)
+PLAIN = class_loss(Loss(), LABELS.numpy(), 4, CPU)
 
 
 def plain_network() -> nn.Module:

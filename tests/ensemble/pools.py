@@ -8,8 +8,10 @@ from comp.ensemble.blend import Blend
 from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, fit_on_rows, predict_cross_fitted
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.metrics import score
+from comp.tasks import single_label
 
 CLASSES = ("a", "b", "c", "d")
+TASK = single_label(CLASSES)
 IMAGES = 240
 VIEWS = ("identity", "hflip", "vflip")
 DEFAULT_OPTIONS = MemberFitOptions()
@@ -36,10 +38,10 @@ def sharpen(probabilities: np.ndarray) -> np.ndarray:
 def make_pool(metric: str = "accuracy", images: int = IMAGES, **members: np.ndarray) -> Pool:
     """Return a pool of the members' probabilities (views, images, classes), in four folds."""
     return Pool(
-        CLASSES,
+        TASK,
         metric,
         tuple(f"img_{index:04}" for index in range(images)),
-        make_targets(images),
+        tuple(CLASSES[index] for index in make_targets(images)),
         np.random.default_rng(9).permutation(images) % 4,
         tuple(
             MemberPredictions(name, VIEWS[: len(probabilities)], probabilities)

@@ -15,8 +15,10 @@ from comp.ensemble.crossfit import MemberFitOptions, fit_members, fit_on_rows
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.errors import UserError
 from comp.records.blend import BlendSpec
+from comp.tasks import single_label
 from tests.ensemble.pools import (
     CLASSES,
+    TASK,
     accuracy,
     cross_fitted,
     fit_on_all,
@@ -33,7 +35,7 @@ def combine(method: str, probabilities: np.ndarray) -> np.ndarray:
     """Blend members of equal weight."""
     weight = 1 / len(probabilities)
     members = tuple(BlendMember(f"m{index}", ("identity",), 1.0, weight) for index in range(len(probabilities)))
-    return combine_members(Blend(method, members), probabilities)
+    return combine_members(Blend(TASK, method, members), probabilities)
 
 
 @pytest.mark.parametrize("method", FITTED)
@@ -97,7 +99,7 @@ def test_apply_blend_uses_the_chosen_views_of_test_images():
 def test_apply_blend_temperature_acts_before_folds_and_views_are_averaged():
     confident, unsure = stack_members([[0.9, 0.1]])[0], stack_members([[0.4, 0.6]])[0]
     view_probabilities = np.stack([confident, unsure])[:, None]  # two fold models, one view
-    blend = Blend("mean", (BlendMember("m", ("identity",), 0.5, 1.0),))
+    blend = Blend(TASK, "mean", (BlendMember("m", ("identity",), 0.5, 1.0),))
     sharper = [np.array([[0.81, 0.01]]) / 0.82, np.array([[0.16, 0.36]]) / 0.52]
     assert apply_blend(blend, [view_probabilities]) == pytest.approx((sharper[0] + sharper[1]) / 2)
 
@@ -108,12 +110,12 @@ def test_blend_zero_weight_member_can_be_dropped():
         for name, temperature, weight in (("anna", 2.0, 0.25), ("bert", 3.0, 0.0), ("carl", 0.5, 0.75))
     )
     probabilities = [member.oof[None] for member in three_members().members]
-    whole, trimmed = Blend("greedy", members), Blend("greedy", members).without_zero_weights()
+    whole, trimmed = Blend(TASK, "greedy", members), Blend(TASK, "greedy", members).without_zero_weights()
     assert [member.name for member in trimmed.members] == ["anna", "carl"]
     assert apply_blend(trimmed, [probabilities[0], probabilities[2]]) == pytest.approx(
         apply_blend(whole, probabilities), abs=1e-12
     )
-    stack = Blend("stack", tuple(replace(member, weight=None) for member in members))
+    stack = Blend(TASK, "stack", tuple(replace(member, weight=None) for member in members))
     assert stack.without_zero_weights() == stack
 
 
@@ -122,7 +124,7 @@ def test_blend_from_its_json_predicts_the_same_bits(method):
     pool = three_members()
     blend = fit_on_all(pool, method)
     content = json.loads(json.dumps(blend.to_spec().to_dict()))
-    restored = Blend.from_spec(BlendSpec.from_dict(content, "x.json"))
+    restored = Blend.from_spec(BlendSpec.from_dict(content, "x.json"), CLASSES)
     probabilities = [member.oof[None] for member in pool.members]
     assert np.array_equal(apply_blend(restored, probabilities), apply_blend(blend, probabilities))
     assert [member.name for member in restored.members] == ["anna", "bert", "carl"]
@@ -133,8 +135,7 @@ def test_blend_order_of_classes_has_no_effect(method, metric):
     pool, order = three_members(metric), np.array([2, 0, 3, 1])
     reordered = replace(
         pool,
-        classes=tuple(CLASSES[index] for index in order),
-        targets=np.argsort(order)[pool.targets],
+        task=single_label(CLASSES[index] for index in order),
         members=tuple(replace(member, oof=member.oof[..., order]) for member in pool.members),
     )
     before, after = cross_fitted(pool, method), cross_fitted(reordered, method)
@@ -152,7 +153,8 @@ def test_fit_blend_200_members_of_3200_images_take_under_10_seconds_and_2_gb():
         probabilities = (np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).astype(np.float32)
         members.append(MemberPredictions(f"m{index:03}", ("identity",), probabilities))
     images, folds = tuple(f"{index:04}" for index in range(3200)), rng.permutation(3200) % 5
-    pool = Pool(tuple("abcdefgh"), "accuracy", images, targets, folds, tuple(members))
+    eight = single_label("abcdefgh")
+    pool = Pool(eight, "accuracy", images, tuple("abcdefgh"[index] for index in targets), folds, tuple(members))
     tracemalloc.start()  # numpy reports its arrays to it
     start = time.process_time()
     blend = fit_on_rows("greedy", fit_members(pool, np.arange(3200), MemberFitOptions()), pool)
@@ -186,7 +188,7 @@ PARTS = [PART, {**PART, "name": "bert"}]
 )
 def test_blend_from_an_edited_record_is_refused(changes, message):
     good = {"method": "mean", "parts": PARTS}
-    assert Blend.from_spec(BlendSpec.from_dict(good, "x.json")).method == "mean"
+    assert Blend.from_spec(BlendSpec.from_dict(good, "x.json"), CLASSES).method == "mean"
     with pytest.raises(UserError, match=r"x\.json: .*; restore it, or make the submission again") as caught:
-        Blend.from_spec(BlendSpec.from_dict({**good, **changes}, "x.json"), "x.json")
+        Blend.from_spec(BlendSpec.from_dict({**good, **changes}, "x.json"), CLASSES, "x.json")
     assert message in str(caught.value)

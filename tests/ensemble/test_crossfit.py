@@ -9,7 +9,7 @@ import pytest
 
 from comp.ensemble.blend import METHODS
 from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, predict_in_sample
-from tests.ensemble.pools import IMAGES, accuracy, cross_fitted, make_pool, make_probabilities, three_members
+from tests.ensemble.pools import CLASSES, IMAGES, accuracy, cross_fitted, make_pool, make_probabilities, three_members
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -34,7 +34,7 @@ def test_predict_cross_fitted_labels_of_a_fold_do_not_change_its_predictions(met
         held_out = pool.folds == fold
         wrong_targets = np.where(held_out, (pool.targets + 1) % 4, pool.targets)
         before = cross_fitted(pool, method, options)
-        after = cross_fitted(replace(pool, targets=wrong_targets), method, options)
+        after = cross_fitted(replace(pool, labels=tuple(CLASSES[index] for index in wrong_targets)), method, options)
         assert np.array_equal(before[held_out], after[held_out])
     assert not np.array_equal(before, after) or method == "vote"  # the other folds were fitted to them
 

@@ -10,11 +10,15 @@ from comp.stats import Comparison
 from tests.ensemble.tables import make_candidates, predict
 
 
+def errors_of(targets: np.ndarray, members: np.ndarray) -> np.ndarray:
+    return (members.argmax(2) != targets).astype(float)
+
+
 def test_error_correlation_is_one_by_design_zero_by_chance_and_minus_one_for_opposites():
     targets = np.zeros(400, dtype=int)
     half, other_half, quarter = np.arange(400) % 2 == 0, np.arange(400) // 2 % 2 == 0, np.arange(400) < 100
     members = np.stack([predict(correct, targets) for correct in (half, half, ~half, other_half, quarter)])
-    correlation = error_correlation(targets, members)
+    correlation = error_correlation(errors_of(targets, members))
     assert correlation[0] == pytest.approx([1, 1, -1, 0, 0]) and np.array_equal(correlation, correlation.T)
 
 
@@ -22,7 +26,9 @@ def test_error_correlation_is_the_phi_coefficient_by_hand():
     """Of ten images: both incorrect on 2, only the first on 1, only the second on 3, both correct on 4."""
     targets = np.zeros(10, dtype=int)
     first, second = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1]), np.array([0, 0, 1, 0, 0, 0, 1, 1, 1, 1])
-    correlation = error_correlation(targets, np.stack([predict(first == 1, targets), predict(second == 1, targets)]))
+    correlation = error_correlation(
+        errors_of(targets, np.stack([predict(first == 1, targets), predict(second == 1, targets)]))
+    )
     assert correlation[0, 1] == pytest.approx((2 * 4 - 1 * 3) / np.sqrt(3 * 7 * 5 * 5))
 
 
@@ -31,7 +37,7 @@ def test_error_correlation_constant_member_is_zero():
     always, never = np.ones(len(targets), dtype=bool), np.zeros(len(targets), dtype=bool)
     members = np.stack([predict(always, targets), predict(never, targets), candidates["trial_0000"]])
     with np.errstate(all="raise"):
-        assert np.array_equal(error_correlation(targets, members), np.eye(3))
+        assert np.array_equal(error_correlation(errors_of(targets, members)), np.eye(3))
 
 
 def test_leave_one_out_gains_are_what_the_blend_loses_without_the_member():

@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 
 from comp.ensemble.greedy import fit_greedy_weights
-from comp.metrics import METRICS, score
-from tests.ensemble.pools import make_probabilities, make_targets, sharpen, stack_members
+from comp.metrics import CLASS_REPORT, METRICS, score
+from tests.ensemble.pools import TASK, make_probabilities, make_targets, sharpen, stack_members
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_fit_greedy_weights_begins_with_the_best_member_and_ends_better(metric):
     probabilities = np.stack([make_probabilities(seed, 1.0)[0] for seed in range(6)])
     targets, sign = make_targets(), METRICS[metric].sign
     best_alone = max(sign * score(metric, targets, member) for member in probabilities)
-    first_round = fit_greedy_weights(probabilities, targets, metric, rounds=1)
+    first_round = fit_greedy_weights(TASK, probabilities, targets, metric, rounds=1)
     assert sign * score(metric, targets, np.tensordot(first_round, probabilities, 1)) == pytest.approx(
         best_alone, abs=1e-6
     )
-    weights = fit_greedy_weights(probabilities, targets, metric)
+    weights = fit_greedy_weights(TASK, probabilities, targets, metric)
     assert sign * score(metric, targets, np.tensordot(weights, probabilities, 1)) > best_alone
 
 
 def test_fit_greedy_weights_tie_prefers_present_members_and_the_smallest_ensemble():
     correct = stack_members([[0.9, 0.1], [0.1, 0.9]])[0]
     probabilities = np.stack([correct, correct[:, ::-1], correct])
-    assert fit_greedy_weights(probabilities, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
+    assert fit_greedy_weights(TASK, probabilities, np.array([0, 1]), "accuracy").tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
@@ -45,12 +45,12 @@ def test_fit_greedy_weights_equals_a_search_member_by_member(seed, metric):
         value = sign * score(metric, targets, probabilities[chosen].mean(0, dtype=np.float64))
         if value > best[0] + 1e-9:
             best = value, np.bincount(chosen, minlength=6) / len(chosen)
-    assert fit_greedy_weights(probabilities, targets, metric, rounds=12) == pytest.approx(best[1])
+    assert fit_greedy_weights(TASK, probabilities, targets, metric, rounds=12) == pytest.approx(best[1])
 
 
 def test_fit_greedy_weights_takes_a_better_member_more_than_once():
     better, worse = sharpen(make_probabilities(1, 2.0))[0], sharpen(make_probabilities(2, 1.5))[0]
-    weights = fit_greedy_weights(np.stack([better, worse]), make_targets(), "log_loss")
+    weights = fit_greedy_weights(TASK, np.stack([better, worse]), make_targets(), "log_loss")
     assert 0.5 < weights[0] < 1
 
 
@@ -58,4 +58,7 @@ def test_fit_greedy_weights_equal_probabilities_are_the_first_class_as_in_every_
     undecided, half_correct = stack_members([[0.5, 0.5], [0.5, 0.5]], [[0.6, 0.4], [0.4, 0.6]])
     targets = np.array([0, 0])
     assert score("accuracy", targets, undecided) == 1
-    assert fit_greedy_weights(np.stack([undecided, half_correct]), targets, "accuracy", rounds=1).tolist() == [1, 0]
+    assert fit_greedy_weights(TASK, np.stack([undecided, half_correct]), targets, "accuracy", rounds=1).tolist() == [
+        1,
+        0,
+    ]

@@ -14,6 +14,7 @@ from comp.errors import UserError
 from tests.ensemble.pools import (
     CLASSES,
     IMAGES,
+    TASK,
     accuracy,
     cross_fitted,
     make_probabilities,
@@ -56,8 +57,8 @@ def test_build_pool_order_of_rows_and_members_has_no_effect(method):
             for name, table in by_member.items()
         }
 
-    ordered = build_pool(CLASSES, "accuracy", tables(None, ["anna", "bert", "carl"]))
-    shuffled = build_pool(CLASSES, "accuracy", tables(np.random.default_rng(0), ["carl", "anna", "bert"]))
+    ordered = build_pool(TASK, "accuracy", tables(None, ["anna", "bert", "carl"]))
+    shuffled = build_pool(TASK, "accuracy", tables(np.random.default_rng(0), ["carl", "anna", "bert"]))
     assert np.array_equal(cross_fitted(ordered, method), cross_fitted(shuffled, method))
 
 
@@ -73,4 +74,4 @@ def test_build_pool_order_of_rows_and_members_has_no_effect(method):
 )
 def test_build_pool_members_of_other_images_are_an_error(change, message):
     with pytest.raises(UserError, match=message):
-        build_pool(CLASSES, "accuracy", {"anna": {"identity": oof_table()}, "bert": {"identity": change(oof_table())}})
+        build_pool(TASK, "accuracy", {"anna": {"identity": oof_table()}, "bert": {"identity": change(oof_table())}})

@@ -7,12 +7,12 @@ import pytest
 
 from comp.ensemble.simplex import fit_simplex_weights
 from comp.metrics import score
-from tests.ensemble.pools import IMAGES, make_probabilities, make_targets
+from tests.ensemble.pools import IMAGES, TASK, make_probabilities, make_targets
 
 
 def test_fit_simplex_weights_two_members_equal_the_best_of_a_grid():
     first, second = make_probabilities(1, 1.5)[0], make_probabilities(2, 1.0)[0]
-    weights = fit_simplex_weights(np.stack([first, second]), make_targets())
+    weights = fit_simplex_weights(TASK.blend_objective(np.stack([first, second]), make_targets()), 2)
     losses = [
         score("log_loss", make_targets(), share * first + (1 - share) * second) for share in np.linspace(0, 1, 101)
     ]
@@ -25,6 +25,6 @@ def test_fit_simplex_weights_meet_the_optimality_condition(members):
     weight."""
     probabilities = np.stack([make_probabilities(seed, 0.05 * seed)[0] for seed in range(members)])
     of_target = probabilities[:, np.arange(IMAGES), make_targets()].astype(float)
-    weights = fit_simplex_weights(probabilities, make_targets())
+    weights = fit_simplex_weights(TASK.blend_objective(probabilities, make_targets()), members)
     ratios = (of_target / (weights @ of_target)).mean(1)
     assert ratios.max() < 1 + 1e-3 and np.allclose(ratios[weights > 0.01], 1, atol=1e-3)

@@ -34,7 +34,7 @@ def test_fit_stack_unseen_class_is_never_predicted():
     seen = pool.targets < 2
     pool = replace(
         pool,
-        targets=pool.targets[seen],
+        labels=tuple(np.array(pool.labels)[seen]),
         folds=pool.folds[seen],
         images=tuple(np.array(pool.images)[seen]),
         members=tuple(replace(member, oof=member.oof[:, seen]) for member in pool.members),

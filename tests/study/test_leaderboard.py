@@ -23,10 +23,12 @@ from comp.runs import find_runs, list_runs
 from comp.stats import bootstrap_interval, score_report
 from comp.study.leaderboard.entries import read_entries
 from comp.study.leaderboard.ranking import group_entries
-from comp.tables import to_arrays, write_csv
+from comp.tables import write_csv
+from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
 
 CLASSES = ["a", "b"]
+TASK = single_label(("a", "b"))
 IMAGES = [f"{number}.jpg" for number in range(60)]
 TARGETS = np.arange(60) % 2
 FOLDS = np.arange(60) // 20
@@ -71,19 +73,19 @@ def write_run(
     )
     record.write(path / "run.json")
     (path / "config.yaml").write_text("name: x\ndata: {root: input/cells}\n")
-    oof_score = score(metric, *to_arrays(table, CLASSES))
-    per_fold = tuple(score(metric, *to_arrays(fold_rows, CLASSES)) for _, fold_rows in table.groupby("fold"))
+    oof_score = score(metric, *TASK.to_arrays(table))
+    per_fold = tuple(score(metric, *TASK.to_arrays(fold_rows)) for _, fold_rows in table.groupby("fold"))
     scores = RunScores(
         mean=sum(per_fold) / len(per_fold),
         sd=None,
         per_fold={"best": per_fold, "last": per_fold},
         oof=OofScores(
-            kept=KeptOof(oof_score, bootstrap_interval(metric, *to_arrays(table, CLASSES)), optimistic),
+            kept=KeptOof(oof_score, bootstrap_interval(metric, *TASK.to_arrays(table)), optimistic),
             best=EpochOof(oof_score),
             last=EpochOof(oof_score),
         ),
         best_minus_last=0.01,
-        report=score_report(*to_arrays(table, CLASSES), ("a", "b")),
+        report=score_report(*TASK.to_arrays(table), ("a", "b")),
     )
     metrics = RunMetrics(name, metric, "last", tuple(done), complete=done == [0, 1, 2], scores=scores)
     metrics.write(path / "metrics.json")
@@ -97,7 +99,7 @@ def write_run(
 
 
 def write_blend(name: str, table: pd.DataFrame, members: list[str], **fields) -> Path:
-    path, value = Path("runs/blends") / name, score("accuracy", *to_arrays(table, CLASSES))
+    path, value = Path("runs/blends") / name, score("accuracy", *TASK.to_arrays(table))
     write_json(
         path / "blend.json",
         {

@@ -10,6 +10,7 @@ import pandas as pd
 
 from comp.data.scan import Dataset, Image
 from comp.records.submission import Competition, SubmissionManifest
+from comp.tasks import single_label
 
 CLASSES, NUMBERS = ("mono", "baso", "eos"), (2, 7, 10)
 IMAGES = ("img_1.jpg", "img_2.jpg", "img_10.jpg", "img_11.jpg")
@@ -40,4 +41,6 @@ SAMPLES = {
 
 def make_dataset(root: Path = Path("input/cells"), images=IMAGES, classes=CLASSES, numbers=NUMBERS) -> Dataset:
     """Return the dataset of the example; no file of it exists."""
-    return Dataset(root, classes, numbers, (), tuple(Image(id, root / "test" / id) for id in images), "name")
+    return Dataset(
+        root, single_label(classes), numbers, (), tuple(Image(id, root / "test" / id) for id in images), "name"
+    )

@@ -16,6 +16,7 @@ from comp.submit import submission_table
 from comp.submit.sample import fill_table, load_sample
 from comp.submit.submission_table import SubmissionTable, read_table
 from comp.submit.write import write_submission
+from comp.tasks import single_label
 from tests.submit.example import CLASSES, IMAGES, MANIFEST, NAMES, NUMBERS, PREDICTIONS, SAMPLES, make_dataset
 
 
@@ -195,7 +196,7 @@ def test_load_sample_reads_file_beside_train_and_test(tmp_path, name, text):
 
 def test_fill_table_id_may_be_path_below_test(sample):
     root = Path("input/cells")
-    dataset = Dataset(root, CLASSES, NUMBERS, (), (Image("0.png", root / "test/a/0.png"),), "name")
+    dataset = Dataset(root, single_label(CLASSES), NUMBERS, (), (Image("0.png", root / "test/a/0.png"),), "name")
     table = pd.DataFrame([[0.2, 0.5, 0.3]], ["0.png"], list(CLASSES))
     for id in ("a/0.png", "a/0", "0.png", "0"):
         filled = fill_table(SubmissionTable(("id", "label"), ((id, CLASSES[0]),)), table, dataset)

@@ -17,10 +17,10 @@ from comp.data.duplicates import group_ids
 from comp.data.folds import make_folds, write_folds
 from comp.data.scan import scan
 from comp.engine.fit import FitOptions
-from comp.engine.losses import balanced_weights, focal
 from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions
 from comp.schema import Config, flatten
+from comp.tasks.losses import balanced_weights, focal
 from comp.training import components, setup
 from comp.training.components import build_components, fit_fold, make_train_state
 from comp.training.setup import open_benchmark_setup

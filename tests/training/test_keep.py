@@ -21,7 +21,7 @@ from comp.prediction.load import load_model
 from comp.records.metrics import RunMetrics
 from comp.records.weights import read_weights
 from comp.runs import FoldDir, read_run
-from comp.tables import read_predictions, to_arrays
+from comp.tables import read_predictions
 from comp.training.setup import open_benchmark_setup, open_debug_setup
 from comp.training.summary import summary_line
 from comp.training.train import run_experiment
@@ -91,7 +91,7 @@ def test_weights_reproduce_the_predictions_that_they_are_scored_by(kept):
     for fold in (0, 2):
         fold_dir = run.fold_dir(fold)
         tables = {epoch: validation(fold_dir, epoch, run.classes).sort_index() for epoch in ("best", "last")}
-        scores = {epoch: log_losses(*to_arrays(table, run.classes)).mean() for epoch, table in tables.items()}
+        scores = {epoch: log_losses(*run.task.to_arrays(table)).mean() for epoch, table in tables.items()}
         assert scores["best"] < scores["last"] - 0.1, "the last epoch must be worse in this test"
         probabilities = predict(fold_dir, run, tables[keep].index)
         assert np.allclose(probabilities, tables[keep][list(run.classes)], atol=1e-5)
@@ -118,7 +118,7 @@ def test_run_metrics_are_of_the_kept_epoch_and_best_minus_last_is_a_gain_where_l
         epoch: pd.concat([validation(run.fold_dir(fold), epoch, run.classes) for fold in (0, 2)])
         for epoch in ("best", "last")
     }
-    losses = {epoch: log_losses(*to_arrays(table, run.classes)) for epoch, table in tables.items()}
+    losses = {epoch: log_losses(*run.task.to_arrays(table)) for epoch, table in tables.items()}
     per_fold = {
         epoch: [losses[epoch][table["fold"] == fold].mean() for fold in (0, 2)] for epoch, table in tables.items()
     }
@@ -145,7 +145,7 @@ def test_run_metrics_are_of_the_kept_epoch_and_best_minus_last_is_a_gain_where_l
 def test_observers_receive_the_predictions_of_the_kept_weights(kept):
     keep, run, _, recorder = kept
     for fold, (targets, probabilities) in zip((0, 2), recorder.predictions, strict=True):
-        expected, kept_probabilities = to_arrays(validation(run.fold_dir(fold), keep, run.classes), run.classes)
+        expected, kept_probabilities = run.task.to_arrays(validation(run.fold_dir(fold), keep, run.classes))
         assert np.array_equal(targets, expected) and np.allclose(probabilities, kept_probabilities, atol=1e-6)
 
 

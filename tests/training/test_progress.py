@@ -11,13 +11,15 @@ from torch import nn
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine.fit import Epoch, TrainState
 from comp.errors import UserError
-from comp.metrics import METRICS, log_losses, score
+from comp.metrics import CLASS_REPORT, log_losses, score
 from comp.runs import FoldDir
 from comp.schema import Config, Train
+from comp.tasks import single_label
 from comp.training.progress import FoldProgress
 
 CPU = torch.device("cpu")
 TARGETS = np.array([0, 0, 1, 1, 2, 2])
+TASK = single_label(("a", "b", "c"))
 
 
 def make_progress(ema: bool = False, origin: str = "a run, fold 0", **train) -> FoldProgress:
@@ -46,7 +48,7 @@ def end_epoch(progress: FoldProgress, probabilities: np.ndarray | None) -> None:
         for parameter in state.ema.module.parameters() if state.ema else ():
             parameter.fill_(-(epoch + 1))
     state.step += 4
-    row = progress.record_epoch(Epoch(epoch, state.step, 0.1, 9.0, 2.0, 40), probabilities, TARGETS, CPU, 0.5)
+    row = progress.record_epoch(Epoch(epoch, state.step, 0.1, 9.0, 2.0, 40), probabilities, TARGETS, TASK, CPU, 0.5)
     state.history.append(row.to_dict())
 
 
@@ -70,7 +72,7 @@ def test_record_epoch_keep_best_holds_that_epochs_evaluated_weights_while_the_mo
     assert last.kept is last.last and last.best.weights is None  # a copy that nothing would use
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", CLASS_REPORT)
 def test_record_epoch_best_is_the_epoch_with_the_better_score_in_every_metric(metric):
     progress = make_progress(metric=metric)
     better, worse = predictions(5, 0.6), predictions(3, 0.6)

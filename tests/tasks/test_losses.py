@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from comp.engine.losses import balanced_weights, focal, make_loss
+from comp.schema import Loss
+from comp.tasks.losses import balanced_weights, class_loss, focal
 
 torch.manual_seed(0)
-LOGITS = torch.randn(6, 4, dtype=torch.float64)
+LOGITS = torch.randn(6, 4)
 TARGETS = torch.tensor([0, 1, 2, 3, 0, 0])
-WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 1.5], dtype=torch.float64)
+WEIGHTS = balanced_weights(TARGETS, 4)
 
 
-def loss(**changes):
-    defaults = {"name": "cross_entropy", "label_smoothing": 0.0, "weights": None, "focal_gamma": 2.0}
-    return make_loss(**{**defaults, **changes})
+def loss(**options):
+    return class_loss(Loss(**options), TARGETS.numpy(), 4, torch.device("cpu"))
 
 
 def test_cross_entropy_label_smoothing_is_the_papers_formula():
@@ -25,10 +25,10 @@ def test_cross_entropy_label_smoothing_is_the_papers_formula():
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_make_loss_one_hot_targets_give_the_same_loss(name, smoothing, weights):
-    loss_function = loss(name=name, label_smoothing=smoothing, weights=weights)
-    assert torch.allclose(loss_function(LOGITS, TARGETS), loss_function(LOGITS, F.one_hot(TARGETS, 4).double()))
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_class_loss_one_hot_targets_give_the_same_loss(name, smoothing, weights):
+    loss_function = loss(name=name, label_smoothing=smoothing, class_weights=weights)
+    assert torch.allclose(loss_function(LOGITS, TARGETS), loss_function(LOGITS, F.one_hot(TARGETS, 4).float()))
 
 
 def test_focal_is_its_formula_and_cross_entropy_at_gamma_zero():
@@ -40,15 +40,15 @@ def test_focal_is_its_formula_and_cross_entropy_at_gamma_zero():
     )
 
 
-def test_make_loss_focal_uses_gamma_smoothing_and_weights():
+def test_class_loss_focal_uses_gamma_smoothing_and_weights():
     log_p = LOGITS.log_softmax(1)
     smoothed = 0.9 * F.one_hot(TARGETS, 4) + 0.1 / 4
     expected = -(WEIGHTS * smoothed * (1 - log_p.exp()) ** 1.5 * log_p).sum(1)
-    made = loss(name="focal", label_smoothing=0.1, weights=WEIGHTS, focal_gamma=1.5)
+    made = loss(name="focal", label_smoothing=0.1, class_weights="balanced", focal_gamma=1.5)
     assert torch.allclose(made(LOGITS, TARGETS), expected)
     for name in ("cross_entropy", "focal"):  # every value counts, and the default of none is taken for it
-        full = {"name": name, "label_smoothing": 0.1, "weights": WEIGHTS}
-        for change in ({"label_smoothing": 0.0}, {"weights": None}):
+        full = {"name": name, "label_smoothing": 0.1, "class_weights": "balanced"}
+        for change in ({"label_smoothing": 0.0}, {"class_weights": "none"}):
             assert not torch.allclose(loss(**full)(LOGITS, TARGETS), loss(**{**full, **change})(LOGITS, TARGETS))
 
 
@@ -59,5 +59,5 @@ def test_balanced_weights_give_every_class_the_same_total():
     assert torch.allclose(balanced_weights(torch.arange(4).repeat(3), 4), torch.ones(4))
 
 
-def test_make_loss_class_weights_scale_each_image():
-    assert torch.allclose(loss(weights=WEIGHTS)(LOGITS, TARGETS), WEIGHTS[TARGETS] * loss()(LOGITS, TARGETS))
+def test_class_loss_class_weights_scale_each_image():
+    assert torch.allclose(loss(class_weights="balanced")(LOGITS, TARGETS), WEIGHTS[TARGETS] * loss()(LOGITS, TARGETS))

@@ -1,4 +1,4 @@
-"""Scores of predictions: each metric is a function of three counts per class, or the log loss.
+"""Scores of predicted classes, as functions of three counts per class.
 
 How many images of a class there are, how many are predicted as it, and how many of these are correct: a confusion
 matrix adds nothing to a score, and has a million cells for 1,000 classes. The functions accept a stack of counts, so
@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
+
+from comp.metrics.computation import Sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +32,40 @@ class ClassCounts:
         return ClassCounts(cm.sum(-1), cm.sum(-2), np.diagonal(cm, axis1=-2, axis2=-1))
 
 
+ClassScore = Callable[[ClassCounts], np.ndarray]
+
+
 @dataclass(frozen=True)
-class Metric:
-    """A score and its direction.
+class ClassSums(Sums):
+    """A score of predicted classes, as a function of their counts."""
 
-    `from_counts` maps counts (..., classes) to scores (...). It is None for the log loss, which needs the
-    probabilities.
-    """
+    from_counts: ClassScore
 
-    from_counts: Callable[[ClassCounts], np.ndarray] | None
-    higher_is_better: bool = True
+    @classmethod
+    def of(cls, from_counts: ClassScore) -> Self:
+        """Return the computation of a score."""
+        return cls(_values, lambda sums, _: from_counts(counts_from_sums(sums)), from_counts)
 
-    @property
-    def sign(self) -> int:
-        """1 where a higher score is better, -1 where a lower one is."""
-        return 1 if self.higher_is_better else -1
+    def score(self, targets: np.ndarray, predictions: np.ndarray) -> float:
+        return float(self.from_counts(count_classes(targets, predictions.argmax(1), predictions.shape[1])))
+
+
+def _values(targets: np.ndarray, predictions: np.ndarray) -> csr_array:
+    return class_membership(targets, predictions.argmax(1), predictions.shape[1])
+
+
+def class_membership(targets: np.ndarray, predicted: np.ndarray, classes: int) -> csr_array:
+    """Return which counts (3 x classes) each pair of target and prediction adds to, (3 x classes, pairs)."""
+    pairs, correct = np.arange(len(targets)), np.flatnonzero(targets == predicted)
+    rows = np.concatenate([targets, classes + predicted, 2 * classes + targets[correct]])
+    columns = np.concatenate([pairs, pairs, correct])
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape=(3 * classes, len(pairs)))
+
+
+def counts_from_sums(sums: np.ndarray) -> ClassCounts:
+    """Return the counts (resamples, classes) of sums (3 x classes, resamples), in the order of `class_membership`."""
+    # one resample's classes side by side, as if each were counted alone: a sum over them depends on it in the last bit
+    return ClassCounts(*np.ascontiguousarray(sums.T).reshape(sums.shape[1], 3, -1).transpose(1, 0, 2))
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -92,17 +115,26 @@ def _balanced_accuracy(counts: ClassCounts) -> np.ndarray:
     return _divide(_recalls(counts).sum(-1), (counts.true > 0).sum(-1))
 
 
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric(_accuracy),
-    "balanced_accuracy": Metric(_balanced_accuracy),
-    "macro_precision": Metric(_macro(_precisions)),
-    "macro_recall": Metric(_macro(_recalls)),
-    "macro_f1": Metric(_macro(_f1s)),
-    "macro_specificity": Metric(_macro(_specificities)),
-    "weighted_precision": Metric(_weighted(_precisions)),
-    "weighted_recall": Metric(_weighted(_recalls)),
-    "weighted_f1": Metric(_weighted(_f1s)),
-    "log_loss": Metric(None, higher_is_better=False),
+def _matthews(counts: ClassCounts) -> np.ndarray:
+    """Return Matthews' correlation coefficient, of any number of classes."""
+    true, predicted = np.asarray(counts.true, np.float64), np.asarray(counts.predicted, np.float64)
+    images = true.sum(-1)
+    covariance = counts.correct.sum(-1) * images - (true * predicted).sum(-1)
+    return _divide(covariance, np.sqrt((images**2 - (true**2).sum(-1)) * (images**2 - (predicted**2).sum(-1))))
+
+
+CLASS_SCORES: dict[str, ClassScore] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_precision": _macro(_precisions),
+    "macro_recall": _macro(_recalls),
+    "macro_f1": _macro(_f1s),
+    "macro_specificity": _macro(_specificities),
+    "weighted_precision": _weighted(_precisions),
+    "weighted_recall": _weighted(_recalls),
+    "weighted_f1": _weighted(_f1s),
+    "micro_f1": _accuracy,  # of one label per image
+    "mcc": _matthews,
 }
 PER_CLASS = {"precision": _precisions, "recall": _recalls, "f1": _f1s, "specificity": _specificities}
 
@@ -123,16 +155,15 @@ def confusion(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def log_losses(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the log loss of each image; clipped at float32's epsilon, as scikit-learn does for float32 input."""
-    eps = np.finfo(np.float32).eps
-    total = probabilities.sum(1, dtype=np.float64)
-    return -np.log(np.clip(probabilities[np.arange(len(targets)), targets] / total, eps, 1.0))
+def _kappa_values(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    grades = predictions.argmax(1).astype(np.float64)
+    return np.stack([(targets - grades) ** 2, targets, grades, targets**2.0, grades**2])
 
 
-def score(metric: str, targets: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the score of probabilities (images, classes) by one of METRICS."""
-    from_counts = METRICS[metric].from_counts
-    if from_counts is None:
-        return float(log_losses(targets, probabilities).mean())
-    return float(from_counts(count_classes(targets, probabilities.argmax(1), probabilities.shape[1])))
+def _kappa(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return Cohen's kappa with quadratic weights: 1 minus the squared distance over that of independent answers."""
+    observed, true, predicted, true_squares, predicted_squares = sums / images
+    return 1 - _divide(observed, true_squares + predicted_squares - 2 * true * predicted)
+
+
+QUADRATIC_KAPPA = Sums(_kappa_values, _kappa)

@@ -1,0 +1,49 @@
+"""Yes or no: two classes, and a probability of the second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from comp.errors import UserError
+from comp.metrics import find_metric
+from comp.records.task import TaskSpec
+from comp.tasks.classes import ClassTask, class_counts
+from comp.tasks.thresholds import best_threshold, move_threshold
+
+
+class Binary(ClassTask):
+    """Two classes. The second is what is asked for: its probability is what a submission holds."""
+
+    kind = "binary"
+    default_metric = "auc"
+
+    @classmethod
+    def from_labels(cls, labels: Sequence[str], *, name: str = "label", separator: str = " ") -> Self:
+        counts = class_counts(labels)
+        if len(counts) != 2:
+            raise UserError(
+                f"data.task=binary needs two values of {name}, and it has {len(counts)}; set data.task=single, or "
+                f"data.positive to the values that mean yes"
+            )
+        return cls(TaskSpec("binary", tuple(sorted(counts))))
+
+    def fit_decision(self, targets: np.ndarray, predictions: np.ndarray, metric: str) -> tuple[float, ...]:
+        """Return the probability of yes from which the answer is yes."""
+        if not self.needs_decision(metric):
+            return ()
+        chosen = find_metric(metric)
+        return (
+            best_threshold(
+                lambda threshold: chosen.sign * chosen.score(targets, self.decide(predictions, (threshold,))),
+                predictions[:, 1],
+            ),
+        )
+
+    def decide(self, predictions: np.ndarray, decision: tuple[float, ...]) -> np.ndarray:
+        if not decision:
+            return predictions
+        moved = move_threshold(predictions[:, 1], decision[0])
+        return np.stack([1 - moved, moved], 1)
