@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from comp.records.source import DataSource
 from comp.yaml12 import render_yaml
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -36,6 +37,10 @@ def _check_root(text: str) -> str:
 PathText = Annotated[str, AfterValidator(_check_path)]
 
 
+def _as_tuple(value: str | list[str] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
 class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -47,6 +52,27 @@ class Data(Section):
 
     root: Annotated[PathText, AfterValidator(_check_root)] = "input/blood-cells"
     """Directory of the dataset. Its last part is the dataset's name."""
+    labels: PathText | None = None
+    """Where the labels are, below `root`: `null` for a folder per class; a CSV; a COCO JSON; or a pattern of file names
+    such as `{label}.*.jpg`."""
+    image: str | None = None
+    """Column of the CSV that names the image, with or without its suffix; `null`: the first column."""
+    label: str | list[str] | None = None
+    """Column of the label; a list of columns of 0 and 1; `null`: the second column."""
+    separator: str | None = None
+    """Text between the tags of a label, such as a space; `null`: a label is one value."""
+    group: str | None = None
+    """Column whose equal values share a fold, such as a patient; duplicates share one anyway."""
+    train: str | list[str] | None = None
+    """Folders of the training images below `root`; `null`: `train`. `.` is `root` itself."""
+    test: str | list[str] | None = None
+    """Folders of the test images below `root`; `null`: `test`. Labelled images are never test images."""
+    ids: PathText | None = None
+    """A CSV or JSON that maps the ids of the sample submission to images; `null`: ids are names of images."""
+    task: Literal["single", "binary", "multilabel", "ordinal", "regression"] = "single"
+    """Kind of target: one of several classes, yes or no, any number of tags, a grade, or a number."""
+    positive: str | list[str] | None = None
+    """`binary`: the labels that mean yes; `null`: the second of the two in alphabetical order."""
     size: Annotated[int, Field(ge=8)] = 224
     """Side of the square that the model receives, in pixels."""
     crop: Count | None = None
@@ -55,6 +81,23 @@ class Data(Section):
     """The way to a square: `squash` stretches the image, `crop` keeps its centre, `pad` mirrors its border."""
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | Literal["auto"] = "auto"
     """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
+
+    @property
+    def source(self) -> DataSource:
+        """The keys that say where images and labels are."""
+        return DataSource(
+            root=self.root,
+            labels=self.labels,
+            image=self.image,
+            label=_as_tuple(self.label),
+            separator=self.separator,
+            group=self.group,
+            train=_as_tuple(self.train),
+            test=_as_tuple(self.test),
+            ids=self.ids,
+            task=self.task,
+            positive=_as_tuple(self.positive),
+        )
 
 
 class Folds(Section):

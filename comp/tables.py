@@ -58,6 +58,12 @@ def read_csv(
     return parse_csv(path, read_bytes(path, MAX_TABLE_BYTES), columns, text_columns, max_columns)
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of any columns, all as text: names such as `NA` and `007` stay as they are."""
+    content = read_bytes(path, MAX_TABLE_BYTES)
+    return parse_csv(path, content, (), _read_header(path, content, MAX_CLASSES), MAX_CLASSES)
+
+
 def parse_csv(
     path: Path,
     content: bytes,

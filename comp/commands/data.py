@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from comp.data.scan import Dataset
 
+MAX_LISTED_CLASSES = 40  # classes up to which `folds` prints a line for each
+
 
 def demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, default=Path("input/demo"), help="write it here (default: %(default)s)")
@@ -66,7 +68,7 @@ def check(args: argparse.Namespace) -> int:
     from comp.records.dataset import SplitRecord
 
     settings = config.load(args.config, args.overrides)[0]
-    dataset, split, is_official = scan(settings.data.root), None, False
+    dataset, split, is_official = scan(settings.data.source), None, False
     with contextlib.suppress(UserError):  # there is no split yet, or it is of other images: `folds` says so
         split = read_folds(settings.folds_file, dataset, allow_split_groups=True)
         is_official = SplitRecord.read(settings.folds_file.with_suffix(".json")).official
@@ -108,7 +110,7 @@ def show(args: argparse.Namespace) -> None:
     data, augment = settings.data, settings.augment
     check_policy(augment.policy)
     path = args.out or Path(f"runs/checks/{settings.dataset}-{augment.policy}.png")
-    dataset = scan(data.root)
+    dataset = scan(data.source)
     square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)
     gallery = draw_gallery(
         dataset, augment.policy, augment.device, square_spec, min(data.size, 160), args.columns, args.seed
@@ -195,7 +197,7 @@ def export_medmnist(args: argparse.Namespace) -> None:
     if args.size < 8 or (args.crop is not None and args.crop < 1) or not 0 <= args.seed < 2**32:
         raise UserError("--size must be 8 or more, --crop 1 or more, and --seed from 0 to 4294967295")
     data = config.load(args.config, args.overrides)[0].data
-    dataset = scan(data.root)
+    dataset = scan(data.source)
     path = args.out or Path("input", f"{dataset.name}_{args.size}.npz")
     table = assign_subsets(dataset, _duplicate_groups(dataset), args.seed)
     arrays = pack_arrays(dataset, table, SquareSpec(args.size, data.fit, args.crop or data.crop), args.seed)
@@ -230,7 +232,7 @@ def folds(args: argparse.Namespace) -> None:
 
     settings = config.load(args.config, args.overrides)[0]
     path, k, seed = settings.folds_file, settings.folds.k, settings.folds.seed
-    dataset = scan(settings.data.root)
+    dataset = scan(settings.data.source)
     table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
     if file_exists(path):
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
@@ -252,20 +254,29 @@ def folds(args: argparse.Namespace) -> None:
             f"warning: {', '.join(small)}: fewer than {k} images, or copies of one alone; kept in training (fold -1) "
             f"and in no score, so add images{' or lower folds.k' if k > 2 else ''}"
         )
-    print(table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_string())
+    if dataset.task.has_confusion and len(dataset.classes) <= MAX_LISTED_CLASSES:
+        print(table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_string())
 
 
 def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
     """Return the duplicate group of each training image by id; refuse a dataset with unreadable images."""
     from comp.data.duplicates import find_duplicates, group_ids
     from comp.data.image_stats import survey
+    from comp.data.stratify import join_groups
     from comp.errors import UserError
 
     stats = survey(dataset.train)
     if stats.unreadable:
         example = stats.unreadable[0].image.path
         raise UserError(f"cannot read {len(stats.unreadable)} images, e.g. {example}; see: python -m comp data check")
-    return group_ids(dataset.train, find_duplicates(stats))
+    copies = group_ids(dataset.train, find_duplicates(stats))
+    if all(image.group is None for image in dataset.train):
+        return copies
+    joined = join_groups([copies[image.id] for image in dataset.train], [image.group for image in dataset.train])
+    names: dict[int, str] = {}  # a group is called after the smallest id in it, as a group of copies is
+    for image, group in zip(dataset.train, joined, strict=True):
+        names[group] = min(image.id, names.get(group, image.id))
+    return {image.id: names[group] for image, group in zip(dataset.train, joined, strict=True)}
 
 
 def _count_groups(table: pd.DataFrame) -> int:

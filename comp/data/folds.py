@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from comp.data.scan import Dataset
+from comp.data.stratify import spread
 from comp.errors import UserError
 from comp.files import file_exists
 from comp.records.base import Fold
@@ -24,8 +25,6 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
     `groups` has the group of each image id: the images of a group are duplicates and share a fold. A class that
     cannot be in every fold, because it has fewer than `k` images or copies of one alone, is in fold -1.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     table = pd.DataFrame(
         {
             "image": [image.id for image in dataset.train],
@@ -34,18 +33,17 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
         }
     )
     table = table.sort_values("image", ignore_index=True)  # the split depends on ids, not on the order of files
-    if empty := sorted(set(dataset.classes) - set(table["label"])):
+    if dataset.task.has_confusion and (empty := sorted(set(dataset.classes) - set(table["label"]))):
         raise UserError(f"class {empty[0]} has no images; add some, or remove its folder")
     table["fold"] = -1
-    validated = _validated_rows(table, k)
+    validated = _validated_rows(table, k) if dataset.task.has_confusion else table
     if validated["group"].nunique() < k:
         raise UserError(
             f"{dataset.root} has {validated['group'].nunique()} different images in classes of {k} or more, too few "
             f"for {k} folds; add images{' or lower folds.k' if k > 2 else ''}"
         )
-    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(validated, validated["label"], validated["group"])):
-        table.loc[validated.index[held_out], "fold"] = fold
+    strata = dataset.task.strata(dataset.task.encode(validated["label"].tolist()))
+    table.loc[validated.index, "fold"] = spread(strata, validated["group"].to_numpy(), k, seed)
     return table[FOLDS_COLUMNS]
 
 

@@ -7,16 +7,20 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from comp.data.image_index import ImageIndex
+from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
 from comp.errors import UserError
 from comp.files import read_json
 from comp.records.dataset import IdKind
-from comp.tasks import Task, single_label
+from comp.records.source import DataSource
+from comp.tasks import TASKS, Task, single_label
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
@@ -27,11 +31,12 @@ RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predict
 
 @dataclass(frozen=True)
 class Image:
-    """An image file: its id (the only key of joins), its path, and its class name (None for a test image)."""
+    """An image file: its id (the only key of joins), its path, its label (None for a test image), and its group."""
 
     id: str
     path: Path
     label: str | None = None
+    group: str | None = None  # of the images that must share a fold with it, such as a patient's
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Dataset:
     train: tuple[Image, ...]
     test: tuple[Image, ...]
     id_kind: IdKind
+    source: DataSource | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,46 +78,104 @@ def dataset_name(root: Path | str) -> str:
     return Path(root).name
 
 
-def scan(root: Path | str) -> Dataset:
-    """List the images below `root`. Only names are read; `data check` and the cache open the files."""
-    root = Path(root)
+def scan(source: DataSource | Path | str) -> Dataset:
+    """List the images and labels of a dataset. Only names and tables are read; `data check` and the cache open images.
+
+    A path is the dataset with a folder per class in train/, and test/.
+    """
+    if not isinstance(source, DataSource):
+        source = DataSource(str(source))
+    root = Path(source.root)
     if not root.is_dir():
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
     check_file_name(root, root.parent)
-    if not (root / "train").is_dir():
-        raise UserError(f"{root} has no train/ folder; add one with a folder of images per class")
-    folders = sorted(
-        check_file_name(path, root / "train").name
-        for path in (root / "train").iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
-    classes, class_numbers = _class_order(root / "class_map.json", folders)
-    reserved = sorted(RESERVED_LABELS & set(classes))
-    if reserved:
+    labelled, id_base = _label_folders(root, source) if source.labels is None else _label_images(root, source)
+    labels = binary_labels(source, [image.label for image in labelled])
+    task, numbers = _make_task(root, source, labels)
+    reserved = sorted(RESERVED_LABELS & set(task.columns))
+    if reserved and task.kind != "regression":
         raise UserError(
             f"a class cannot be called {reserved[0]}, because tables of predictions have a column of that name; "
             f"rename its folder"
         )
-    train = [(path, label) for label in classes for path in _images_below(root / "train" / label)]
-    if not train:
-        raise UserError(
-            f"{root / 'train'} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some"
-        )
-    ids, id_kind = _identify([path for path, _ in train], root / "train")
-    return Dataset(
-        root,
-        single_label(classes),
-        class_numbers,
-        tuple(Image(id, path, label) for id, (path, label) in zip(ids, train, strict=True)),
-        find_test_images(root),
-        id_kind,
-    )
+    ids, id_kind = _identify([image.path for image in labelled], id_base)
+    train = [Image(id, image.path, label, image.group) for id, image, label in zip(ids, labelled, labels, strict=True)]
+    test = find_test_images(root, source.test, {image.path for image in labelled})
+    return Dataset(root, task, numbers, tuple(train), test, id_kind, source)
 
 
-def find_test_images(root: Path) -> tuple[Image, ...]:
-    """Return the images below test/, which may be missing."""
-    paths = _images_below(root / "test") if (root / "test").is_dir() else []
-    ids, _ = _identify(paths, root / "test")
+@dataclass(frozen=True)
+class _LabelledFile:
+    path: Path
+    label: str
+    group: str | None = None
+
+
+def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path]:
+    """Return the images of a folder per class, and the folder that holds these."""
+    base = root / (source.train[0] if source.train else "train")
+    if not base.is_dir():
+        raise UserError(f"{root} has no {base.relative_to(root)}/ folder; add one with a folder of images per class")
+    folders = sorted(check_file_name(path, base).name for path in _class_folders(root, source))
+    classes = _class_order(root / "class_map.json", folders)[0]
+    images = [_LabelledFile(path, label) for label in classes for path in _images_below(base / label)]
+    if not images:
+        raise UserError(f"{base} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some")
+    return images, base
+
+
+def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path]:
+    """Return the images that a table, a COCO file or their names label, and the folder that their ids are below."""
+    folders = [root / folder for folder in source.train or ("train",)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{root} has no folder {folder.relative_to(root)}; set data.train to that of the images")
+    files = [path for folder in folders for path in _images_below(folder)]
+    assert source.labels is not None, "without labels there is a folder per class"
+    if is_pattern(source.labels):
+        named = ((path, label_of_name(source.labels, path.name)) for path in files)
+        images = [_LabelledFile(path, label) for path, label in named if label is not None]
+        if not images:
+            raise UserError(f"no image below {folders[0]} has a name like {source.labels}; fix data.labels")
+    else:
+        rows, index = read_labels(source), ImageIndex(folders, files)
+        found = [(row, index.find(row.image)) for row in rows]
+        if missing := [row.image for row, path in found if path is None]:
+            raise UserError(
+                f"{root / source.labels} lists {len(missing):,} images that are not below "
+                f"{', '.join(map(str, folders))}, such as {', '.join(missing[:5])}; add them, or fix data.train"
+            )
+        images = [_LabelledFile(path, row.label, row.group) for row, path in found if path is not None]
+    return images, folders[0] if len(folders) == 1 else root
+
+
+def _make_task(root: Path, source: DataSource, labels: Sequence[str]) -> tuple[Task, tuple[int, ...]]:
+    """Return the task of the labels, and the number of each class in a submission."""
+    if source.labels is None and source.task == "single":
+        classes = sorted(path.name for path in _class_folders(root, source))
+        names, numbers = _class_order(root / "class_map.json", classes)
+        return single_label(names), numbers
+    name = source.label[0] if len(source.label) == 1 else "label"
+    options = {"separator": source.separator or (TAG_SEPARATOR if len(source.label) > 1 else " ")}
+    task = TASKS[source.task].from_labels(labels, name=name, **options)
+    columns = task.columns
+    is_numbered = all(map(NUMBER_NAME.fullmatch, columns))
+    return task, tuple(map(int, columns)) if is_numbered else tuple(range(len(columns)))
+
+
+def _class_folders(root: Path, source: DataSource) -> list[Path]:
+    base = root / (source.train[0] if source.train else "train")
+    tests = {root / folder for folder in source.test or ("test",)}
+    return [path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".") and path not in tests]
+
+
+def find_test_images(
+    root: Path, folders: Sequence[str] = (), labelled: Collection[Path] = frozenset()
+) -> tuple[Image, ...]:
+    """Return the images below the test folders, which may be missing, without those that are labelled."""
+    existing = [root / folder for folder in folders or ("test",) if (root / folder).is_dir()]
+    paths = [path for folder in existing for path in _images_below(folder) if path not in labelled]
+    ids, _ = _identify(paths, existing[0] if len(existing) == 1 else root)
     return tuple(Image(id, path) for id, path in zip(ids, paths, strict=True))
 
 

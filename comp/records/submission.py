@@ -11,6 +11,7 @@ from pydantic import Field
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, MemberRecord, OofSummary
 from comp.records.run import GitState
+from comp.records.source import DataSource
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,17 @@ class Competition(Record):
     kaggle: str | None = None
     per_day: Annotated[int, Field(ge=1)] = 5
     public_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    data: DataSource | None = None  # None: a folder per class in train/, and test/
+
+    @property
+    def source(self) -> DataSource:
+        """Where images, labels and ids are."""
+        return self.data or DataSource(self.root)
+
+    def to_dict(self) -> dict[str, Any]:
+        content = super().to_dict()
+        del content["data"]
+        return content if self.data is None else {**content, "data": self.data.to_dict()}
 
     @property
     def final(self) -> Path:
@@ -75,4 +87,5 @@ class SubmissionManifest(Record):
     versions: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "blend": self.blend.to_dict()}
+        competition = self.competition and self.competition.to_dict()
+        return {**super().to_dict(), "competition": competition, "blend": self.blend.to_dict()}

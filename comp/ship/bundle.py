@@ -52,7 +52,7 @@ def make_bundle(submission: Path) -> Bundle:
             f"a bundle computes with torch, and {submission} was made with {', '.join(other_runtimes)}; make it "
             f"again without --runtime"
         )
-    dataset = scan(from_manifest(manifest).root)
+    dataset = scan(from_manifest(manifest).source)
     target = BUNDLES / f"{manifest.id}.zip"
     temporary = target.with_name(f".{target.name}.part")  # one name: the next attempt replaces what a killed one left
     temporary.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def changed_inputs(manifest: SubmissionManifest, dataset: Dataset) -> list[str]:
 def possible_causes(manifest: SubmissionManifest) -> list[str]:
     """List differences that may explain other bytes but need not: training images, versions, code and machine."""
     lines = []
-    if scan(from_manifest(manifest).root).image_list_sha256 != manifest.images.train_list_sha256:
+    if scan(from_manifest(manifest).source).image_list_sha256 != manifest.images.train_list_sha256:
         lines.append("the list of training images changed, which decides the size that images are kept at")
     for package, old_version in manifest.versions.items():
         if (new_version := _installed_version(package)) != old_version:
@@ -53,14 +53,14 @@ def possible_causes(manifest: SubmissionManifest) -> list[str]:
 
 
 def _class_changes(manifest: SubmissionManifest) -> Iterator[str]:
-    root, then = from_manifest(manifest).root, manifest.classes
+    source, then = from_manifest(manifest).source, manifest.classes
     try:
-        now = scan(root).classes
+        now = scan(source).classes
     except UserError as error:  # the dataset is missing, or its folders differ from class_map.json
         yield str(error)
     else:
         if now != then:
-            yield f"the classes of {root}, or their order: {', '.join(then)} then, {', '.join(now)} now"
+            yield f"the classes of {source.root}, or their order: {', '.join(then)} then, {', '.join(now)} now"
 
 
 def _weight_changes(member: MemberRecord) -> Iterator[str]:

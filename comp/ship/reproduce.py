@@ -43,7 +43,7 @@ def reproduce_submission(reference: str, device: str = "auto") -> Reproduction:
     path, manifest = find_manifest(reference)
     if changes := missing_inputs(manifest):
         return Reproduction(path, manifest, False, tuple(changes))
-    dataset = scan(from_manifest(manifest).root)
+    dataset = scan(from_manifest(manifest).source)
     changes = changed_inputs(manifest, dataset)
     try:
         content = recompute_content(manifest, dataset, device)

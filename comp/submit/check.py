@@ -65,7 +65,7 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
     if manifest is None and config is None:
         raise UserError(f"{file} has no {manifest_path(file).name} beside it; name its competition with -c CONFIG")
     competition = resolve_competition(config, manifest)
-    submission, dataset = read_table_unchecked(file), scan(competition.root)
+    submission, dataset = read_table_unchecked(file), scan(competition.source)
     sample, metric = load_sample(dataset), _metric(config, manifest)
     label_format = detect_label_format(sample, dataset.classes, dataset.class_numbers)
     issues = list(format_issues(submission, sample, label_format))

@@ -13,7 +13,13 @@ def from_config(config: Config) -> Competition:
     """Return the competition that a config describes."""
     submit = config.submit
     return Competition(
-        config.dataset, config.data.root, submit.ledger, submit.kaggle, submit.per_day, submit.public_share
+        config.dataset,
+        config.data.root,
+        submit.ledger,
+        submit.kaggle,
+        submit.per_day,
+        submit.public_share,
+        config.data.source.unless_folders,
     )
 
 

@@ -80,7 +80,7 @@ def count_images(competition: Competition, entries: Iterable[LedgerEntry]) -> Im
     training images.
     """
     try:
-        dataset = scan(competition.root)
+        dataset = scan(competition.source)
         rows, train = len(load_sample(dataset).rows), len(dataset.train)
     except UserError:
         return ImageCounts()

@@ -1,0 +1,61 @@
+"""Spread groups of images over folds so that every stratum is spread evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+def spread(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Return the fold of each image; the images of a group share one.
+
+    `strata` has a value per image, or 0 and 1 (images, tags) where an image may be in several.
+    """
+    if strata.ndim == 2:
+        return _spread_tags(strata, groups, k, seed)
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = np.full(len(groups), -1)
+    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(groups, strata, groups)):
+        folds[held_out] = fold
+    return folds
+
+
+def _spread_tags(tags: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Spread groups by iterative stratification (Sechidis 2011), the rarest tag first.
+
+    Written here, because scikit-learn has none, and the packages that do know no groups.
+    """
+    codes, names = pd.factorize(groups)
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((len(names), tags.shape[1] + 1))  # of each group: images with each tag, and images
+    np.add.at(counts, codes, np.column_stack([tags, np.ones(len(tags))]))
+    wanted = np.tile(counts.sum(0) / k, (k, 1))  # images that each fold still lacks, by tag and in all
+    fold_of_group = np.full(len(names), -1)
+    order = rng.permutation(len(names))
+    while (left := order[fold_of_group[order] < 0]).size:
+        remaining = counts[left, :-1].sum(0)
+        tag = int(np.argmin(np.where(remaining > 0, remaining, np.inf))) if remaining.any() else tags.shape[1]
+        with_tag = left[counts[left, tag] > 0]
+        for group in with_tag[np.argsort(-counts[with_tag].sum(1), kind="stable")]:
+            fold = max(range(k), key=lambda fold: (wanted[fold, tag], wanted[fold, -1], -fold))
+            fold_of_group[group] = fold
+            wanted[fold] -= counts[group]
+    return fold_of_group[codes]
+
+
+def join_groups(*groupings: Sequence[str | None]) -> list[int]:
+    """Return a group per image so that images that share a group of any grouping share one; None is no group."""
+    count = len(groupings[0])
+    links = []
+    for grouping in groupings:
+        first: dict[str, int] = {}
+        links += [(row, first.setdefault(group, row)) for row, group in enumerate(grouping) if group is not None]
+    rows, columns = np.array(links, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    return connected_components(graph, directed=False)[1].tolist()

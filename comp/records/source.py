@@ -1,0 +1,42 @@
+"""The record of a dataset's source: where its images, labels and ids are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from comp.records.base import Record
+from comp.records.task import TaskKind
+
+
+@dataclass(frozen=True)
+class DataSource(Record):
+    """The keys of a config's section `data` that say where images and labels are, below `root`."""
+
+    root: str
+    labels: str | None = None  # None: a folder per class
+    image: str | None = None
+    label: tuple[str, ...] = ()
+    separator: str | None = None
+    group: str | None = None
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    ids: str | None = None
+    task: TaskKind = "single"
+    positive: tuple[str, ...] = ()
+
+    @property
+    def unless_folders(self) -> DataSource | None:
+        """This record, or None for a folder per class in train/ and test/: the oldest form has no key for it."""
+        return None if self == DataSource(self.root) else self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys that differ from their default."""
+        default = DataSource(self.root).__dict__
+        return {
+            key: value for key, value in super().to_dict().items() if key == "root" or value != _jsonable(default[key])
+        }
+
+
+def _jsonable(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
