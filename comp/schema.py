@@ -82,23 +82,6 @@ class Data(Section):
     workers: Annotated[int, Field(ge=0, le=MAX_WORKERS)] | Literal["auto"] = "auto"
     """Worker processes of the loader. `auto` chooses for the device. The number changes no result."""
 
-    @property
-    def source(self) -> DataSource:
-        """The keys that say where images and labels are."""
-        return DataSource(
-            root=self.root,
-            labels=self.labels,
-            image=self.image,
-            label=_as_tuple(self.label),
-            separator=self.separator,
-            group=self.group,
-            train=_as_tuple(self.train),
-            test=_as_tuple(self.test),
-            ids=self.ids,
-            task=self.task,
-            positive=_as_tuple(self.positive),
-        )
-
 
 class Folds(Section):
     """The split that the whole team shares (see [Data](data.md))."""
@@ -251,6 +234,11 @@ class Submit(Section):
 
     ledger: PathText = "submissions/ledger.csv"
     """The CSV that records every submission written, sent and scored."""
+    sample: PathText | None = None
+    """The sample submission below `data.root`; `null`: `sample_submission.csv` or `.json`."""
+    answer: Annotated[str, Field(pattern="^(label|probability|number|tags|best:[1-9][0-9]?)$")] | None = None
+    """What a row of the submission holds: `label`, `probability` (of the second class), `number`, `tags` or `best:5`
+    (the five best classes). `null`: what task and metric ask for."""
     kaggle: str | None = None
     """Name of the competition on Kaggle: the last part of its URL."""
     per_day: Count = 5
@@ -284,6 +272,27 @@ class Config(Section):
     infer: Infer = Infer()
     submit: Submit = Submit()
     log: Log = Log()
+
+    @property
+    def source(self) -> DataSource:
+        """The keys that say where images, labels and the sample are, and what is asked of them."""
+        data = self.data
+        return DataSource(
+            root=data.root,
+            labels=data.labels,
+            image=data.image,
+            label=_as_tuple(data.label),
+            separator=data.separator,
+            group=data.group,
+            train=_as_tuple(data.train),
+            test=_as_tuple(data.test),
+            ids=data.ids,
+            task=data.task,
+            positive=_as_tuple(data.positive),
+            sample=self.submit.sample,
+            answer=self.submit.answer,
+            metric=self.train.metric,
+        )
 
     @property
     def dataset(self) -> str:

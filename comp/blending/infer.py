@@ -27,7 +27,7 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
     """
     check_runs(runs)
     options = check_options(runs, options)
-    dataset = scan(runs[0].config.data.source)
+    dataset = scan(runs[0].config.source)
     if not dataset.test:
         raise UserError(f"{dataset.root / 'test'} has no images to predict; add them")
     sample = load_sample(dataset)

@@ -68,7 +68,7 @@ def check(args: argparse.Namespace) -> int:
     from comp.records.dataset import SplitRecord
 
     settings = config.load(args.config, args.overrides)[0]
-    dataset, split, is_official = scan(settings.data.source), None, False
+    dataset, split, is_official = scan(settings.source), None, False
     with contextlib.suppress(UserError):  # there is no split yet, or it is of other images: `folds` says so
         split = read_folds(settings.folds_file, dataset, allow_split_groups=True)
         is_official = SplitRecord.read(settings.folds_file.with_suffix(".json")).official
@@ -110,7 +110,7 @@ def show(args: argparse.Namespace) -> None:
     data, augment = settings.data, settings.augment
     check_policy(augment.policy)
     path = args.out or Path(f"runs/checks/{settings.dataset}-{augment.policy}.png")
-    dataset = scan(data.source)
+    dataset = scan(settings.source)
     square_spec = make_square_spec(dataset.train, data.size, data.fit, data.crop)
     gallery = draw_gallery(
         dataset, augment.policy, augment.device, square_spec, min(data.size, 160), args.columns, args.seed
@@ -196,8 +196,8 @@ def export_medmnist(args: argparse.Namespace) -> None:
 
     if args.size < 8 or (args.crop is not None and args.crop < 1) or not 0 <= args.seed < 2**32:
         raise UserError("--size must be 8 or more, --crop 1 or more, and --seed from 0 to 4294967295")
-    data = config.load(args.config, args.overrides)[0].data
-    dataset = scan(data.source)
+    settings = config.load(args.config, args.overrides)[0]
+    dataset, data = scan(settings.source), settings.data
     path = args.out or Path("input", f"{dataset.name}_{args.size}.npz")
     table = assign_subsets(dataset, _duplicate_groups(dataset), args.seed)
     arrays = pack_arrays(dataset, table, SquareSpec(args.size, data.fit, args.crop or data.crop), args.seed)
@@ -232,7 +232,7 @@ def folds(args: argparse.Namespace) -> None:
 
     settings = config.load(args.config, args.overrides)[0]
     path, k, seed = settings.folds_file, settings.folds.k, settings.folds.seed
-    dataset = scan(settings.data.source)
+    dataset = scan(settings.source)
     table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
     if file_exists(path):
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))

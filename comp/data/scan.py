@@ -62,6 +62,11 @@ class Dataset:
         return self.task.encode([image.label or "" for image in self.train])
 
     @property
+    def sample(self) -> str | None:
+        """The sample submission that the config names, below the root."""
+        return self.source.sample if self.source else None
+
+    @property
     def name(self) -> str:
         """The name of the dataset, which is that of its folder."""
         return dataset_name(self.root)

@@ -57,7 +57,7 @@ def measure(runs: Sequence[Run], scored_on: str, device: torch.device) -> Measur
 
     `scored_on` is what the paper scored; the test part can be scored only if the dataset has its labels.
     """
-    dataset = scan(runs[0].config.data.source)
+    dataset = scan(runs[0].config.source)
     on_test = scored_on == "test" and file_exists(dataset.root / "test_labels.csv")
     tables = [_scored_predictions(run, dataset, on_test, device) for run in runs]
     task, classes = runs[0].task, runs[0].classes

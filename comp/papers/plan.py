@@ -89,7 +89,7 @@ def check_plan(plan: Plan) -> None:
 
 def _check_data(config: Config) -> None:
     try:
-        read_folds(config.folds_file, scan(config.data.source), config.folds.allow_split_groups)
+        read_folds(config.folds_file, scan(config.source), config.folds.allow_split_groups)
     except UserError as error:
         hint = (
             "; convert a MedMNIST file with python -m comp data import, or choose another dataset with --data"

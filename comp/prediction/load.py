@@ -63,7 +63,7 @@ def load_model(weights: StoredWeights, device: torch.device) -> LoadedModel:
 
 def load_run_dataset(run: Run) -> Dataset:
     """Return the dataset that the run was trained on; refuse one whose classes have changed."""
-    dataset = scan(run.config.data.source)
+    dataset = scan(run.config.source)
     if dataset.classes != run.classes:
         raise UserError(
             f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "

@@ -52,7 +52,7 @@ def input_hashes(dataset: Dataset) -> InputHashes:
     test = hashlib.sha256()
     for image in sorted(dataset.test, key=lambda image: image.id):
         test.update(f"{image.id}\t{file_sha256(image.path)}\n".encode())
-    sample = sample_path(dataset.root)
+    sample = sample_path(dataset.root, dataset.sample)
     return InputHashes(
         train_list_sha256=dataset.image_list_sha256,
         test_sha256=test.hexdigest(),

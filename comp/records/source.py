@@ -1,4 +1,4 @@
-"""The record of a dataset's source: where its images, labels and ids are."""
+"""The record of a dataset's source: where its images, labels and ids are, and what is asked of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comp.records.task import TaskKind
 
 @dataclass(frozen=True)
 class DataSource(Record):
-    """The keys of a config's section `data` that say where images and labels are, below `root`."""
+    """The keys of a config that say where images, labels and the sample are, below `root`, and what is asked."""
 
     root: str
     labels: str | None = None  # None: a folder per class
@@ -24,6 +24,9 @@ class DataSource(Record):
     ids: str | None = None
     task: TaskKind = "single"
     positive: tuple[str, ...] = ()
+    sample: str | None = None  # None: sample_submission.csv or .json
+    answer: str | None = None  # None: as the task and the metric say
+    metric: str = "accuracy"
 
     @property
     def unless_folders(self) -> DataSource | None:

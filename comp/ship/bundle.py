@@ -89,7 +89,7 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
         versions=manifest.versions,
     )
     with open(file, "wb") as target:
-        _write_zip(target, record, weights, sample_path(dataset.root))
+        _write_zip(target, record, weights, sample_path(dataset.root, dataset.sample))
         target.flush()
         os.fsync(target.fileno())
 

@@ -69,7 +69,7 @@ def _check_study(study: StudyConfig, base: Config) -> None:
     """Check names and folds before the first trial."""
     for config in study.edge_configs():
         check_names(config)
-    table = read_folds(base.folds_file, scan(base.data.source), base.folds.allow_split_groups)
+    table = read_folds(base.folds_file, scan(base.source), base.folds.allow_split_groups)
     folds, confirm_folds = (parse_folds(str(text), table) for text in (study.folds, study.confirm))
     if set(folds) & set(confirm_folds):
         raise UserError(

@@ -13,10 +13,10 @@ from comp.metrics import find_metric
 from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
 from comp.submit import ledger
+from comp.submit.answers import choose_answer
 from comp.submit.class_shares import class_share_issues
 from comp.submit.competition import resolve_competition
 from comp.submit.format_checks import SubmissionIssue, format_issues, has_errors
-from comp.submit.label_format import detect_label_format, predicted_labels
 from comp.submit.manifest import manifest_path, read_manifest, submission_id
 from comp.submit.previous import Candidate, previous_submission_issues
 from comp.submit.sample import load_sample
@@ -67,15 +67,17 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
     competition = resolve_competition(config, manifest)
     submission, dataset = read_table_unchecked(file), scan(competition.source)
     sample, metric = load_sample(dataset), _metric(config, manifest)
-    label_format = detect_label_format(sample, dataset.classes, dataset.class_numbers)
-    issues = list(format_issues(submission, sample, label_format))
+    answer = choose_answer(sample, dataset)
+    issues = list(format_issues(submission, sample, answer))
     if manifest is not None and manifest.sha256 != sha256:
         text = f"its sha256 is not the one in {manifest_path(file).name}: it was changed after it was written"
         issues.append(SubmissionIssue("warning", text))
     if not has_errors(issues):
-        labels = predicted_labels(submission, label_format, dataset.classes)
-        issues += class_share_issues(labels.values(), Counter(image.label for image in dataset.train if image.label))
-        candidate = Candidate(submission_id(file), sha256, labels, label_format, dataset.classes, metric)
+        labels = answer.labels(submission)
+        if dataset.task.has_confusion and set(labels.values()) <= set(dataset.classes):
+            counts = Counter(image.label for image in dataset.train if image.label)
+            issues += class_share_issues(labels.values(), counts)
+        candidate = Candidate(submission_id(file), sha256, labels, answer, metric)
         issues += previous_submission_issues(candidate, _entries_of(competition, metric))
     issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
     return SubmissionReport(

@@ -19,7 +19,7 @@ def from_config(config: Config) -> Competition:
         submit.kaggle,
         submit.per_day,
         submit.public_share,
-        config.data.source.unless_folders,
+        config.source.unless_folders,
     )
 
 

@@ -6,13 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from comp.errors import shorten
 from comp.submit.label_format import LabelFormat
 from comp.submit.submission_table import SubmissionTable
+
+if TYPE_CHECKING:  # answers are built on these checks
+    from comp.submit.answers import Answer
 
 SUM_TOLERANCE = 1e-3  # ours are off by 1e-6 at most; four decimals of eight classes by 4e-4
 
@@ -28,9 +31,7 @@ class SubmissionIssue:
     text: str
 
 
-def format_issues(
-    submission: SubmissionTable, sample: SubmissionTable, label_format: LabelFormat
-) -> Iterator[SubmissionIssue]:
+def format_issues(submission: SubmissionTable, sample: SubmissionTable, answer: Answer) -> Iterator[SubmissionIssue]:
     """Yield every issue that the file alone shows. If none is an error, its labels can be read."""
     if submission.layout != sample.layout:
         yield SubmissionIssue("error", f"its layout is {submission.layout}, and the sample's is {sample.layout}")
@@ -52,8 +53,7 @@ def format_issues(
         yield SubmissionIssue("warning", "its newlines or its byte order mark are not the sample's")
     yield from _id_issues(submission.ids, sample.ids)
     if submission.columns == sample.columns:
-        check = _probability_issues if label_format.has_probabilities else _label_issues
-        issues = list(check(submission, label_format))
+        issues = list(answer.issues(submission))
         yield from issues
         if submission.numeric != sample.numeric and not has_errors(issues):
             yield SubmissionIssue("error", "it has JSON numbers where the sample has text, or the other way round")
@@ -79,7 +79,7 @@ def _id_issues(ids: Sequence[str], sample_ids: Sequence[str]) -> Iterator[Submis
         yield SubmissionIssue("warning", "its ids are in another order than the sample's; most services do not mind")
 
 
-def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+def label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
     """Yield the issues of a file with one label per row."""
     tokens = set(label_format.class_tokens)
     unknown = [(id, label) for id, label in submission.rows if label not in tokens]
@@ -97,7 +97,9 @@ def _label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Ite
         yield SubmissionIssue("suspicious", f"every row has the label {submission.rows[0][1]}")
 
 
-def _probability_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iterator[SubmissionIssue]:
+def probability_issues(
+    submission: SubmissionTable, label_format: LabelFormat, is_exclusive: bool = True
+) -> Iterator[SubmissionIssue]:
     """Yield the issues of a file with a probability per class and row."""
     values = np.array([[_number(text) for text in row[1:]] for row in submission.rows])
     values = values.reshape(-1, len(label_format.class_tokens))  # also without any row
@@ -111,7 +113,7 @@ def _probability_issues(submission: SubmissionTable, label_format: LabelFormat) 
             yield SubmissionIssue("error", f"{_count_rows(rows)} {problem}: {shorten_list(rows)}")
             return
     sums = values.sum(1)
-    is_off = np.abs(sums - 1) > SUM_TOLERANCE
+    is_off = is_exclusive & (np.abs(sums - 1) > SUM_TOLERANCE)
     if is_off.any():
         named = [f"{id} {total:.4g}" for id, total in zip(ids[is_off], sums[is_off], strict=True)]
         yield SubmissionIssue(

@@ -9,8 +9,8 @@ from pathlib import Path
 from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import find_metric
+from comp.submit.answers import Answer
 from comp.submit.format_checks import Severity, SubmissionIssue, shorten_list
-from comp.submit.label_format import LabelFormat, predicted_labels
 from comp.submit.ledger import LedgerEntry
 from comp.submit.submission_table import read_table
 
@@ -24,8 +24,7 @@ class Candidate:
     id: str
     sha256: str
     labels: Mapping[str, str]  # image id -> predicted class
-    label_format: LabelFormat
-    classes: Sequence[str]
+    answer: Answer
     metric: str
 
 
@@ -87,7 +86,7 @@ def _match(entry: LedgerEntry, candidate: Candidate) -> Match | None:
         return Match("warning", "could not be compared with ", f": {labels}") if entry.sent else None
     if labels != candidate.labels:
         return None
-    if candidate.label_format.has_probabilities and find_metric(candidate.metric).answer == "probability":
+    if candidate.answer.has_probabilities and find_metric(candidate.metric).answer == "probability":
         after = f"; its probabilities differ, which changes the {candidate.metric}"
         return Match("warning", "its labels are those of ", after)
     return Match(severity, "its labels are those of ")
@@ -112,7 +111,7 @@ def _labels_of(entry: LedgerEntry, candidate: Candidate) -> dict[str, str] | str
     if file_sha256(path) != (entry.sent_sha256 or entry.written_sha256):
         return "its file has changed since"
     try:
-        return predicted_labels(read_table(path), candidate.label_format, candidate.classes)
+        return candidate.answer.labels(read_table(path))
     except (UserError, LookupError, ValueError):
         return "its file has another format"
 

@@ -6,38 +6,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from comp.data.image_index import ImageIndex
+from comp.data.labels import read_ids
 from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import file_exists
-from comp.submit.label_format import detect_label_format, format_labels
+from comp.records.source import DataSource
+from comp.submit.answers import choose_answer
 from comp.submit.submission_table import SubmissionTable, read_table
 
 
-def sample_path(root: Path) -> Path | None:
-    """Return the sample submission of the dataset in `root`, or None if it has none."""
+def sample_path(root: Path, name: str | None = None) -> Path | None:
+    """Return the sample submission of the dataset in `root`, or None if it has none; `name` is that of the config."""
+    if name is not None:
+        if not file_exists(root / name):
+            raise UserError(f"there is no sample submission {root / name}; fix submit.sample")
+        return root / name
     files = (root / name for name in ("sample_submission.csv", "sample_submission.json"))
     return next((file for file in files if file_exists(file)), None)
 
 
 def load_sample(dataset: Dataset) -> SubmissionTable:
     """Read the dataset's sample; without one, return image,label with class names, in the order of the test images."""
-    if file := sample_path(dataset.root):
+    if file := sample_path(dataset.root, dataset.sample):
         return read_table(file)
     return SubmissionTable(("image", "label"), tuple((image.id, dataset.classes[0]) for image in dataset.test))
 
 
 def fill_table(sample: SubmissionTable, predictions: pd.DataFrame, dataset: Dataset) -> SubmissionTable:
-    """Return the sample with predicted labels or probabilities instead of its own.
+    """Return the sample with predicted answers instead of its own.
 
-    `predictions` has a row per image id and a column of probabilities per class. Ids of the sample may lack their
-    extension; each must name one test image, else a UserError says which do not.
+    `predictions` has a row per image id and the columns of the task. Ids of the sample may lack their extension; each
+    must name test images, of which the mean is taken, else a UserError says which do not.
     """
     images = _match_ids(sample.ids, dataset)
-    probabilities = predictions.loc[images, list(dataset.classes)].to_numpy()
-    label_format = detect_label_format(sample, dataset.classes, dataset.class_numbers)
-    labels = format_labels(probabilities, sample.columns, label_format)
+    values = predictions[list(dataset.classes)].to_numpy()
+    rows = predictions.index.get_indexer(pd.Index([name for names in images for name in names]))
+    if all(len(names) == 1 for names in images):
+        answers = values[rows]
+    else:
+        starts = np.cumsum([0, *(len(names) for names in images[:-1])])
+        answers = np.add.reduceat(values[rows], starts) / np.array([len(names) for names in images])[:, None]
+    labels = choose_answer(sample, dataset).format(answers, sample.columns)
     return replace(sample, rows=tuple((id, *label) for id, label in zip(sample.ids, labels, strict=True)))
 
 
@@ -47,24 +60,27 @@ def check_sample(sample: SubmissionTable, dataset: Dataset) -> None:
     fill_table(sample, zeros, dataset)
 
 
-def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[str]:
-    """Return the image id of each id of the sample.
+def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
+    """Return the image ids of each id of the sample.
 
-    An id of the sample is an image's own id, or its path below test/; either may lack the extension where that names
-    one image.
+    An id of the sample is a name of an image: its own id, its file name or its path below test/, each with or without
+    the extension where that names one image. With `data.ids` a table maps it to such names.
     """
-    by_name: dict[str, str] = {}
-    without_suffix: dict[str, set[str]] = {}
-    for image in dataset.test:
-        for name in {image.id, image.path.relative_to(dataset.root / "test").as_posix()}:
-            by_name[name] = image.id
-            without_suffix.setdefault(str(Path(name).with_suffix("")), set()).add(image.id)
-    by_name = {name: next(iter(images)) for name, images in without_suffix.items() if len(images) == 1} | by_name
-    unmatched = [id for id in ids if id not in by_name]
+    source = dataset.source or DataSource(str(dataset.root))
+    folders = [dataset.root / folder for folder in source.test or ("test",)]
+    image_ids = {image.path: image.id for image in dataset.test}
+    index = ImageIndex(folders, image_ids)
+    table = read_ids(source) if source.ids else None
+    unmatched, matched = [], []
+    for id in ids:
+        names = [id] if table is None else table.get(id, [])
+        found = [image_ids[path] for name in names if (path := index.find(name)) is not None]
+        matched.append(found)
+        if not found or len(found) < len(names):
+            unmatched.append(id)
     if unmatched:
-        ambiguous = " (two have that name)" if unmatched[0] in without_suffix else ""
         raise UserError(
-            f"the sample submission has {len(unmatched)} ids without a test image, such as {unmatched[0]}{ambiguous}; "
+            f"the sample submission has {len(unmatched)} ids without a test image, such as {unmatched[0]}; "
             f"put those images under test/ or fix the sample"
         )
-    return [by_name[id] for id in ids]
+    return matched

@@ -167,7 +167,7 @@ def open_debug_setup(config: Config, device: torch.device, folds: Sequence[Fold]
 def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Setup:
     check_names(config)
     memory_kept = configure_allocator()
-    dataset = scan(config.data.source)
+    dataset = scan(config.source)
     split = (
         read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
         .set_index("image")

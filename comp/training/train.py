@@ -46,7 +46,7 @@ def run_experiment(
         raise UserError(
             f"--jobs {jobs} trains each fold in one process, and torchrun trains one fold in several; use one of them"
         )
-    split = read_folds(config.folds_file, scan(config.data.source), config.folds.allow_split_groups)
+    split = read_folds(config.folds_file, scan(config.source), config.folds.allow_split_groups)
     folds = parse_folds(fold, split)
     check_training_images(split, folds)
     if "full" in folds and config.schedule.name == "plateau":

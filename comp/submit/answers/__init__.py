@@ -1,0 +1,6 @@
+"""What a row of a submission holds, one file each: a class, a probability, a number, tags, or the best classes."""
+
+from comp.submit.answers.base import Answer
+from comp.submit.answers.choose import choose_answer
+
+__all__ = ["Answer", "choose_answer"]

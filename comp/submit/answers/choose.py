@@ -1,0 +1,67 @@
+"""Choose the answer of a sample: from the task and the metric, and from the sample's columns.
+
+The values in a sample are placeholders: a 0 under a metric of probabilities is a probability.
+"""
+
+from __future__ import annotations
+
+import math
+
+from comp.data.scan import Dataset
+from comp.errors import UserError
+from comp.metrics import find_metric
+from comp.records.source import DataSource
+from comp.submit.answers.base import Answer
+from comp.submit.answers.best import BestAnswer
+from comp.submit.answers.classes import ClassAnswer
+from comp.submit.answers.number import NumberAnswer
+from comp.submit.answers.probability import ProbabilityAnswer
+from comp.submit.answers.tags import TagsAnswer
+from comp.submit.label_format import detect_label_format
+from comp.submit.submission_table import SubmissionTable
+
+
+def choose_answer(sample: SubmissionTable, dataset: Dataset) -> Answer:
+    """Return what the rows of a submission hold; a UserError says what to type where it is not clear."""
+    task = dataset.task
+    if len(sample.columns) > 2:
+        label_format = detect_label_format(sample, task.columns, dataset.class_numbers)
+        return ClassAnswer(label_format, task.columns, is_exclusive=task.form == "classes")
+    kind = _kind(sample, dataset)
+    if kind == "number":
+        low, high = task.spec.low, task.spec.high
+        return NumberAnswer(-math.inf if low is None else low, math.inf if high is None else high)
+    if kind == "tags":
+        return TagsAnswer(task.columns, task.spec.separator)
+    if kind == "probability":
+        if len(task.columns) != 2:
+            raise UserError(
+                f"submit.answer=probability needs two classes, and there are {len(task.columns)}; "
+                f"set submit.answer=label"
+            )
+        return ProbabilityAnswer(task.columns)
+    if kind.startswith("best:"):
+        return BestAnswer(task.columns, int(kind.removeprefix("best:")))
+    return ClassAnswer(detect_label_format(sample, task.columns, dataset.class_numbers), task.columns)
+
+
+def _kind(sample: SubmissionTable, dataset: Dataset) -> str:
+    """Return the kind of the one column of answers, a value of submit.answer."""
+    source, task = dataset.source or DataSource(str(dataset.root)), dataset.task
+    if source.answer:
+        return source.answer
+    if task.form == "numbers":
+        return "number"
+    if task.form == "tags":
+        return "tags"
+    metric = find_metric(source.metric)
+    if metric.answer == "ranking":
+        return f"best:{metric.places}"
+    holds_names = {row[1] for row in sample.rows} <= set(task.columns) and not all(map(_is_number, task.columns))
+    if metric.answer == "probability" and len(task.columns) == 2 and not holds_names:
+        return "probability"
+    return "label"
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdecimal()
