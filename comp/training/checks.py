@@ -13,11 +13,12 @@ from comp.batches.oversample import check_oversample
 from comp.batches.policies import check_policy
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError
-from comp.metrics import find_metric
+from comp.metrics import METRICS, find_metric
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
 from comp.schema import Config
+from comp.tasks import Task
 
 
 def check_names(config: Config) -> None:
@@ -56,6 +57,29 @@ def check_training_images(split: pd.DataFrame, folds: Sequence[Fold]) -> None:
                 f"warning: all images of class {', '.join(absent)} are in fold {fold}, whose model cannot learn it",
                 file=sys.stderr,
             )
+
+
+def check_task(config: Config, task: Task) -> None:
+    """Check that metric, loss and sampling fit the kind of target."""
+    metric, loss = config.train.metric, config.loss
+    if task.form not in find_metric(metric).computations:
+        fitting = [name for name, candidate in METRICS.items() if task.form in candidate.computations]
+        raise UserError(f"train.metric={metric} does not fit data.task={task.kind}; use one of {', '.join(fitting)}")
+    if metric == "probabilistic_f1" and len(task.columns) != 2:
+        raise UserError("train.metric=probabilistic_f1 needs data.task=binary; use macro_f1")
+    if loss.name not in task.loss_names:
+        raise UserError(
+            f"loss.name={loss.name} does not fit data.task={task.kind}; use one of {', '.join(task.loss_names)}"
+        )
+    for key, is_set in (
+        ("loss.class_weights", loss.class_weights != "none"),
+        ("train.balanced", config.train.balanced),
+        ("augment.oversample", config.augment.oversample != "none"),
+    ):
+        if is_set and not task.has_class_targets:
+            raise UserError(f"{key} is for classes, and data.task={task.kind} has none; remove it")
+    if loss.label_smoothing and task.form == "numbers":
+        raise UserError("loss.label_smoothing is for classes and tags, not for numbers; set it to 0")
 
 
 def check_pretraining(config: Config, model: nn.Module) -> None:

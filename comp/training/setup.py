@@ -27,7 +27,7 @@ from comp.records.run import RunRecord
 from comp.runs import RUNS, Run, check_unchanged, open_run
 from comp.schema import Config
 from comp.tasks import Task
-from comp.training.checks import check_model_input, check_names, check_pretraining, check_split
+from comp.training.checks import check_model_input, check_names, check_pretraining, check_split, check_task
 from comp.training.init_weights import find_init_run
 from comp.zoo.build import build_model
 
@@ -174,6 +174,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         .loc[[image.id for image in dataset.train]]
     )
     check_split(config)
+    check_task(config, dataset.task)
     model = new_model(config, dataset.task.outputs, pretrained=False)
     check_pretraining(config, model)
     check_model_input(model, config, dataset.task.outputs)

@@ -14,7 +14,7 @@ from comp.cli import DEFAULT_CONFIG
 from comp.config import load
 from comp.data.folds import describe_split_groups
 from comp.errors import UserError
-from comp.metrics import score
+from comp.metrics import find_metric, score
 from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import validation_provenance
 from comp.prediction.validation import read_validation
@@ -116,9 +116,17 @@ def summary_line(metrics: RunMetrics, full: bool = False) -> str:
     folds = "" if metrics.complete else f" (folds {','.join(map(str, metrics.folds_done))} only)"
     low, high = scores.oof.kept.interval
     optimistic = " (optimistic: each fold's best epoch was chosen on it)" if metrics.kept == "best" else ""
-    remark = describe_split_groups(metrics.split_groups)
+    remark, baseline = describe_split_groups(metrics.split_groups), _against_baseline(metrics.metric, scores)
     return (
         f"CV {scores.mean:.4f}{spread}{folds}, OOF {scores.oof.kept.score:.4f} "
-        f"[{low:.3f}, {high:.3f}]{optimistic}, best-last {scores.best_minus_last:+.4f}, "
+        f"[{low:.3f}, {high:.3f}]{optimistic}{baseline}, best-last {scores.best_minus_last:+.4f}, "
         f"{remark + ', ' if remark else ''}{next_step}"
     )
+
+
+def _against_baseline(metric: str, scores: RunScores) -> str:
+    """Return the score that needs no image, and a warning if the model is no better."""
+    if scores.baseline is None:
+        return ""
+    is_better = find_metric(metric).sign * (scores.oof.kept.score - scores.baseline) > 0
+    return f", baseline {scores.baseline:.4f}{'' if is_better else ' (warning: the model is no better)'}"

@@ -112,6 +112,16 @@ ELSEWHERE = {
     "train.patience",
     "train.save_every",
     "train.snapshots",  # test_soup.py
+    "data.labels",  # where labels are: tests/data/test_labels.py
+    "data.image",
+    "data.label",
+    "data.separator",
+    "data.group",
+    "data.train",
+    "data.test",
+    "data.ids",
+    "data.task",  # tests/tasks/
+    "data.positive",
 }
 
 

@@ -1,0 +1,42 @@
+"""Groups stay together, and every stratum is spread evenly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from comp.data.stratify import join_groups, spread
+
+
+def test_spread_tags_evenly_and_groups_together():
+    rng = np.random.default_rng(0)
+    groups = np.array([f"g{index}" for index in rng.integers(0, 300, 600)])
+    tags = (rng.random((600, 4)) < [0.5, 0.2, 0.05, 0.03]).astype(int)
+    folds = spread(tags, groups, 5, seed=1)
+    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
+    assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+    for tag in range(4):
+        counts = np.bincount(folds[tags[:, tag] == 1], minlength=5)
+        assert counts.max() - counts.min() <= max(2, 0.1 * counts.mean())
+    assert np.ptp(np.bincount(folds)) <= 12
+
+
+def test_spread_images_without_tags_too():
+    tags = np.zeros((20, 2), int)
+    tags[:4, 0] = 1
+    folds = spread(tags, np.arange(20).astype(str), 4, seed=0)
+    assert np.bincount(folds).tolist() == [5] * 4 and np.bincount(folds[:4]).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("strata", [np.arange(40) % 2, np.eye(4, dtype=int)[np.arange(40) % 4]])
+def test_spread_depends_on_the_seed_alone(strata):
+    groups = np.arange(40).astype(str)
+    first, again, other = (spread(strata, groups, 4, seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_join_groups_links_through_either_grouping():
+    copies = ["a", "b", "b", "c", "d", "e"]
+    patients = ["p", "p", None, None, "q", None]
+    groups = join_groups(copies, patients)
+    assert groups[0] == groups[1] == groups[2] and len({groups[0], groups[3], groups[4], groups[5]}) == 4

@@ -1,0 +1,136 @@
+"""What a row of a submission holds: chosen from task, metric and sample, written, and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from comp.data.scan import Dataset, Image
+from comp.errors import UserError
+from comp.records.source import DataSource
+from comp.records.task import TaskSpec
+from comp.submit.answers import choose_answer
+from comp.submit.sample import fill_table
+from comp.submit.submission_table import SubmissionTable
+from comp.tasks import make_task
+
+IDS = ("1", "2", "3")
+ROOT = Path("input/x")
+
+
+def dataset(spec: TaskSpec, numbers=(), **source) -> Dataset:
+    test = tuple(Image(f"{id}.png", ROOT / "test" / f"{id}.png") for id in IDS)
+    return Dataset(
+        ROOT,
+        make_task(spec),
+        numbers or tuple(range(len(spec.columns))),
+        (),
+        test,
+        "name",
+        DataSource(str(ROOT), **source),
+    )
+
+
+def sample(*values: str, columns=("id", "target")) -> SubmissionTable:
+    return SubmissionTable(
+        columns, tuple((id, *([value] * (len(columns) - 1))) for id, value in zip(IDS, values, strict=True))
+    )
+
+
+def fill(data: Dataset, table: SubmissionTable, predictions) -> list[str]:
+    frame = pd.DataFrame(predictions, [image.id for image in data.test], list(data.classes))
+    return [",".join(row[1:]) for row in fill_table(table, frame, data).rows]
+
+
+SINGLE = TaskSpec("single", ("a", "b", "c"))
+BINARY = TaskSpec("binary", ("0", "1"))
+YES = np.array([[0.9, 0.1], [0.25, 0.75], [0.5, 0.5]])
+THREE = np.array([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+
+
+@pytest.mark.parametrize("placeholder", ["0", "0.5", "", "nonsense"])
+def test_binary_under_a_ranking_metric_is_a_probability_whatever_the_sample_holds(placeholder):
+    data = dataset(BINARY, metric="auc", task="binary")
+    assert fill(data, sample(*[placeholder] * 3), YES) == ["0.1", "0.75", "0.5"]
+
+
+def test_binary_under_accuracy_is_a_label_and_answer_overrides():
+    assert fill(dataset(BINARY, metric="accuracy"), sample("0", "0", "0"), YES) == ["0", "1", "0"]
+    assert fill(dataset(BINARY, metric="auc", answer="label"), sample("0", "0", "0"), YES) == ["0", "1", "0"]
+
+
+def test_two_classes_by_name_stay_names_even_under_a_ranking_metric():
+    data = dataset(TaskSpec("single", ("cat", "dog")), metric="auc")
+    assert fill(data, sample("cat", "dog", "cat"), YES) == ["cat", "dog", "cat"]
+
+
+def test_grades_are_labels_and_numbers_are_numbers():
+    grades = dataset(TaskSpec("ordinal", ("0", "1", "2")), metric="quadratic_kappa")
+    assert fill(grades, sample("0", "0", "0"), THREE) == ["1", "0", "2"]
+    number = dataset(TaskSpec("regression", ("target",), low=1, high=100), metric="rmse")
+    assert fill(number, sample("38.3", "40", "9"), [[1.5], [20.25], [99]]) == ["1.5", "20.25", "99"]
+
+
+def test_tags_are_those_of_one_half_and_more():
+    data = dataset(TaskSpec("multilabel", ("a", "b", "c"), separator=" "), metric="micro_f1")
+    assert fill(data, sample("a", "a", "a"), [[0.6, 0.5, 0.1], [0, 0, 0], [0, 0.2, 0.9]]) == ["a b", "", "c"]
+
+
+def test_tags_in_columns_need_not_sum_to_one():
+    data = dataset(TaskSpec("multilabel", ("a", "b")), metric="auc")
+    table = sample("0", "0", "0", columns=("id", "b", "a"))
+    assert fill(data, table, [[0.75, 0.5], [0, 0], [1, 1]]) == ["0.5,0.75", "0,0", "1,1"]
+    filled = SubmissionTable(("id", "b", "a"), (("1", "0.9", "0.8"), ("2", "0", "0"), ("3", "1", "0.5")))
+    assert not list(choose_answer(table, data).issues(filled))
+
+
+def test_best_classes_are_in_the_order_of_their_probability():
+    data = dataset(SINGLE, metric="map@3")
+    assert fill(data, sample("a b", "a b", "a b"), THREE) == ["b c a", "a b c", "c a b"]
+    two = dataset(SINGLE, metric="accuracy", answer="best:2")
+    assert fill(two, sample("x", "x", "x"), THREE) == ["b c", "a b", "c a"]
+
+
+def test_several_images_of_an_id_are_averaged(tmp_path):
+    (tmp_path / "test.csv").write_text("row,image_id\nr1,1\nr1,2\nr2,3\n")
+    test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS)
+    keys = {"metric": "auc", "ids": "test.csv", "image": "image_id"}
+    data = Dataset(tmp_path, make_task(BINARY), (0, 1), (), test, "name", DataSource(str(tmp_path), **keys))
+    table = SubmissionTable(("row", "target"), (("r1", "0"), ("r2", "0")))
+    assert fill(data, table, YES) == ["0.425", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "severity", "text"),
+    [
+        (dataset(BINARY, metric="auc"), ("0", "1", "1"), "suspicious", "every value is 0 or 1"),
+        (dataset(BINARY, metric="auc"), ("0.3", "0.3", "0.3"), "suspicious", "every row has the value 0.3"),
+        (dataset(BINARY, metric="auc"), ("0.3", "1.3", "0.1"), "error", "below 0 or above 1: 2"),
+        (dataset(BINARY, metric="auc"), ("0.3", "yes", "0.1"), "error", "not a number: 2"),
+        (dataset(TaskSpec("regression", ("t",), low=1, high=9), metric="rmse"), ("1", "99", "3"), "warning", "1 and 9"),
+        (dataset(TaskSpec("multilabel", ("a", "b"))), ("a", "a z", "b"), "error", "a tag that does not exist: 2"),
+        (dataset(TaskSpec("multilabel", ("a", "b"))), ("a", "a", "a"), "suspicious", "every row has the tags 'a'"),
+        (dataset(SINGLE, metric="map@3"), ("a b", "a a", "c"), "error", "a class twice: 2"),
+        (dataset(SINGLE, answer="best:2"), ("a b", "a b c", "c"), "error", "more than 2 classes: 2"),
+        (dataset(SINGLE, answer="best:2"), ("a b", "", "c"), "error", "no class: 2"),
+        (dataset(SINGLE, answer="best:2"), ("a b", "z", "c"), "error", "does not exist: 2"),
+    ],
+)
+def test_issues_of_wrong_values(data, rows, severity, text):
+    answer = choose_answer(sample("a", "a", "a"), data)
+    issues = list(answer.issues(sample(*rows)))
+    assert [issue.severity for issue in issues] == [severity] and text in issues[0].text
+
+
+def test_choose_answer_probability_of_three_classes_is_refused():
+    with pytest.raises(UserError, match="needs two classes"):
+        choose_answer(sample("0", "0", "0"), dataset(SINGLE, answer="probability"))
+
+
+@pytest.mark.parametrize("spec", [SINGLE, BINARY, TaskSpec("multilabel", ("a", "b")), TaskSpec("regression", ("t",))])
+def test_description_is_one_line(spec):
+    metric = {"single": "map@5", "binary": "auc", "multilabel": "micro_f1", "regression": "rmse"}[spec.kind]
+    assert "\n" not in choose_answer(sample("a", "a", "a"), dataset(spec, metric=metric)).description
