@@ -25,6 +25,7 @@ class Command:
 
 COMMANDS = {
     "data demo": Command("data", "demo", "draw a small blood-cell competition to try the kit on"),
+    "data adopt": Command("adopt", "adopt", "find out what a competition's files mean, and write its config"),
     "data check": Command("data", "check", "find broken, duplicate and suspicious images"),
     "data show": Command("data", "show", "draw augmented samples"),
     "data import": Command("data", "import_medmnist", "turn a MedMNIST file into a dataset with its official split"),

@@ -152,9 +152,9 @@ def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
     return UserError(f"{name!r} cannot be a path: it has a character that no file name can have; remove it")
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file as plain Python."""
-    text = read_text(path)
+def read_json(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> Any:
+    """Return the content of a JSON file of at most `max_bytes` as plain Python."""
+    text = read_text(path, max_bytes)
     try:
         content = parse_json(text)
     except ValueError as error:

@@ -68,7 +68,7 @@ class Data(Section):
     test: str | list[str] | None = None
     """Folders of the test images below `root`; `null`: `test`. Labelled images are never test images."""
     ids: PathText | None = None
-    """A CSV or JSON that maps the ids of the sample submission to images; `null`: ids are names of images."""
+    """A CSV (or `test.csv:column`) or JSON from the sample's ids to images; `null`: ids are names of images."""
     task: Literal["single", "binary", "multilabel", "ordinal", "regression"] = "single"
     """Kind of target: one of several classes, yes or no, any number of tags, a grade, or a number."""
     positive: str | list[str] | None = None

@@ -14,6 +14,8 @@ from comp.files import read_json
 from comp.records.source import DataSource
 from comp.tables import read_table
 
+MAX_METADATA_BYTES = 2**31  # 2 GiB; the COCO file of 2 million images has 1.1 GB
+
 
 @dataclass(frozen=True)
 class LabelRow:
@@ -28,7 +30,7 @@ def read_labels(source: DataSource) -> list[LabelRow]:
     """Return the rows of the file `source.labels`, a CSV or a COCO JSON; each image once."""
     assert source.labels is not None, "a folder per class has no file of labels"
     path = Path(source.root) / source.labels
-    rows = _read_coco(path) if path.suffix == ".json" else _read_csv(path, source)
+    rows = _read_coco(path, source.group) if path.suffix == ".json" else _read_csv(path, source)
     return _drop_copies(path, rows)
 
 
@@ -53,6 +55,8 @@ def _read_csv(path: Path, source: DataSource) -> list[LabelRow]:
     labels = [_column(path, columns, name, "label") for name in source.label or (columns[1],)]
     group = source.group and _column(path, columns, source.group, "group")
     texts = _tags_of_columns(path, table, labels, source) if len(labels) > 1 else table[labels[0]].str.strip()
+    if len(labels) == 1:
+        _check_spelling(path, labels[0], table[image], texts)
     if (empty := texts == "").any() and source.task != "multilabel":
         raise UserError(
             f"{path} has {int(empty.sum())} empty labels in {labels[0]}, such as that of "
@@ -69,6 +73,24 @@ def binary_labels(source: DataSource, labels: Sequence[str]) -> list[str]:
     if unknown := sorted(set(source.positive) - set(labels)):
         raise UserError(f"no image has the label {unknown[0]}{did_you_mean(unknown[0], set(labels))} (data.positive)")
     return [str(int(label in source.positive)) for label in labels]
+
+
+def _check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series) -> None:
+    """Raise a UserError for labels that stand for a missing value, or that differ in case or spaces alone."""
+    if (missing := texts.str.lower().isin(MISSING_VALUES)).any():
+        raise UserError(
+            f"{path} has {int(missing.sum())} labels {texts[missing].iloc[0]} in {column}, such as that of "
+            f"{images[missing].iloc[0]}; fill them in, or remove the rows"
+        )
+    spellings: dict[str, str] = {}
+    for label in texts.drop_duplicates():
+        first = spellings.setdefault("".join(label.casefold().split()), label)
+        if first != label:
+            raise UserError(
+                f"{path} has the labels {first!r} ({int((texts == first).sum())} times) and {label!r} "
+                f"({int((texts == label).sum())} times) in {column}, which differ in case or spaces alone; write them "
+                f"alike"
+            )
 
 
 def _column(path: Path, columns: list[str], name: str, key: str) -> str:
@@ -98,15 +120,23 @@ def _tags_of_columns(path: Path, table: pd.DataFrame, labels: list[str], source:
     return values.idxmax(axis=1)
 
 
+MISSING_VALUES = {"nan", "null", "n/a", "<na>"}  # as pandas and JSON write them; NA and None may be names
 TAG_SEPARATOR = "|"  # between the names of columns: they may hold spaces
 
 
-def _read_coco(path: Path) -> list[LabelRow]:
-    """Return the rows of a COCO file: `images` with ids and file names, `annotations` with one category per image."""
-    content = read_json(path)
+def _read_coco(path: Path, group: str | None) -> list[LabelRow]:
+    """Return the rows of a COCO file: `images` with ids and file names, `annotations` with one category per image.
+
+    `group` is a field of the images, such as their location.
+    """
+    content = read_json(path, MAX_METADATA_BYTES)
     try:
-        files = {_id_of(image): str(image["file_name"]) for image in content["images"]}
-        rows = [LabelRow(files[str(item["image_id"])], str(item["category_id"])) for item in content["annotations"]]
+        images = {_id_of(image): image for image in content["images"]}
+        rows = []
+        for item in content["annotations"]:
+            image = images[str(item["image_id"])]
+            group_name = str(image[group]) if group else None
+            rows.append(LabelRow(str(image["file_name"]), str(item["category_id"]), group_name))
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"{path} is not a COCO file: images with id and file_name, annotations with image_id and category_id "
@@ -134,9 +164,10 @@ def _drop_copies(path: Path, rows: Iterable[LabelRow]) -> list[LabelRow]:
 def read_ids(source: DataSource) -> dict[str, list[str]]:
     """Return the images of each id of the sample submission, from the table `source.ids`."""
     assert source.ids is not None, "ids that are names of images need no table"
-    path = Path(source.root) / source.ids
+    name, _, id_column = source.ids.partition(":")
+    path = Path(source.root) / name
     if path.suffix == ".json":
-        content = read_json(path)
+        content = read_json(path, MAX_METADATA_BYTES)
         images = content.get("images") if isinstance(content, dict) else content
         try:
             pairs = [(_id_of(image), str(image["file_name"])) for image in images or ()]
@@ -146,7 +177,8 @@ def read_ids(source: DataSource) -> dict[str, list[str]]:
         table = read_table(path)
         columns = list(table.columns)
         image = source.image if source.image in columns else columns[-1]
-        pairs = list(zip(table[columns[0]], table[image], strict=True))
+        id = _column(path, columns, id_column or columns[0], "ids")
+        pairs = list(zip(table[id], table[image], strict=True))
     names: dict[str, list[str]] = {}
     for id, name in pairs:
         names.setdefault(id, []).append(name)

@@ -1,0 +1,73 @@
+"""What the user has settled, what was concluded, and how an open question is put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from comp.errors import UserError, shorten
+from comp.records.source import DataSource
+
+NONE = "none"  # the value of --group, --separator and --ids that says: there is none
+
+
+@dataclass(frozen=True)
+class AdoptOptions:
+    """The readings that the user has chosen; None or empty: to be found out."""
+
+    labels: str | None = None
+    image: str | None = None
+    label: tuple[str, ...] = ()
+    separator: str | None = None
+    group: str | None = None
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    ids: str | None = None
+    task: str | None = None
+    positive: tuple[str, ...] = ()
+    metric: str | None = None
+    sample: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of the table that a person checks: a key, the conclusion, and the evidence for it."""
+
+    key: str
+    value: str
+    evidence: str
+
+
+Findings = list[Finding]
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """All that a config needs to enter a competition."""
+
+    source: DataSource
+    metric: str
+    loss: str | None  # None: the default
+    size: int
+    sample: str | None  # None: found by its usual name
+    answer: str | None
+
+
+def ambiguous(question: str, *choices: str) -> UserError:
+    """Return the error for a question with several answers; each choice is what to type."""
+    return UserError(f"{question}; add {' or '.join(choices)}")
+
+
+def listed(values: Iterable[object], limit: int = 5) -> str:
+    """Return the first values as text, and how many are not shown."""
+    texts = [shorten(value, 40) for value in values]
+    rest = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + rest
+
+
+def quoted(value: str) -> str:
+    """Return a value as it is typed in a shell."""
+    import shlex
+
+    return shlex.quote(value)
