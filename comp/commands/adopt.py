@@ -48,9 +48,11 @@ def adopt(args: argparse.Namespace) -> None:
     is written in no file: without --metric one is assumed, and the table says so.
     """
     from comp.data.adopt.conclude import conclude
-    from comp.data.adopt.options import AdoptOptions, Findings
+    from comp.data.adopt.options import AdoptOptions, Finding, Findings
     from comp.data.adopt.unzip import unpack
     from comp.data.adopt.write import check_options, config_path, format_findings, render_config, write_config
+    from comp.submit.answers import choose_answer
+    from comp.submit.sample import check_sample, load_sample
 
     path = config_path(args.root)
     options = check_options(AdoptOptions(**{key: value for key in OPTIONS if (value := getattr(args, key))}))
@@ -59,6 +61,10 @@ def adopt(args: argparse.Namespace) -> None:
     findings: Findings = []
     try:
         conclusion = conclude(args.root, options, findings)
+        sample = load_sample(conclusion.dataset)
+        check_sample(sample, conclusion.dataset)
+        answer = choose_answer(sample, conclusion.dataset).description
+        findings.append(Finding("submission", ",".join(sample.columns)[:60], f"holds {answer}"))
     finally:
         if findings:
             print(format_findings(findings))

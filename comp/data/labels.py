@@ -56,7 +56,7 @@ def _read_csv(path: Path, source: DataSource) -> list[LabelRow]:
     group = source.group and _column(path, columns, source.group, "group")
     texts = _tags_of_columns(path, table, labels, source) if len(labels) > 1 else table[labels[0]].str.strip()
     if len(labels) == 1:
-        _check_spelling(path, labels[0], table[image], texts)
+        check_spelling(path, labels[0], table[image], texts)
     if (empty := texts == "").any() and source.task != "multilabel":
         raise UserError(
             f"{path} has {int(empty.sum())} empty labels in {labels[0]}, such as that of "
@@ -75,7 +75,7 @@ def binary_labels(source: DataSource, labels: Sequence[str]) -> list[str]:
     return [str(int(label in source.positive)) for label in labels]
 
 
-def _check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series) -> None:
+def check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series) -> None:
     """Raise a UserError for labels that stand for a missing value, or that differ in case or spaces alone."""
     if (missing := texts.str.lower().isin(MISSING_VALUES)).any():
         raise UserError(
@@ -84,7 +84,7 @@ def _check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series
         )
     spellings: dict[str, str] = {}
     for label in texts.drop_duplicates():
-        first = spellings.setdefault("".join(label.casefold().split()), label)
+        first = spellings.setdefault(" ".join(label.casefold().split()), label)
         if first != label:
             raise UserError(
                 f"{path} has the labels {first!r} ({int((texts == first).sum())} times) and {label!r} "

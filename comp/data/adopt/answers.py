@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from comp.data.adopt.evidence import Sample
 from comp.data.adopt.labelling import Labelling
-from comp.data.adopt.options import AdoptOptions, Finding, Findings, listed
+from comp.data.adopt.options import AdoptOptions, Finding, Findings
 from comp.data.adopt.targets import Target, answers_per_row
 from comp.errors import UserError
 from comp.metrics import METRICS, find_metric
 from comp.tasks import TASKS
-
-FORMS = {
-    "label": "the label of the decided class",
-    "probability": "probabilities",
-    "number": "the predicted number",
-    "ranking": "the most probable classes, best first",
-}
 
 
 def find_metric_and_answer(
@@ -39,7 +32,6 @@ def find_metric_and_answer(
     answer = options.answer
     if answer is None and listed_labels > 1 and chosen.places != listed_labels:
         answer = f"best:{listed_labels}"
-    findings.append(Finding("submit.answer", answer or _shown_form(target, metric), _sample_evidence(sample)))
     return metric, answer
 
 
@@ -59,18 +51,3 @@ def _default_metric(labelling: Labelling, target: Target, sample: Sample | None,
     if target.task == "binary" and is_labels and not set(labelling.values) <= {"0", "1"}:
         return "accuracy"
     return TASKS[target.task].default_metric
-
-
-def _shown_form(target: Target, metric: str) -> str:
-    answer = find_metric(metric).answer
-    if target.task == "multilabel" and answer == "label":
-        return "tags"
-    return FORMS[answer]
-
-
-def _sample_evidence(sample: Sample | None) -> str:
-    if sample is None:
-        return "no sample submission: image,label"
-    values = sorted(set(sample.rows.iloc[:, 1]))
-    columns = f"a column for each of {listed(sample.targets, 3)}" if len(sample.targets) > 1 else sample.targets[0]
-    return f"{columns}, filled with {listed(values, 2)}" if len(values) <= 20 else f"{columns}, filled with examples"

@@ -55,20 +55,16 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
         ids=ids,
         task=target.task,
         positive=target.positive,
+        sample=None if sample is None or sample.path in USUAL_SAMPLES else sample.path,
+        answer=answer,
+        metric=metric,
     )
     size = _choose_size(root, labelling.files, findings)
     dataset = scan(source)  # what every later command does: its errors come now, and its counts are shown
     columns = listed(dataset.classes, 4)
     count = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
     findings.append(Finding("result", count, f"{len(dataset.classes):,} columns: {columns}"))
-    return Conclusion(
-        source,
-        metric,
-        "smooth_l1" if target.task == "regression" else None,
-        size,
-        None if sample is None or sample.path in USUAL_SAMPLES else sample.path,
-        answer,
-    )
+    return Conclusion(source, "smooth_l1" if target.task == "regression" else None, size, dataset)
 
 
 def _columns(sample: Sample) -> str:
@@ -89,11 +85,11 @@ def _find_test(
         findings.append(Finding("data.test", listed(folders) or NONE, f"{len(images):,} images; there is no sample"))
         return tuple(folders), None, images
     names = ImageNames(evidence.images)
-    ids, wanted = _find_ids(evidence, options, sample, names, findings)
-    matches = names.match(wanted)
-    if missing := [name for name in wanted if name not in matches]:
+    ids, needed = _find_ids(evidence, options, sample, names, findings)
+    matches = names.match(needed)
+    if missing := [name for name in needed if name not in matches]:
         raise UserError(
-            f"{sample.path} needs {len(missing):,} of {len(wanted):,} images that no file has, such as "
+            f"{sample.path} needs {len(missing):,} of {len(needed):,} images that no file has, such as "
             f"{listed(missing)}; add them, or add --ids FILE if a table says which images the ids mean"
         )
     chosen = choose_images(matches, "test", options.test)

@@ -13,7 +13,7 @@ import pandas as pd
 from comp.data.adopt.evidence import Evidence, ImageNames, ImageTable, Sample, find_table
 from comp.data.adopt.folders import choose_folders, choose_images, class_folders, count_below, has_role, is_below, twice
 from comp.data.adopt.options import AdoptOptions, Finding, Findings, ambiguous, listed, quoted
-from comp.data.labels import is_pattern, label_of_name
+from comp.data.labels import check_spelling, is_pattern, label_of_name
 from comp.errors import UserError, did_you_mean, shorten
 
 FOLDERS = "folders"  # the value of --labels for class folders
@@ -197,6 +197,8 @@ def _from_table(
             f"{sample.path} has {len(both):,} ids of training images, such as {listed(both, 3)}; take the sample of "
             f"the test images (--sample), or fix --train and --test"
         )
+    if len(one.label) == 1:
+        check_spelling(evidence.root / path, one.label[0], rows[one.image], rows[one.label[0]].str.strip())
     findings.append(Finding("data.labels", path, f"{len(rows):,} rows of {len(unique):,} images"))
     findings.append(Finding("data.image", one.image, f"names of images, such as {shorten(unique[0], 40)}"))
     findings.append(Finding("data.label", listed(one.label, 4), one.reason))

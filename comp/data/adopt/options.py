@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from comp.data.scan import Dataset
 from comp.errors import UserError, shorten
 from comp.records.source import DataSource
 
@@ -47,11 +48,9 @@ class Conclusion:
     """All that a config needs to enter a competition."""
 
     source: DataSource
-    metric: str
     loss: str | None  # None: the default
     size: int
-    sample: str | None  # None: found by its usual name
-    answer: str | None
+    dataset: Dataset  # what `scan` finds with this source
 
 
 def ambiguous(question: str, *choices: str) -> UserError:

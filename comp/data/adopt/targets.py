@@ -211,7 +211,7 @@ def _find_positive(
     if len(yes) == 1 and len(no) == 1:
         share = counts[yes[0]] / counts.total()
         findings.append(Finding("data.positive", yes[0], f"{share:.1%} of the images; {no[0]} is no"))
-        return () if values == ["0", "1"] else (yes[0],)
+        return () if yes[0] == values[1] else (yes[0],)
     if len(named) == 1:
         findings.append(Finding("data.positive", named[0], f"the sample's column is {column}"))
         return (named[0],)

@@ -28,16 +28,16 @@ def format_findings(findings: Sequence[Finding]) -> str:
 
 def render_config(name: str, conclusion: Conclusion, configs: Path) -> str:
     """Return the text of the config: the keys that differ from their default."""
-    source = conclusion.source.to_dict()
-    data = {key: _unwrap(value) for key, value in source.items()}
-    data["size"] = conclusion.size
+    keys = {key: _unwrap(value) for key, value in conclusion.source.to_dict().items()}
+    submit = {key: keys.pop(key) for key in ("sample", "answer") if key in keys}
+    train = {"metric": keys.pop("metric", conclusion.source.metric)}
+    data = {**keys, "size": conclusion.size}
     tree: dict[str, Any] = {"extends": PARENT} if (configs / PARENT).is_file() else {}
     tree["data"] = data
     if conclusion.loss:
         tree["loss"] = {"name": conclusion.loss}
-    tree["train"] = {"metric": conclusion.metric}
-    submit = {"sample": conclusion.sample, "answer": conclusion.answer}
-    if submit := {key: value for key, value in submit.items() if value is not None}:
+    tree["train"] = train
+    if submit:
         tree["submit"] = submit
     header = (
         f"# The competition {name} as its files deliver it.\n"

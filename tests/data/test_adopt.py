@@ -1,0 +1,484 @@
+"""Adopting a competition: tiny drawn files of each kind, ambiguous ones, mistakes in tables, and zip files."""
+
+from __future__ import annotations
+
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from comp.data.adopt.conclude import conclude
+from comp.data.adopt.options import AdoptOptions, Conclusion
+from comp.data.adopt.unzip import unpack
+from comp.data.scan import scan
+from comp.errors import UserError
+
+
+class Competition:
+    """A folder to draw a competition in."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def images(self, *names: str, side: int = 64) -> None:
+        for name in names:
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path)
+
+    def table(self, name: str, *rows: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text("\n".join(rows) + "\n")
+
+    def json(self, name: str, content: object) -> None:
+        (self.root / name).write_text(json.dumps(content))
+
+    def labelled(self, header: str, labels: list[str], sample: str, *, suffix: str = ".png", ids: str = "") -> None:
+        """Draw train/a0.png ... and test/b0.png ..., with train.csv and a sample filled with `sample`."""
+        rows = [f"a{index}{ids},{label}" for index, label in enumerate(labels)]
+        self.images(*(f"train/a{index}{suffix}" for index in range(len(labels))), "test/b0.png", "test/b1.png")
+        self.table("train.csv", header, *rows)
+        self.table("sample_submission.csv", header, f"b0{ids},{sample}", f"b1{ids},{sample}")
+
+    def adopt(self, **options) -> Conclusion:
+        return conclude(self.root, AdoptOptions(**options), [])
+
+
+@pytest.fixture
+def competition(tmp_path: Path) -> Competition:
+    (tmp_path / "cells").mkdir()
+    return Competition(tmp_path / "cells")
+
+
+# ---- where the labels are ----
+
+
+def test_conclude_class_folders_are_single_labels(competition):
+    competition.images("train/Common wheat/a.png", "train/Sugar beet/b.png", "train/Maize/c.png", "test/d.png")
+    competition.table("sample_submission.csv", "file,species", "d.png,Sugar beet")
+    found = competition.adopt()
+    assert found.source.labels is None and found.source.task == "single" and found.source.metric == "accuracy"
+    assert [image.label for image in found.dataset.train] == ["Common wheat", "Maize", "Sugar beet"]
+    assert found.size == 64
+
+
+def test_conclude_class_folders_at_the_root_leave_the_test_folder_out(competition):
+    competition.images("Cover/1.jpg", "JMiPOD/1.jpg", "UERD/1.jpg", "Test/2.jpg")
+    competition.table("sample_submission.csv", "Id,Label", "2.jpg,0")
+    found = competition.adopt(positive=("JMiPOD", "UERD"))
+    assert (found.source.train, found.source.test, found.source.task) == ((".",), ("Test",), "binary")
+    assert [image.label for image in found.dataset.train] == ["0", "1", "1"]
+
+
+def test_conclude_table_with_the_samples_column_gives_labels(competition):
+    competition.labelled("id,has_cactus", ["1", "0", "1"], "0.5")
+    source = competition.adopt().source
+    assert (source.labels, source.image, source.label) == ("train.csv", "id", ("has_cactus",))
+    assert (source.task, source.metric, source.positive, source.train) == ("binary", "auc", (), ())
+
+
+def test_conclude_sample_with_a_column_per_class_finds_the_label_column(competition):
+    competition.images("train/a.jpg", "train/b.jpg", "train/c.jpg", "test/d.jpg")
+    competition.table("labels.csv", "margin,id,breed", "0.5,a,pug", "0.25,b,collie", "0.1,c,boxer")
+    competition.table("sample_submission.csv", "id,boxer,collie,pug", "d,0.3,0.3,0.4")
+    found = competition.adopt()
+    assert (found.source.image, found.source.label, found.source.metric) == ("id", ("breed",), "log_loss")
+    assert found.dataset.classes == ("boxer", "collie", "pug")
+
+
+def test_conclude_label_named_like_the_samples_column_is_found(competition):
+    competition.images("train_images/a.jpg", "train_images/b.jpg", "train_images/c.jpg", "test_images/d.jpg")
+    rows = [f"{n},{name},x,{category}" for n, (name, category) in enumerate(zip("abc", (0, 7, 22), strict=True))]
+    competition.table("train.csv", "number,id,rights,category_id", *rows)
+    competition.table("sample_submission.csv", "Id,Category", "d,0")
+    source = competition.adopt().source
+    assert (source.image, source.label, source.task) == ("id", ("category_id",), "single")
+
+
+def test_conclude_coco_with_nested_folders_and_ids_that_are_no_names(competition):
+    competition.images("train_images/003/04/00304__001.jpg", "train_images/155/04/15504__001.jpg")
+    competition.images("test_images/000/test-000000.jpg", "test_images/000/test-000001.jpg")
+    names = ["003/04/00304__001.jpg", "155/04/15504__001.jpg"]
+    competition.json(
+        "train_metadata.json",
+        {
+            "images": [{"image_id": name[7:-4], "file_name": name, "license": 0} for name in names],
+            "annotations": [
+                {"image_id": name[7:-4], "category_id": number}
+                for name, number in zip(names, (304, 15504), strict=True)
+            ],
+            "categories": [{"category_id": 304, "scientificName": "Planta"}],
+        },
+    )
+    competition.json(
+        "test_metadata.json", [{"image_id": str(n), "file_name": f"000/test-00000{n}.jpg"} for n in (0, 1)]
+    )
+    competition.table("sample_submission.csv", "Id,Predicted", "0,42", "1,42")
+    found = competition.adopt(task="single")
+    assert (found.source.labels, found.source.ids) == ("train_metadata.json", "test_metadata.json")
+    assert (found.source.train, found.source.test) == (("train_images",), ("test_images",))
+    assert (found.dataset.classes, found.dataset.class_numbers) == (("304", "15504"), (304, 15504))
+
+
+def test_conclude_coco_group_is_a_field_of_the_images(competition):
+    names = [f"a{index}" for index in range(24)]
+    competition.images(*(f"train/{name}.jpg" for name in names), "test/z.jpg")
+    images = [
+        {"id": name, "file_name": f"{name}.jpg", "location": index // 2, "seq_id": f"s{index // 2}"}
+        for index, name in enumerate(names)
+    ]
+    annotations = [{"image_id": name, "category_id": index % 3} for index, name in enumerate(names)]
+    competition.json("train.json", {"images": images, "annotations": annotations, "categories": [{"id": 0}]})
+    competition.table("sample_submission.csv", "Id,Category", "z,1")
+    found = competition.adopt()
+    assert found.source.group == "location"
+    assert found.dataset.train[0].group == found.dataset.train[1].group != found.dataset.train[2].group
+
+
+def test_conclude_file_names_hold_labels(competition):
+    competition.images(*(f"train/{kind}.{index}.jpg" for kind in ("cat", "dog") for index in range(4)), "test/1.jpg")
+    competition.table("sample_submission.csv", "id,label", "1,0.5")
+    with pytest.raises(UserError, match=r"labels cat and dog .* add --positive cat or --positive dog"):
+        competition.adopt()
+    source = competition.adopt(positive=("dog",)).source
+    assert (source.labels, source.positive, source.task) == ("{label}.*.jpg", ("dog",), "binary")
+
+
+# ---- folders ----
+
+
+def test_conclude_equal_names_in_train_and_test_are_told_apart_by_the_folders(competition):
+    competition.images("train/1.jpg", "train/2.jpg", "train/3.jpg", "test/1.jpg", "test/2.jpg")
+    competition.table("train_labels.csv", "name,invasive", "1,0", "2,1", "3,0")
+    competition.table("sample_submission.csv", "name,invasive", "1,0.5", "2,0.5")
+    dataset = competition.adopt().dataset
+    assert (len(dataset.train), len(dataset.test)) == (3, 2)
+    assert all("train" in image.path.parts for image in dataset.train)
+
+
+def test_conclude_plain_images_are_taken_before_containers(competition):
+    competition.images(
+        "jpeg/train/a.jpg", "jpeg/train/b.jpg", "jpeg/test/c.jpg", "train/a.tif", "train/b.tif", "test/c.tif"
+    )
+    competition.table("train.csv", "image_name,target", "a,0", "b,1")
+    competition.table("sample_submission.csv", "image_name,target", "c,0")
+    source = competition.adopt().source
+    assert (source.train, source.test) == (("jpeg/train",), ("jpeg/test",))
+
+
+def test_conclude_two_copies_of_all_images_are_ambiguous(competition):
+    competition.images("small/a.jpg", "small/b.jpg", "large/a.jpg", "large/b.jpg", "test/c.jpg")
+    competition.table("train.csv", "id,target", "a,0", "b,1")
+    competition.table("sample_submission.csv", "id,target", "c,0")
+    with pytest.raises(UserError, match="add --train large or --train small"):
+        competition.adopt()
+    assert competition.adopt(train=("large",)).source.train == ("large",)
+
+
+def test_conclude_one_folder_for_train_and_test(competition):
+    competition.images("images/Train_0.jpg", "images/Train_1.jpg", "images/Test_0.jpg")
+    competition.table("train.csv", "image_id,healthy,rust", "Train_0,1,0", "Train_1,0,1")
+    competition.table("sample_submission.csv", "image_id,healthy,rust", "Test_0,0.5,0.5")
+    found = competition.adopt()
+    assert (found.source.task, found.source.label) == ("single", ("healthy", "rust"))
+    assert (len(found.dataset.train), len(found.dataset.test)) == (2, 1)
+
+
+def test_conclude_no_images_names_what_there_is(competition):
+    competition.table("train.csv", "id,x", "1,2")
+    (competition.root / "train.bson").touch()
+    with pytest.raises(UserError, match=r"has no images, but 1 .csv, 1 .bson: images inside a BSON file"):
+        competition.adopt()
+
+
+def test_conclude_sample_under_another_name_is_recorded(competition):
+    competition.labelled("id,label", ["x", "y", "z"], "x")
+    (competition.root / "sample_submission.csv").rename(competition.root / "kaggle_sample_submission.csv")
+    assert competition.adopt().source.sample == "kaggle_sample_submission.csv"
+    competition.table("sampleSubmission.csv", "id,label", "b0,x")
+    with pytest.raises(UserError, match=r"--sample sampleSubmission.csv or --sample kaggle_sample"):
+        competition.adopt()
+
+
+def test_conclude_ids_in_a_column_of_the_test_table(competition):
+    competition.images("train/a.jpg", "train/b.jpg", "test/c.jpg", "test/d.jpg")
+    competition.table("train.csv", "image_id,cancer", "a,0", "b,1")
+    competition.table("test.csv", "site,image_id,prediction_id", "1,c,p_L", "1,d,p_L")
+    competition.table("sample_submission.csv", "prediction_id,cancer", "p_L,0")
+    assert competition.adopt().source.ids == "test.csv:prediction_id"
+
+
+# ---- kinds of targets ----
+
+
+def test_conclude_tags_recur_in_other_combinations(competition):
+    competition.labelled("image,labels", ["scab", "rust", "rust scab", "healthy", "healthy"], "healthy")
+    found = competition.adopt()
+    assert (found.source.task, found.source.separator, found.source.metric) == ("multilabel", " ", "micro_f1")
+    assert found.dataset.classes == ("healthy", "rust", "scab")
+
+
+def test_conclude_numbers_with_spaces_are_tags(competition):
+    competition.labelled("id,attribute_ids", ["147 616", "813", "616 1092"], "0 1 2")
+    assert competition.adopt().source.task == "multilabel"
+
+
+def test_conclude_names_with_spaces_are_classes(competition):
+    competition.labelled("id,label", ["Cassava Green Mottle", "Cassava Bacterial Blight", "Healthy"], "Healthy")
+    assert competition.adopt().source.task == "single"
+
+
+def test_conclude_names_whose_words_all_recur_are_ambiguous(competition):
+    competition.labelled("id,label", ["leaf curl", "leaf mold", "fruit curl", "fruit mold"], "leaf curl")
+    with pytest.raises(UserError, match=r"may be tags or names .* --separator ' ' or --separator none"):
+        competition.adopt()
+    assert competition.adopt(separator="none").source.task == "single"
+    assert competition.adopt(separator=" ").source.task == "multilabel"
+
+
+def test_conclude_columns_of_zero_and_one_may_be_several(competition):
+    competition.labelled("id,ETT - Normal,CVC", ["1,0", "1,1", "0,0"], "0,0")
+    source = competition.adopt().source
+    assert (source.task, source.label, source.metric) == ("multilabel", ("ETT - Normal", "CVC"), "auc")
+
+
+def test_conclude_columns_of_votes_are_refused(competition):
+    competition.labelled("id,seizure,other", ["3,0", "1,2", "0,5"], "0.5,0.5")
+    with pytest.raises(UserError, match="seizure, other hold shares, votes or several numbers"):
+        competition.adopt()
+
+
+@pytest.mark.parametrize(
+    ("options", "task"),
+    [({"task": "single"}, "single"), ({"task": "ordinal"}, "ordinal"), ({"metric": "quadratic_kappa"}, "ordinal"),
+     ({"metric": "rmse"}, "regression")],
+)  # fmt: skip
+def test_conclude_small_whole_numbers_are_ambiguous_until_settled(competition, options, task):
+    competition.labelled("id_code,diagnosis", list("001234"), "0")
+    with pytest.raises(UserError, match="--task single or --task ordinal or --task regression"):
+        competition.adopt()
+    assert competition.adopt(**options).source.task == task
+
+
+def test_conclude_numbers_with_names_are_classes(competition):
+    competition.labelled("image_id,label", list("0123"), "3")
+    competition.json("label_num_to_disease_map.json", {str(number): f"disease {number}" for number in range(4)})
+    assert competition.adopt().source.task == "single"
+
+
+@pytest.mark.parametrize("labels", [[str(number) for number in range(1, 41)], ["0.5", "1.25", "3"]])
+def test_conclude_many_or_broken_numbers_are_regression(competition, labels):
+    competition.labelled("Id,Pawpularity", labels, "40.5")
+    found = competition.adopt()
+    assert (found.source.task, found.source.metric, found.loss) == ("regression", "rmse", "smooth_l1")
+
+
+def test_conclude_sample_with_five_names_is_a_ranking(competition):
+    competition.labelled("Image,Id", ["w_1", "w_2", "w_3", "w_4", "w_5", "new_whale"], "new_whale w_1 w_2 w_3 w_4")
+    found = competition.adopt()
+    assert (found.source.task, found.source.metric, found.source.answer) == ("single", "map@5", None)
+    assert competition.adopt(metric="accuracy").source.answer == "best:5"
+
+
+def test_conclude_metric_of_another_task_is_refused(competition):
+    competition.labelled("id,label", ["x", "y", "z"], "x")
+    with pytest.raises(UserError, match="--metric rmse is none of a single task"):
+        competition.adopt(metric="rmse")
+
+
+# ---- groups ----
+
+
+@pytest.mark.parametrize("name", ["patient_id", "PatientID", "location", "site"])
+def test_conclude_repeating_patient_or_place_is_the_group(competition, name):
+    competition.labelled(
+        f"id,{name},sex,target", [f"p{index // 2},{'mf'[index % 2]},{index % 3 % 2}" for index in range(24)], "p,m,0"
+    )
+    competition.table("sample_submission.csv", "id,target", "b0,0", "b1,0")
+    assert competition.adopt().source.group == name
+    assert competition.adopt(group="none").source.group is None
+
+
+def test_conclude_column_that_follows_the_label_is_no_group(competition):
+    labels = [f"{index % 12},{index % 12 // 2}" for index in range(36)]
+    competition.labelled("image,hotel_id,chain_id", labels, "0,0")
+    competition.table("sample_submission.csv", "image,hotel_id", "b0,0 1 2 3 4", "b1,0 1 2 3 4")
+    competition.table("test.csv", "image,chain_id", "b0,1", "b1,1")
+    assert competition.adopt().source.group is None
+
+
+# ---- mistakes ----
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": ("tagret",)}, "train.csv has no column tagret; did you mean target"),
+        ({"image": "idd", "labels": "train.csv"}, "train.csv has no column idd; did you mean id"),
+        ({"group": "patient"}, "train.csv has no column patient"),
+        ({"labels": "trian.csv"}, "no readable table trian.csv; did you mean train.csv"),
+        ({"positive": ("2",)}, "no image has the label 2"),
+    ],
+)
+def test_conclude_wrong_name_names_the_nearest(competition, options, message):
+    competition.labelled("id,target", ["0", "1", "0"], "0")
+    if "label" in options:
+        options = {**options, "labels": "train.csv"}
+    with pytest.raises(UserError, match=message):
+        competition.adopt(**options)
+
+
+def test_conclude_repeated_id_with_one_label_counts_once(competition):
+    competition.labelled("id,target", ["0", "1", "0"], "0")
+    table = competition.root / "train.csv"
+    table.write_text(table.read_text() + "a0,0\n")
+    assert len(competition.adopt().dataset.train) == 3
+    table.write_text(table.read_text() + "a0,1\n")
+    with pytest.raises(UserError, match="gives the image a0 two labels, 0 and 1"):
+        competition.adopt()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["x", "", "y", "z"], "1 empty labels in label, such as that of a1"),
+        (["x", "NaN", "y", "z"], "1 labels NaN in label, such as that of a1"),
+        (["Cat", "cat", "dog", "cow"], r"'Cat' \(1 times\) and 'cat' \(1 times\) in label, which differ in case"),
+        (["a  b", "a b", "dog", "cow"], "which differ in case or spaces alone"),
+    ],
+)
+def test_conclude_unclean_labels_are_refused(competition, labels, message):
+    competition.labelled("id,label", labels, "dog")
+    with pytest.raises(UserError, match=message):
+        competition.adopt()
+
+
+def test_conclude_missing_images_are_counted_and_named(competition):
+    competition.labelled("id,target", ["0", "1", "0"], "0")
+    (competition.root / "train" / "a1.png").unlink()
+    with pytest.raises(UserError, match="lists 1 images that no file has, such as a1"):
+        competition.adopt()
+    competition.images("train/a1.png")
+    (competition.root / "test" / "b1.png").unlink()
+    with pytest.raises(UserError, match="needs 1 of 2 images that no file has, such as b1"):
+        competition.adopt()
+
+
+def test_conclude_sample_of_training_ids_is_refused(competition):
+    competition.labelled("id,target", ["0", "1", "0"], "0")
+    competition.table("sample_submission.csv", "id,target", "a0,0", "a1,0")
+    with pytest.raises(UserError, match="2 ids of training images, such as a0, a1"):
+        competition.adopt()
+
+
+# ---- the command ----
+
+
+def test_adopt_writes_a_config_that_scan_reads(competition, monkeypatch, run_cli):
+    from comp import config
+
+    competition.labelled("id,patient_id,target", [f"p{index // 2},{index % 3 % 2}" for index in range(24)], "p,0")
+    competition.table("sample_submission.csv", "id,target", "b0,0", "b1,0")
+    monkeypatch.chdir(competition.root.parent)
+    before = sorted(competition.root.rglob("*"))
+    status, out, err = run_cli("comp", "data", "adopt", "cells", "--metric", "auc")
+    assert (status, err) == (0, "")
+    assert "data.group" in out and "12 values of 1 to 2 images" in out and "holds the probability of 1" in out
+    [settings] = config.load("configs/cells.yaml")
+    assert settings.train.metric == "auc" and settings.data.size == 64
+    assert len(scan(settings.source).train) == 24
+    assert sorted(competition.root.rglob("*")) == before
+    assert run_cli("comp", "data", "adopt", "cells")[1].count("already exists and is the same") == 1
+    status, _, err = run_cli("comp", "data", "adopt", "cells", "--group", "none")
+    assert status == 2 and "exists and differs; add --force" in err
+    assert run_cli("comp", "data", "adopt", "cells", "--group", "none", "--force")[0] == 0
+    assert "group" not in Path("configs/cells.yaml").read_text()
+
+
+def test_adopt_open_question_prints_the_table_and_writes_nothing(competition, monkeypatch, run_cli):
+    competition.labelled("id_code,diagnosis", list("001234"), "0")
+    monkeypatch.chdir(competition.root.parent)
+    status, out, err = run_cli("comp", "data", "adopt", "cells")
+    assert status == 2 and "data.label     diagnosis" in out
+    assert err.count("\n") == 1 and "--task ordinal" in err
+    assert not Path("configs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "singel"], "unknown task singel; did you mean single?"),
+        (["--metric", "acc"], "unknown metric acc"),
+        (["--answer", "best"], "--answer best is none of"),
+    ],
+)
+def test_adopt_unknown_value_is_refused_first(competition, monkeypatch, run_cli, arguments, message):
+    monkeypatch.chdir(competition.root.parent)
+    status, out, err = run_cli("comp", "data", "adopt", "cells", *arguments)
+    assert (status, out) == (2, "") and message in err
+
+
+# ---- zip files ----
+
+
+def make_zip(path: Path, members: dict[str, bytes | zipfile.ZipInfo]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            if isinstance(content, zipfile.ZipInfo):
+                archive.writestr(content, "target")
+            else:
+                archive.writestr(name, content)
+    return path
+
+
+def test_unpack_zip_with_zips_inside_becomes_folders(tmp_path):
+    train = make_zip(tmp_path / "train.zip", {"train/a.jpg": b"a", "train/b.jpg": b"b"})
+    test = make_zip(tmp_path / "test.zip", {"1.jpg": b"1", "2.jpg": b"2"})
+    table = make_zip(tmp_path / "train.csv.zip", {"train.csv": b"id"})
+    members = {path.name: path.read_bytes() for path in (train, test, table)}
+    archive = make_zip(tmp_path / "all.zip", {**members, "sample_submission.csv": b"id,x"})
+    assert "6 files" in unpack(archive, tmp_path / "input" / "cells")
+    names = {path.relative_to(tmp_path / "input").as_posix() for path in (tmp_path / "input").rglob("*.*")}
+    assert names == {f"cells/{name}" for name in ("train/a.jpg", "train/b.jpg", "test/1.jpg", "test/2.jpg", "train.csv",
+                                                  "sample_submission.csv")}  # fmt: skip
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"../a.jpg": b"a"}, "leads outside"),
+        ({"/a.jpg": b"a"}, "leads outside"),
+        ({"x/../../a.jpg": b"a"}, "leads outside"),
+        ({"C:\\a.jpg": b"a"}, "leads outside"),
+        ({"ok.jpg": b"a", "a": link("a")}, "a link or a device"),
+        ({"a.csv": bytes(2**28)}, "268,435,456 bytes in"),
+        ({f"{number}.csv": bytes(2**24) for number in range(10)}, "would become"),
+        ({"a": b"a", "a/b": b"b"}, "a file and a folder of one name"),
+        ({}, "is empty"),
+    ],
+)
+def test_unpack_hostile_zip_writes_nothing(tmp_path, members, message):
+    archive = make_zip(tmp_path / "all.zip", members)
+    with pytest.raises(UserError, match=message):
+        unpack(archive, tmp_path / "input" / "cells")
+    assert not list((tmp_path / "input").glob("**/*.*")) and not (tmp_path / "input" / "cells").exists()
+
+
+def test_unpack_broken_zip_or_existing_folder_is_refused(tmp_path):
+    archive = tmp_path / "all.zip"
+    archive.write_bytes(b"not a zip")
+    with pytest.raises(UserError, match="not a complete zip"):
+        unpack(archive, tmp_path / "cells")
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(UserError, match="already exists"):
+        unpack(archive, tmp_path / "cells")
