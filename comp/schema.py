@@ -62,7 +62,8 @@ class Data(Section):
     separator: str | None = None
     """Text between the tags of a label, such as a space; `null`: a label is one value."""
     group: str | None = None
-    """Column whose equal values share a fold, such as a patient; duplicates share one anyway."""
+    """Column whose equal values share a fold, such as a patient; duplicates share one anyway. For class folders
+    `{name}`: images of one name share a fold."""
     train: str | list[str] | None = None
     """Folders of the training images below `root`; `null`: `train`. `.` is `root` itself."""
     test: str | list[str] | None = None

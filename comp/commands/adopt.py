@@ -48,7 +48,7 @@ def adopt(args: argparse.Namespace) -> None:
     is written in no file: without --metric one is assumed, and the table says so.
     """
     from comp.data.adopt.conclude import conclude
-    from comp.data.adopt.options import AdoptOptions, Finding, Findings
+    from comp.data.adopt.options import AdoptOptions, Finding, Findings, listed
     from comp.data.adopt.unzip import unpack
     from comp.data.adopt.write import check_options, config_path, format_findings, render_config, write_config
     from comp.submit.answers import choose_answer
@@ -64,7 +64,7 @@ def adopt(args: argparse.Namespace) -> None:
         sample = load_sample(conclusion.dataset)
         check_sample(sample, conclusion.dataset)
         answer = choose_answer(sample, conclusion.dataset).description
-        findings.append(Finding("submission", ",".join(sample.columns)[:60], f"holds {answer}"))
+        findings.append(Finding("submission", listed(sample.columns, 3), f"holds {answer}"))
     finally:
         if findings:
             print(format_findings(findings))

@@ -25,6 +25,7 @@ from comp.tasks import TASKS, Task, single_label
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
 MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
+NAME_GROUP = "{name}"  # the group of class folders with the same file names in each
 FORBIDDEN_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, and line ends of Unicode
 RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predictions, beside one per class
 
@@ -123,7 +124,12 @@ def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile],
         raise UserError(f"{root} has no {base.relative_to(root)}/ folder; add one with a folder of images per class")
     folders = sorted(check_file_name(path, base).name for path in _class_folders(root, source))
     classes = _class_order(root / "class_map.json", folders)[0]
-    images = [_LabelledFile(path, label) for label in classes for path in _images_below(base / label)]
+    by_name = source.group == NAME_GROUP
+    images = [
+        _LabelledFile(path, label, path.stem if by_name else None)
+        for label in classes
+        for path in _images_below(base / label)
+    ]
     if not images:
         raise UserError(f"{base} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some")
     return images, base
@@ -143,7 +149,7 @@ def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], 
         if not images:
             raise UserError(f"no image below {folders[0]} has a name like {source.labels}; fix data.labels")
     else:
-        rows, index = read_labels(source), ImageIndex(folders, files)
+        rows, index = read_labels(source), ImageIndex([root, *folders], files)
         found = [(row, index.find(row.image)) for row in rows]
         if missing := [row.image for row, path in found if path is None]:
             raise UserError(

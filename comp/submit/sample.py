@@ -69,7 +69,7 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
     source = dataset.source or DataSource(str(dataset.root))
     folders = [dataset.root / folder for folder in source.test or ("test",)]
     image_ids = {image.path: image.id for image in dataset.test}
-    index = ImageIndex(folders, image_ids)
+    index = ImageIndex([dataset.root, *folders], image_ids)
     table = read_ids(source) if source.ids else None
     unmatched, matched = [], []
     for id in ids:

@@ -66,6 +66,47 @@ def test_conclude_class_folders_are_single_labels(competition):
     assert found.size == 64
 
 
+def test_conclude_names_beside_a_sample_of_numbers_are_not_numbered_silently(competition):
+    competition.images("Cover/1.jpg", "JMiPOD/1.jpg", "UERD/1.jpg", "Test/2.jpg")
+    competition.table("sample_submission.csv", "Id,Label", "2.jpg,0")
+    with pytest.raises(UserError, match=r"the sample holds numbers, such as 0: .* --positive UERD .* or --task single"):
+        competition.adopt()
+
+
+def test_conclude_names_in_several_class_folders_are_groups(competition):
+    competition.images(*(f"train/{label}/{name}.jpg" for label in "xyz" for name in range(4)), "test/9.jpg")
+    competition.table("sample_submission.csv", "id,label", "9.jpg,x")
+    found = competition.adopt()
+    assert found.source.group == "{name}"
+    assert {image.group for image in found.dataset.train} == set("0123")
+    assert competition.adopt(group="none").source.group is None
+
+
+def test_conclude_file_names_below_the_root_and_ids_in_a_coco_file(competition):
+    names = [f"train_val2019/Birds/{100 + index}/h{index}.jpg" for index in range(3)]
+    competition.images(*names, "test2019/t.jpg")
+    images = [{"id": index, "file_name": name} for index, name in enumerate(names)]
+    annotations = [{"image_id": index, "category_id": 100 + index} for index in range(3)]
+    competition.json("train2019.json", {"images": images, "annotations": annotations, "categories": [{"id": 100}]})
+    competition.json(
+        "val2019.json", {"images": images[:1], "annotations": annotations[:1], "categories": [{"id": 100}]}
+    )
+    competition.json("test2019.json", {"images": [{"id": 7, "file_name": "test2019/t.jpg"}], "annotations": []})
+    competition.table("kaggle_sample_submission.csv", "id,predicted", "7,1 2 3 4 5")
+    found = competition.adopt()
+    assert (found.source.labels, found.source.ids, found.source.metric) == ("train2019.json", "test2019.json", "map@5")
+    assert len(found.dataset.train) == 3
+
+
+def test_conclude_folders_of_series_are_named_as_volumes(competition):
+    competition.images(*(f"train/0000{case}/FLAIR/Image-{index}.png" for case in (1, 2) for index in (1, 2)))
+    competition.images(*(f"test/0000{case}/FLAIR/Image-{index}.png" for case in (3, 4) for index in (1, 2)))
+    competition.table("train_labels.csv", "BraTS21ID,MGMT_value", "00001,0", "00002,1")
+    competition.table("sample_submission.csv", "BraTS21ID,MGMT_value", "00003,0.5", "00004,0.5")
+    with pytest.raises(UserError, match=r"are folders with many images each, such as test/00003: .* volumes"):
+        competition.adopt()
+
+
 def test_conclude_class_folders_at_the_root_leave_the_test_folder_out(competition):
     competition.images("Cover/1.jpg", "JMiPOD/1.jpg", "UERD/1.jpg", "Test/2.jpg")
     competition.table("sample_submission.csv", "Id,Label", "2.jpg,0")

@@ -134,3 +134,21 @@ def test_choose_answer_probability_of_three_classes_is_refused():
 def test_description_is_one_line(spec):
     metric = {"single": "map@5", "binary": "auc", "multilabel": "micro_f1", "regression": "rmse"}[spec.kind]
     assert "\n" not in choose_answer(sample("a", "a", "a"), dataset(spec, metric=metric)).description
+
+
+@pytest.mark.parametrize(
+    ("classes", "values", "answers"),
+    [
+        (("blast", "normal"), ("", "", ""), ["normal", "blast", "blast"]),  # blank, as in paddy-disease
+        (("3", "15504"), ("106", "140", "7"), ["15504", "3", "3"]),  # drawn numbers of classes without images
+    ],
+)
+def test_fill_table_labels_of_a_table_need_no_class_in_the_sample(classes, values, answers):
+    data = dataset(TaskSpec("single", classes), labels="train.csv")
+    assert fill(data, sample(*values), [[0.1, 0.9], [0.8, 0.2], [0.7, 0.3]]) == answers
+
+
+def test_choose_answer_names_of_a_table_beside_numbers_in_the_sample_are_refused():
+    data = dataset(TaskSpec("single", ("blast", "normal")), labels="train.csv")
+    with pytest.raises(UserError, match="neither class names nor class numbers"):
+        choose_answer(sample("17", "3", "3.5"), data)

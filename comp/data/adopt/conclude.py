@@ -88,6 +88,11 @@ def _find_test(
     ids, needed = _find_ids(evidence, options, sample, names, findings)
     matches = names.match(needed)
     if missing := [name for name in needed if name not in matches]:
+        if cases := _folders_named(evidence, sample.ids):
+            raise UserError(
+                f"the ids of {sample.path} are folders with many images each, such as {cases[0]}: a series is one "
+                f"case, and volumes are not read; make one image of each folder, or a table for --ids"
+            )
         raise UserError(
             f"{sample.path} needs {len(missing):,} of {len(needed):,} images that no file has, such as "
             f"{listed(missing)}; add them, or add --ids FILE if a table says which images the ids mean"
@@ -97,6 +102,16 @@ def _find_test(
     count = f"{len(chosen):,} images of the sample, of {count_below(evidence.images, folders):,} below"
     findings.append(Finding("data.test", listed(folders), count))
     return folders, ids, tuple(files[0] for files in chosen.values())
+
+
+def _folders_named(evidence: Evidence, ids: list[str]) -> list[str]:
+    names = set(ids)
+    return [
+        parent.as_posix()
+        for image in evidence.images
+        for parent in PurePosixPath(image).parents
+        if parent.name in names
+    ]
 
 
 def _folders_called_test(evidence: Evidence) -> tuple[str, ...]:

@@ -56,6 +56,10 @@ class Sample:
         return self.rows.iloc[:, 0].tolist()
 
     @property
+    def first_answer(self) -> str:
+        return str(self.rows.iloc[0, 1])
+
+    @property
     def targets(self) -> list[str]:
         """The columns beside the ids."""
         return list(self.rows.columns[1:])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import PurePosixPath
 
 import pandas as pd
 
 from comp.data.adopt.evidence import Evidence
 from comp.data.adopt.labelling import Labelling, check_column
 from comp.data.adopt.options import NONE, AdoptOptions, Finding, Findings, ambiguous, listed, quoted
+from comp.data.scan import NAME_GROUP
+from comp.errors import UserError
 
 PERSONS = {"patient", "subject", "person", "individual", "owner"}
 PLACES = {"location", "site", "camera", "case", "study", "session", "sequence", "seq", "series", "slide", "product"}
@@ -19,8 +23,10 @@ MAX_SHARE = 0.5  # of all images in one group
 def find_group(evidence: Evidence, options: AdoptOptions, labelling: Labelling, findings: Findings) -> str | None:
     """Return the column of groups, or None; of nested ones the coarsest, and a person before a place."""
     rows = labelling.rows
-    if options.group == NONE or rows is None or labelling.table is None:
+    if options.group == NONE:
         return None
+    if rows is None or labelling.table is None:
+        return _group_of_names(options, labelling, findings)
     if options.group is not None:
         column = check_column(labelling.table, options.group, "group")
         findings.append(Finding("data.group", column, f"as typed; {_counts(rows, column)}"))
@@ -54,6 +60,19 @@ def find_group(evidence: Evidence, options: AdoptOptions, labelling: Labelling, 
     hint = f"; not by {listed(others, 3)}" if others else f"; --group {NONE} to ignore it"
     findings.append(Finding("data.group", column, f"{_counts(rows, column)} share a fold{hint}"))
     return column
+
+
+def _group_of_names(options: AdoptOptions, labelling: Labelling, findings: Findings) -> str | None:
+    """Return the group of class folders: the file's name, where most names are in several folders."""
+    if options.group not in (None, NAME_GROUP) or (labelling.labels is not None and options.group):
+        raise UserError(f"labels without a table have no column {options.group}; remove --group")
+    counts = Counter(PurePosixPath(file).stem for file in labelling.files)
+    several = sum(count > 1 for count in counts.values())
+    if options.group is None and (labelling.labels is not None or several < MAX_SHARE * len(counts)):
+        return None
+    text = f"{several:,} of {len(counts):,} names are in several class folders; --group {NONE} to ignore it"
+    findings.append(Finding("data.group", NAME_GROUP, text))
+    return NAME_GROUP
 
 
 def _kind(column: str, is_in_test: bool) -> int:

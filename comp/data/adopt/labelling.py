@@ -202,10 +202,19 @@ def _from_table(
     findings.append(Finding("data.labels", path, f"{len(rows):,} rows of {len(unique):,} images"))
     findings.append(Finding("data.image", one.image, f"names of images, such as {shorten(unique[0], 40)}"))
     findings.append(Finding("data.label", listed(one.label, 4), one.reason))
+    _note_others(evidence, one, sample, findings)
     count = f"{len(files):,} of its {count_below(evidence.images, train):,} images are labelled"
     findings.append(Finding("data.train", listed(train), count))
     values = tuple(rows[one.label[0]].str.strip()) if len(one.label) == 1 else ()
     return Labelling(path, train, values, files, one.image, one.label, one.table)
+
+
+def _note_others(evidence: Evidence, one: _Candidate, sample: Sample | None, findings: Findings) -> None:
+    """Add a line about other COCO files with labels, such as those of a validation set."""
+    others = [table for table in evidence.tables if table.is_coco and table is not one.table]
+    if one.table.is_coco and others:
+        count = sum(len(table.rows) for table in others)
+        findings.append(Finding("not used", listed(table.path for table in others), f"{count:,} more labels"))
 
 
 def _from_folders(evidence: Evidence, options: AdoptOptions, test: Sequence[str], findings: Findings) -> Labelling:

@@ -12,7 +12,7 @@ import pandas as pd
 from comp.data.adopt.evidence import Evidence, Sample
 from comp.data.adopt.labelling import Labelling
 from comp.data.adopt.options import NONE, AdoptOptions, Finding, Findings, ambiguous, listed, quoted
-from comp.errors import UserError, did_you_mean
+from comp.errors import UserError, did_you_mean, shorten
 from comp.metrics import METRICS
 from comp.records.task import TaskKind
 
@@ -127,6 +127,14 @@ def _read_values(
     if len(values) == 2 or options.positive:
         return _Reading("binary", f"{len(values)} values: {names}")
     numbers = [_number(value) for value in values]
+    if None in numbers and sample is not None and _is_filled_with_numbers(sample) and options.task is None:
+        first, last = sorted(values)[0], sorted(values)[-1]
+        raise ambiguous(
+            f"the {len(values):,} classes have names ({names}), and the sample holds numbers, such as "
+            f"{sample.first_answer}: the probability of some classes, or positions of classes in a class_map.json",
+            f"--positive {quoted(last)} (repeated for all but {first}, say)",
+            "--task single",
+        )
     if labelling.table is None or None in numbers:
         return _Reading("single", f"{len(values):,} classes: {names}")
     return _read_numbers(evidence, options, labelling, sample, values, [n for n in numbers if n is not None])
@@ -153,17 +161,18 @@ def _read_numbers(
     column = labelling.label[0]
     if sample is not None and answers_per_row(sample, set(values)) > 1:
         return _Reading("single", f"{shown}; the sample lists several per image")
+    if sample is not None and any("." in text for text in sample.rows.iloc[:, 1]):
+        return _Reading("regression", f"{shown}, and the sample holds {shorten(sample.first_answer)}")
     if options.metric in METRICS and "numbers" in METRICS[options.metric].computations:
         return _Reading("regression", f"{shown}, scored by {options.metric}")
     if options.metric == "quadratic_kappa":
         return _Reading("ordinal", f"{shown}, scored by {options.metric}")
-    is_dense = high - low < 2 * len(values)
-    if not is_dense or (len(values) > MAX_GRADES and ID_NAME.search(column.lower())):
-        return _Reading("single", f"{shown}, with gaps: numbers of classes (else --task regression)")
-    filled = set() if sample is None else set(sample.rows.iloc[:, 1])
-    is_filled_with_parts = len(filled) > 2 and any("." in text for text in filled)
-    if len(values) > MAX_GRADES or is_filled_with_parts:
-        return _Reading("regression", f"{shown}, almost all of them (else --task single)")
+    has_gaps = high - low > 10 * len(values)
+    is_consecutive = high - low == len(values) - 1
+    if has_gaps or (ID_NAME.search(column.lower()) and (len(values) > MAX_GRADES or not is_consecutive)):
+        return _Reading("single", f"{shown}: numbers of classes (--task regression if not)")
+    if len(values) > MAX_GRADES and high - low < 2 * len(values):
+        return _Reading("regression", f"{shown}, most of them (--task single if they are classes)")
     if options.task is None:
         raise ambiguous(
             f"{column} has the whole numbers {listed(map('{:g}'.format, sorted(numbers)), 6)}, which may be names of "
@@ -179,8 +188,12 @@ def answers_per_row(sample: Sample, labels: set[str]) -> int:
     """Return how many labels each row of the sample lists, joined by spaces; 0 if it lists none."""
     rows = sample.rows.iloc[:, 1].head(100).tolist()
     counts = {len(row.split(" ")) for row in rows}
-    known = sum(part in labels for row in rows for part in row.split(" "))
-    return counts.pop() if len(counts) == 1 and known and not any(row in labels for row in rows) else 0
+    has_spaces = any(" " in label for label in labels)
+    return counts.pop() if len(counts) == 1 and not has_spaces and "" not in rows else 0
+
+
+def _is_filled_with_numbers(sample: Sample) -> bool:
+    return len(sample.targets) == 1 and all(_number(text) is not None for text in sample.rows.iloc[:, 1])
 
 
 def _number(text: str) -> float | None:

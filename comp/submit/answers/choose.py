@@ -17,7 +17,7 @@ from comp.submit.answers.classes import ClassAnswer
 from comp.submit.answers.number import NumberAnswer
 from comp.submit.answers.probability import ProbabilityAnswer
 from comp.submit.answers.tags import TagsAnswer
-from comp.submit.label_format import detect_label_format
+from comp.submit.label_format import LabelFormat, detect_label_format
 from comp.submit.submission_table import SubmissionTable
 
 
@@ -42,7 +42,21 @@ def choose_answer(sample: SubmissionTable, dataset: Dataset) -> Answer:
         return ProbabilityAnswer(task.columns)
     if kind.startswith("best:"):
         return BestAnswer(task.columns, int(kind.removeprefix("best:")))
+    if _holds_labels_of_table(sample, dataset):
+        return ClassAnswer(LabelFormat(task.columns, has_probabilities=False), task.columns)
     return ClassAnswer(detect_label_format(sample, task.columns, dataset.class_numbers), task.columns)
+
+
+def _holds_labels_of_table(sample: SubmissionTable, dataset: Dataset) -> bool:
+    """Return whether a submission holds labels as the table of training images has them.
+
+    A table has the competition's own labels, so that those of the sample may be blank or of no class. Names where the
+    sample has numbers, or the reverse, are left to `detect_label_format`.
+    """
+    if dataset.source is None or dataset.source.labels is None:
+        return False
+    labels = {row[1] for row in sample.rows if row[1]}
+    return not labels or all(map(_is_number, labels)) == all(map(_is_number, dataset.task.columns))
 
 
 def _kind(sample: SubmissionTable, dataset: Dataset) -> str:
