@@ -56,7 +56,7 @@ def _holds_labels_of_table(sample: SubmissionTable, dataset: Dataset) -> bool:
     if dataset.source is None or dataset.source.labels is None:
         return False
     labels = {row[1] for row in sample.rows if row[1]}
-    return not labels or all(map(_is_number, labels)) == all(map(_is_number, dataset.task.columns))
+    return not labels or all(map(_is_decimal, labels)) == all(map(_is_decimal, dataset.task.columns))
 
 
 def _kind(sample: SubmissionTable, dataset: Dataset) -> str:
@@ -79,3 +79,10 @@ def _kind(sample: SubmissionTable, dataset: Dataset) -> str:
 
 def _is_number(text: str) -> bool:
     return text.lstrip("-").isdecimal()
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
