@@ -8,49 +8,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
 from comp.records.source import DataSource
+from comp.schema_types import (
+    MAX_WORKERS,
+    Count,
+    Fraction,
+    NotNegative,
+    PathText,
+    Positive,
+    Section,
+    Seed,
+    as_tuple,
+    check_root,
+)
 from comp.yaml12 import render_yaml
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as numpy and scikit-learn take it
-MAX_WORKERS = 256  # each is a process that imports torch: 0.3 GB
-
-
-def _check_path(text: str) -> str:
-    if not text or any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise PydanticCustomError("path", "must be a path without control characters")
-    return text
-
-
-def _check_root(text: str) -> str:
-    if Path(text).name in ("", ".."):
-        raise PydanticCustomError("path", "must end with the name of a dataset")
-    return text
-
-
-PathText = Annotated[str, AfterValidator(_check_path)]
-
-
-def _as_tuple(value: str | list[str] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Data(Section):
     """The images and how each becomes a square."""
 
-    root: Annotated[PathText, AfterValidator(_check_root)] = "input/blood-cells"
+    root: Annotated[PathText, AfterValidator(check_root)] = "input/blood-cells"
     """Directory of the dataset. Its last part is the dataset's name."""
     labels: PathText | None = None
     """Where the labels are, below `root`: `null` for a folder per class; a CSV; a COCO JSON; or a pattern of file names
@@ -129,7 +108,7 @@ class Model(Section):
     """Rate of stochastic depth; `null`: the model's own default."""
     init: Literal["own", "he", "glorot"] = "own"
     """Initial weights of convolutions and dense layers; `own`: the model's own initialisation."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
     """More arguments of the model, passed to `timm.create_model`. An unknown one is an error."""
 
 
@@ -282,14 +261,14 @@ class Config(Section):
             root=data.root,
             labels=data.labels,
             image=data.image,
-            label=_as_tuple(data.label),
+            label=as_tuple(data.label),
             separator=data.separator,
             group=data.group,
-            train=_as_tuple(data.train),
-            test=_as_tuple(data.test),
+            train=as_tuple(data.train),
+            test=as_tuple(data.test),
             ids=data.ids,
             task=data.task,
-            positive=_as_tuple(data.positive),
+            positive=as_tuple(data.positive),
             sample=self.submit.sample,
             answer=self.submit.answer,
             metric=self.train.metric,

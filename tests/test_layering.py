@@ -17,7 +17,9 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 
 # A package or a single module below comp/, or a program beside it, and its layer. docs/design.md describes them.
 LAYERS = {
-    **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema", "config"), 0),
+    **dict.fromkeys(
+        ("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema", "schema_types", "config"), 0
+    ),
     **dict.fromkeys(("cli", "environment", "metrics", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
@@ -41,6 +43,8 @@ ALLOWED_IMPORTS = {
     ("config", "yaml12"): "configs are written in YAML",
     ("config", "schema"): "a file is validated against the schema",
     ("schema", "yaml12"): "a config is written as YAML",
+    ("schema", "schema_types"): "its keys have these types",
+    ("schema", "records"): "the section `data` is recorded as a source",
     ("tables", "files"): "tables are written atomically",
     ("records", "files"): "records are JSON files",
     ("checkpoints", "files"): "checkpoints are written atomically",

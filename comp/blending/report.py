@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pandas as pd
 
 from comp.blending.assess import Assessment
@@ -29,9 +30,11 @@ def print_assessment(assessment: Assessment) -> None:
         print(f"\npaired tests on the same {images} images:")
         print(format_pairs(assessment.pairs), end="\n\n")
     result = assessment.result
+    pool = assessment.pool
+    constant = np.tile(pool.task.baseline(pool.targets), (len(pool.targets), 1))
     line = (
         f"OOF {metric} {result.score:.4f} {format_interval(result.interval)} on {images} images, cross-fitted "
-        f"(naive {result.naive_score:.4f})"
+        f"(naive {result.naive_score:.4f}), baseline {score(metric, pool.targets, constant):.4f}"
     )
     if result.ece is not None:
         line += f"; calibration error {result.ece_before:.3f} -> {result.ece:.3f}"

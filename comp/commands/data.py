@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def check(args: argparse.Namespace) -> int:
     from comp.data.scan import scan
     from comp.errors import UserError
     from comp.records.dataset import SplitRecord
+    from comp.submit.sample import describe_answer
 
     settings = config.load(args.config, args.overrides)[0]
     dataset, split, is_official = scan(settings.source), None, False
@@ -76,6 +78,11 @@ def check(args: argparse.Namespace) -> int:
     report = check_dataset(dataset, settings.folds.k, fold_of, is_official)
     print(format_report(report))
     report.write(Path(f"runs/checks/{report.dataset}.json"))
+    try:
+        print(f"\n{describe_answer(dataset)}")
+    except UserError as error:
+        print(f"\nerror: {error}")
+        return 1
     return report.exit_code
 
 
@@ -228,6 +235,7 @@ def folds(args: argparse.Namespace) -> None:
     from comp.data.scan import scan
     from comp.errors import UserError
     from comp.files import file_exists
+    from comp.submit.sample import describe_answer
     from comp.tables import FOLDS_COLUMNS, read_csv
 
     settings = config.load(args.config, args.overrides)[0]
@@ -256,6 +264,10 @@ def folds(args: argparse.Namespace) -> None:
         )
     if dataset.task.has_confusion and len(dataset.classes) <= MAX_LISTED_CLASSES:
         print(table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_string())
+    try:
+        print(describe_answer(dataset))
+    except UserError as error:  # the split is as good
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def _duplicate_groups(dataset: Dataset) -> dict[str, str]:

@@ -32,13 +32,12 @@ def check_dataset(
         *_similar_name_issues(dataset),
         *_duplicate_issues(dataset, groups),
         *_split_issues(dataset, groups, fold_of or {}, is_official),
-        *_small_class_issues(dataset, train, groups, k),
-        *_confound_issues(dataset, train),
     ]
+    if dataset.task.has_confusion:
+        issues += [*_small_class_issues(dataset, train, groups, k), *_confound_issues(dataset, train)]
     issues.sort(key=lambda issue: issue.severity)  # errors first; otherwise the order stays
-    counts = Counter(image.label for image in dataset.train)
-    classes = {label: counts[label] for label in dataset.classes}
-    return DatasetReport(dataset.name, classes, len(dataset.test), tuple(issues))
+    classes = dataset.task.counts(dataset.targets)
+    return DatasetReport(dataset.name, classes, len(dataset.test), tuple(issues), len(dataset.train))
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,8 @@ def _unreadable_issues(dataset: Dataset, stats: Survey) -> Iterator[DataIssue]:
 def _other_file_issues(dataset: Dataset) -> Iterator[DataIssue]:
     """Report the files in train/ and test/ that are not used as images; hidden files do not count."""
     images = {image.path for image in dataset.train + dataset.test}
-    others = [path for folder in ("train", "test") for path in files_below(dataset.root / folder) if path not in images]
+    files = [path for folder in dataset.folders for path in files_below(folder)]
+    others = [path for path in dict.fromkeys(files) if path not in images]
     if others:
         yield DataIssue(
             "not_images",

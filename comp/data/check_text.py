@@ -10,16 +10,18 @@ from itertools import zip_longest
 from comp.data.check import count_text
 from comp.records.dataset import DataIssue, DatasetReport
 
+MAX_CLASSES = 40  # whose counts are shown
 MAX_CASES, MAX_FILES = 20, 4  # cases of an issue, and files of a case, on the screen; the JSON has all
 
 
 def format_report(report: DatasetReport) -> str:
     """Return the report as text: classes with counts, the issues with their files, and the number of errors."""
-    classes = "  ".join(f"{label} {count}" for label, count in report.classes.items())
-    train = sum(report.classes.values())
+    shown = list(report.classes.items())[:MAX_CLASSES]
+    classes = "  ".join(f"{label} {count}" for label, count in shown) + "  ..." * (len(report.classes) > MAX_CLASSES)
+    train = sum(report.classes.values()) if report.train is None else report.train
+    among = f" in {len(report.classes):,} classes" if report.classes else ""
     lines = [
-        f"{report.dataset}: {count_text(train, 'training image')} in {len(report.classes)} classes, "
-        f"{count_text(report.test, 'test image')}",
+        f"{report.dataset}: {count_text(train, 'training image')}{among}, {count_text(report.test, 'test image')}",
         *_wrap(classes),
     ]
     for issue in report.issues:

@@ -42,7 +42,7 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
             f"{dataset.root} has {validated['group'].nunique()} different images in classes of {k} or more, too few "
             f"for {k} folds; add images{' or lower folds.k' if k > 2 else ''}"
         )
-    strata = dataset.task.strata(dataset.task.encode(validated["label"].tolist()))
+    strata = dataset.task.strata(validated["label"].tolist())
     table.loc[validated.index, "fold"] = spread(strata, validated["group"].to_numpy(), k, seed)
     return table[FOLDS_COLUMNS]
 

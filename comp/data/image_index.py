@@ -29,10 +29,11 @@ class ImageIndex:
 
     def find(self, name: str) -> Path | None:
         """Return the file of this name; None without one. A name of several files is a UserError."""
-        files = self.by_name.get(name) or self.by_name.get(PurePosixPath(name).with_suffix("").as_posix()) or set()
+        files = self.by_name.get(name, set())
         if len(files) > 1:
             first, second = sorted(files)[:2]
             raise UserError(
-                f"the image {name} may be {first} or {second}; set data.train and data.test to the right folders"
+                f"{name} may be {first} or {second}; name it with its suffix or folder, or set data.train and "
+                f"data.test to fewer folders"
             )
         return next(iter(files), None)

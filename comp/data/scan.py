@@ -63,6 +63,13 @@ class Dataset:
         return self.task.encode([image.label or "" for image in self.train])
 
     @property
+    def folders(self) -> list[Path]:
+        """The folders of the training and the test images that exist."""
+        source = self.source or DataSource(str(self.root))
+        folders = [self.root / folder for folder in (*(source.train or ("train",)), *(source.test or ("test",)))]
+        return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+    @property
     def sample(self) -> str | None:
         """The sample submission that the config names, below the root."""
         return self.source.sample if self.source else None

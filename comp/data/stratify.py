@@ -35,7 +35,7 @@ def _spread_tags(tags: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.
     rng = np.random.default_rng(seed)
     counts = np.zeros((len(names), tags.shape[1] + 1))  # of each group: images with each tag, and images
     np.add.at(counts, codes, np.column_stack([tags, np.ones(len(tags))]))
-    wanted = np.tile(counts.sum(0) / k, (k, 1))  # images that each fold still lacks, by tag and in all
+    lacking = np.tile(counts.sum(0) / k, (k, 1))  # images that each fold still lacks, by tag and in all
     fold_of_group = np.full(len(names), -1)
     order = rng.permutation(len(names))
     while (left := order[fold_of_group[order] < 0]).size:
@@ -43,9 +43,9 @@ def _spread_tags(tags: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.
         tag = int(np.argmin(np.where(remaining > 0, remaining, np.inf))) if remaining.any() else tags.shape[1]
         with_tag = left[counts[left, tag] > 0]
         for group in with_tag[np.argsort(-counts[with_tag].sum(1), kind="stable")]:
-            fold = max(range(k), key=lambda fold: (wanted[fold, tag], wanted[fold, -1], -fold))
+            fold = max(range(k), key=lambda fold: (lacking[fold, tag], lacking[fold, -1], -fold))
             fold_of_group[group] = fold
-            wanted[fold] -= counts[group]
+            lacking[fold] -= counts[group]
     return fold_of_group[codes]
 
 

@@ -73,9 +73,10 @@ class DatasetReport(Record):
     """runs/checks/<dataset>.json: the size of a dataset and everything that is wrong or suspicious in it."""
 
     dataset: str
-    classes: dict[str, int]  # training images of each class
+    classes: dict[str, int]  # training images of each class or tag; empty for numbers
     test: int  # test images
     issues: tuple[DataIssue, ...]  # errors first
+    train: int | None = None  # training images; None in files of earlier versions: the sum of `classes`
 
     @property
     def exit_code(self) -> int:

@@ -60,6 +60,17 @@ def check_sample(sample: SubmissionTable, dataset: Dataset) -> None:
     fill_table(sample, zeros, dataset)
 
 
+def describe_answer(dataset: Dataset) -> str:
+    """Return in a line what a row of a submission will hold, and why; a sample that cannot be filled is a UserError."""
+    if not dataset.test:
+        return "there are no test images, so no submission"
+    sample = load_sample(dataset)
+    check_sample(sample, dataset)
+    source = dataset.source or DataSource(str(dataset.root))
+    reason = "submit.answer" if source.answer else f"data.task={dataset.task.kind}, train.metric={source.metric}"
+    return f"a submission: {len(sample.rows):,} rows, each with {choose_answer(sample, dataset).description} ({reason})"
+
+
 def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
     """Return the image ids of each id of the sample.
 

@@ -77,8 +77,12 @@ class Task(ABC):
         return self.encode(table["label"].tolist()), table[list(self.columns)].to_numpy(np.float32)
 
     @abstractmethod
-    def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return what a split spreads evenly over the folds: a number per image, or 0 and 1 (images, tags)."""
+    def counts(self, targets: np.ndarray) -> dict[str, int]:
+        """Return the number of images of each class or tag; empty for numbers."""
+
+    @abstractmethod
+    def strata(self, labels: Sequence[str]) -> np.ndarray:
+        """Return what a split spreads evenly over the folds: a value per image, or 0 and 1 (images, tags)."""
 
     def network_targets(self, targets: np.ndarray) -> np.ndarray:
         """Return the targets as the loss takes them: integers as they are, or float32 (images, outputs)."""

@@ -35,8 +35,11 @@ class ClassTask(Task):
             raise UserError(f"the label {unknown!r} is not a class{did_you_mean(unknown, self.columns)}")
         return np.array([indices[label] for label in labels], np.int64)
 
-    def strata(self, targets: np.ndarray) -> np.ndarray:
-        return targets
+    def counts(self, targets: np.ndarray) -> dict[str, int]:
+        return dict(zip(self.columns, np.bincount(targets, minlength=len(self.columns)).tolist(), strict=True))
+
+    def strata(self, labels: Sequence[str]) -> np.ndarray:
+        return np.asarray(labels, dtype=object)  # not indices: the order of classes must not change a split
 
     def make_loss(self, options: Loss, targets: np.ndarray, device: torch.device) -> LossFunction:
         from comp.tasks.losses import class_loss

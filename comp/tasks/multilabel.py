@@ -47,8 +47,11 @@ class Multilabel(Task):
                 targets[row, indices[tag]] = 1
         return targets
 
-    def strata(self, targets: np.ndarray) -> np.ndarray:
-        return targets
+    def counts(self, targets: np.ndarray) -> dict[str, int]:
+        return dict(zip(self.columns, targets.sum(0).tolist(), strict=True))
+
+    def strata(self, labels: Sequence[str]) -> np.ndarray:
+        return self.encode(labels)
 
     def network_targets(self, targets: np.ndarray) -> np.ndarray:
         return targets.astype(np.float32)

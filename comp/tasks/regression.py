@@ -49,7 +49,11 @@ class Regression(Task):
     def encode(self, labels: Sequence[str]) -> np.ndarray:
         return parse_numbers(labels)
 
-    def strata(self, targets: np.ndarray) -> np.ndarray:
+    def counts(self, targets: np.ndarray) -> dict[str, int]:
+        return {}
+
+    def strata(self, labels: Sequence[str]) -> np.ndarray:
+        targets = self.encode(labels)
         edges = np.unique(np.quantile(targets, np.linspace(0, 1, BINS + 1)[1:-1]))
         return np.searchsorted(edges, targets, side="right")
 

@@ -46,15 +46,16 @@ def check_split(config: Config) -> None:
             )
 
 
-def check_training_images(split: pd.DataFrame, folds: Sequence[Fold]) -> None:
+def check_training_images(split: pd.DataFrame, folds: Sequence[Fold], task: Task) -> None:
     """Check that images remain to train on in each fold; print a warning for a class of which none remains."""
     for fold in folds:
         trained = split.loc[split["fold"] != fold, "label"]
         if trained.empty:
             raise UserError(f"fold {fold} holds every image, so none remains to train on; make another split")
-        if absent := sorted(set(split["label"]) - set(trained)):
+        absent = sorted(set(split["label"]) - set(trained)) if task.has_confusion else []
+        if absent:
             print(
-                f"warning: all images of class {', '.join(absent)} are in fold {fold}, whose model cannot learn it",
+                f"warning: all images of class {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''} are in fold {fold}, whose model cannot learn it",
                 file=sys.stderr,
             )
 

@@ -46,9 +46,10 @@ def run_experiment(
         raise UserError(
             f"--jobs {jobs} trains each fold in one process, and torchrun trains one fold in several; use one of them"
         )
-    split = read_folds(config.folds_file, scan(config.source), config.folds.allow_split_groups)
+    dataset = scan(config.source)
+    split = read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
     folds = parse_folds(fold, split)
-    check_training_images(split, folds)
+    check_training_images(split, folds, dataset.task)
     if "full" in folds and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, folds) if debug else open_setup(config, device, folds, restart)
