@@ -173,7 +173,7 @@ def _make_task(root: Path, source: DataSource, labels: Sequence[str]) -> tuple[T
         classes = sorted(path.name for path in _class_folders(root, source))
         names, numbers = _class_order(root / "class_map.json", classes)
         return single_label(names), numbers
-    name = source.label[0] if len(source.label) == 1 else "label"
+    name = source.label[0] if len(source.label) == 1 and source.label[0] not in RESERVED_LABELS else "prediction"
     options = {"separator": source.separator or (TAG_SEPARATOR if len(source.label) > 1 else " ")}
     task = TASKS[source.task].from_labels(labels, name=name, **options)
     columns = task.columns

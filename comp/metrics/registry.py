@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -30,16 +31,12 @@ class Metric:
     higher_is_better: bool = True
     is_decided: bool = False  # depends on thresholds or cut points, where the task has them
     places: int = 0  # classes that an answer lists, for a ranking
+    score_range: tuple[float, float] = (0.0, 1.0)
 
     @property
     def sign(self) -> int:
         """1 where a higher score is better, -1 where a lower one is."""
         return 1 if self.higher_is_better else -1
-
-    @property
-    def is_share(self) -> bool:
-        """Whether scores are at most 1."""
-        return self.higher_is_better and self.answer != "number"
 
     def computation(self, targets: np.ndarray) -> Computation:
         """Return the computation for the form of `targets`."""
@@ -63,14 +60,18 @@ def _of_classes(name: str) -> Metric:
     tags = {"accuracy": per_image.TAG_ACCURACY, "micro_f1": per_image.TAG_MICRO_F1, "macro_f1": per_image.TAG_MACRO_F1}
     if name in tags:
         computations["tags"] = tags[name]
-    return Metric(computations, "label", is_decided=True)
+    score_range = (-1.0, 1.0) if name == "mcc" else (0.0, 1.0)
+    return Metric(computations, "label", is_decided=True, score_range=score_range)
 
 
 METRICS: dict[str, Metric] = {
     **{name: _of_classes(name) for name in CLASS_SCORES},
-    "quadratic_kappa": Metric({"classes": QUADRATIC_KAPPA}, "label", is_decided=True),
+    "quadratic_kappa": Metric({"classes": QUADRATIC_KAPPA}, "label", is_decided=True, score_range=(-1.0, 1.0)),
     "log_loss": Metric(
-        {"classes": per_image.CLASS_LOG_LOSS, "tags": per_image.TAG_LOG_LOSS}, "probability", higher_is_better=False
+        {"classes": per_image.CLASS_LOG_LOSS, "tags": per_image.TAG_LOG_LOSS},
+        "probability",
+        higher_is_better=False,
+        score_range=(0.0, inf),
     ),
     "auc": Metric({"classes": ranking.CLASS_AUC, "tags": ranking.TAG_AUC}, "probability"),
     "partial_auc": Metric({"classes": ranking.CLASS_PARTIAL_AUC}, "probability"),
@@ -81,11 +82,11 @@ METRICS: dict[str, Metric] = {
     "probabilistic_f1": Metric({"classes": per_image.PROBABILISTIC_F1}, "probability"),
     **{f"map@{k}": Metric({"classes": per_image.map_at(k)}, "ranking", places=k) for k in (3, 5, 10)},
     **{f"top@{k}": Metric({"classes": per_image.top(k)}, "ranking", places=k) for k in (3, 5, 10)},
-    "rmse": Metric({"numbers": per_image.RMSE}, "number", higher_is_better=False),
-    "mae": Metric({"numbers": per_image.MAE}, "number", higher_is_better=False),
-    "r2": Metric({"numbers": per_image.R2}, "number"),
-    "pearson": Metric({"numbers": per_image.PEARSON}, "number"),
-    "spearman": Metric({"numbers": per_image.SPEARMAN}, "number"),
+    "rmse": Metric({"numbers": per_image.RMSE}, "number", higher_is_better=False, score_range=(0.0, inf)),
+    "mae": Metric({"numbers": per_image.MAE}, "number", higher_is_better=False, score_range=(0.0, inf)),
+    "r2": Metric({"numbers": per_image.R2}, "number", score_range=(-inf, 1.0)),
+    "pearson": Metric({"numbers": per_image.PEARSON}, "number", score_range=(-1.0, 1.0)),
+    "spearman": Metric({"numbers": per_image.SPEARMAN}, "number", score_range=(-1.0, 1.0)),
 }
 
 

@@ -113,14 +113,16 @@ def check_scores(event: Event, metric: str) -> None:
 def score_problem(metric: str, score: float) -> str | None:
     """Return why a score cannot be one of `metric`, or None: 98.4 instead of 0.984 would win every comparison.
 
-    Of an unknown metric, a score may be as large as a log loss.
+    Of an unknown metric, a score may be any number: it may be the user's own.
     """
-    is_share = metric in METRICS and METRICS[metric].is_share
-    largest = 1 if is_share else MAX_LOG_LOSS
-    if 0 <= score <= largest:
+    if metric and metric not in METRICS:
         return None
-    advice = f": write {score / 100:.6g}" if 1 < score <= 100 and metric != "log_loss" else ""
-    return f"{metric or 'a score'} is between 0 and {largest}{advice}"
+    smallest, largest = METRICS[metric].score_range if metric else (0.0, MAX_LOG_LOSS)
+    largest = MAX_LOG_LOSS if metric == "log_loss" else largest
+    if smallest <= score <= largest:
+        return None
+    advice = f": write {score / 100:.6g}" if 1 < score <= 100 and largest == 1 else ""
+    return f"{metric or 'a score'} is between {smallest:g} and {largest:g}{advice}"
 
 
 def _format_value(column: str, value: str | float | None) -> str:

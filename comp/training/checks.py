@@ -54,9 +54,9 @@ def check_training_images(split: pd.DataFrame, folds: Sequence[Fold], task: Task
             raise UserError(f"fold {fold} holds every image, so none remains to train on; make another split")
         absent = sorted(set(split["label"]) - set(trained)) if task.has_confusion else []
         if absent:
+            names = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
             print(
-                f"warning: all images of class {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''} are in fold {fold}, whose model cannot learn it",
-                file=sys.stderr,
+                f"warning: all images of class {names} are in fold {fold}, whose model cannot learn it", file=sys.stderr
             )
 
 

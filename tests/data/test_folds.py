@@ -74,7 +74,7 @@ def test_make_folds_depends_on_ids_and_seed_alone():
     shuffled = replace(
         LETTERS,
         train=tuple(np.random.default_rng(0).permutation(np.array(LETTERS.train, object))),
-        classes=LETTERS.classes[::-1],
+        task=single_label(LETTERS.classes[::-1]),
         root=Path("elsewhere"),
     )
     assert make_folds(shuffled, in_pairs(LETTERS), 5, seed=1).equals(table)

@@ -111,7 +111,7 @@ def test_fill_table_unknown_columns_are_refused(sample, columns):
 
 def test_fill_table_ambiguous_id_is_refused(sample):
     table = PREDICTIONS.set_axis(["a.jpg", "a.png", "b.jpg", "c.jpg"])
-    with pytest.raises(UserError, match="a may be .*a.jpg or .*a.png"):
+    with pytest.raises(UserError, match=r"a may be .*a.jpg or .*a.png"):
         fill_table(read_table(sample("id,label\na,mono\n")), table, make_dataset(images=table.index))
     unambiguous = read_table(sample("id,label\na.png,mono\nb,mono\n"))
     assert fill_table(unambiguous, table, make_dataset(images=table.index)).rows[0] == ("a.png", "eos")
