@@ -121,7 +121,7 @@ def score_problem(metric: str, score: float) -> str | None:
     largest = MAX_LOG_LOSS if metric == "log_loss" else largest
     if smallest <= score <= largest:
         return None
-    advice = f": write {score / 100:.6g}" if 1 < score <= 100 and largest == 1 else ""
+    advice = f": write {score / 100:.6g}" if 1 < score <= 100 and (largest == 1 or not metric) else ""
     return f"{metric or 'a score'} is between {smallest:g} and {largest:g}{advice}"
 
 
@@ -164,7 +164,7 @@ def _check_texts(values: Mapping[str, str]) -> None:
             raise ValueError(f"column {column}: it is empty")
     if values["event"] not in EVENT_KINDS:
         raise ValueError(f"column event: {values['event'][:40]!r} is not one of {', '.join(EVENT_KINDS)}")
-    if values["metric"] and values["metric"] not in METRICS:
+    if values["metric"] and values["metric"] not in METRICS and ".py:" not in values["metric"]:
         hint = did_you_mean(values["metric"], METRICS)
         raise ValueError(f"column metric: there is no metric {values['metric'][:40]!r}{hint}")
     path = Path(values["file"])
