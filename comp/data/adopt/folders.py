@@ -76,13 +76,17 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def class_folders(images: Sequence[str], excluded: Sequence[str]) -> dict[str, list[str]]:
-    """Return the folders whose only content is two or more folders of images, with the names of these."""
+    """Return the folders whose only content is two or more folders of images, with the names of these.
+
+    Folders with `excluded` images, those of the test, are no classes.
+    """
     candidates: dict[str, set[str]] = {}
     direct = {_folder(image) for image in images}
+    excluded_folders = {_folder(image) for image in excluded}
     for folder in direct - {"."}:
         parent, name = _folder(folder), PurePosixPath(folder).name
         is_part = any(has_role(name, role) for role in OTHER) or re.match("val", name.lower())
-        if not is_part and not any(is_below(folder, other) or folder == other for other in excluded):
+        if not is_part and folder not in excluded_folders:
             candidates.setdefault(parent, set()).add(name)
     return {
         parent: sorted(names) for parent, names in candidates.items() if len(names) > 1 and parent not in direct - {"."}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,18 +11,15 @@ import pandas as pd
 
 from comp.data.adopt.evidence import Evidence, ImageNames, ImageTable, Sample, find_table
 from comp.data.adopt.folders import choose_folders, choose_images, class_folders, count_below, has_role, is_below, twice
+from comp.data.adopt.name_patterns import find_patterns
 from comp.data.adopt.options import AdoptOptions, Finding, Findings, ambiguous, listed, quoted
 from comp.data.labels import check_spelling, is_pattern, label_of_name
 from comp.errors import UserError, did_you_mean, shorten
 
 FOLDERS = "folders"  # the value of --labels for class folders
+MAX_TRIED = 2_000  # values of a column that are looked up to find that of the images
+MIN_MATCHED_OWN = 0.05  # of a column that is called as that of the sample's ids: its missing images are counted
 MIN_MATCHED = 0.5  # share of a column's values that are names of images, if it is the column of images
-NAME_FORMS = (  # of a file's name: the label, what is beside it, and the pattern that finds it
-    (re.compile(r"([A-Za-z][A-Za-z_-]*)\.\d+\.\w+"), "{label}.*"),
-    (re.compile(r"([A-Za-z][A-Za-z-]*)_\d+\.\w+"), "{label}_*"),
-    (re.compile(r"([A-Za-z][A-Za-z_]*)-\d+\.\w+"), "{label}-*"),
-    (re.compile(r"\d+[_.-]([A-Za-z][A-Za-z_-]*)\.\w+"), None),
-)
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def find_labels(
         raise _open_columns(candidates, options)
     if folders:
         return _from_folders(evidence, options, test, findings)
-    return _from_names(evidence, options, test, _name_patterns(evidence, options, test), findings)
+    return _from_names(evidence, options, test, find_patterns(_unlabelled(evidence, options, test)), findings)
 
 
 def _candidates(
@@ -121,10 +117,11 @@ def _image_column(table: ImageTable, names: ImageNames, options: AdoptOptions, s
     shares = {}
     for column in columns:
         values = table.rows[column].drop_duplicates()
+        values = values.iloc[:: max(1, len(values) // MAX_TRIED)]
         shares[column] = len(values) > 1 and sum(bool(names.find(value)) for value in values) / len(values)
     own = None if sample is None else sample.rows.columns[0]
     best = max(columns, key=lambda column: (shares[column], column == own, table.rows[column].nunique()))
-    return best if shares[best] >= MIN_MATCHED else None
+    return best if shares[best] >= (MIN_MATCHED if best != own else MIN_MATCHED_OWN) else None
 
 
 def _label_columns(
@@ -191,8 +188,8 @@ def _from_table(
     if problem := twice(images):
         raise UserError(f"of {path}, {problem}; add --train FOLDER to choose")
     files = tuple(images[name][0] for name in unique)
-    if sample is not None and set(files) & set(test):
-        both = [name for name in unique if images[name][0] in set(test)]
+    test_images = set(test)
+    if sample is not None and (both := [name for name in unique if images[name][0] in test_images]):
         raise UserError(
             f"{sample.path} has {len(both):,} ids of training images, such as {listed(both, 3)}; take the sample of "
             f"the test images (--sample), or fix --train and --test"
@@ -235,29 +232,16 @@ def _from_folders(evidence: Evidence, options: AdoptOptions, test: Sequence[str]
     [base] = bases
     prefix = 0 if base == "." else len(PurePosixPath(base).parts)
     classes = set(found[base])
+    test_images = set(test)
     files = [
         image
         for image in evidence.images
-        if is_below(image, base) and PurePosixPath(image).parts[prefix] in classes and image not in set(test)
+        if is_below(image, base) and PurePosixPath(image).parts[prefix] in classes and image not in test_images
     ]
     values = tuple(PurePosixPath(image).parts[prefix] for image in files)
     findings.append(Finding("data.labels", "class folders", f"{len(classes)} folders: {listed(found[base], 4)}"))
     findings.append(Finding("data.train", base, f"{len(files):,} images in folders of classes"))
     return Labelling(None, (base,), values, tuple(files))
-
-
-def _name_patterns(evidence: Evidence, options: AdoptOptions, test: Sequence[str]) -> list[str]:
-    """Return the patterns of file names such as cat.0.jpg that fit most training images and give a few labels."""
-    images = [PurePosixPath(image) for image in _unlabelled(evidence, options, test)]
-    suffixes = Counter(image.suffix for image in images)
-    suffix = next(iter(suffixes)) if len(suffixes) == 1 else ""
-    patterns = []
-    for form, pattern in NAME_FORMS:
-        labels = Counter(match[1] for image in images if (match := form.fullmatch(image.name)))
-        is_likely = 1 < len(labels) <= max(2, len(images) // 4) and labels.total() >= 0.95 * len(images)
-        if is_likely and (pattern or suffix):
-            patterns.append(f"{pattern}{suffix}" if pattern else f"*_{{label}}{suffix}")
-    return patterns
 
 
 def _unlabelled(evidence: Evidence, options: AdoptOptions, test: Sequence[str]) -> list[str]:
