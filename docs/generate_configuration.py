@@ -16,7 +16,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 MARKER = "<!-- The rest is generated: python docs/generate_configuration.py -->\n"
-NAMES = {"integer": "integer", "number": "number", "string": "text", "boolean": "`true`, `false`", "object": "map"}
+NAMES = {
+    "integer": "integer",
+    "number": "number",
+    "string": "text",
+    "boolean": "`true`, `false`",
+    "object": "map",
+    "array": "list",
+}
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
