@@ -141,3 +141,15 @@ def test_enter_what_does_not_fit_is_one_error_before_training(kinds, run_cli, ke
     status, _, error = run_cli("train.py", *config)
     assert status == 2 and error.count("\n") == 1 and message in error, error
     assert not list(Path().glob("runs/*/run.json"))
+
+
+def test_leaderboard_tests_runs_of_numbers_against_each_other(kinds, run_cli):
+    kinds(lambda brightness: round(10 + 90 * brightness, 1), ["Id", "points"], "50")
+    keys = ["data.task=regression", "train.metric=rmse", "loss.name=smooth_l1", "loss.label_smoothing=0"]
+    config = [*SMALL, "data.labels=train.csv", "data.train=images", "data.test=images", *keys]
+    run_cli("comp", "folds", *config)
+    for name, epochs in (("short", 1), ("long", 10)):
+        assert run_cli("train.py", "--name", name, *config, f"train.epochs={epochs}")[0] == 0
+    status, out, err = run_cli("comp", "leaderboard")
+    assert status == 0, err
+    assert "rmse (lower is better)" in out and out.count(" p ") == 1, out  # of one against the best

@@ -16,6 +16,7 @@ from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
 from comp.records.predictions import read_provenance
 from comp.records.run import FoldRecord, RunRecord
+from comp.records.task import TaskSpec
 from comp.runs import BLENDS, RUNS, list_runs
 
 READ_ERRORS = (UserError, OSError, ValueError)
@@ -42,6 +43,7 @@ class LeaderboardEntry:
     seconds: float | None = None  # training time of all folds
     complete: bool = False
     remark: str = ""  # what is missing
+    task: TaskSpec | None = None  # None: one class per image
     oof_sha256: str | None = None  # the hash of the OOF predictions when they were written; None: not recorded
 
     @property
@@ -95,6 +97,7 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
         record.metric,
         record.higher_is_better,
         parameters=record.parameters,
+        task=record.task,
         oof_sha256=provenance.sha256 if provenance else None,
     )
     try:
@@ -148,6 +151,7 @@ def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) ->
         seconds=_sum_known([member.seconds if member else None for member in members]),
         complete=record.complete,
         remark=_remark("some folds are missing", record.complete, record.split_groups),
+        task=next((member.task for member in members if member), None),
         oof_sha256=record.oof_sha256,
     )
 

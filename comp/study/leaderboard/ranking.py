@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from comp import config as configs
+from comp.errors import UserError
 from comp.files import read_bytes
-from comp.metrics import METRICS
+from comp.metrics import find_metric
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
-from comp.tables import MAX_CLASSES, MAX_TABLE_BYTES, parse_csv, probability_problem
+from comp.tables import MAX_CLASSES, MAX_TABLE_BYTES, parse_csv
+from comp.tasks import make_task, single_label
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,14 @@ class _OofPredictions:
 
     images: pd.Index
     classes: list[str]
-    targets: np.ndarray  # class indices
+    targets: np.ndarray
     probabilities: np.ndarray
 
 
 def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
     """Test the entries against the best. Those that share the same images with it share the resamples too."""
     reference = _read_oof(best, sort_by_image=True)  # a blend's images are resampled in this order: the same p
-    if reference is None or best.metric not in METRICS:
+    if reference is None or not _is_known(best.metric):
         return {}
     groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
     for entry in entries:
@@ -120,12 +122,21 @@ def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> d
     return tests
 
 
+def _is_known(metric: str) -> bool:
+    """Return whether a metric can be computed: the file of a user's own may be missing."""
+    try:
+        find_metric(metric)
+    except UserError:
+        return False
+    return True
+
+
 def _test(
     metric: str, targets: np.ndarray, best: np.ndarray, probabilities: dict[str, np.ndarray]
 ) -> dict[str, PairedTest]:
     """Test the probabilities of each name against those of the best."""
     images = len(targets)
-    if metric == "accuracy":  # McNemar's test needs no resamples: two hundred runs take a second
+    if metric == "accuracy" and targets.ndim == 1:  # McNemar's test needs no resamples: two hundred runs take a second
         best_correct = best.argmax(1) == targets
         correct = {name: candidate.argmax(1) == targets for name, candidate in probabilities.items()}
         return {
@@ -149,9 +160,9 @@ def _read_oof(entry: LeaderboardEntry, sort_by_image: bool = False) -> _OofPredi
         table = parse_csv(entry.oof, content, ["image", "label"], max_columns=MAX_CLASSES + 3)
         table = table.sort_values("image") if sort_by_image else table
         classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
-        images, targets = pd.Index(table["image"]), pd.Index(classes).get_indexer(pd.Index(table["label"]))
-        probabilities = table[classes].to_numpy(np.float32)
+        task = single_label(classes) if entry.task is None else make_task(entry.task)
+        images, (targets, predictions) = pd.Index(table["image"]), task.to_arrays(table)
     except READ_ERRORS:
         return None
-    is_valid = images.is_unique and (targets >= 0).all() and not probability_problem(probabilities)
-    return _OofPredictions(images, classes, targets, probabilities) if is_valid else None
+    is_valid = images.is_unique and not task.find_invalid(predictions)
+    return _OofPredictions(images, list(task.columns), targets, predictions) if is_valid else None
