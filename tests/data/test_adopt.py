@@ -189,6 +189,20 @@ def test_conclude_file_names_hold_labels(competition):
     assert (source.labels, source.positive, source.task) == ("{label}.*.jpg", ("dog",), "binary")
 
 
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["cat_1.jpg", "dog_2.jpg", "cat_3.jpg", "dog_4.jpg"], "{label}_*.jpg"),
+        (["1_cat.jpg", "2_dog.jpg", "3_cat.jpg", "4_dog.jpg"], "*_{label}.jpg"),
+    ],
+)
+def test_conclude_other_forms_of_names(competition, names, pattern):
+    competition.images(*(f"train/{name}" for name in names), "test/9.jpg")
+    found = competition.adopt(positive=("dog",))
+    assert found.source.labels == pattern
+    assert {image.label for image in found.dataset.train} == {"0", "1"}
+
+
 # ---- folders ----
 
 
@@ -363,6 +377,8 @@ def test_conclude_column_that_follows_the_label_is_no_group(competition):
         ({"group": "patient"}, "train.csv has no column patient"),
         ({"labels": "trian.csv"}, "no readable table trian.csv; did you mean train.csv"),
         ({"positive": ("2",)}, "no image has the label 2"),
+        ({"train": ("trian",)}, "no folder trian; did you mean train"),
+        ({"test": ("tests",)}, "no folder tests; did you mean test"),
     ],
 )
 def test_conclude_wrong_name_names_the_nearest(competition, options, message):
@@ -486,6 +502,12 @@ def test_unpack_zip_with_zips_inside_becomes_folders(tmp_path):
     names = {path.relative_to(tmp_path / "input").as_posix() for path in (tmp_path / "input").rglob("*.*")}
     assert names == {f"cells/{name}" for name in ("train/a.jpg", "train/b.jpg", "test/1.jpg", "test/2.jpg", "train.csv",
                                                   "sample_submission.csv")}  # fmt: skip
+
+
+def test_unpack_zip_of_one_folder_with_tables_is_that_folder(tmp_path):
+    archive = make_zip(tmp_path / "all.zip", {"leaf/train.csv": b"id", "leaf/train/a.jpg": b"a"})
+    unpack(archive, tmp_path / "cells")
+    assert (tmp_path / "cells" / "train.csv").is_file()
 
 
 def link(name: str) -> zipfile.ZipInfo:

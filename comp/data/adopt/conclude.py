@@ -14,7 +14,7 @@ from comp.data.adopt.options import NONE, AdoptOptions, Conclusion, Finding, Fin
 from comp.data.adopt.targets import find_target
 from comp.data.images import longest_side
 from comp.data.scan import scan
-from comp.errors import UserError
+from comp.errors import UserError, did_you_mean
 from comp.records.source import DataSource
 
 USUAL_SAMPLES = ("sample_submission.csv", "sample_submission.json")
@@ -32,6 +32,7 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
         findings.append(Finding("skipped", "", reason))
     if not evidence.images:
         raise UserError(why_no_images(evidence))
+    _check_folders(root, options)
     suffixes = Counter(PurePosixPath(image).suffix.lower() for image in evidence.images)
     shown = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
     findings.append(Finding("images", f"{len(evidence.images):,}", shown))
@@ -65,6 +66,13 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
     count = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
     findings.append(Finding("result", count, f"{len(dataset.classes):,} columns: {columns}"))
     return Conclusion(source, "smooth_l1" if target.task == "regression" else None, size, dataset)
+
+
+def _check_folders(root: Path, options: AdoptOptions) -> None:
+    folders = [path.name for path in root.iterdir() if path.is_dir()]
+    for key, names in (("train", options.train), ("test", options.test)):
+        if missing := [name for name in names if not (root / name).is_dir()]:
+            raise UserError(f"{root} has no folder {missing[0]}{did_you_mean(missing[0], folders)} (--{key})")
 
 
 def _columns(sample: Sample) -> str:

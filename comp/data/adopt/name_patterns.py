@@ -11,7 +11,7 @@ NAME_FORMS = (  # of a file's name: the label, what is beside it, and the patter
     (re.compile(r"([A-Za-z][A-Za-z_-]*)\.\d+\.\w+"), "{label}.*"),
     (re.compile(r"([A-Za-z][A-Za-z-]*)_\d+\.\w+"), "{label}_*"),
     (re.compile(r"([A-Za-z][A-Za-z_]*)-\d+\.\w+"), "{label}-*"),
-    (re.compile(r"\d+[_.-]([A-Za-z][A-Za-z_-]*)\.\w+"), None),
+    (re.compile(r"\d+_([A-Za-z][A-Za-z-]*)\.\w+"), None),
 )
 
 

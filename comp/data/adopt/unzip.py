@@ -14,6 +14,7 @@ MAX_FILES = 5_000_000  # the largest image competition has 3 million
 MAX_RATIO = 200  # of unpacked to packed bytes; tables of zeros and ones reach 60, deflate 1,032
 SMALL_BYTES = 2**27  # a file below 128 MiB may have any ratio
 COPY_BYTES = 2**20
+TABLE_SUFFIXES = {".csv", ".json"}
 
 
 def unpack(archive: Path, root: Path) -> str:
@@ -37,10 +38,19 @@ def unpack(archive: Path, root: Path) -> str:
             inner.unlink()
         if not count:
             raise UserError(f"{archive} is empty; download it again")
-        os.rename(temporary, root)
+        os.rename(_content(temporary), root)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return f"unpacked {archive} into {root}: {count:,} files"
+
+
+def _content(folder: Path) -> Path:
+    """Return the one folder inside that holds everything, such as the competition's name, else the folder itself."""
+    inside = list(folder.iterdir())
+    if len(inside) != 1 or not inside[0].is_dir():
+        return folder
+    has_tables = any(path.suffix in TABLE_SUFFIXES for path in inside[0].iterdir())
+    return inside[0] if has_tables else folder
 
 
 def _inner_folder(inner: Path) -> Path:
