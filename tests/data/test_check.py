@@ -134,7 +134,7 @@ def test_dataset_report_survives_a_round_trip(tmp_path):
     (write_dataset(tmp_path) / "train" / "a" / "bad.jpg").touch()
     report = check(tmp_path)[1]
     content = json.loads(json.dumps(report.to_dict()))
-    assert list(content) == ["dataset", "classes", "test", "findings", "exit_code"]
+    assert list(content) == ["dataset", "classes", "test", "train", "findings", "exit_code"]
     assert list(content["findings"][0]) == ["kind", "severity", "summary", "advice", "files", "remarks"]
     assert DatasetReport.from_dict(content, "cells.json") == report
 

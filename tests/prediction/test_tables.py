@@ -18,6 +18,7 @@ from comp.prediction.tables import PredictionFiles, StaleTables, oof_table
 from comp.prediction.tables import test_table as make_test_table
 from comp.records.predictions import Provenance
 from comp.tables import write_csv
+from comp.tasks import single_label
 
 CLASSES = ("a", "b")
 TEST = [Image(f"{number}.jpg", Path(f"{number}.jpg"), "") for number in range(3)]
@@ -33,7 +34,7 @@ def probabilities(count: int) -> np.ndarray:
 
 @pytest.fixture
 def files(tmp_path) -> PredictionFiles:
-    return PredictionFiles(tmp_path, CLASSES)
+    return PredictionFiles(tmp_path, single_label(CLASSES))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 from comp.study import confirm
 from comp.study.confirm import parameter_importances
 from comp.tables import read_predictions
+from comp.tasks import single_label
 
 
 def test_parameter_importances_find_the_key_that_matters_with_enough_trials():
@@ -42,7 +43,7 @@ def test_compare_with_base_joins_images_of_the_kept_epoch(tmp_path, monkeypatch,
     def read_run(path: Path) -> SimpleNamespace:
         directory = tmp_path / {"trial_0007": "winner", "base": "base"}[path.name]
         config = SimpleNamespace(train=SimpleNamespace(keep=keep))
-        return SimpleNamespace(config=config, classes=["a", "b"], path=directory)
+        return SimpleNamespace(config=config, task=single_label("ab"), classes=["a", "b"], path=directory)
 
     def read_validation(run: SimpleNamespace, fold: int, epoch: str) -> pd.DataFrame:
         return read_predictions(run.path / f"fold{fold}" / f"{epoch}.csv", run.classes)

@@ -12,6 +12,7 @@ import pytest
 
 from comp.records.metrics import RunMetrics
 from comp.records.predictions import Provenance
+from comp.tasks import single_label
 from comp.training import summary
 from comp.training.summary import summary_line, write_metrics
 
@@ -31,6 +32,7 @@ def make_run(keep: str, metric: str = "accuracy", **record) -> SimpleNamespace:
     return SimpleNamespace(
         name="x",
         classes=CLASSES,
+        task=single_label(CLASSES),
         config=SimpleNamespace(train=SimpleNamespace(keep=keep)),
         record=SimpleNamespace(metric=metric, higher_is_better=metric != "log_loss", split_groups=0, **record),
     )
@@ -62,7 +64,8 @@ def make_metrics(keep: str, complete: bool = True) -> RunMetrics:
 
 def test_summary_line_names_what_limits_the_score_and_the_next_command():
     line = summary_line(make_metrics("last"))
-    assert line.startswith("CV 0.6250 ± 0.5303, OOF 0.5000 [0.167, 0.833], best-last +0.3333, next: python infer.py x")
+    assert line.startswith("CV 0.6250 ± 0.5303, OOF 0.5000 [0.167, 0.833], baseline 1.0000 (warning: the model is no ")
+    assert line.endswith("better), best-last +0.3333, next: python infer.py x")
     assert "optimistic" in summary_line(make_metrics("best"))
     assert "(folds 0,1 only)" in summary_line(make_metrics("last", complete=False))
 
