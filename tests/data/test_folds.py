@@ -69,6 +69,13 @@ def test_make_folds_without_groups_spreads_classes_evenly(k, seed):
     assert (np.ptp(counts, axis=1) <= 1).all()
 
 
+def test_make_folds_class_of_two_different_images_is_validated():
+    """Two groups of copies are enough for two folds: the one is validated by a model that saw the other."""
+    letters = dataset(a=4, b=8)
+    table = make_folds(letters, in_pairs(letters), 2, seed=0)
+    assert sorted(table.loc[table["label"] == "a", "fold"]) == [0, 0, 1, 1]
+
+
 def test_make_folds_depends_on_ids_and_seed_alone():
     table = make_folds(LETTERS, in_pairs(LETTERS), 5, seed=1)
     shuffled = replace(
