@@ -102,3 +102,10 @@ def test_write_metrics_reports_a_complete_run_to_wandb(done, tmp_path, monkeypat
     scores = {"mean": 0.625, "sd": metrics.scores.sd, "oof": 0.5, "best_minus_last": metrics.scores.best_minus_last}
     assert metrics.complete == (len(done) == 2) and sent == ([scores, "closed"] if metrics.complete else [])
     assert (tmp_path / "predictions" / "identity" / "oof.csv").read_text().count("\n") == 7
+
+
+@pytest.mark.parametrize(("baseline", "warns"), [(0.4, False), (0.5, True), (0.6, True)])
+def test_summary_line_warns_of_a_model_that_is_no_better_than_the_baseline(baseline, warns):
+    metrics = make_metrics("last")  # accuracy 0.5
+    line = summary_line(replace(metrics, scores=replace(metrics.scores, baseline=baseline)))
+    assert f"baseline {baseline:.4f}" in line and ("no better" in line) is warns
