@@ -74,5 +74,5 @@ def test_member_table_equal_weights_are_ordered_by_gain_then_name():
     gains = {name: Comparison(gain, (gain - 1, gain + 1), 0.5) for name, gain in (("a", 0.1), ("b", 0.3), ("d", 0.1))}
     names = ["d", "b", "a"]
     rows = member_table(names, [1 / 3] * 3, None, gains, dict.fromkeys(names, 2.0))
-    assert rows["name"].to_list() == ["b", "a", "d"]
+    assert rows["name"].to_list() == ["b", "a", "d"] and rows.index.to_list() == [0, 1, 2]  # plots go by the number
     assert rows[["gain", "gain_low", "gain_high", "p"]].iloc[0].to_list() == pytest.approx([0.3, -0.7, 1.3, 0.5])
