@@ -19,7 +19,7 @@ from comp.ensemble.crossfit import (
     fit_each_fold,
     fit_members,
     fit_on_rows,
-    predict_cross_fitted,
+    predict_cross_fitted_twice,
     predict_in_sample,
 )
 from comp.ensemble.pool import Pool
@@ -128,12 +128,10 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
     for candidate in _candidate_specs(pool, method):
         name, members = candidate.name, candidate.members
         fits = [fit.subset(members) for fit in fold_fits]
-        cross_fitted[name] = predict_cross_fitted(candidate.method, fits, pool)
-        undecided[name] = predict_cross_fitted(candidate.method, fits, pool, decide=False)
+        undecided[name], cross_fitted[name] = predict_cross_fitted_twice(candidate.method, fits, pool)
         in_sample[name] = predict_in_sample(candidate.method, fitted_members.subset(members), pool)
-        uncalibrated[name] = predict_cross_fitted(
-            candidate.method, [fit.subset(members) for fit in uncalibrated_fits], pool, decide=False
-        )
+        uncalibrated_parts = [fit.subset(members) for fit in uncalibrated_fits]
+        uncalibrated[name] = predict_cross_fitted_twice(candidate.method, uncalibrated_parts, pool)[0]
     return Assessment(
         pool=pool,
         method=method,

@@ -115,12 +115,17 @@ def predict_in_sample(method: str, fitted: FittedMembers, pool: Pool) -> np.ndar
     return pool.task.decide(blends.combine_members(blend, fitted.predictions), blend.decision)
 
 
-def predict_cross_fitted(method: str, fold_fits: Sequence[FoldFit], pool: Pool, *, decide: bool = True) -> np.ndarray:
-    """Return predictions (images, columns), each image by a blend that was fitted without its fold."""
-    predictions = np.empty((len(pool.images), len(pool.columns)))
+def predict_cross_fitted(method: str, fold_fits: Sequence[FoldFit], pool: Pool) -> np.ndarray:
+    """Return predictions (images, columns), decided, each image by a blend that was fitted without its fold."""
+    return predict_cross_fitted_twice(method, fold_fits, pool)[1]
+
+
+def predict_cross_fitted_twice(method: str, fold_fits: Sequence[FoldFit], pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions of `predict_cross_fitted` before and after the decision, from one fit per fold."""
+    undecided, decided = (np.empty((len(pool.images), len(pool.columns))) for _ in range(2))
     for fold_fit in fold_fits:
         rows = fold_fit.held_out_rows
         blend = fit_on_rows(method, fold_fit.fitted, pool)
         combined = blends.combine_members(blend, fold_fit.fitted.predictions[:, rows])
-        predictions[rows] = pool.task.decide(combined, blend.decision) if decide else combined
-    return predictions
+        undecided[rows], decided[rows] = combined, pool.task.decide(combined, blend.decision)
+    return undecided, decided
