@@ -17,6 +17,7 @@ import numpy as np
 
 from comp.metrics import find_metric
 from comp.records.task import TaskKind, TaskSpec
+from comp.tasks.thresholds import best_threshold
 
 if TYPE_CHECKING:  # commands that train nothing do not wait for torch
     import pandas as pd
@@ -52,12 +53,12 @@ class Task(ABC):
 
     @property
     def has_class_targets(self) -> bool:
-        """Whether targets are class indices, so that classes can be weighted, drawn equally often and oversampled."""
+        """True if targets are class indices, so that classes can be weighted, drawn equally often and oversampled."""
         return self.form == "classes"
 
     @property
     def has_confusion(self) -> bool:
-        """Whether each image has one class, so that a confusion matrix describes the predictions."""
+        """True if each image has one class, so that a confusion matrix describes the predictions."""
         return self.form == "classes"
 
     @classmethod
@@ -143,9 +144,15 @@ class Task(ABC):
         """Return predictions moved so that the plain rule (the largest; 0.5 and more) takes the decision."""
         return predictions
 
-    def answer(self, predictions: np.ndarray) -> list[str]:
-        """Return the label of each row by the plain rule."""
-        return [self.columns[index] for index in predictions.argmax(1)]
+    def fit_threshold(self, targets: np.ndarray, predictions: np.ndarray, metric: str) -> tuple[float, ...]:
+        """Return the threshold of the last column's or every tag's probability with the best score, as a decision."""
+        chosen = find_metric(metric)
+
+        def score(threshold: float) -> float:
+            return chosen.sign * chosen.score(targets, self.decide(predictions, (threshold,)))
+
+        questions = predictions[:, 1:] if self.form == "classes" else predictions
+        return (best_threshold(score, questions.ravel()),) if self.needs_decision(metric) else ()
 
     def needs_decision(self, metric: str) -> bool:
         """Return whether a score by `metric` depends on thresholds or cut points."""

@@ -8,10 +8,9 @@ from typing import Self
 import numpy as np
 
 from comp.errors import UserError
-from comp.metrics import find_metric
 from comp.records.task import TaskSpec
 from comp.tasks.classes import ClassTask, class_counts
-from comp.tasks.thresholds import best_threshold, move_threshold
+from comp.tasks.thresholds import move_threshold
 
 
 class Binary(ClassTask):
@@ -32,15 +31,7 @@ class Binary(ClassTask):
 
     def fit_decision(self, targets: np.ndarray, predictions: np.ndarray, metric: str) -> tuple[float, ...]:
         """Return the probability of yes from which the answer is yes."""
-        if not self.needs_decision(metric):
-            return ()
-        chosen = find_metric(metric)
-        return (
-            best_threshold(
-                lambda threshold: chosen.sign * chosen.score(targets, self.decide(predictions, (threshold,))),
-                predictions[:, 1],
-            ),
-        )
+        return self.fit_threshold(targets, predictions, metric)
 
     def decide(self, predictions: np.ndarray, decision: tuple[float, ...]) -> np.ndarray:
         if not decision:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from comp.errors import UserError, did_you_mean
-from comp.metrics import find_metric
 from comp.records.task import TaskSpec
 from comp.tasks.base import BlendObjective, Task
 from comp.tasks.classes import MIN_PROBABILITY, log_loss_objective
-from comp.tasks.thresholds import best_threshold, move_threshold
+from comp.tasks.thresholds import move_threshold
 
 if TYPE_CHECKING:
     import torch
@@ -95,15 +94,7 @@ class Multilabel(Task):
 
     def fit_decision(self, targets: np.ndarray, predictions: np.ndarray, metric: str) -> tuple[float, ...]:
         """Return the probability from which a tag is given: one for all tags, as rare tags have too few images."""
-        if not self.needs_decision(metric):
-            return ()
-        chosen = find_metric(metric)
-        return (
-            best_threshold(
-                lambda threshold: chosen.sign * chosen.score(targets, self.decide(predictions, (threshold,))),
-                predictions.ravel(),
-            ),
-        )
+        return self.fit_threshold(targets, predictions, metric)
 
     def decide(self, predictions: np.ndarray, decision: tuple[float, ...]) -> np.ndarray:
         """Return probabilities with the threshold at 0.5. An image without a tag gets its most probable one, where
@@ -116,10 +107,6 @@ class Multilabel(Task):
             best = moved.argmax(1)
             moved[rows, best] = np.maximum(moved[rows, best], 0.5)
         return moved
-
-    def answer(self, predictions: np.ndarray) -> list[str]:
-        names = np.array(self.columns, dtype=object)
-        return [self.spec.separator.join(names[row >= 0.5]) for row in predictions]
 
 
 def split_tags(label: str, separator: str) -> list[str]:

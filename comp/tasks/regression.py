@@ -93,9 +93,6 @@ class Regression(Task):
     def to_exclusive(self, predictions: np.ndarray) -> None:
         return None
 
-    def answer(self, predictions: np.ndarray) -> list[str]:
-        return [f"{value:.9g}" for value in predictions[:, 0]]
-
 
 def parse_numbers(labels: Sequence[str]) -> np.ndarray:
     """Return labels as finite numbers; any other label is a UserError."""
