@@ -132,7 +132,17 @@ def _load_own(path: Path, function_name: str) -> Metric:
         raise UserError(f"train.metric: {path} cannot be run: {type(error).__name__}: {error}") from None
     if not callable(function):
         raise UserError(f"train.metric: {function_name} of {path} is not a function")
-    computation = Whole(function)
+
+    def checked(targets: np.ndarray, predictions: np.ndarray) -> float:
+        try:
+            return float(function(targets, predictions))
+        except Exception as error:  # whatever the user's code may do
+            raise UserError(
+                f"train.metric: {function_name} of {path} fails: {type(error).__name__}: {error}; it takes targets and "
+                f"predictions, and returns a number"
+            ) from None
+
+    computation = Whole(checked)
     return Metric(
         {form: computation for form in ("classes", "tags", "numbers")},
         getattr(function, "answer", "probability"),

@@ -146,6 +146,15 @@ def test_find_metric_unknown_is_one_error(name, message, tmp_path, monkeypatch):
         find_metric(name)
 
 
+@pytest.mark.parametrize("body", ["return 1 / 0", "return 'x'", "return None"])
+def test_own_metric_that_fails_is_one_error(body, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(f"def f(targets, predictions):\n    {body}\n")
+    find_metric.cache_clear()
+    with pytest.raises(UserError, match=r"f of own.py fails: .*returns a number"):
+        find_metric("own.py:f").score(NUMBERS, PREDICTED)
+
+
 def test_metrics_are_all_tested():
     tested = {case.partition(" ")[0] for case in CASES} | {"map@5", "probabilistic_f1", "weighted_auc"}
     from tests.test_metrics import SCIKIT_LEARN
