@@ -102,6 +102,7 @@ def scan(source: DataSource | Path | str) -> Dataset:
     if not root.is_dir():
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
     check_file_name(root, root.parent)
+    _check_keys(source)
     labelled, id_base = _label_folders(root, source) if source.labels is None else _label_images(root, source)
     labels = binary_labels(source, [image.label for image in labelled])
     task, numbers = _make_task(root, source, labels)
@@ -115,6 +116,14 @@ def scan(source: DataSource | Path | str) -> Dataset:
     train = [Image(id, image.path, label, image.group) for id, image, label in zip(ids, labelled, labels, strict=True)]
     test = find_test_images(root, source.test, {image.path for image in labelled})
     return Dataset(root, task, numbers, tuple(train), test, id_kind, source)
+
+
+def _check_keys(source: DataSource) -> None:
+    """Refuse keys about a table of labels where there is none: they would have no effect."""
+    is_table = source.labels is not None and not is_pattern(source.labels)
+    for key, is_set in (("image", source.image and not source.ids), ("label", source.label)):
+        if is_set and not is_table:
+            raise UserError(f"data.{key} names a column, and data.labels names no table; set data.labels")
 
 
 @dataclass(frozen=True)

@@ -150,3 +150,9 @@ def test_scan_name_of_two_files_is_an_error(root):
     (root / "train.csv").write_text("image,label\na1.jpg,x\na2,y\n")
     with pytest.raises(UserError, match="may be"):
         scan(source(root, labels="train.csv"))
+
+
+def test_scan_column_without_a_table_is_an_error(root):
+    for keys in ({"label": ("x",)}, {"image": "x"}, {"label": ("x",), "labels": "{label}1.jpg"}):
+        with pytest.raises(UserError, match=r"names a column, and data.labels names no table"):
+            scan(source(root, **keys))
