@@ -235,7 +235,6 @@ def folds(args: argparse.Namespace) -> None:
     from comp.data.scan import scan
     from comp.errors import UserError
     from comp.files import file_exists
-    from comp.submit.sample import describe_answer
     from comp.tables import FOLDS_COLUMNS, read_csv
 
     settings = config.load(args.config, args.overrides)[0]
@@ -246,12 +245,10 @@ def folds(args: argparse.Namespace) -> None:
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
         if existing.equals(table) and path.with_suffix(".json").is_file():
             print(f"{path} already exists and is the same")
-            return
+            return _print_answer(dataset)
         if not existing.equals(table) and not args.force:
-            raise UserError(
-                f"{path} exists and differs, and runs trained on it would no longer match; "
-                f"use --force, or another folds.file"
-            )
+            advice = "use --force, or another folds.file"
+            raise UserError(f"{path} exists and differs, and runs trained on it would no longer match; {advice}")
     write_folds(path, table, dataset, k, seed)
     print(
         f"wrote {path}: {len(table)} images, {k} folds, seed {seed}, "
@@ -264,9 +261,17 @@ def folds(args: argparse.Namespace) -> None:
         )
     if dataset.task.has_confusion and len(dataset.classes) <= MAX_LISTED_CLASSES:
         print(table.groupby(["label", "fold"]).size().unstack(fill_value=0).to_string())
+    _print_answer(dataset)
+
+
+def _print_answer(dataset: Dataset) -> None:
+    """Print what a row of a submission holds; a sample that cannot be filled is a warning: the split is as good."""
+    from comp.errors import UserError
+    from comp.submit.sample import describe_answer
+
     try:
         print(describe_answer(dataset))
-    except UserError as error:  # the split is as good
+    except UserError as error:
         print(f"warning: {error}", file=sys.stderr)
 
 
@@ -284,11 +289,8 @@ def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
     copies = group_ids(dataset.train, find_duplicates(stats))
     if all(image.group is None for image in dataset.train):
         return copies
-    joined = join_groups([copies[image.id] for image in dataset.train], [image.group for image in dataset.train])
-    names: dict[int, str] = {}  # a group is called after the smallest id in it, as a group of copies is
-    for image, group in zip(dataset.train, joined, strict=True):
-        names[group] = min(image.id, names.get(group, image.id))
-    return {image.id: names[group] for image, group in zip(dataset.train, joined, strict=True)}
+    ids = [image.id for image in dataset.train]
+    return join_groups(ids, [copies[id] for id in ids], [image.group for image in dataset.train])
 
 
 def _count_groups(table: pd.DataFrame) -> int:

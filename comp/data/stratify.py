@@ -49,13 +49,20 @@ def _spread_tags(tags: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.
     return fold_of_group[codes]
 
 
-def join_groups(*groupings: Sequence[str | None]) -> list[int]:
-    """Return a group per image so that images that share a group of any grouping share one; None is no group."""
-    count = len(groupings[0])
+def join_groups(images: Sequence[str], *groupings: Sequence[str | None]) -> dict[str, str]:
+    """Return the group of each image so that images that share a group of any grouping share one; None is no group.
+
+    A group is called after the smallest id in it, as a group of copies is.
+    """
+    count = len(images)
     links = []
     for grouping in groupings:
         first: dict[str, int] = {}
         links += [(row, first.setdefault(group, row)) for row, group in enumerate(grouping) if group is not None]
     rows, columns = np.array(links, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
-    return connected_components(graph, directed=False)[1].tolist()
+    groups = connected_components(graph, directed=False)[1].tolist()
+    names: dict[int, str] = {}
+    for image, group in zip(images, groups, strict=True):
+        names[group] = min(image, names.get(group, image))
+    return {image: names[group] for image, group in zip(images, groups, strict=True)}
