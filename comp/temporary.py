@@ -21,14 +21,14 @@ def temporary_directory(purpose: str) -> Iterator[Path]:
         owner = directory.name.removeprefix(prefix).partition("-")[0]
         if owner.isdigit() and not is_alive(int(owner)):
             shutil.rmtree(directory, ignore_errors=True)  # another user's stays
-    made = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
+    temporary = tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
     try:
-        yield Path(made.name).resolve()
+        yield Path(temporary.name).resolve()
     finally:
         try:
-            made.cleanup()
+            temporary.cleanup()
         except KeyboardInterrupt:  # a signal while it was being removed
-            made.cleanup()
+            temporary.cleanup()
             raise
 
 

@@ -42,8 +42,8 @@ def is_pattern(labels: str) -> bool:
 def label_of_name(pattern: str, name: str) -> str | None:
     """Return the label that a file name holds where `pattern` has {label}; None if it does not fit the pattern."""
     parts = [".*".join(map(re.escape, part.split("*"))) for part in pattern.split("{label}")]
-    found = re.fullmatch("(.+?)".join(parts), name)
-    return found[1] if found else None
+    match = re.fullmatch("(.+?)".join(parts), name)
+    return match[1] if match else None
 
 
 def _read_csv(path: Path, source: DataSource) -> list[LabelRow]:

@@ -1,4 +1,4 @@
-"""How a score is computed, also for bootstrap resamples of the images.
+"""Computations of scores, also for bootstrap resamples of the images.
 
 A resample is a column of counts: how often each image was drawn. A scorer maps counts (images, resamples) to scores
 (resamples,), and does once what all resamples share: sorting, comparing, counting.

@@ -28,7 +28,7 @@ class Competition(Record):
 
     @property
     def source(self) -> DataSource:
-        """Where images, labels and ids are."""
+        """The source of images, labels and ids."""
         return self.data or DataSource(self.root)
 
     def to_dict(self) -> dict[str, Any]:

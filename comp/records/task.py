@@ -12,7 +12,7 @@ TaskKind = Literal["single", "binary", "multilabel", "ordinal", "regression"]
 
 @dataclass(frozen=True)
 class TaskSpec(Record):
-    """What rebuilds a task. Stored in run.json and weights.pt under the key `task`, unless the kind is `single`."""
+    """The fields that rebuild a task. Stored in run.json and weights.pt as `task`, unless the kind is `single`."""
 
     kind: TaskKind
     columns: tuple[str, ...]  # of a table of predictions: classes, tags, grades from low to high, or the number's name

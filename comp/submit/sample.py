@@ -85,9 +85,9 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
     unmatched, matched = [], []
     for id in ids:
         names = [id] if table is None else table.get(id, [])
-        found = [image_ids[path] for name in names if (path := index.find(name)) is not None]
-        matched.append(found)
-        if not found or len(found) < len(names):
+        images = [image_ids[path] for name in names if (path := index.find(name)) is not None]
+        matched.append(images)
+        if not images or len(images) < len(names):
             unmatched.append(id)
     if unmatched:
         raise UserError(

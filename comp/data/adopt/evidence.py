@@ -67,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What lies below the root of a competition."""
+    """The files below the root of a competition: images, tables, samples."""
 
     root: Path
     images: tuple[str, ...]  # paths below the root

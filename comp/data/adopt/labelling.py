@@ -66,16 +66,16 @@ def find_labels(
             f"no column of {options.labels} has the names of images ({listed(evidence.images, 2)}); "
             f"fix --labels or --image"
         )
-    sure = [candidate for candidate in candidates if candidate.reason]
-    if len(sure) > 1:
-        sure = [one for one in sure if has_role(one.table.path.rpartition("/")[2], "train")] or sure
-    if len(sure) > 1:
+    explained = [candidate for candidate in candidates if candidate.reason]
+    if len(explained) > 1:
+        explained = [one for one in explained if has_role(one.table.path.rpartition("/")[2], "train")] or explained
+    if len(explained) > 1:
         raise ambiguous(
-            f"the labels may be those of {' or '.join(one.table.path for one in sure[:3])}",
-            *(f"--labels {quoted(one.table.path)}" for one in sure[:3]),
+            f"the labels may be those of {' or '.join(one.table.path for one in explained[:3])}",
+            *(f"--labels {quoted(one.table.path)}" for one in explained[:3]),
         )
-    if sure:
-        return _from_table(evidence, options, sure[0], names, test, sample, findings)
+    if explained:
+        return _from_table(evidence, options, explained[0], names, test, sample, findings)
     folders = class_folders(evidence.images, test)
     if candidates and folders and not options.labels:
         one = candidates[0]

@@ -1,4 +1,4 @@
-"""What the user has settled, what was concluded, and how an open question is put."""
+"""The user's choices, the conclusions, and the error that puts an open question."""
 
 from __future__ import annotations
 

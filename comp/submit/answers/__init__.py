@@ -1,4 +1,4 @@
-"""What a row of a submission holds, one file each: a class, a probability, a number, tags, or the best classes."""
+"""Answers, one file each: a class, a probability, a number, tags, or the best classes in a row of a submission."""
 
 from comp.submit.answers.base import Answer
 from comp.submit.answers.choose import choose_answer

@@ -12,7 +12,7 @@ from comp.submit.submission_table import SubmissionTable
 
 
 class Answer(ABC):
-    """What a row of a submission holds beside its id."""
+    """The content of a submission's row beside its id."""
 
     has_probabilities: bool = False
 
