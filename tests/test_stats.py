@@ -201,6 +201,17 @@ def test_bootstrap_interval_perfect_macro_score_is_wider_with_a_rare_class():
     assert lower < 0.8 < 0.99 < low
 
 
+def test_bootstrap_interval_perfect_f1_moves_the_rarest_images_to_the_next_class():
+    sizes = [20, 2, 10, 5]
+    targets = np.repeat(np.arange(FEW_CLASSES), sizes)
+    moved = sum(sizes) * (1 - wilson_interval(1.0, sum(sizes))[0])
+    assert 2 < moved < 7  # both images of class 1 to class 3, and the rest of class 3 to class 2
+    low, high = bootstrap_interval("macro_f1", targets, np.eye(FEW_CLASSES, dtype=np.float32)[targets])
+    of_3, into_2 = 5 - (moved - 2), moved - 2
+    expected = [1, 0, 2 * 10 / (2 * 10 + into_2), 2 * of_3 / (2 * of_3 + 2 + into_2)]
+    assert high == 1 and low == pytest.approx(np.mean(expected))
+
+
 def test_bootstrap_mean_interval_is_that_of_resampled_values():
     values = np.random.default_rng(1).choice([-1.0, 0.0, 0.5, 1.0], 300)
     draws = np.random.default_rng(2).choice(values, (20_000, 300)).mean(1)

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from comp.metrics.computation import Sums
+from comp.metrics.computation import Sums, divide
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,33 +68,28 @@ def counts_from_sums(sums: np.ndarray) -> ClassCounts:
     return ClassCounts(*np.ascontiguousarray(sums.T).reshape(sums.shape[1], 3, -1).transpose(1, 0, 2))
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a / b, and 0 where b is 0."""
-    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0)
-
-
 def _recalls(counts: ClassCounts) -> np.ndarray:
-    return _divide(counts.correct, counts.true)
+    return divide(counts.correct, counts.true)
 
 
 def _precisions(counts: ClassCounts) -> np.ndarray:
-    return _divide(counts.correct, counts.predicted)
+    return divide(counts.correct, counts.predicted)
 
 
 def _f1s(counts: ClassCounts) -> np.ndarray:
-    return _divide(2.0 * counts.correct, counts.true + counts.predicted)
+    return divide(2.0 * counts.correct, counts.true + counts.predicted)
 
 
 def _specificities(counts: ClassCounts) -> np.ndarray:
     """Return the specificity TN / (TN + FP) of each class."""
     negatives = counts.true.sum(-1, keepdims=True) - counts.true
     false_positives = counts.predicted - counts.correct
-    return _divide(negatives - false_positives, negatives)
+    return divide(negatives - false_positives, negatives)
 
 
 def _weighted(per_class: Callable[[ClassCounts], np.ndarray]) -> Callable[[ClassCounts], np.ndarray]:
     """Return the mean of a score over the classes, weighted by their number of images."""
-    return lambda counts: _divide((per_class(counts) * counts.true).sum(-1), counts.true.sum(-1))
+    return lambda counts: divide((per_class(counts) * counts.true).sum(-1), counts.true.sum(-1))
 
 
 def _macro(per_class: Callable[[ClassCounts], np.ndarray]) -> Callable[[ClassCounts], np.ndarray]:
@@ -102,17 +97,17 @@ def _macro(per_class: Callable[[ClassCounts], np.ndarray]) -> Callable[[ClassCou
 
     def mean(counts: ClassCounts) -> np.ndarray:
         occurs = (counts.true + counts.predicted) > 0
-        return _divide((per_class(counts) * occurs).sum(-1), occurs.sum(-1))
+        return divide((per_class(counts) * occurs).sum(-1), occurs.sum(-1))
 
     return mean
 
 
 def _accuracy(counts: ClassCounts) -> np.ndarray:
-    return _divide(counts.correct.sum(-1), counts.true.sum(-1))
+    return divide(counts.correct.sum(-1), counts.true.sum(-1))
 
 
 def _balanced_accuracy(counts: ClassCounts) -> np.ndarray:
-    return _divide(_recalls(counts).sum(-1), (counts.true > 0).sum(-1))
+    return divide(_recalls(counts).sum(-1), (counts.true > 0).sum(-1))
 
 
 def _matthews(counts: ClassCounts) -> np.ndarray:
@@ -120,7 +115,7 @@ def _matthews(counts: ClassCounts) -> np.ndarray:
     true, predicted = np.asarray(counts.true, np.float64), np.asarray(counts.predicted, np.float64)
     images = true.sum(-1)
     covariance = counts.correct.sum(-1) * images - (true * predicted).sum(-1)
-    return _divide(covariance, np.sqrt((images**2 - (true**2).sum(-1)) * (images**2 - (predicted**2).sum(-1))))
+    return divide(covariance, np.sqrt((images**2 - (true**2).sum(-1)) * (images**2 - (predicted**2).sum(-1))))
 
 
 CLASS_SCORES: dict[str, ClassScore] = {
@@ -163,7 +158,7 @@ def _kappa_values(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 def _kappa(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return Cohen's kappa with quadratic weights: 1 minus the squared distance over that of independent answers."""
     observed, true, predicted, true_squares, predicted_squares = sums / images
-    return 1 - _divide(observed, true_squares + predicted_squares - 2 * true * predicted)
+    return 1 - divide(observed, true_squares + predicted_squares - 2 * true * predicted)
 
 
 QUADRATIC_KAPPA = Sums(_kappa_values, _kappa)

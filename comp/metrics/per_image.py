@@ -8,12 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from scipy.stats import rankdata
 
-from comp.metrics.computation import Mean, Sums
-
-
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=b != 0)
-
+from comp.metrics.computation import Mean, Sums, divide
 
 # ---- classes ----
 
@@ -63,7 +58,7 @@ def _probabilistic_counts(targets: np.ndarray, probabilities: np.ndarray) -> np.
 def _probabilistic_f1(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return F1 with probabilities as counts: a hit counts the probability of yes."""
     hits, predicted, true = sums
-    return 2 * _divide(hits, predicted + true)
+    return 2 * divide(hits, predicted + true)
 
 
 PROBABILISTIC_F1 = Sums(_probabilistic_counts, _probabilistic_f1)
@@ -82,14 +77,14 @@ def _micro_f1(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return F1 over all pairs of image and tag. Tags that no image has are left out, as scikit-learn does."""
     hits, predicted, true = sums.reshape(3, -1, sums.shape[-1])
     occurs = true > 0
-    return 2 * _divide(hits.sum(0), (predicted * occurs).sum(0) + true.sum(0))
+    return 2 * divide(hits.sum(0), (predicted * occurs).sum(0) + true.sum(0))
 
 
 def _macro_f1(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the mean of each tag's F1, over the tags that are true or predicted at least once."""
     hits, predicted, true = sums.reshape(3, -1, sums.shape[-1])
     occurs = predicted + true > 0
-    return _divide((2 * _divide(hits, predicted + true)).sum(0), occurs.sum(0))
+    return divide((2 * divide(hits, predicted + true)).sum(0), occurs.sum(0))
 
 
 def _exact_matches(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -121,12 +116,12 @@ def _moments(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 def _pearson(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     a, b, aa, bb, ab, _ = sums / images
-    return _divide(ab - a * b, np.sqrt(np.maximum((aa - a * a) * (bb - b * b), 0)))
+    return divide(ab - a * b, np.sqrt(np.maximum((aa - a * a) * (bb - b * b), 0)))
 
 
 def _r2(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
     a, _, aa, _, _, squared_error = sums / images
-    return 1 - _divide(squared_error, aa - a * a)
+    return 1 - divide(squared_error, aa - a * a)
 
 
 def _rank_moments(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:

@@ -26,14 +26,18 @@ from tests.mutants.operators import Mutant, mutants_of
 # Where a mistake costs a leaderboard, and the tests that may notice one. Pictures are left out: 571 of their mutants
 # change a width or a colour.
 TARGETS = {
-    "comp/metrics.py": ["tests/test_metrics.py"],
+    "comp/metrics/*.py": ["tests/metrics", "tests/test_metrics.py"],
     "comp/stats.py": ["tests/test_stats.py", "tests/ensemble"],
+    "comp/tasks/*.py": ["tests/tasks", "tests/metrics"],
+    "comp/data/labels.py": ["tests/data/test_labels.py"],
+    "comp/data/stratify.py": ["tests/data/test_stratify.py"],
     "comp/data/folds.py": ["tests/data/test_folds.py"],
     "comp/ensemble/*.py": ["tests/ensemble", "tests/blending/test_assess.py"],
     "comp/training/progress.py": ["tests/training/test_progress.py", "tests/training/test_keep.py"],
     "comp/training/summary.py": ["tests/training/test_summary.py", "tests/training/test_keep.py"],
     "comp/prediction/*.py": ["tests/prediction"],
     "comp/submit/*.py": ["tests/submit"],
+    "comp/submit/answers/*.py": ["tests/submit"],
 }
 PICTURES = {"comp/ensemble/plots.py", "comp/submit/cv_lb_plot.py"}
 EQUIVALENT = Path("tests/mutants/equivalent.yaml")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.mutants.__main__ import sample
+from tests.mutants.__main__ import EQUIVALENT, TARGETS, sample
 from tests.mutants.operators import Mutant, mutants_of
 
 MODULE = '''"""Text with 1 number."""
@@ -66,3 +67,16 @@ def test_sample_has_each_modules_share_and_is_the_same_twice(module, tmp_path):
         mutant.name for mutant in of_module
     ]
     assert len(sample(mutants, 0, 1)) == len(valid(module)) + 93
+
+
+def test_targets_name_files_that_exist():
+    """A module that was moved would otherwise drop out of the score without a word."""
+    assert [pattern for pattern in TARGETS if not any(Path().glob(pattern))] == []
+    assert [test for tests in TARGETS.values() for test in tests if not Path(test).exists()] == []
+
+
+def test_equivalent_mutants_change_lines_that_exist():
+    for entry in yaml.safe_load(EQUIVALENT.read_text()):
+        lines = {" ".join(line.split()) for line in Path(entry["path"]).read_text().splitlines()}
+        old = [change[2:] for change in entry["change"] if change.startswith("-")]
+        assert old and set(old) <= lines, entry

@@ -84,6 +84,13 @@ def test_detect_label_format_of_unclear_sample_is_refused(labels, classes, numbe
     assert advice in line and "\n" not in line and len(line) < 400
 
 
+def test_detect_label_format_names_three_labels_and_abbreviates_four():
+    for count, listed in ((3, "(91, 92, 93) are"), (4, "(91, 92, 93, ...) are")):
+        with pytest.raises(UserError) as caught:
+            tokens([str(91 + index) for index in range(count)], HERBS, (104, 15504, 3))
+        assert listed in str(caught.value)
+
+
 def test_detect_label_format_json_numbers_are_never_names():
     assert tokens(["104"], ("0104", "3"), (104, 3), (False, True)) == ("104", "3")
     with pytest.raises(UserError, match="class number"):

@@ -46,6 +46,9 @@ def test_push_again_sends_and_records_nothing(kaggle_server, report, capfd):
     assert send(report) == 0 and send(report, SUSPICIOUS) == 0 and send(report, SUSPICIOUS, yes=True) == 0
     assert len(kaggle_server.submissions) == 1 and len(recorded(report)) == 2
     assert "was sent already" in capfd.readouterr().out
+    before = kaggle_server.count_requests("ListSubmissions")
+    send(report)
+    assert kaggle_server.count_requests("ListSubmissions") == before + 1  # it has a score: nothing to wait for
 
 
 def test_push_again_records_later_private_score(kaggle_server, report):
