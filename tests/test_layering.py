@@ -17,10 +17,9 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 
 # A package or a single module below comp/, or a program beside it, and its layer. docs/design.md describes them.
 LAYERS = {
-    **dict.fromkeys(
-        ("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema", "schema_types", "config"), 0
-    ),
-    **dict.fromkeys(("cli", "environment", "metrics", "signals", "stats", "temporary", "text", "figures"), 0),
+    **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema"), 0),
+    **dict.fromkeys(("schema_data", "schema_types", "config", "cli", "environment"), 0),
+    **dict.fromkeys(("metrics", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
@@ -43,7 +42,9 @@ ALLOWED_IMPORTS = {
     ("config", "yaml12"): "configs are written in YAML",
     ("config", "schema"): "a file is validated against the schema",
     ("schema", "yaml12"): "a config is written as YAML",
+    ("schema", "schema_data"): "the sections of the dataset are a file of their own",
     ("schema", "schema_types"): "its keys have these types",
+    ("schema_data", "schema_types"): "its keys have these types",
     ("schema", "records"): "the section `data` is recorded as a source",
     ("tables", "files"): "tables are written atomically",
     ("records", "files"): "records are JSON files",
