@@ -63,6 +63,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "wandb": "comp/observers/wandb.py",
     "albumentations": "comp/batches/augment_image.py",
     "optuna": "comp/study/",
+    "pydicom": "comp/data/dicom.py",
     "onnx": "comp/engine/export.py",
     "onnxruntime": "comp/engine/runtime.py",
     "openvino": "comp/engine/",

@@ -153,7 +153,11 @@ def cache_key(images: Sequence[Image], square_spec: SquareSpec) -> str:
 
 def stat_key(images: Sequence[Image], square_spec: SquareSpec) -> str:
     """Return the key that versions up to 0.3 recorded beside predictions: of the sizes and times of the files."""
-    files = [[image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns] for image in images]
+    rules = [[sha.partition("+")[2]] if "+" in sha else [] for sha in hash_files(images, CACHE)]
+    files = [
+        [image.id, (stat := image.path.stat()).st_size, stat.st_mtime_ns, *rule]
+        for image, rule in zip(images, rules, strict=True)
+    ]
     return _key(files, square_spec, 12)
 
 

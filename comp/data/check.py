@@ -37,7 +37,10 @@ def check_dataset(
         issues += [*_small_class_issues(dataset, train, groups, k), *_confound_issues(dataset, train)]
     issues.sort(key=lambda issue: issue.severity)  # errors first; otherwise the order stays
     classes = dataset.task.counts(dataset.targets)
-    return DatasetReport(dataset.name, classes, len(dataset.test), tuple(issues), len(dataset.train))
+    conversions = Counter(filter(None, stats.rules))
+    return DatasetReport(
+        dataset.name, classes, len(dataset.test), tuple(issues), len(dataset.train), dict(conversions.most_common())
+    )
 
 
 @dataclass(frozen=True)

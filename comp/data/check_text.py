@@ -24,6 +24,10 @@ def format_report(report: DatasetReport) -> str:
         f"{report.dataset}: {count_text(train, 'training image')}{among}, {count_text(report.test, 'test image')}",
         *_wrap(classes),
     ]
+    if report.conversions:
+        lines += ["", "How images of other than 8-bit values are read (recorded in the report):"]
+        for rule, count in report.conversions.items():
+            lines += _wrap(f"{count_text(count, 'image')}: {rule}")
     for issue in report.issues:
         lines += [
             "",

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import xxhash
 
+from comp.data.image_values import CONVERSION
+from comp.data.images import conversion
 from comp.data.scan import Image
 from comp.errors import UserError
 from comp.files import write_json
@@ -31,20 +33,23 @@ Signature = tuple[int, int, int, int]  # size, modification time, time of change
 
 
 def hash_files(images: Sequence[Image], folder: Path, use_index: bool = True) -> list[str]:
-    """Return the hash of each file. The index is in `folder`; without `use_index` every file is read."""
+    """Return the hash of each file, and behind a plus sign the rule by which values of more than 8 bits become 8 bits.
+
+    The index is in `folder`; without `use_index` every file is read.
+    """
     paths = "\n".join([os.getcwd(), *(str(image.path) for image in images)])
     index = folder / f"files-{hashlib.sha256(paths.encode()).hexdigest()[:12]}.json"
     known = dict(_read_index(index, len(images)) if use_index else ())
     now, hashes, entries = time.time_ns(), [], []
     for row, image in enumerate(images):
         signature = _signature(image.path)
-        sha = known[row][1] if row in known and known[row][0] == signature else content_hash(image.path)
+        sha = known[row][1] if row in known and known[row][0] == signature else _image_hash(image.path)
         hashes.append(sha)
         is_settled = max(signature[1:3]) < now - MIN_AGE_NS
         entries.append((*signature, sha) if is_settled else None)
     if entries != [(*known[row][0], known[row][1]) if row in known else None for row in range(len(images))]:
         with contextlib.suppress(OSError):  # without an index the files are read again
-            write_json(index, FileIndex(tuple(entries)).to_dict())
+            write_json(index, FileIndex(tuple(entries), CONVERSION).to_dict())
     return hashes
 
 
@@ -52,6 +57,10 @@ def content_hash(path: Path) -> str:
     """Return the 128-bit xxHash of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+def _image_hash(path: Path) -> str:
+    return "+".join(filter(None, (content_hash(path), conversion(path))))
 
 
 def _signature(path: Path) -> Signature:
@@ -62,8 +71,9 @@ def _signature(path: Path) -> Signature:
 def _read_index(index: Path, count: int) -> list[tuple[int, tuple[Signature, str]]]:
     """Return (row, (signature, hash)) of each file that the index knows; nothing if it cannot be read."""
     try:
-        files = FileIndex.read(index).files
+        record = FileIndex.read(index)
     except UserError:
         return []
-    rows = enumerate(files) if len(files) == count else ()
+    is_current = len(record.files) == count and record.conversion == CONVERSION
+    rows = enumerate(record.files) if is_current else ()
     return [(row, ((entry[0], entry[1], entry[2], entry[3]), entry[4])) for row, entry in rows if entry]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from comp.data.images import UnreadableImageError, read_header, read_image
+from comp.data.images import UnreadableImageError, decode_image, read_header
 from comp.data.scan import Image
 
 THUMBNAIL_SIDE = 32  # 3 KB an image: 61 MB for 20,000 images
@@ -37,6 +37,7 @@ class ImageStats:
     mean_colour: tuple[float, ...]  # red, green, blue
     sha256: str  # hash of shape and pixels, not of the file: a PNG of the same pixels has the same hash
     thumbnail: np.ndarray  # THUMBNAIL_SIDE x THUMBNAIL_SIDE RGB
+    rule: str  # by which its values became 8 bits; empty for an image of 8 bits
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Survey:
     sha256: np.ndarray
     thumbnails: np.ndarray  # uint8 (N, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
     unreadable: tuple[UnreadableImage, ...]
+    rules: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,6 +69,7 @@ class Survey:
             self.sha256[mask],
             self.thumbnails[mask],
             (),
+            tuple(rule for rule, kept in zip(self.rules, mask, strict=True) if kept),
         )
 
 
@@ -87,22 +90,24 @@ def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
         sha256=np.array([row.sha256 for row in rows], str),
         thumbnails=np.array([row.thumbnail for row in rows], np.uint8).reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3),
         unreadable=tuple(result for result in results if isinstance(result, UnreadableImage)),
+        rules=tuple(row.rule for row in rows),
     )
 
 
 def _read_stats(image: Image) -> ImageStats | UnreadableImage:
     """Return the statistics of an image, or why it cannot be decoded."""
     try:
-        pixels = np.ascontiguousarray(read_image(image.path))
+        decoded = decode_image(image.path)
         jpeg_quality = _jpeg_quality(read_header(image.path).jpeg_tables)
     except UnreadableImageError as error:
         return UnreadableImage(image, str(error))
+    pixels = np.ascontiguousarray(decoded.pixels)
     height, width = pixels.shape[:2]
     sha256 = hashlib.sha256(f"{height}x{width}:".encode())
     sha256.update(pixels.data)
     # Averaging areas at every size: a copy at half the size then has the same thumbnail, without moiré patterns.
     thumbnail = cv2.resize(pixels, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return ImageStats(width, height, jpeg_quality, cv2.mean(pixels)[:3], sha256.hexdigest(), thumbnail)
+    return ImageStats(width, height, jpeg_quality, cv2.mean(pixels)[:3], sha256.hexdigest(), thumbnail, decoded.rule)
 
 
 def _jpeg_quality(tables: dict[int, list[int]]) -> float:

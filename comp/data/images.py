@@ -1,4 +1,4 @@
-"""Decode image files, and turn images of any shape into squares. The only module that decodes."""
+"""Decode image files, and turn images of any shape into squares. Every file is opened here, within the same limits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from comp.data import array_file, dicom
+from comp.data.image_values import CONVERSION, DecodedImage, ImageSource, ImageValues, to_rgb
+from comp.errors import UserError
+
 cv2.setNumThreads(0)  # one thread per image: OpenCV's threads compete with torch's on small machines
 
 # The formats that are decoded, whatever the suffix. Pillow knows 40 more: some start programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "AVIF", "JPEG2000", "PPM")
+HEAD_BYTES = 132  # up to the signature of a DICOM file
+# What shows within HEAD_BYTES that the values have 8 bits: JPEG, GIF, BMP, WebP and AVI; and the PNG that do not.
+EIGHT_BIT_MAGIC = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")
+PNG_MAGIC, PNG_16_BIT_GREY = b"\x89PNG", b"\x10\x00"  # bit depth and colour type, bytes 24 and 25
 # Pillow's limit for a warning, here an error: 268 MB as RGB. A file of a few KB can declare 10,000 times as many.
 MAX_PIXELS = 89_478_485
 MAX_PADDED_SIDE = 4096  # a longer image is shrunk to it before it is padded to a square, if that is beyond MAX_PIXELS
@@ -68,19 +76,20 @@ class ImageHeader:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Return the pixels of a file as uint8 RGB, upright.
+    """Return the pixels of a file as uint8 RGB, upright."""
+    return decode_image(path).pixels
 
-    Pillow decodes, because OpenCV fills a truncated JPEG with grey without an error.
-    """
-    with _open_image(path) as image:
-        image.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+
+def decode_image(path: Path) -> DecodedImage:
+    """Return the pixels of a file as uint8 RGB, upright, and the rule by which other values became 8 bits."""
+    with _open_image(path) as source:
+        return to_rgb(source.decode())
 
 
 def read_header(path: Path) -> ImageHeader:
     """Return the header of an image file; its pixels may still be unreadable."""
-    with _open_image(path) as image:
-        return ImageHeader(*image.size, getattr(image, "quantization", None) or {})
+    with _open_image(path) as source:
+        return ImageHeader(source.width, source.height, source.jpeg_tables)
 
 
 def longest_side(path: Path) -> int:
@@ -92,8 +101,21 @@ def longest_side(path: Path) -> int:
     return max(header.width, header.height)
 
 
+def conversion(path: Path) -> str:
+    """Return the rule by which the values of a file become 8 bits, for cache keys; "" if they have 8 bits."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+        if head.startswith(EIGHT_BIT_MAGIC) or (head.startswith(PNG_MAGIC) and head[24:26] != PNG_16_BIT_GREY):
+            return ""
+        with _open_image(path) as source:
+            return CONVERSION if source.is_converted else ""
+    except (UnreadableImageError, OSError):
+        return ""
+
+
 @contextlib.contextmanager
-def _open_image(path: Path) -> Iterator[PillowImage.Image]:
+def _open_image(path: Path) -> Iterator[ImageSource]:
     """Open a file whose header declares an acceptable size; every error until it is closed is an UnreadableImageError.
 
     Decoders raise what they like for a broken file: struct.error, KeyError, RuntimeError, NotImplementedError.
@@ -104,11 +126,11 @@ def _open_image(path: Path) -> Iterator[PillowImage.Image]:
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
             raise UnreadableImageError(f"{size / 1e9:.1f} GB, more than an image can have" if size else "empty file")
-        with PillowImage.open(path, formats=FORMATS) as image:
-            if not 0 < image.width * image.height <= MAX_PIXELS:
-                raise _wrong_size(f"{image.width} x {image.height} pixels")
-            yield image
-    except UnreadableImageError:
+        with _open_format(path) as source:
+            if min(source.width, source.height) < 1 or source.width * source.height > MAX_PIXELS:
+                raise _wrong_size(f"{source.width} x {source.height} pixels")
+            yield source
+    except (UnreadableImageError, UserError):  # a UserError: a package is missing, and no file is at fault
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError("not an image") from None
@@ -122,20 +144,32 @@ def _open_image(path: Path) -> Iterator[PillowImage.Image]:
         raise UnreadableImageError(reason if is_sentence else f"{type(error).__name__} {reason}".strip()) from None
 
 
+@contextlib.contextmanager
+def _open_format(path: Path) -> Iterator[ImageSource]:
+    """Open a file in the format that its first bytes show, whatever its suffix."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(array_file.MAGIC):
+        yield array_file.open_array(path)
+    elif head[dicom.MAGIC_OFFSET :] == dicom.MAGIC:
+        yield dicom.open_dicom(path)
+    else:
+        with PillowImage.open(path, formats=FORMATS) as image:
+            tables = getattr(image, "quantization", None) or {}
+            is_converted = image.mode.startswith("I") or image.mode == "F"
+            yield ImageSource(*image.size, is_converted, lambda: _decode_pillow(image), tables)
+
+
+def _decode_pillow(image: PillowImage.Image) -> ImageValues:
+    """Decode by Pillow, because OpenCV fills a truncated JPEG with grey without an error."""
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    is_converted = upright.mode.startswith("I") or upright.mode == "F"  # Pillow would clip these to 8 bits
+    return ImageValues(np.asarray(upright if is_converted else upright.convert("RGB")))
+
+
 def _wrong_size(size: str) -> UnreadableImageError:
     return UnreadableImageError(f"{size}; an image has 1 to {MAX_PIXELS // 10**6} million pixels")
-
-
-def _to_rgb(image: PillowImage.Image) -> PillowImage.Image:
-    """Convert any mode to RGB. Images of 16 bits and more are scaled; Pillow would clip them."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float32)
-        if not np.isfinite(values).all():
-            raise UnreadableImageError("some pixels are not finite numbers")
-        maximum = values.max(initial=0)
-        white = 65535.0 if maximum > 255 else 1.0 if image.mode == "F" and maximum <= 1 else 255.0
-        image = PillowImage.fromarray((values * (255.0 / white)).clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -16,13 +16,13 @@ import numpy as np
 
 from comp.data.image_index import ImageIndex
 from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
+from comp.data.suffixes import IMAGE_SUFFIXES, drop_copies_as_arrays, is_named_like_an_image
 from comp.errors import UserError
 from comp.files import read_json
 from comp.records.dataset import IdKind
 from comp.records.source import DataSource
 from comp.tasks import TASKS, Task, single_label
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
 MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
 NAME_GROUP = "{name}"  # the group of class folders with the same file names in each
@@ -239,18 +239,14 @@ def files_below(folder: Path) -> list[Path]:
         check_file_name(path, folder)
         for path in folder.rglob("*")
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (_is_named_like_an_image(path) or not path.is_dir())
+        and (is_named_like_an_image(path) or not path.is_dir())
     ]
     return sorted(paths, key=lambda path: (len(path.name), path.as_posix()))
 
 
 def is_image(path: Path) -> bool:
     """Return whether a path is named like an image and is a file: not a pipe, a device or a broken link."""
-    return _is_named_like_an_image(path) and path.is_file()
-
-
-def _is_named_like_an_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return is_named_like_an_image(path) and path.is_file()
 
 
 def check_file_name(path: Path, base: Path) -> Path:
@@ -266,7 +262,7 @@ def check_file_name(path: Path, base: Path) -> Path:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    return [path for path in files_below(folder) if is_image(path)]
+    return drop_copies_as_arrays([path for path in files_below(folder) if is_image(path)])
 
 
 def _identify(paths: list[Path], base: Path) -> tuple[list[str], IdKind]:

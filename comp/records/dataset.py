@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -46,6 +46,7 @@ class FileIndex(Record):
     """runs/.cache/files-*.json: size, modification time, time of change, inode and hash of each file of a list."""
 
     files: tuple[tuple[int, int, int, int, str] | None, ...]  # None: too young to be recognised by its times
+    conversion: str | None = None  # the rule for values of more than 8 bits; None in files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class DatasetReport(Record):
     test: int  # test images
     issues: tuple[DataIssue, ...]  # errors first
     train: int | None = None  # training images; None in files of earlier versions: the sum of `classes`
+    conversions: dict[str, int] = field(default_factory=dict)  # images that each rule turned into 8 bits or one plane
 
     @property
     def exit_code(self) -> int:
@@ -93,4 +95,6 @@ class DatasetReport(Record):
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
         findings = content.pop("issues")
+        if not self.conversions:
+            del content["conversions"]
         return {**content, "findings": findings, "exit_code": self.exit_code}

@@ -8,6 +8,7 @@ import random
 import struct
 import time
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from comp.data.image_stats import survey
 from comp.data.images import MAX_PIXELS, UnreadableImageError, longest_side, read_header, read_image
 from comp.data.scan import Image
 
-pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.", r"ignore:::pydicom\.")
 NOISE = PillowImage.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8))
 
 
@@ -201,6 +202,35 @@ def test_read_image_floats_that_are_not_finite_raise(tmp_path):
 
 # ---- mutated files ----
 
+
+def encode_deep(format: str) -> bytes:
+    stream = io.BytesIO()
+    PillowImage.fromarray(np.asarray(NOISE)[..., 0].astype(np.uint16) * 200).save(stream, format)
+    return stream.getvalue()
+
+
+def encode_array(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def dicom_seeds() -> dict[str, bytes]:
+    from tests.data.dicom_files import IMPLICIT, JPEG_2000, JPEG_BASELINE, RLE, dicom_bytes
+
+    grey = np.asarray(NOISE)[..., 0]
+    deep, codestream = grey.astype(np.uint16) * 200, io.BytesIO()
+    PillowImage.fromarray(deep).save(codestream, "JPEG2000", no_jp2=True)
+    window = {"WindowCenter": ["900", "5"], "WindowWidth": ["700", "5"], "RescaleSlope": "2", "RescaleIntercept": "-9"}
+    return {
+        "x.dcm": dicom_bytes(deep, **window),
+        "implicit.dcm": dicom_bytes(grey, IMPLICIT, PhotometricInterpretation="MONOCHROME1"),
+        "rle.dcm": dicom_bytes(np.asarray(NOISE), RLE),
+        "jpeg.dcm": dicom_bytes(grey, JPEG_BASELINE, encode("JPEG", quality=90)),
+        "jp2.dcm": dicom_bytes(deep, JPEG_2000, codestream.getvalue()),
+    }
+
+
 SEEDS = {
     "x.jpg": encode("JPEG"),
     "progressive.jpg": encode("JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"),
@@ -213,12 +243,22 @@ SEEDS = {
     "x.gif": encode("GIF"),
     "x.avif.png": encode("AVIF"),
     "x.jp2.png": encode("JPEG2000"),
+    "grey16.png": encode_deep("PNG"),
+    "grey16.tif": encode_deep("TIFF"),
+    "stack.npy": encode_array(np.random.default_rng(0).normal(size=(3, 20, 30)).astype(np.float16)),
+    "colour.npy": encode_array(np.asarray(NOISE)),
+    **(dicom_seeds() if find_spec("pydicom") else {}),
 }
 MAX_SECONDS = 5  # for 2,240 pixels, on a busy machine; a file that declares 89 million pixels of one colour takes 1 s
 
 
 def mutate(content: bytes, seed: int) -> bytes:
-    """Flip, cut, insert, repeat and swap parts of a file, more often in its first 100 bytes: headers are there."""
+    """Flip, cut, insert, repeat and swap parts of a file, more often in its first 100 bytes: headers are there.
+
+    Those of a DICOM file are behind 128 bytes without meaning.
+    """
+    if content[128:132] == b"DICM":
+        return content[:132] + mutate(content[132:], seed)
     rng, data = random.Random(seed), bytearray(content)
     for _ in range(rng.randint(1, 4)):
         limit = len(data) if rng.random() < 0.5 else min(100, len(data))

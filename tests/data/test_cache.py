@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from comp.data import cache, file_hashes
+from comp.data import cache, file_hashes, images
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.images import SquareSpec, read_image
 from comp.data.scan import Dataset, Image
@@ -179,7 +180,7 @@ def test_load_cache_after_a_killed_build_builds_again(image_files):
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from comp.data import cache, file_hashes
+from comp.data import cache, file_hashes, images
 from comp.data.images import SquareSpec
 from comp.data.scan import Image
 from comp.tasks import single_label
@@ -355,3 +356,55 @@ def test_verify_cache_finds_a_file_that_the_index_takes_for_unchanged(image_file
     cache.verify_cache(dataset)
     assert f"1 image files changed unnoticed, such as {image_files[3].path}" in capsys.readouterr().err
     assert cache.cache_key(image_files, SMALL) == key
+
+
+# ---- images of more than 8 bits ----
+
+
+def make_deep_image(path: Path) -> Image:
+    values = np.arange(600, dtype=np.uint16).reshape(20, 30) * 90
+    PillowImage.fromarray(values).save(path)
+    return Image(path.name, path)
+
+
+def test_cache_key_of_8_bit_images_is_that_of_earlier_versions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = Image("x.png", Path("x.png"))
+    PillowImage.new("RGB", (4, 4), "red").save(image.path)
+    os.utime(image.path, ns=(10**18, 10**18))
+    files = [["x.png", 10**18, file_hashes.content_hash(image.path)]]
+    geometry = {"size": 16, "fit": "squash", "crop": None}
+    expected = hashlib.sha256(json.dumps([files, geometry]).encode()).hexdigest()
+    assert cache.cache_key([image], SMALL) == expected[:16]
+    stats = [["x.png", image.path.stat().st_size, 10**18]]
+    assert cache.stat_key([image], SMALL) == hashlib.sha256(json.dumps([stats, geometry]).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("key", [cache.cache_key, cache.stat_key])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_cache_key_of_images_of_more_bits_changes_with_the_rule(image_files, monkeypatch, suffix, key):
+    deep, plain = make_deep_image(Path(f"input/x.{suffix}")), make_image(Path(f"input/y.{suffix}"), 3)
+    before = key([deep], SMALL), key([plain], SMALL), key([deep, plain], SMALL)
+    for module in (images, file_hashes):
+        monkeypatch.setattr(module, "CONVERSION", "another rule")
+    after = key([deep], SMALL), key([plain], SMALL), key([deep, plain], SMALL)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, False]
+
+
+def test_hash_files_index_of_an_earlier_version_is_read_again(image_files, settled):
+    deep = make_deep_image(Path("input/x.png"))
+    hashes = file_hashes.hash_files([deep], cache.CACHE)
+    [index] = cache.CACHE.glob("files-*.json")
+    content = json.loads(index.read_text())
+    assert content["files"][0][4] == hashes[0] and "+" in hashes[0]
+    content["files"][0][4] = hashes[0].partition("+")[0]
+    del content["conversion"]
+    index.write_text(json.dumps(content))
+    assert file_hashes.hash_files([deep], cache.CACHE) == hashes
+
+
+def test_conversion_is_found_without_pillow_for_formats_that_show_it_first(image_files, monkeypatch):
+    make_image(Path("input/x.png"), 3)
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: pytest.fail("the file was opened"))
+    assert {images.conversion(path) for path in (image_files[0].path, Path("input/x.png"))} == {""}
+    assert images.conversion(Path("input/missing.png")) == ""

@@ -13,7 +13,8 @@ import pandas as pd
 
 from comp.data.adopt.options import ambiguous, listed, quoted
 from comp.data.labels import MAX_METADATA_BYTES
-from comp.data.scan import IMAGE_SUFFIXES, files_below, is_image
+from comp.data.scan import files_below, is_image
+from comp.data.suffixes import IMAGE_SUFFIXES
 from comp.errors import UserError, did_you_mean
 from comp.files import read_json
 from comp.tables import read_table
@@ -21,7 +22,6 @@ from comp.tables import read_table
 SAMPLE_NAME = re.compile("sample.*sub|sub.*sample|submission_format")
 MAX_TABLES_PER_FOLDER = 20  # a folder with more has a file per image, which is no table of images
 MAX_DEPTH = 3
-CONTAINER_SUFFIXES = {".dcm", ".dicom", ".npy", ".tif", ".tiff"}  # taken where the same image has no plainer file
 UNSUPPORTED = {
     ".bson": "images inside a BSON file",
     ".parquet": "arrays in Parquet files",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
-from comp.data.adopt.evidence import CONTAINER_SUFFIXES
 from comp.data.adopt.options import ambiguous, listed, quoted
+from comp.data.suffixes import CONTAINER_SUFFIXES
 
 Role = Literal["train", "test"]
 ROLE_WORDS: dict[Role, re.Pattern[str]] = {"train": re.compile("(?<![a-z])train"), "test": re.compile("(?<![a-z])test")}
