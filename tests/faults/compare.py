@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-# What may differ between two undisturbed runs: times, speeds, inodes, and what the console showed.
+# What may differ between two undisturbed runs: times, speeds, inodes, and what the console showed. The damaged end of a
+# journal is set aside, which the program says.
 IGNORED_FILES = re.compile(
-    r"(^|/)(train\.log|cost\.json|journal\.log|blend\.png|papers/[^/]*/table\.md|runs/\.cache/files-[^/]*\.json|[^/]*\.lock|__pycache__/.*)$"
+    r"(^|/)(train\.log|cost\.json|journal\.log(\.damaged-\d+)?|blend\.png|papers/[^/]*/table\.md|runs/\.cache/files-[^/]*\.json|[^/]*\.lock|__pycache__/.*)$"
 )
 IGNORED_KEYS = {
     "created",
