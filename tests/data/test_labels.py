@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from comp.data.labels import label_of_name
+from comp.data.labels import label_of_name, read_ids
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.records.source import DataSource
@@ -82,6 +82,19 @@ def test_scan_coco_file(root):
     (root / "train.json").write_text(json.dumps(content))
     dataset = scan(source(root, labels="train.json"))
     assert dataset.classes == ("7", "8") and labels_of(dataset) == {"a1.jpg": "7", "a2.jpg": "8", "a3.jpg": "7"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("ids.csv", "row,image\n1,t1.jpg\n2,t2.jpg\n1,t3.jpg\n"),
+        ("ids.json", [{"id": id, "file_name": name} for id, name in ((1, "t1.jpg"), (2, "t2.jpg"), (1, "t3.jpg"))]),
+        ("ids.json", {"images": [{"image_id": i % 2 + 1, "file_name": f"t{i + 1}.jpg"} for i in range(3)]}),
+    ],
+)
+def test_read_ids_gives_the_images_of_each_id(root, file, content):
+    (root / file).write_text(content if isinstance(content, str) else json.dumps(content))
+    assert read_ids(source(root, ids=file)) == {"1": ["t1.jpg", "t3.jpg"], "2": ["t2.jpg"]}
 
 
 def test_scan_pattern_of_names_and_one_folder_for_train_and_test(root):

@@ -28,6 +28,13 @@ def test_spread_images_without_tags_too():
     assert np.bincount(folds).tolist() == [5] * 4 and np.bincount(folds[:4]).tolist() == [1] * 4
 
 
+def test_spread_tags_between_equal_folds_the_first_wins():
+    tags = np.zeros((8, 1), int)
+    tags[[3, 5]] = 1
+    folds = spread(tags, np.arange(8).astype(str), 4, seed=0)
+    assert sorted(folds[[3, 5]]) == [0, 1]
+
+
 @pytest.mark.parametrize("strata", [np.arange(40) % 2, np.eye(4, dtype=int)[np.arange(40) % 4]])
 def test_spread_depends_on_the_seed_alone(strata):
     groups = np.arange(40).astype(str)

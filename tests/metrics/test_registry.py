@@ -56,6 +56,27 @@ def test_score_equals_a_librarys(case):
 
 
 @pytest.mark.parametrize(
+    ("name", "targets", "worst", "expected"),
+    [
+        ("pearson", NUMBERS, -NUMBERS[:, None], -1),
+        ("spearman", NUMBERS, -NUMBERS[:, None], -1),
+        ("r2", NUMBERS, -NUMBERS[:, None], -3),
+        ("rmse", np.zeros(3), np.full((3, 1), 5.0), 5),
+        ("mae", np.zeros(3), np.full((3, 1), 5.0), 5),
+        ("mcc", YES, np.eye(2)[1 - YES], -1),
+        ("quadratic_kappa", np.arange(4) % 2, np.eye(2)[1 - np.arange(4) % 2], -1),
+        ("log_loss", YES, np.eye(2)[1 - YES], -np.log(np.finfo(np.float32).eps)),
+        ("accuracy", YES, np.eye(2)[1 - YES], 0),
+        ("auc", YES, np.eye(2)[1 - YES], 0),
+    ],
+)
+def test_score_range_holds_the_worst_score(name, targets, worst, expected):
+    low, high = METRICS[name].score_range
+    value = score(name, targets, worst)
+    assert value == pytest.approx(expected, abs=0.02) and low - 1e-9 <= value <= high + 1e-9
+
+
+@pytest.mark.parametrize(
     "case", [case for case in CASES if case != "spearman"]
 )  # whose resamples keep the ranks of all
 def test_scorer_of_a_resample_is_the_score_of_its_images(case):

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from comp.schema import Loss
-from comp.tasks.losses import balanced_weights, class_loss, focal
+from comp.tasks.losses import balanced_weights, binary_loss, class_loss, focal, number_loss
 
 torch.manual_seed(0)
 LOGITS = torch.randn(6, 4)
@@ -61,3 +61,18 @@ def test_balanced_weights_give_every_class_the_same_total():
 
 def test_class_loss_class_weights_scale_each_image():
     assert torch.allclose(loss(class_weights="balanced")(LOGITS, TARGETS), WEIGHTS[TARGETS] * loss()(LOGITS, TARGETS))
+
+
+def test_binary_loss_is_the_mean_over_the_questions_of_smoothed_targets():
+    targets = (LOGITS > 0.3).float()
+    p, smoothed = LOGITS.sigmoid(), 0.9 * targets + 0.05
+    terms = -(smoothed * p.log() + (1 - smoothed) * (1 - p).log())
+    assert torch.allclose(binary_loss(Loss(label_smoothing=0.1))(LOGITS, targets), terms.mean(1))
+    focal_loss = binary_loss(Loss(name="focal", label_smoothing=0.1, focal_gamma=1.5))
+    assert torch.allclose(focal_loss(LOGITS, targets), (terms * (p - smoothed).abs() ** 1.5).mean(1))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("mae", [0.5, 3.0]), ("mse", [0.25, 9.0]), ("smooth_l1", [0.125, 2.5])])
+def test_number_loss_is_its_formula(name, expected):
+    outputs, targets = torch.tensor([[1.5], [-1.0]]), torch.tensor([[1.0], [2.0]])
+    assert number_loss(Loss(name=name))(outputs, targets).tolist() == expected
