@@ -25,7 +25,7 @@ def format_report(report: DatasetReport) -> str:
         *_wrap(classes),
     ]
     if report.conversions:
-        lines += ["", "How images of other than 8-bit values are read (recorded in the report):"]
+        lines += ["", "how values of more than 8 bits, and arrays, become an image:"]
         for rule, count in report.conversions.items():
             lines += _wrap(f"{count_text(count, 'image')}: {rule}")
     for issue in report.issues:

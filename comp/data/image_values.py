@@ -86,10 +86,10 @@ def _convert(values: np.ndarray, window: Window | None) -> tuple[np.ndarray, str
     numbers = levels.astype(np.float64 if levels.dtype.itemsize > 4 or levels.dtype.kind in "ui" else np.float32)
     if not np.isfinite(numbers).all():
         raise ValueError("some pixels are not finite numbers")
-    rule = "the window of the file becomes 0 to 255"
+    rule = "the window in the file becomes 0 to 255"
     if window is None:
         window = _percentile_window(numbers, counts)
-        rule = f"from the {PERCENTILES[0]:g}th to the {PERCENTILES[1]:g}th percentile of the image becomes 0 to 255"
+        rule = f"percentiles {PERCENTILES[0]:g} to {PERCENTILES[1]:g} of the image become 0 to 255"
     with np.errstate(over="ignore", under="ignore"):
         shown = _apply(numbers, window)
     return shown if index is None else shown[index], rule

@@ -21,9 +21,9 @@ def is_named_like_an_image(path: PurePath) -> bool:
 
 
 def drop_copies_as_arrays(paths: Sequence[AnyPath]) -> list[AnyPath]:
-    """Return the paths without an array or DICOM file that lies beside a plainer file of the same name.
+    """Return the paths without the array and DICOM files for which there is a plainer file of the same name.
 
-    Such files, the features of an image for example, were no images before these formats were read.
+    They hold the same image, or its features; datasets of earlier versions, which read no such formats, stay the same.
     """
-    plainer = {path.with_suffix("") for path in paths if path.suffix.lower() not in ARRAY_SUFFIXES}
-    return [path for path in paths if path.suffix.lower() not in ARRAY_SUFFIXES or path.with_suffix("") not in plainer]
+    plainer = {path.stem for path in paths if path.suffix.lower() not in ARRAY_SUFFIXES}
+    return [path for path in paths if path.suffix.lower() not in ARRAY_SUFFIXES or path.stem not in plainer]

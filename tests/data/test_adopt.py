@@ -250,6 +250,40 @@ def test_conclude_no_images_names_what_there_is(competition):
         competition.adopt()
 
 
+def test_conclude_arrays_two_folders_deep_are_images(competition):
+    for name in ("train/0/a", "train/f/b", "test/1/c"):
+        (competition.root / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(competition.root / f"{name}.npy", np.zeros((6, 30, 20), np.float16))
+    competition.table("train_labels.csv", "id,target", "a,0", "b,1")
+    competition.table("sample_submission.csv", "id,target", "c,0.5")
+    found = competition.adopt()
+    assert (found.source.labels, found.source.task, found.size) == ("train_labels.csv", "binary", 192)
+    assert [image.id for image in (*found.dataset.train, *found.dataset.test)] == ["a.npy", "b.npy", "c.npy"]
+
+
+@pytest.mark.parametrize("container", ["dcm", "npy", "tif"])
+def test_conclude_plain_format_is_taken_before_the_same_images_in_another(competition, container):
+    competition.images("jpeg/train/a.jpg", "jpeg/train/b.jpg", "jpeg/test/c.jpg")
+    for name in ("train/a", "train/b", "test/c"):
+        (competition.root / f"{name}.{container}").parent.mkdir(exist_ok=True)
+        (competition.root / f"{name}.{container}").touch()
+    competition.table("train.csv", "image_name,target", "a,0", "b,1")
+    competition.table("sample_submission.csv", "image_name,target", "c,0")
+    source = competition.adopt().source
+    assert (source.train, source.test) == (("jpeg/train",), ("jpeg/test",))
+
+
+@pytest.mark.parametrize("label", ["", "_C1"])
+def test_conclude_dicom_series_are_named_as_volumes(competition, label):
+    for name in ("train_images/1.2.3/1", "train_images/1.2.3/2", "test_images/1.2.4/1", "test_images/1.2.4/2"):
+        (competition.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (competition.root / f"{name}.dcm").touch()
+    competition.table("train.csv", "StudyInstanceUID,fractured", "1.2.3,0")
+    competition.table("sample_submission.csv", "row_id,fractured", f"1.2.4{label},0.5")
+    with pytest.raises(UserError, match=r"are folders with many images each, such as test_images/1\.2\.4: .* volumes"):
+        competition.adopt()
+
+
 def test_conclude_sample_under_another_name_is_recorded(competition):
     competition.labelled("id,label", ["x", "y", "z"], "x")
     (competition.root / "sample_submission.csv").rename(competition.root / "kaggle_sample_submission.csv")

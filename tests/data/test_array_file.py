@@ -16,7 +16,7 @@ from comp.data.images import UnreadableImageError, decode_image, longest_side, r
 
 RAMP = np.linspace(0, 255, 24, dtype=np.uint8)[None].repeat(16, 0)  # dark left, bright right
 COLOURED = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 60)], axis=-1)
-PERCENTILES = "from the 0.5th to the 99.5th percentile of the image becomes 0 to 255"
+PERCENTILES = "percentiles 0.5 to 99.5 of the image become 0 to 255"
 
 
 def save(path: Path, array: np.ndarray) -> Path:

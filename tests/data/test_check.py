@@ -28,6 +28,21 @@ def test_check_dataset_clean_dataset_has_no_issues(tmp_path):
     assert format_report(report).endswith("no errors, no warnings")
 
 
+def test_check_dataset_prints_and_records_how_values_become_8_bits(tmp_path):
+    write_dataset(tmp_path)
+    assert "conversions" not in check(tmp_path)[1].to_dict() and "8 bits" not in format_report(check(tmp_path)[1])
+    for name, array in {
+        "train/a/x.npy": make_pixels(78)[..., 0] * 9.5,
+        "test/y.npy": make_pixels(79)[..., :2].T,
+    }.items():
+        np.save(tmp_path / name, array)
+    report = check(tmp_path)[1]
+    assert report.exit_code == 0
+    rules = {"percentiles 0.5 to 99.5 of the image become 0 to 255": 1, "2 arrays one below the other": 1}
+    assert report.to_dict()["conversions"] == rules
+    assert all(f"1 image: {rule}" in format_report(report) for rule in rules)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "empty file"), (b"not a picture at all", "not an image"), (None, "truncated")]
 )

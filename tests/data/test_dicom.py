@@ -107,10 +107,10 @@ def test_read_dicom_window_of_the_file_decides_else_percentiles(tmp_path, elemen
 def test_decode_dicom_rule_is_stated(tmp_path):
     windowed = {"WindowCenter": "9", "WindowWidth": "9"}
     assert decode_image(save_dicom(tmp_path / "x.dcm", VALUES, **windowed)).rule == (
-        "the window of the file becomes 0 to 255"
+        "the window in the file becomes 0 to 255"
     )
     rule = decode_image(save_dicom(tmp_path / "x.dcm", VALUES, PhotometricInterpretation="MONOCHROME1")).rule
-    assert rule.endswith("percentile of the image becomes 0 to 255, inverted, as low values are bright")
+    assert rule == "percentiles 0.5 to 99.5 of the image become 0 to 255, inverted, as low values are bright"
 
 
 # ---- refused ----

@@ -189,3 +189,11 @@ def test_image_list_sha256_depends_on_labels_and_not_on_folders(tree, tmp_path):
     assert scan(tmp_path).image_list_sha256 == before
     (tmp_path / "train/a/deep/1.png").rename(tmp_path / "train/b/1.png")
     assert scan(tmp_path).image_list_sha256 != before
+
+
+def test_scan_arrays_and_dicom_files_are_images_unless_a_plainer_file_has_their_name(tmp_path):
+    for name in ("a/1.npy", "a/2.DCM", "b/3.dicom", "b/4.png", "b/4.npy", "b/dicom/5.dcm", "b/jpeg/5.jpg"):
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert [image.id for image in scan(tmp_path).train] == ["1.npy", "2.DCM", "4.png", "5.jpg", "3.dicom"]

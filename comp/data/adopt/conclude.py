@@ -113,7 +113,8 @@ def _find_test(
 
 
 def _folders_named(evidence: Evidence, ids: list[str]) -> list[str]:
-    names = set(ids)
+    """Return the folders that are called after an id, or after what precedes its last underscore, as in CASE_C1."""
+    names = {name for id in ids for name in (id, id.rpartition("_")[0]) if name}
     return [
         parent.as_posix()
         for image in evidence.images
