@@ -207,6 +207,9 @@ class Config(Section):
             train=as_tuple(data.train),
             test=as_tuple(data.test),
             ids=data.ids,
+            row=as_tuple(data.row),
+            pool=data.pool,
+            allow_missing=data.allow_missing,
             task=data.task,
             positive=as_tuple(data.positive),
             sample=self.submit.sample,
@@ -225,7 +228,8 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """Return the flat keys that identify a run: all but those of logging, saving, loading and submitting."""
         flat = flatten(self.model_dump(exclude={"name", "log", "infer", "submit"}))
-        return {key: value for key, value in flat.items() if key not in ("data.workers", "train.save_every")}
+        left_out = {"data.workers", "data.allow_missing", "train.save_every"}  # the list of images is hashed
+        return {key: value for key, value in flat.items() if key not in left_out}
 
     def to_yaml(self) -> str:
         return render_yaml(self.model_dump())

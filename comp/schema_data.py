@@ -32,6 +32,14 @@ class Data(Section):
     """Folders of the test images below `root`; `null`: `test`. Labelled images are never test images."""
     ids: PathText | None = None
     """A CSV (or `test.csv:column`) or JSON from the sample's ids to images; `null`: ids are names of images."""
+    row: str | list[str] | None = None
+    """Columns whose values, joined by `_`, name the row of a submission that an image is of, such as a patient and a
+    side. Scores are then by row, and the images of a row share a fold. `null`: each image is a row."""
+    pool: Literal["mean", "max"] = "mean"
+    """The predictions of a row with several images: the mean or the maximum of theirs."""
+    allow_missing: bool = False
+    """`true`: leave out rows of the table without an image file and images without a row, and write the baseline for
+    ids of the sample without an image; each is counted in a line. `false`: they are errors."""
     task: Literal["single", "binary", "multilabel", "ordinal", "regression"] = "single"
     """Kind of target: one of several classes, yes or no, any number of tags, a grade, or a number."""
     positive: str | list[str] | None = None

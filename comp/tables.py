@@ -2,6 +2,7 @@
 
 folds.csv      image,label,group,fold                    label = class name, fold = 0..k-1 or -1 (never validated)
 oof.csv        image,label,fold,<one column per class>   probabilities, 9 digits: float32 survives the round trip
+               after fold row_id, where several images make a row of a submission
 test.csv       image,<one column per class>
 history.csv    one row per epoch, the columns of HISTORY_COLUMNS
 """
@@ -20,6 +21,7 @@ import pandas as pd
 
 from comp.errors import UserError, shorten
 from comp.files import read_bytes, write_atomic
+from comp.rows import ROW_COLUMN
 
 MAX_TABLE_BYTES = 2**30  # 1 GiB; the predictions of a million images for 50 classes have 600 MB
 MAX_LINE_BYTES = 2**22  # 4 MiB: 10,000 classes with names of 400 bytes
@@ -142,8 +144,8 @@ def parse_predictions(
 
     `find_invalid` says why values (images, columns) cannot be predictions, or returns an empty text.
     """
-    table = parse_csv(path, content, ["image"], max_columns=len(columns) + 3)
-    names = [column for column in table.columns if column not in ("image", "label", "fold")]
+    table = parse_csv(path, content, ["image"], ("image", "label", ROW_COLUMN), len(columns) + 4)
+    names = [column for column in table.columns if column not in ("image", "label", "fold", ROW_COLUMN)]
     if names != list(columns):
         raise UserError(f"{path} has the classes {','.join(names)}, not {','.join(columns)}")
     duplicated = table["image"][table["image"].duplicated()]

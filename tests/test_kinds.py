@@ -9,7 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from tests.conftest import REPO_ROOT
 
@@ -153,3 +155,72 @@ def test_leaderboard_tests_runs_of_numbers_against_each_other(kinds, run_cli):
     status, out, err = run_cli("comp", "leaderboard")
     assert status == 0, err
     assert "rmse (lower is better)" in out and out.count(" p ") == 1, out  # of one against the best
+
+
+def draw_rows(root: Path, brightness_of_image) -> None:
+    """Draw two views of each of 24 patients and 6 test patients; test.csv says which images a row of the sample has."""
+    rng, train, test = np.random.default_rng(0), [], []
+    for patient in range(30):
+        for view in range(2):
+            image, label = f"{'t' if patient >= 24 else 'a'}{patient}_{view}", patient % 2
+            draw(root / "images" / f"{image}.png", brightness_of_image(label, view), rng)
+            if patient < 24:
+                train.append([image, patient, "L", label])
+            else:
+                test.append([image, patient, "L", f"{patient}_L"])
+    write(root / "train.csv", ["image", "patient", "side", "bright"], train)
+    write(root / "test.csv", ["image", "patient", "side", "row"], test)
+    write(root / "sample_submission.csv", ["row", "bright"], [[f"{patient}_L", 0] for patient in range(24, 30)])
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_enter_rows_of_several_images_scores_by_row(kinds, run_cli, pool):
+    draw_rows(Path("input/kinds"), lambda label, view: 0.9 * label * (view == 0) + 0.1 * view)
+    keys = ["data.labels=train.csv", "data.train=images", "data.test=images", "data.label=bright", "data.task=binary"]
+    keys += ["data.image=image", "data.row=[patient, side]", "data.ids=test.csv:row", "train.metric=auc"]
+    keys += [f"data.pool={pool}"]
+    for program, *arguments in (
+        ("comp", "folds", *SMALL, *keys),
+        ("train.py", "--name", "run", *SMALL, *keys),
+        ("infer.py", "run", "--name", "one"),
+        ("comp", "submit", "check", "submissions/one.csv", "--yes"),
+        ("comp", "submit", "reproduce", "one"),
+        ("comp", "leaderboard", "--json"),
+    ):
+        status, out, err = run_cli(program, *arguments)
+        assert status == 0, (program, arguments, out, err)
+    assert out.count('"images": 24') == 1, out  # the run is tested against the blend on rows
+    folds = pd.read_csv("folds/kinds.csv", dtype=str)
+    assert (folds.groupby(folds["image"].str.replace("_.$", "", regex=True))["fold"].nunique() == 1).all()
+    images = pd.read_csv("runs/run/predictions/identity/oof.csv", dtype={"row_id": str}).set_index("image")
+    assert len(images) == 48 and images.loc["a3_1.png", "row_id"] == "3_L"
+    rows = images.groupby("row_id").agg({"label": "first", "1": pool})
+    metrics = json.loads(Path("runs/run/metrics.json").read_text())
+    assert metrics["oof"]["kept"]["score"] == pytest.approx(roc_auc_score(rows["label"], rows["1"]))
+    assert json.loads(Path("submissions/one.json").read_text())["oof"]["images"] == 24
+    submitted = pd.read_csv("submissions/one.csv").set_index("row")["bright"]
+    tests = [pd.read_csv(f"runs/run/predictions/identity/test_fold{fold}.csv").set_index("image") for fold in (0, 1)]
+    assert len(submitted) == 6 and len(tests[0]) == 12
+    temperature = json.loads(Path("submissions/one.json").read_text())["blend"]["parts"][0]["temperature"]
+    yes = [test.loc[["t24_0.png", "t24_1.png"], "1"].agg(pool) for test in tests]
+    raised = [p ** (1 / temperature) / (p ** (1 / temperature) + (1 - p) ** (1 / temperature)) for p in yes]
+    assert submitted["24_L"] == pytest.approx(np.mean(raised), abs=1e-6)
+
+
+def test_rows_with_two_labels_or_two_folds_are_one_error(kinds, run_cli):
+    root = Path("input/kinds")
+    draw_rows(root, lambda label, view: label)
+    keys = ["data.labels=train.csv", "data.train=images", "data.test=images", "data.label=bright", "data.task=binary"]
+    keys += ["data.image=image", "data.row=[patient, side]", "data.ids=test.csv:row"]
+    table = pd.read_csv(root / "train.csv")
+    pd.concat([table.head(46), table.tail(2).assign(bright=[0, 1])]).to_csv(root / "train.csv", index=False)
+    status, _, error = run_cli("comp", "folds", *SMALL, *keys)
+    assert status == 2 and "1 rows have images with different labels, such as 23_L (0 and 1); fix the labels" in error
+    table.to_csv(root / "train.csv", index=False)
+    assert run_cli("comp", "folds", *SMALL, *keys)[0] == 0
+    folds = pd.read_csv("folds/kinds.csv")
+    folds.assign(group=folds["image"], fold=[0, 1] * 24).to_csv("folds/kinds.csv", index=False)
+    record = json.loads(Path("folds/kinds.json").read_text())
+    Path("folds/kinds.json").write_text(json.dumps({**record, "groups_sha256": None}))
+    status, _, error = run_cli("train.py", *SMALL, *keys)
+    assert status == 2 and "the images of the row 0_L are in several folds" in error, error

@@ -19,7 +19,7 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 LAYERS = {
     **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema"), 0),
     **dict.fromkeys(("schema_data", "schema_types", "config", "cli", "environment"), 0),
-    **dict.fromkeys(("metrics", "signals", "stats", "temporary", "text", "figures"), 0),
+    **dict.fromkeys(("metrics", "rows", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
@@ -47,6 +47,8 @@ ALLOWED_IMPORTS = {
     ("schema_data", "schema_types"): "its keys have these types",
     ("schema", "records"): "the section `data` is recorded as a source",
     ("tables", "files"): "tables are written atomically",
+    ("records", "rows"): "a task and a source record how a row's images are pooled",
+    ("tables", "rows"): "an OOF table has a column of row ids",
     ("records", "files"): "records are JSON files",
     ("checkpoints", "files"): "checkpoints are written atomically",
     ("records", "checkpoints"): "weights.pt is a record with tensors",

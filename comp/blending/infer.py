@@ -31,7 +31,7 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
     if not dataset.test:
         raise UserError(f"{dataset.root / 'test'} has no images to predict; add them")
     sample = load_sample(dataset)
-    check_sample(sample, dataset)  # before predicting, which takes minutes
+    rows = check_sample(sample, dataset)  # before predicting, which takes minutes
 
     members = open_members(runs, options)
     if options.full:
@@ -42,7 +42,7 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
         blend = assessment.blend.without_zero_weights()
         print_assessment(assessment)
 
-    predictions = predict_test(blend, members, dataset.test)
+    predictions = predict_test(blend, members, dataset.test, rows)
     table = fill_table(sample, predictions, dataset)
     manifest = build_manifest(blend, members, options, dataset, assessment.oof_summary() if assessment else None)
     path = write_submission(options.name, table, manifest)

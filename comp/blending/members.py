@@ -17,6 +17,7 @@ from comp.ensemble.pool import Pool, build_pool, drop_duplicate_members, stack_t
 from comp.errors import UserError
 from comp.prediction.predictor import Predictor, choose_prediction_device, open_predictor
 from comp.records.blend import BlendMember
+from comp.rows import Rows
 from comp.runs import Run
 from comp.tasks import Task
 
@@ -107,8 +108,8 @@ def predict_oof(members: Members, options: InferOptions) -> Pool:
     return pool
 
 
-def predict_test(blend: Blend, members: Members, images: Sequence[Image]) -> pd.DataFrame:
-    """Return the blended probabilities of the test images, indexed by image, a column per class."""
+def predict_test(blend: Blend, members: Members, images: Sequence[Image], rows: Rows) -> pd.DataFrame:
+    """Return the blended predictions of the rows of a submission, made of the test `images`: a column per class."""
     ids, classes = [image.id for image in images], members.first.classes
     probabilities = [
         np.stack(
@@ -119,4 +120,4 @@ def predict_test(blend: Blend, members: Members, images: Sequence[Image]) -> pd.
         )
         for member in blend.members
     ]
-    return pd.DataFrame(apply_blend(blend, probabilities), pd.Index(ids, name="image"), list(classes))
+    return pd.DataFrame(apply_blend(blend, probabilities, rows), pd.Index(rows.ids, name="image"), list(classes))

@@ -276,7 +276,10 @@ def _print_answer(dataset: Dataset) -> None:
 
 
 def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
-    """Return the duplicate group of each training image by id; refuse a dataset with unreadable images."""
+    """Return the group of each training image by id: its copies, and the images of its group and of its row.
+
+    A dataset with unreadable images is refused.
+    """
     from comp.data.duplicates import find_duplicates, group_ids
     from comp.data.image_stats import survey
     from comp.data.stratify import join_groups
@@ -287,10 +290,10 @@ def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
         example = stats.unreadable[0].image.path
         raise UserError(f"cannot read {len(stats.unreadable)} images, e.g. {example}; see: python -m comp data check")
     copies = group_ids(dataset.train, find_duplicates(stats))
-    if all(image.group is None for image in dataset.train):
+    if all(image.group is None and image.row is None for image in dataset.train):
         return copies
-    ids = [image.id for image in dataset.train]
-    return join_groups(ids, [copies[id] for id in ids], [image.group for image in dataset.train])
+    ids, groups, rows = zip(*((image.id, image.group, image.row) for image in dataset.train), strict=True)
+    return join_groups(ids, [copies[id] for id in ids], groups, rows)
 
 
 def _count_groups(table: pd.DataFrame) -> int:

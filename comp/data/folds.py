@@ -122,6 +122,8 @@ def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -
         raise UserError(f"{path} has a fold that is not a number from -1 to {MAX_FOLD}; restore it")
     if record.groups_sha256 not in (None, groups_sha256(table)):
         raise UserError(f"{path}: the column group is not as it was written; {advice}")
+    if row := _split_row(table, dataset):
+        raise UserError(f"{path}: the images of the row {row} are in several folds, and it has one score; {advice}")
     if (count := count_split_groups(table)) and not allow_split_groups:
         folds = table.groupby("group")["fold"].unique()
         example = folds[folds.map(len) > 1]
@@ -131,6 +133,16 @@ def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -
             f"restore the file, or set folds.allow_split_groups=true"
         )
     return table
+
+
+def _split_row(table: pd.DataFrame, dataset: Dataset) -> str:
+    """Return a row of a submission whose images are in several folds; an empty text if there is none."""
+    fold_of = dict(zip(table["image"], table["fold"], strict=True))
+    fold_of_row: dict[str, int] = {}
+    for image in dataset.train:
+        if fold_of_row.setdefault(image.row_id, fold_of[image.id]) != fold_of[image.id]:
+            return image.row_id
+    return ""
 
 
 def _find_mismatch(table: pd.DataFrame, dataset: Dataset) -> str:

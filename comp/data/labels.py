@@ -19,18 +19,19 @@ MAX_METADATA_BYTES = 2**31  # 2 GiB; the COCO file of 2 million images has 1.1 G
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A labelled image: its name as the labels have it, its label, and its group if there are groups."""
+    """A labelled image: its name as the labels have it, its label, and its group and row if there are any."""
 
     image: str
     label: str
     group: str | None = None
+    row: str | None = None  # the row of a submission that it is of, with other images
 
 
 def read_labels(source: DataSource) -> list[LabelRow]:
     """Return the rows of the file `source.labels`, a CSV or a COCO JSON; each image once."""
     assert source.labels is not None, "a folder per class has no file of labels"
     path = Path(source.root) / source.labels
-    rows = _read_coco(path, source.group) if path.suffix == ".json" else _read_csv(path, source)
+    rows = _read_coco(path, source) if path.suffix == ".json" else _read_csv(path, source)
     return _drop_copies(path, rows)
 
 
@@ -63,7 +64,9 @@ def _read_csv(path: Path, source: DataSource) -> list[LabelRow]:
             f"{table[image][empty].iloc[0]}; fill them in, or remove the rows"
         )
     groups = table[group] if group else [None] * len(table)
-    return [LabelRow(*row) for row in zip(table[image], texts, groups, strict=True)]
+    row_columns = [_column(path, columns, name, "row") for name in source.row]
+    row_ids = table[row_columns].agg(ROW_SEPARATOR.join, axis=1) if row_columns else [None] * len(table)
+    return [LabelRow(*row) for row in zip(table[image], texts, groups, row_ids, strict=True)]
 
 
 def binary_labels(source: DataSource, labels: Sequence[str]) -> list[str]:
@@ -121,13 +124,14 @@ def _tags_of_columns(path: Path, table: pd.DataFrame, labels: list[str], source:
 
 
 MISSING_VALUES = {"nan", "null", "n/a", "<na>"}  # as pandas and JSON write them; NA and None may be names
+ROW_SEPARATOR = "_"  # between the values of the columns that name a row
 TAG_SEPARATOR = "|"  # between the names of columns: they may hold spaces
 
 
-def _read_coco(path: Path, group: str | None) -> list[LabelRow]:
+def _read_coco(path: Path, source: DataSource) -> list[LabelRow]:
     """Return the rows of a COCO file: `images` with ids and file names, `annotations` with one category per image.
 
-    `group` is a field of the images, such as their location.
+    `data.group` and `data.row` are fields of the images, such as their location.
     """
     content = read_json(path, MAX_METADATA_BYTES)
     try:
@@ -135,8 +139,9 @@ def _read_coco(path: Path, group: str | None) -> list[LabelRow]:
         rows = []
         for item in content["annotations"]:
             image = images[str(item["image_id"])]
-            group_name = str(image[group]) if group else None
-            rows.append(LabelRow(str(image["file_name"]), str(item["category_id"]), group_name))
+            group_name = str(image[source.group]) if source.group else None
+            row_id = ROW_SEPARATOR.join(str(image[name]) for name in source.row) or None
+            rows.append(LabelRow(str(image["file_name"]), str(item["category_id"]), group_name, row_id))
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(
             f"{path} is not a COCO file: images with id and file_name, annotations with image_id and category_id "
@@ -176,8 +181,9 @@ def read_ids(source: DataSource) -> dict[str, list[str]]:
     else:
         table = read_table(path)
         columns = list(table.columns)
-        image = source.image if source.image in columns else columns[-1]
         id = _column(path, columns, id_column or columns[0], "ids")
+        others = [column for column in columns if column != id]
+        image = source.image if source.image in columns else others[-1] if others else id
         pairs = list(zip(table[id], table[image], strict=True))
     names: dict[str, list[str]] = {}
     for id, name in pairs:

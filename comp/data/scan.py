@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
+from comp.data.dataset import Dataset, Image
 from comp.data.image_index import ImageIndex
 from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
 from comp.data.suffixes import IMAGE_SUFFIXES, drop_copies_as_arrays, is_named_like_an_image
@@ -21,74 +18,14 @@ from comp.errors import UserError
 from comp.files import read_json
 from comp.records.dataset import IdKind
 from comp.records.source import DataSource
+from comp.rows import ROW_COLUMN
 from comp.tasks import TASKS, Task, single_label
 
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
 MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
 NAME_GROUP = "{name}"  # the group of class folders with the same file names in each
 FORBIDDEN_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, and line ends of Unicode
-RESERVED_LABELS = {"image", "label", "fold"}  # columns of the tables of predictions, beside one per class
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image file: its id (the only key of joins), its path, its label (None for a test image), and its group."""
-
-    id: str
-    path: Path
-    label: str | None = None
-    group: str | None = None  # of the images that must share a fold with it, such as a patient's
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The images of a dataset, found by `scan`. No image file has been opened."""
-
-    root: Path
-    task: Task
-    class_numbers: tuple[int, ...]  # the number of each class in a submission
-    train: tuple[Image, ...]
-    test: tuple[Image, ...]
-    id_kind: IdKind
-    source: DataSource | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The columns of predictions; for classes in the order of class_map.json, else sorted."""
-        return self.task.columns
-
-    @cached_property
-    def targets(self) -> np.ndarray:
-        """The target of each training image."""
-        return self.task.encode([image.label or "" for image in self.train])
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders of the training and the test images that exist."""
-        source = self.source or DataSource(str(self.root))
-        folders = [self.root / folder for folder in (*(source.train or ("train",)), *(source.test or ("test",)))]
-        return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
-
-    @property
-    def sample(self) -> str | None:
-        """The sample submission that the config names, below the root."""
-        return self.source.sample if self.source else None
-
-    @property
-    def name(self) -> str:
-        """The name of the dataset, which is that of its folder."""
-        return dataset_name(self.root)
-
-    @property
-    def image_list_sha256(self) -> str:
-        """A hash of the ids and labels of all training images. It ignores their order and their folders."""
-        lines = sorted(f"{image.id}\t{image.label}\n" for image in self.train)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def dataset_name(root: Path | str) -> str:
-    """Return the name of the dataset at `root`."""
-    return Path(root).name
+RESERVED_LABELS = {"image", "label", "fold", ROW_COLUMN}  # columns of the tables of predictions, beside one per class
 
 
 def scan(source: DataSource | Path | str) -> Dataset:
@@ -106,6 +43,7 @@ def scan(source: DataSource | Path | str) -> Dataset:
     labelled, id_base = _label_folders(root, source) if source.labels is None else _label_images(root, source)
     labels = binary_labels(source, [image.label for image in labelled])
     task, numbers = _make_task(root, source, labels)
+    task = replace(task, spec=replace(task.spec, pool=source.pool))
     reserved = sorted(RESERVED_LABELS & set(task.columns))
     if reserved and task.kind != "regression":
         raise UserError(
@@ -113,7 +51,11 @@ def scan(source: DataSource | Path | str) -> Dataset:
             f"rename its folder"
         )
     ids, id_kind = _identify([image.path for image in labelled], id_base)
-    train = [Image(id, image.path, label, image.group) for id, image, label in zip(ids, labelled, labels, strict=True)]
+    train = [
+        Image(id, image.path, label, image.group, image.row)
+        for id, image, label in zip(ids, labelled, labels, strict=True)
+    ]
+    _check_rows(train)
     test = find_test_images(root, source.test, {image.path for image in labelled})
     return Dataset(root, task, numbers, tuple(train), test, id_kind, source)
 
@@ -121,9 +63,21 @@ def scan(source: DataSource | Path | str) -> Dataset:
 def _check_keys(source: DataSource) -> None:
     """Refuse keys about a table of labels where there is none: they would have no effect."""
     is_table = source.labels is not None and not is_pattern(source.labels)
-    for key, is_set in (("image", source.image and not source.ids), ("label", source.label)):
+    for key, is_set in (("image", source.image and not source.ids), ("label", source.label), ("row", source.row)):
         if is_set and not is_table:
             raise UserError(f"data.{key} names a column, and data.labels names no table; set data.labels")
+
+
+def _check_rows(images: Sequence[Image]) -> None:
+    """Refuse rows whose images have different labels: the row would have two."""
+    labels: dict[str, set[str]] = {}
+    for image in images:
+        labels.setdefault(image.row_id, set()).add(image.label or "")
+    if several := [f"{row} ({' and '.join(sorted(values))})" for row, values in labels.items() if len(values) > 1]:
+        raise UserError(
+            f"{len(several):,} rows have images with different labels, such as {', '.join(several[:5])}; fix the "
+            f"labels, or data.row"
+        )
 
 
 @dataclass(frozen=True)
@@ -131,6 +85,7 @@ class _LabelledFile:
     path: Path
     label: str
     group: str | None = None
+    row: str | None = None
 
 
 def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path]:
@@ -172,7 +127,7 @@ def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], 
                 f"{root / source.labels} lists {len(missing):,} images that are not below "
                 f"{', '.join(map(str, folders))}, such as {', '.join(missing[:5])}; add them, or fix data.train"
             )
-        images = [_LabelledFile(path, row.label, row.group) for row, path in found if path is not None]
+        images = [_LabelledFile(path, row.label, row.group, row.row) for row, path in found if path is not None]
     return images, folders[0] if len(folders) == 1 else root
 
 

@@ -19,6 +19,7 @@ from comp.ensemble.simplex import fit_simplex_weights
 from comp.ensemble.stack import StackModel, fit_stack
 from comp.errors import UserError, did_you_mean
 from comp.records.blend import BlendMember, BlendSpec, StackWeights
+from comp.rows import Rows
 from comp.tasks import Task, make_task, single_label
 
 METHODS = ("mean", "geometric", "vote", "greedy", "weights", "stack")
@@ -117,15 +118,16 @@ def _fit_weights(task: Task, method: str, predictions: np.ndarray, targets: np.n
     return np.full(len(predictions), 1 / len(predictions))
 
 
-def apply_blend(blend: Blend, view_predictions: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the blended predictions (images, columns), decided.
+def apply_blend(blend: Blend, view_predictions: Sequence[np.ndarray], rows: Rows) -> np.ndarray:
+    """Return the blended predictions (rows of the submission, columns), decided.
 
     `view_predictions` has an array (fold models, views, images, columns) per member, in the order of the blend's
-    members and of their views. It is summed as float64 in one memory layout: sums of float32 differed in the ninth
-    digit where tables had been laid out by column, and a submission must be reproducible to the byte.
+    members and of their views. Its images are pooled to rows first, as those were that the blend was fitted to. It is
+    summed as float64 in one memory layout: sums of float32 differed in the ninth digit where tables had been laid out
+    by column, and a submission must be reproducible to the byte.
     """
     members = [
-        average_views(blend.task, np.ascontiguousarray(array, np.float64), member.temperature)
+        average_views(blend.task, np.ascontiguousarray(blend.task.pool(array, rows), np.float64), member.temperature)
         for member, array in zip(blend.members, view_predictions, strict=True)
     ]
     return blend.task.decide(combine_members(blend, np.stack(members)), blend.decision)

@@ -26,7 +26,8 @@ class MemberPredictions:
 class Pool:
     """The predictions that a blend is fitted to.
 
-    Images are sorted by id and members by name, so that the order of rows and arguments has no effect.
+    Images are sorted by id and members by name, so that the order of rows and arguments has no effect. Where several
+    images make a row of a submission, each of `images` is a row.
     """
 
     task: Task
@@ -50,12 +51,13 @@ class Pool:
 def build_pool(task: Task, metric: str, tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Pool:
     """Join OOF tables (indexed by image, with label and fold), given by member and view."""
     names = sorted(tables)
-    first = next(iter(tables[names[0]].values())).sort_index()
+    by_row = {name: {view: task.by_row(table) for view, table in tables[name].items()} for name in names}
+    first = next(iter(by_row[names[0]].values())).sort_index()
     for name in names:
-        for table in tables[name].values():
+        for table in by_row[name].values():
             _check_same_images(names[0], first, name, table)
     members = tuple(
-        MemberPredictions(name, tuple(tables[name]), stack_tables(tables[name].values(), first.index, task.columns))
+        MemberPredictions(name, tuple(by_row[name]), stack_tables(by_row[name].values(), first.index, task.columns))
         for name in names
     )
     return Pool(task, metric, tuple(first.index), tuple(first["label"]), first["fold"].to_numpy(), members)

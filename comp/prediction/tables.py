@@ -25,6 +25,7 @@ from comp.errors import UserError
 from comp.files import read_bytes
 from comp.records.base import Fold
 from comp.records.predictions import Provenance, read_provenance, write_provenance
+from comp.rows import ROW_COLUMN
 from comp.runs import Run
 from comp.tables import MAX_TABLE_BYTES, parse_predictions, write_csv
 from comp.tasks import Task
@@ -35,6 +36,8 @@ def oof_table(images: Sequence[Image], fold: Fold, probabilities: np.ndarray, cl
     table = test_table(images, probabilities, classes)
     table.insert(1, "label", [image.label for image in images])
     table.insert(2, "fold", fold)
+    if any(image.row is not None for image in images):
+        table.insert(3, ROW_COLUMN, [image.row_id for image in images])
     return table
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from comp.records.base import Record
 from comp.records.task import TaskKind
+from comp.rows import PoolMethod
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class DataSource(Record):
     train: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     ids: str | None = None
+    row: tuple[str, ...] = ()  # columns that name the row of a submission that an image is of; (): each is its own
+    pool: PoolMethod = "mean"  # of the images of a row
+    allow_missing: bool = False
     task: TaskKind = "single"
     positive: tuple[str, ...] = ()
     sample: str | None = None  # None: sample_submission.csv or .json

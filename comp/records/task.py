@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from comp.records.base import Record
+from comp.rows import PoolMethod
 
 TaskKind = Literal["single", "binary", "multilabel", "ordinal", "regression"]
 
 
 @dataclass(frozen=True)
 class TaskSpec(Record):
-    """The fields that rebuild a task. Stored in run.json and weights.pt as `task`, unless the kind is `single`."""
+    """The fields that rebuild a task. Stored in run.json and weights.pt as `task`, unless of plain single labels."""
 
     kind: TaskKind
     columns: tuple[str, ...]  # of a table of predictions: classes, tags, grades from low to high, or the number's name
@@ -22,11 +23,12 @@ class TaskSpec(Record):
     std: float = 1.0
     low: float | None = None  # regression: the range of the training targets, which predictions are clipped to
     high: float | None = None
+    pool: PoolMethod = "mean"  # of the predictions of several images that make a row of a submission
 
     @property
     def unless_single(self) -> TaskSpec | None:
-        """This record, or None for single labels: files of single labels have no key `task`."""
-        return None if self.kind == "single" else self
+        """This record, or None for plain single labels: files of these have no key `task`."""
+        return None if self == TaskSpec("single", self.columns) else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys that differ from their default."""

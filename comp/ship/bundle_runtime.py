@@ -27,6 +27,7 @@ from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
 from comp.records.bundle import BundleRecord
 from comp.records.weights import read_weights
+from comp.rows import Rows
 from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
 from comp.submit.submission_table import SubmissionTable, read_table, to_bytes
 
@@ -69,12 +70,11 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     if not dataset.test:
         raise UserError(f"{root / 'test'} has no images; set ROOT to the directory of the competition")
     sample = _read_sample(bundle, dataset)
-    check_sample(sample, dataset)  # before predicting, which takes minutes
+    rows = check_sample(sample, dataset)  # before predicting, which takes minutes
     configure_allocator()
     device = choose_device("auto")
-    probabilities, timing = _predict(bundle, record, dataset, device)
-    ids = [image.id for image in dataset.test]
-    filled = fill_table(sample, pd.DataFrame(probabilities, ids, list(dataset.classes)), dataset)
+    predictions, timing = _predict(bundle, record, dataset, rows, device)
+    filled = fill_table(sample, pd.DataFrame(predictions, list(rows.ids), list(dataset.classes)), dataset)
     file = Path(f"submission{filled.suffix}")
     write_atomic(file, to_bytes(filled))
     seconds = timing.load_seconds + timing.predict_seconds
@@ -106,8 +106,10 @@ def _read_sample(bundle: Path, dataset: Dataset) -> SubmissionTable:
     return read_table(path) if path else load_sample(dataset)
 
 
-def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch.device) -> tuple[np.ndarray, Timing]:
-    """Return the blend's probabilities (test images, classes), and how long they took."""
+def _predict(
+    bundle: Path, record: BundleRecord, dataset: Dataset, rows: Rows, device: torch.device
+) -> tuple[np.ndarray, Timing]:
+    """Return the blend's predictions (rows of the submission, classes), and how long they took."""
     blend = Blend.from_spec(record.blend, record.classes, bundle / BUNDLE_FILE)
     load_seconds, start = 0.0, time.perf_counter()
     member_probabilities = []
@@ -135,5 +137,5 @@ def _predict(bundle: Path, record: BundleRecord, dataset: Dataset, device: torch
                 ),
             )
         )
-    probabilities = apply_blend(blend, member_probabilities)
-    return probabilities, Timing(len(dataset.test), load_seconds, time.perf_counter() - start - load_seconds)
+    predictions = apply_blend(blend, member_probabilities, rows)
+    return predictions, Timing(len(dataset.test), load_seconds, time.perf_counter() - start - load_seconds)

@@ -19,7 +19,7 @@ from comp.runs import read_run
 from comp.ship.changes import changed_inputs, missing_inputs, possible_causes
 from comp.submit.competition import from_manifest
 from comp.submit.manifest import SUBMISSIONS, find_with_manifest, manifest_path, read_manifest, submission_id
-from comp.submit.sample import fill_table, load_sample
+from comp.submit.sample import check_sample, fill_table, load_sample
 from comp.submit.submission_table import to_bytes
 
 
@@ -89,9 +89,10 @@ def recompute_content(manifest: SubmissionManifest, dataset: Dataset, device: st
                 runtime=member.runtime,
             )
         )
-    blended = apply_blend(blend, probabilities)
-    table = pd.DataFrame(blended, [image.id for image in dataset.test], list(manifest.classes))
-    return to_bytes(fill_table(load_sample(dataset), table, dataset))
+    sample = load_sample(dataset)
+    rows = check_sample(sample, dataset)
+    table = pd.DataFrame(apply_blend(blend, probabilities, rows), list(rows.ids), list(manifest.classes))
+    return to_bytes(fill_table(sample, table, dataset))
 
 
 def _check_complete(path: Path, manifest: SubmissionManifest) -> None:

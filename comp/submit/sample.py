@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import file_exists
 from comp.records.source import DataSource
+from comp.rows import Rows
 from comp.submit.answers import choose_answer
 from comp.submit.submission_table import SubmissionTable, read_table
 
@@ -39,25 +39,19 @@ def load_sample(dataset: Dataset) -> SubmissionTable:
 def fill_table(sample: SubmissionTable, predictions: pd.DataFrame, dataset: Dataset) -> SubmissionTable:
     """Return the sample with predicted answers instead of its own.
 
-    `predictions` has a row per image id and the columns of the task. Ids of the sample may lack their extension; each
-    must name test images, of which the mean is taken, else a UserError says which do not.
+    `predictions` has a row for each row of the sample, called as `match_rows` calls it, and the columns of the task.
     """
-    images = _match_ids(sample.ids, dataset)
-    values = predictions[list(dataset.classes)].to_numpy()
-    rows = predictions.index.get_indexer(pd.Index([name for names in images for name in names]))
-    if all(len(names) == 1 for names in images):
-        answers = values[rows]
-    else:
-        starts = np.cumsum([0, *(len(names) for names in images[:-1])])
-        answers = np.add.reduceat(values[rows], starts) / np.array([len(names) for names in images])[:, None]
-    labels = choose_answer(sample, dataset).format(answers, sample.columns)
+    values = predictions.loc[list(match_rows(sample, dataset).ids), list(dataset.classes)].to_numpy()
+    labels = choose_answer(sample, dataset).format(values, sample.columns)
     return replace(sample, rows=tuple((id, *label) for id, label in zip(sample.ids, labels, strict=True)))
 
 
-def check_sample(sample: SubmissionTable, dataset: Dataset) -> None:
-    """Raise the UserError that `fill_table` would raise, before there are predictions to fill in."""
-    zeros = pd.DataFrame(0.0, index=[image.id for image in dataset.test], columns=list(dataset.classes))
-    fill_table(sample, zeros, dataset)
+def check_sample(sample: SubmissionTable, dataset: Dataset) -> Rows:
+    """Return the test images of each row of the sample. One that cannot be filled is a UserError, before predicting."""
+    rows = match_rows(sample, dataset)
+    zeros = np.zeros((len(rows.ids), len(dataset.classes)))
+    choose_answer(sample, dataset).format(zeros, sample.columns)
+    return rows
 
 
 def describe_answer(dataset: Dataset) -> str:
@@ -71,21 +65,22 @@ def describe_answer(dataset: Dataset) -> str:
     return f"a submission: {len(sample.rows):,} rows, each with {choose_answer(sample, dataset).description} ({reason})"
 
 
-def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
-    """Return the image ids of each id of the sample.
+def match_rows(sample: SubmissionTable, dataset: Dataset) -> Rows:
+    """Return the test images of each row of the sample.
 
     An id of the sample is a name of an image: its own id, its file name or its path below test/, each with or without
-    the extension where that names one image. With `data.ids` a table maps it to such names.
+    the extension where that names one image; the row is then called after the image. With `data.ids` a table maps it to
+    such names.
     """
     source = dataset.source or DataSource(str(dataset.root))
     folders = [dataset.root / folder for folder in source.test or ("test",)]
-    image_ids = {image.path: image.id for image in dataset.test}
-    index = ImageIndex([dataset.root, *folders], image_ids)
+    positions = {image.path: position for position, image in enumerate(dataset.test)}
+    index = ImageIndex([dataset.root, *folders], positions)
     table = read_ids(source) if source.ids else None
     unmatched, matched = [], []
-    for id in ids:
+    for id in sample.ids:
         names = [id] if table is None else table.get(id, [])
-        images = [image_ids[path] for name in names if (path := index.find(name)) is not None]
+        images = [positions[path] for name in names if (path := index.find(name)) is not None]
         matched.append(images)
         if not images or len(images) < len(names):
             unmatched.append(id)
@@ -94,4 +89,5 @@ def _match_ids(ids: Sequence[str], dataset: Dataset) -> list[list[str]]:
             f"the sample submission has {len(unmatched)} ids without a test image, such as {unmatched[0]}; "
             f"put those images under test/ or fix the sample"
         )
-    return matched
+    row_ids = sample.ids if table is not None else [dataset.test[images[0]].id for images in matched]
+    return Rows.of_positions(row_ids, matched)

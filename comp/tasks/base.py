@@ -1,6 +1,7 @@
 """The interface of a task.
 
-Three arrays pass between a task and the rest of the kit, all with a row per image:
+Three arrays pass between a task and the rest of the kit, all with a row per image, or per row of a submission where
+several images make one:
 labels       text, as in the tables: a class name, tags joined by the separator, a grade, a number
 targets      what metrics compare with: class indices (images,), 0 and 1 (images, tags), or numbers (images,)
 predictions  float32 (images, columns): probabilities of the columns, or one column with the predicted number
@@ -17,6 +18,7 @@ import numpy as np
 
 from comp.metrics import find_metric
 from comp.records.task import TaskKind, TaskSpec
+from comp.rows import ROW_COLUMN, Rows
 from comp.tasks.thresholds import best_threshold
 
 if TYPE_CHECKING:  # commands that train nothing do not wait for torch
@@ -74,8 +76,30 @@ class Task(ABC):
         """Return the targets of labels; an unknown label is a UserError."""
 
     def to_arrays(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return (targets, predictions) of a table of predictions with labels."""
+        """Return (targets, predictions) by row of a table of predictions with labels."""
+        table = self.by_row(table)
         return self.encode(table["label"].tolist()), table[list(self.columns)].to_numpy(np.float32)
+
+    def by_row(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table of predictions, indexed by image, by row of a submission: without its column of row ids.
+
+        A table without that column has a row per image already.
+        """
+        if ROW_COLUMN not in table:
+            return table
+        rows, columns = Rows.of_images(table[ROW_COLUMN].tolist()), list(self.columns)
+        pooled = table.iloc[rows.first].drop(columns=ROW_COLUMN).set_axis(list(rows.ids)).rename_axis("image")
+        pooled[columns] = self.pool(table[columns].to_numpy(np.float32), rows).astype(np.float32)
+        return pooled
+
+    def pool(self, predictions: np.ndarray, rows: Rows) -> np.ndarray:
+        """Return the predictions (..., rows, columns) of rows from those of their images (..., images, columns)."""
+        pooled = rows.pool(predictions, self.spec.pool)
+        return pooled if rows.are_images or self.spec.pool == "mean" else self.from_maximum(pooled)
+
+    def from_maximum(self, highest: np.ndarray) -> np.ndarray:
+        """Return valid predictions from the maximum of each column over several images."""
+        return self.normalise(highest)
 
     @abstractmethod
     def counts(self, targets: np.ndarray) -> dict[str, int]:

@@ -29,6 +29,10 @@ class Binary(ClassTask):
             )
         return cls(TaskSpec("binary", tuple(sorted(counts))))
 
+    def from_maximum(self, highest: np.ndarray) -> np.ndarray:
+        """Return the highest probability of yes, and what is left for no."""
+        return np.stack([1 - highest[..., 1], highest[..., 1]], -1)
+
     def fit_decision(self, targets: np.ndarray, predictions: np.ndarray, metric: str) -> tuple[float, ...]:
         """Return the probability of yes from which the answer is yes."""
         return self.fit_threshold(targets, predictions, metric)

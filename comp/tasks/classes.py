@@ -65,7 +65,7 @@ class ClassTask(Task):
         return log_loss_objective(members[:, np.arange(len(targets)), targets])
 
     def normalise(self, predictions: np.ndarray) -> np.ndarray:
-        return predictions / predictions.sum(1, keepdims=True)
+        return predictions / predictions.sum(-1, keepdims=True)
 
 
 def log_loss_objective(of_target: np.ndarray) -> BlendObjective:

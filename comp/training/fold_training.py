@@ -64,10 +64,6 @@ class FoldTraining:
     def val_rows(self) -> np.ndarray:
         return self.setup.split(self.fold)[1]
 
-    @property
-    def val_targets(self) -> np.ndarray:
-        return self.setup.targets[self.val_rows]
-
     def run(self, others: Sequence[Observer]) -> None:
         """Train to the end, and write the outputs. `others` observe beside the console and W&B."""
         progress = self.progress
@@ -85,8 +81,9 @@ class FoldTraining:
             if self.is_writer:
                 self._write_outputs()
             if progress.kept and self.setup.task.has_confusion:
+                scored = self.setup.by_row(self.val_rows, progress.kept.probabilities.numpy())
                 for observer in observers:
-                    observer.log_predictions(self.val_targets, progress.kept.probabilities.numpy())
+                    observer.log_predictions(*scored)
         except PauseTraining:
             progress.save(self.fold_dir)
             raise
@@ -115,9 +112,10 @@ class FoldTraining:
             model, batches = self.progress.state.eval_model, self.components.validation_batches()
             probabilities = predict_validation(self.setup, model, self.val_rows, batches, self.components.spec)
         seconds = time.perf_counter() - start
+        scored = None if probabilities is None else self.setup.by_row(self.val_rows, probabilities)
         return distributed.call_on_rank_zero(
             lambda: self.progress.record_epoch(
-                event, probabilities, self.val_targets, self.setup.task, self.setup.device, seconds
+                event, probabilities, scored, self.setup.task, self.setup.device, seconds
             )
         )
 

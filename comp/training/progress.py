@@ -81,16 +81,19 @@ class FoldProgress:
         self,
         event: Epoch,
         probabilities: np.ndarray | None,
-        targets: np.ndarray,
+        scored: tuple[np.ndarray, np.ndarray] | None,
         task: Task,
         device: torch.device,
         val_seconds: float,
     ) -> HistoryRow:
-        """Score an epoch, keep its result if it is the best, and return its row of the history."""
+        """Score an epoch, keep its result if it is the best, and return its row of the history.
+
+        `probabilities` are by image; `scored` are targets and predictions by row of a submission.
+        """
         val_loss = val_score = None
-        if probabilities is not None:
-            val_loss = float(task.losses(targets, probabilities).mean())
-            val_score = score(self.config.train.metric, targets, probabilities)
+        if scored is not None:
+            val_loss = float(task.losses(*scored).mean())
+            val_score = score(self.config.train.metric, *scored)
         row = HistoryRow(
             epoch=event.epoch + 1,
             step=event.step,

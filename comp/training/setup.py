@@ -24,6 +24,7 @@ from comp.files import file_exists, file_sha256
 from comp.metrics import find_metric
 from comp.records.base import Fold
 from comp.records.run import RunRecord
+from comp.rows import Rows
 from comp.runs import RUNS, Run, check_unchanged, open_run
 from comp.schema import Config
 from comp.tasks import Task
@@ -111,6 +112,11 @@ class Setup:
         sample = np.random.default_rng(0).permutation(rows)  # of every class: the rows are sorted by class
         limit = self.max_batches * self.config.train.batch
         return sample[np.isin(sample, train)][:limit], sample[np.isin(sample, val)][:limit]
+
+    def by_row(self, images: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (targets, predictions) by row of a submission, for predictions of these rows of the training set."""
+        rows = Rows.of_images([self.dataset.train[image].row_id for image in images])
+        return self.targets[images][rows.first], self.task.pool(predictions, rows)
 
     def rng_key(self, fold: Fold) -> tuple[int, int]:
         """Return the key (seed, fold) that the random numbers of a fold's training are drawn from."""

@@ -186,7 +186,7 @@ def _write_validation(
         name: write_validation_csv(fold_dir.path / name, setup, fold, rows, probabilities)
         for name in ("best.csv", "last.csv")
     }
-    return f"  {metric} {score(metric, setup.targets[rows], probabilities):.4f}", hashes
+    return f"  {metric} {score(metric, *setup.by_row(rows, probabilities)):.4f}", hashes
 
 
 def _last_epoch_images(setup: Setup, fold: Fold, components: TrainingComponents, epochs: int) -> Iterator[torch.Tensor]:

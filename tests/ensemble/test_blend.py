@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from comp.ensemble.blend import METHODS, Blend, BlendMember, apply_blend, combine_members
+from comp.ensemble import blend as blends
+from comp.ensemble.blend import METHODS, Blend, BlendMember, combine_members
 from comp.ensemble.crossfit import MemberFitOptions, fit_members, fit_on_rows
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.errors import UserError
 from comp.records.blend import BlendSpec
+from comp.rows import Rows
 from comp.tasks import single_label
 from tests.ensemble.pools import (
     CLASSES,
@@ -85,6 +87,19 @@ def test_combine_members_vote_and_mean_tied_takes_the_first_name():
 def test_combine_members_rows_are_distributions(method):
     rows = cross_fitted(three_members(), method)
     assert (rows >= 0).all() and np.allclose(rows.sum(1), 1)
+
+
+def apply_blend(blend: Blend, view_predictions: list[np.ndarray]) -> np.ndarray:
+    """Apply a blend where each image is a row."""
+    images = view_predictions[0].shape[-2]
+    return blends.apply_blend(blend, view_predictions, Rows.of_images([str(image) for image in range(images)]))
+
+
+def test_apply_blend_pools_images_to_rows_before_the_temperature():
+    images = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])[None, None]
+    blend = Blend(TASK, "mean", (BlendMember("m", ("identity",), 0.5, 1.0),))
+    rows = blends.apply_blend(blend, [images], Rows.of_images(["x", "x", "y"]))
+    assert rows == pytest.approx(np.array([[0.64, 0.04], [0.04, 0.64]]) / 0.68)
 
 
 def test_apply_blend_uses_the_chosen_views_of_test_images():

@@ -13,7 +13,7 @@ from comp.errors import UserError
 from comp.records.source import DataSource
 from comp.records.task import TaskSpec
 from comp.submit.answers import choose_answer
-from comp.submit.sample import fill_table
+from comp.submit.sample import fill_table, match_rows
 from comp.submit.submission_table import SubmissionTable
 from comp.tasks import make_task
 
@@ -94,13 +94,16 @@ def test_best_classes_are_in_the_order_of_their_probability():
     assert fill(two, sample("x", "x", "x"), THREE) == ["b c", "a b", "c a"]
 
 
-def test_several_images_of_an_id_are_averaged(tmp_path):
+def test_match_rows_of_a_table_of_ids_have_several_images(tmp_path):
     (tmp_path / "test.csv").write_text("row,image_id\nr1,1\nr1,2\nr2,3\n")
     test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS)
     keys = {"metric": "auc", "ids": "test.csv", "image": "image_id"}
     data = Dataset(tmp_path, make_task(BINARY), (0, 1), (), test, "name", DataSource(str(tmp_path), **keys))
     table = SubmissionTable(("row", "target"), (("r1", "0"), ("r2", "0")))
-    assert fill(data, table, YES) == ["0.425", "0.5"]
+    rows = match_rows(table, data)
+    assert rows.ids == ("r1", "r2") and data.task.pool(YES, rows)[:, 1] == pytest.approx([0.425, 0.5])
+    frame = pd.DataFrame(data.task.pool(YES, rows), ["r1", "r2"], ["0", "1"])
+    assert fill_table(table, frame.iloc[::-1], data).rows == (("r1", "0.425"), ("r2", "0.5"))
 
 
 @pytest.mark.parametrize(

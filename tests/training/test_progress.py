@@ -48,7 +48,8 @@ def end_epoch(progress: FoldProgress, probabilities: np.ndarray | None) -> None:
         for parameter in state.ema.module.parameters() if state.ema else ():
             parameter.fill_(-(epoch + 1))
     state.step += 4
-    row = progress.record_epoch(Epoch(epoch, state.step, 0.1, 9.0, 2.0, 40), probabilities, TARGETS, TASK, CPU, 0.5)
+    scored = None if probabilities is None else (TARGETS, probabilities)
+    row = progress.record_epoch(Epoch(epoch, state.step, 0.1, 9.0, 2.0, 40), probabilities, scored, TASK, CPU, 0.5)
     state.history.append(row.to_dict())
 
 

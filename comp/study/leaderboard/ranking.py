@@ -14,6 +14,7 @@ from comp import config as configs
 from comp.errors import UserError
 from comp.files import read_bytes
 from comp.metrics import find_metric
+from comp.rows import ROW_COLUMN
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
 from comp.tables import MAX_CLASSES, MAX_TABLE_BYTES, parse_csv
@@ -157,11 +158,13 @@ def _read_oof(entry: LeaderboardEntry, sort_by_image: bool = False) -> _OofPredi
         content = read_bytes(entry.oof, MAX_TABLE_BYTES)
         if entry.oof_sha256 not in (None, hashlib.sha256(content).hexdigest()):
             return None
-        table = parse_csv(entry.oof, content, ["image", "label"], max_columns=MAX_CLASSES + 3)
-        table = table.sort_values("image") if sort_by_image else table
-        classes = sorted(column for column in table.columns if column not in ("image", "label", "fold"))
+        text = ("image", "label", ROW_COLUMN)
+        table = parse_csv(entry.oof, content, ["image", "label"], text, MAX_CLASSES + 4).set_index("image")
+        classes = sorted(column for column in table.columns if column not in ("label", "fold", ROW_COLUMN))
         task = single_label(classes) if entry.task is None else make_task(entry.task)
-        images, (targets, predictions) = pd.Index(table["image"]), task.to_arrays(table)
+        table = task.by_row(table)
+        table = table.sort_index() if sort_by_image else table
+        images, (targets, predictions) = table.index, task.to_arrays(table)
     except READ_ERRORS:
         return None
     is_valid = images.is_unique and not task.find_invalid(predictions)
