@@ -276,10 +276,7 @@ def _print_answer(dataset: Dataset) -> None:
 
 
 def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
-    """Return the group of each training image by id: its copies, and the images of its group and of its row.
-
-    A dataset with unreadable images is refused.
-    """
+    """Return the group of each training image by id: its copies, and those of its group and row; refuse unreadable."""
     from comp.data.duplicates import find_duplicates, group_ids
     from comp.data.image_stats import survey
     from comp.data.stratify import join_groups
