@@ -7,6 +7,11 @@
   torchrun --nproc_per_node=4 train.py --fold 0     one fold on four GPUs
   python train.py -c configs/recipes/ema.yaml train.epochs=30 optim.lr=3e-4
   python train.py train.seed=0,1,2                  three sibling runs
+  python train.py model.name=resnet18.a1_in1k model.dropout=null model.drop_path=null model.weights=resnet18.safetensors
+                                                    from pretrained weights, where the rules allow it
+
+Weights: a .safetensors or .pth file of timm, torchvision or this kit. The classifier is new where its size differs, and
+one line names each tensor that is not loaded. train.freeze_epochs=2 trains only the classifier at first.
 
 A run is stored in runs/<config>+<overrides>/. To resume it, run the same command again.
 """

@@ -41,7 +41,7 @@ def load_checkpoint(path: Path, raw: bytes | None = None) -> dict[str, Any]:
     """
     content: Any = None
     with open_file(path) if raw is None else io.BytesIO(raw) as file:
-        if _is_plain_archive(file):
+        if is_plain_archive(file):
             import torch  # not above: commands that read only JSON files would wait for it
 
             with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
@@ -55,7 +55,7 @@ def load_checkpoint(path: Path, raw: bytes | None = None) -> dict[str, Any]:
     return content
 
 
-def _is_plain_archive(file: io.BufferedIOBase) -> bool:
+def is_plain_archive(file: io.BufferedIOBase) -> bool:
     """Return whether a file is an archive without compression, as `torch.save` writes it.
 
     torch would also read other files, in which few bytes can claim any amount of memory.

@@ -254,6 +254,11 @@ def check_unchanged(run: Run, config: Config, current: RunRecord) -> None:
     ):
         if getattr(run.record, key) != getattr(current, key):
             raise UserError(f"{run.path} was made with another {kind}; {ways_out}")
+    if current.model_weights_sha256 not in (None, run.record.model_weights_sha256):
+        raise UserError(
+            f"{run.path} was made with other weights than {config.model.weights} has now (another sha256); restore "
+            f"that file, or {ways_out}"
+        )
 
 
 def read_run(path: Path) -> Run:

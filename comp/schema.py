@@ -41,7 +41,9 @@ class Model(Section):
     name: str = "sharif_deep_efficientnet"
     """A model of the papers (`python -m comp zoo` lists them) or any timm model."""
     pretrained: bool = False
-    """Start from timm's pretrained weights. Check first whether the competition allows it."""
+    """Start from the weights that timm downloads for this model. Check first whether the competition allows it."""
+    weights: PathText | None = None
+    """Start from this file instead, `.safetensors` or `.pth`: see [Pretrained weights](pretrained.md)."""
     dropout: Fraction | None = None
     """Dropout before the classifier; `null`: the model's own default."""
     drop_path: Fraction | None = None
@@ -111,6 +113,8 @@ class Train(Section):
     """Epochs of training."""
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs of reconstruction before the classification, for models that can reconstruct."""
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    """First epochs, in which only the classifier is trained and the backbone keeps its initial weights."""
     batch: Count = 32
     """Batch size: images in a batch. Under torchrun it is the batch of all processes together."""
     accumulate: Count = 1

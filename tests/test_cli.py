@@ -103,7 +103,7 @@ def test_train_early_stopping_keeps_best_epoch_and_is_optimistic(workspace, run_
 RECIPES = sorted(path.stem for path in (REPO_ROOT / "configs" / "recipes").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("init", "pretrained")])  # tested above
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in ("init", "pretrained", "finetune")])
 def test_train_every_recipe_runs(recipe, workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     small = [override for override in SMALL if "precision" not in override or recipe != "fp16"]

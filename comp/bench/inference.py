@@ -15,7 +15,8 @@ from comp.engine.predict import Network, NormalisedModel, predict_probabilities
 from comp.engine.runtime import RUNTIME_LOADERS, make_torch_network
 from comp.errors import UserError
 from comp.prediction.load import make_model_spec
-from comp.training.setup import Setup, new_model
+from comp.training.init_weights import new_model
+from comp.training.setup import Setup
 
 PredictFn = Callable[[torch.Tensor, Sequence[str]], np.ndarray]  # uint8 (N, size, size, 3), views -> probabilities
 

@@ -27,6 +27,7 @@ from torch import nn
 from comp.batches.loader import Batch, ShardInfo
 from comp.checkpoints import load_state_dict
 from comp.engine import distributed
+from comp.engine.freeze import BackboneFreezer
 from comp.engine.mixup import Mix
 from comp.engine.optim import LearningRateFn, clip_gradients, set_lr
 from comp.engine.precision import autocast
@@ -56,6 +57,7 @@ class FitOptions:
     accumulate: int = 1  # batches to an optimiser step
     clip: float | None = None  # gradients, see `clip_gradients`
     clip_mode: str = "norm"
+    freeze_epochs: int = 0  # first epochs, in which the backbone is frozen
     yield_interval: float = 0.5  # seconds between two `Step` events
 
 
@@ -155,8 +157,10 @@ def fit(
     mix: Mix | None = None,
 ) -> Iterator[Step | Epoch]:
     """Train `state` from its current step to the end of the last epoch; yield `Step` and `Epoch` events."""
-    network = distributed.wrap_model(state.model)
+    backbone = BackboneFreezer(state.model, options.freeze_epochs)
     steps_per_epoch, total_steps = data.steps_per_epoch, options.epochs * data.steps_per_epoch
+    backbone.start_epoch(state.step // steps_per_epoch)
+    network = distributed.wrap_model(state.model)
     batches = data.batches(range(state.step, total_steps))
     if len(state.history) < state.step // steps_per_epoch:
         yield _finished_epoch(state, steps_per_epoch)  # stopped after the last batch, before it was validated
@@ -165,8 +169,10 @@ def fit(
         epoch_end = (epoch + 1) * steps_per_epoch
         if index == 0:
             state.loss_sum, state.images, state.seconds = 0.0, 0, 0.0
+        if backbone.start_epoch(epoch):
+            network = distributed.wrap_model(state.model)  # it averages the gradients of what was trainable then
         start = last_yield = time.perf_counter()
-        state.model.train()
+        backbone.train()
         while state.step < epoch_end:
             # A group ends with the epoch. A smaller last group takes its own mean over images.
             group = list(islice(batches, min(options.accumulate, epoch_end - state.step)))
@@ -177,7 +183,7 @@ def fit(
                 state.seconds += now - start
                 yield Step(epoch, state.step, total_steps, _lr(state), float(state.loss_sum) / state.images)
                 start = last_yield = time.perf_counter()
-                state.model.train()
+                backbone.train()
         mean_loss = float(state.loss_sum) / state.images  # waits for the device, so before the clock is read
         if not np.isfinite(mean_loss):
             raise FloatingPointError(f"the training loss is {mean_loss} in epoch {epoch + 1}")

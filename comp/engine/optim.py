@@ -14,6 +14,7 @@ from timm.utils import dispatch_clip_grad
 from torch import nn
 
 from comp.errors import UserError, did_you_mean
+from comp.zoo.classifier import backbone_parameters
 
 LearningRateFn = Callable[[float, Sequence[float]], float]  # (epochs done so far, validation losses so far) -> lr
 
@@ -69,12 +70,8 @@ def clip_gradients(model: nn.Module, value: float, mode: str) -> None:
 
     Adaptive gradient clipping (`agc`) excludes the classifier, as its authors recommend.
     """
-    parameters = list(model.parameters())
-    get_classifier = getattr(model, "get_classifier", None)
-    if mode == "agc" and get_classifier:
-        head = {id(parameter) for parameter in get_classifier().parameters()}
-        parameters = [parameter for parameter in parameters if id(parameter) not in head]
-    dispatch_clip_grad(parameters, value, mode=mode)
+    parameters = backbone_parameters(model).values() if mode == "agc" else model.parameters()
+    dispatch_clip_grad(list(parameters), value, mode=mode)
 
 
 @dataclass(frozen=True)

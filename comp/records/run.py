@@ -47,6 +47,7 @@ class RunRecord(Record):
     soup_of: str | None = None  # the run whose snapshots were averaged
     snapshots: int | None = None  # how many of them per fold
     task: TaskSpec | None = None  # None: one of `classes` per image
+    model_weights_sha256: str | None = None  # of the file `model.weights` that the run starts from
     schema: int = 1
 
     @property
@@ -55,7 +56,7 @@ class RunRecord(Record):
         return self.task or TaskSpec("single", self.classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keys in the order of run.json; those of soups and split groups are optional."""
+        """Return the keys in the order of run.json; those of soups, split groups and a weight file are optional."""
         content = super().to_dict()
         if self.name is None:
             del content["name"]
@@ -63,6 +64,8 @@ class RunRecord(Record):
             del content["soup_of"], content["snapshots"]
         if not self.split_groups:
             del content["split_groups"]
+        if self.model_weights_sha256 is None:
+            del content["model_weights_sha256"]
         del content["task"]
         if self.task is not None:
             content["task"] = self.task.to_dict()

@@ -19,6 +19,7 @@ from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
 from comp.schema import Config
 from comp.tasks import Task
+from comp.zoo.classifier import classifier_layers
 
 
 def check_names(config: Config) -> None:
@@ -30,9 +31,31 @@ def check_names(config: Config) -> None:
     check_optimizer(config.optim.name)
     if config.augment.oversample != "none" and config.train.balanced:
         raise UserError("augment.oversample and train.balanced both repeat images of small classes; set one of them")
-    if config.model.pretrained and config.model.init != "own":
-        raise UserError(f"model.init={config.model.init} would overwrite the pretrained weights; set model.init=own")
+    _check_init(config)
     find_metric(config.train.metric)  # a UserError, if there is none
+
+
+def _check_init(config: Config) -> None:
+    """Check that the initial weights have one source, and that only pretrained ones are frozen."""
+    model, train = config.model, config.train
+    sources = [
+        key
+        for key, value in (
+            ("model.pretrained", model.pretrained),
+            ("model.weights", model.weights),
+            ("train.init", train.init),
+        )
+        if value
+    ]
+    if len(sources) > 1:
+        raise UserError(f"{' and '.join(sources)} each replace the initial weights; set one of them")
+    if model.pretrained and model.init != "own":
+        raise UserError(f"model.init={model.init} would overwrite the pretrained weights; set model.init=own")
+    if train.freeze_epochs and not sources:
+        raise UserError(
+            "train.freeze_epochs would freeze random weights; set it to 0, or set model.weights=FILE, "
+            "model.pretrained=true or train.init=RUN"
+        )
 
 
 def check_split(config: Config) -> None:
@@ -83,8 +106,10 @@ def check_task(config: Config, task: Task) -> None:
         raise UserError("loss.label_smoothing is for classes and tags, not for numbers; set it to 0")
 
 
-def check_pretraining(config: Config, model: nn.Module) -> None:
-    """Check that a model to be pretrained has a decoder."""
+def check_stages(config: Config, model: nn.Module) -> None:
+    """Check that a model to be pretrained has a decoder, and one whose backbone is frozen a classifier."""
+    if config.train.freeze_epochs and not any(list(layer.parameters()) for layer in classifier_layers(model)):
+        raise UserError(f"train.freeze_epochs: {config.model.name} names no classifier; set it to 0")
     if config.train.pretrain_epochs and not hasattr(model, "autoencoder"):
         raise UserError(
             f"train.pretrain_epochs: {config.model.name} has no decoder to reconstruct its images with; "

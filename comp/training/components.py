@@ -23,8 +23,8 @@ from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
 from comp.schema import Optim
-from comp.training.init_weights import load_init_weights
-from comp.training.setup import Setup, new_model
+from comp.training.init_weights import load_init_weights, new_model
+from comp.training.setup import Setup
 
 TrainBatches = Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
 ValidationBatches = Callable[[], Iterable[torch.Tensor]]  # one pass over the validation images
@@ -96,8 +96,8 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
     config = setup.config
     torch.manual_seed(int(np.random.SeedSequence(setup.rng_key(fold)).generate_state(1, np.uint64)[0] >> 1))
     model = new_model(config, setup.task.outputs, config.model.pretrained and use_initial_weights)
-    if config.train.init and use_initial_weights:
-        load_init_weights(model, config.train.init, setup.run.record, fold, config.model.name)
+    if use_initial_weights:
+        load_init_weights(model, config, setup.run.record, fold)
     model = apply_kernels(model, setup.kernels, setup.device)
     return distributed.use_sync_batchnorm(model.to(setup.device), setup.device)
 
@@ -147,6 +147,7 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             accumulate=config.train.accumulate,
             clip=config.optim.clip,
             clip_mode=config.optim.clip_mode,
+            freeze_epochs=config.train.freeze_epochs,
         ),
         loss=setup.task.make_loss(config.loss, components.train_set.targets, setup.device),
         lr_at=make_schedule(

@@ -20,7 +20,7 @@ from comp.engine import distributed
 from comp.engine.device import configure_allocator
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
-from comp.files import file_exists, file_sha256
+from comp.files import file_sha256
 from comp.metrics import find_metric
 from comp.records.base import Fold
 from comp.records.run import RunRecord
@@ -28,9 +28,8 @@ from comp.rows import Rows
 from comp.runs import RUNS, Run, check_unchanged, open_run
 from comp.schema import Config
 from comp.tasks import Task
-from comp.training.checks import check_model_input, check_names, check_pretraining, check_split, check_task
-from comp.training.init_weights import find_init_run
-from comp.zoo.build import build_model
+from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
+from comp.training.init_weights import check_init_weights, new_model
 
 FULL_FOLD_SEED = 1_000_000  # the fold number in the random number key of the fold `full`
 DEBUG_BATCHES = 4
@@ -128,16 +127,15 @@ class Setup:
         return f"{self.run.record.created} seed {self.config.train.seed} fold {fold}"
 
 
-MakeRun = Callable[[RunRecord, Callable[[], str]], Run]  # a draft of run.json and a choice of precision -> the run
+# a draft of run.json, the model with random weights and a choice of precision -> the run
+MakeRun = Callable[[RunRecord, nn.Module, Callable[[], str]], Run]
 
 
 def open_setup(config: Config, device: torch.device, folds: Sequence[Fold], restart: bool = False) -> Setup:
     """Check every name and every image before anything is written, then open or create the run."""
 
-    def open_checked(draft: RunRecord, choose_precision: Callable[[], str]) -> Run:
-        if config.train.init and not file_exists(RUNS / config.name / "run.json"):
-            find_init_run(config.train.init, draft, folds)
-        return open_run(config, draft, choose_precision, restart)
+    def open_checked(draft: RunRecord, model: nn.Module, choose_precision: Callable[[], str]) -> Run:
+        return open_run(config, check_init_weights(config, draft, model, folds, restart), choose_precision, restart)
 
     return _build_setup(config, device, open_checked)
 
@@ -150,7 +148,7 @@ def setup_from_run(run: Run, device: torch.device) -> Setup:
 def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
     """Build a setup for benchmarks: like `open_setup`, but without a run directory. Only the image cache is written."""
 
-    def unwritten_run(draft: RunRecord, choose_precision: Callable[[], str]) -> Run:
+    def unwritten_run(draft: RunRecord, _: nn.Module, choose_precision: Callable[[], str]) -> Run:
         return Run(RUNS / config.name, config, replace(draft, precision=choose_precision()))
 
     return _build_setup(config, device, unwritten_run)
@@ -182,7 +180,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
     check_split(config)
     check_task(config, dataset.task)
     model = new_model(config, dataset.task.outputs, pretrained=False)
-    check_pretraining(config, model)
+    check_stages(config, model)
     check_model_input(model, config, dataset.task.outputs)
     square_spec = make_square_spec(dataset.train, config.data.size, config.data.fit, config.data.crop)
     cache = load_cache(dataset.name, dataset.train, square_spec)
@@ -193,7 +191,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
     def choose() -> str:
         return choose_precision(config.train.precision, timed_model, device, config.data.size, timed_batch)
 
-    run = distributed.call_on_rank_zero(lambda: make_run(draft, choose))
+    run = distributed.call_on_rank_zero(lambda: make_run(draft, timed_model, choose))
     check_unchanged(run, config, draft)  # the images and the split of this machine may differ from the run's
     return Setup(
         run,
@@ -205,21 +203,6 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         device,
         memory_kept,
         local_processes=distributed.local_world_size(),
-    )
-
-
-def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
-    """Build the model of a config with new weights, or with timm's pretrained ones."""
-    model = config.model
-    return build_model(
-        model.name,
-        classes,
-        size=config.data.size,
-        pretrained=pretrained,
-        dropout=model.dropout,
-        drop_path=model.drop_path,
-        init=model.init,
-        kwargs=model.kwargs,
     )
 
 

@@ -154,7 +154,8 @@ def _make_fold(setup: Setup, fold: Fold, soup: Run) -> None:
         images=setup.image_key,
     )
     images = _last_epoch_images(setup, fold, components, epochs)
-    update_batchnorm_stats(model, images, setup.device, setup.precision)
+    if epochs > run.config.train.freeze_epochs:  # statistics of a frozen backbone are those it was trained with
+        update_batchnorm_stats(model, images, setup.device, setup.precision)
     score_text, validation_hashes = _write_validation(setup, fold, fold_dir, model, components)
     WeightsFile(components.spec, soup.name, fold, epochs, model.state_dict()).write(fold_dir.weights_path)
     seconds = time.perf_counter() - start

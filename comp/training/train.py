@@ -56,6 +56,9 @@ def run_experiment(
     parameters = setup.run.record.parameters
     print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
     print(f"chosen: {setup.machine_choices}", flush=True)
+    if config.train.freeze_epochs:
+        epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
+        print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
     parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if jobs > 1 else []
     failed = train_parallel(train_fold, setup, parallel_folds, jobs) if parallel_folds else []
     for sequential_fold in folds:

@@ -47,15 +47,15 @@ def register_paper_model(normalisation: Normalisation) -> Callable[[ModelBuilder
         def entrypoint(
             pretrained: bool = False,
             pretrained_cfg: object = None,
-            pretrained_cfg_overlay: object = None,
+            pretrained_cfg_overlay: dict[str, Any] | None = None,
             cache_dir: object = None,
             **kwargs: Any,
         ) -> nn.Module:
-            """Build the model; timm's last three arguments concern weight files, which do not exist here."""
+            """Build the model; the arguments of weight files have no use here, as there are none."""
             if pretrained:
                 raise RuntimeError("no pretrained weights exist for this architecture")
             model = build(**kwargs)
-            model.pretrained_cfg = dict(normalisation)  # type: ignore[assignment]  # a plain attribute, as timm's own
+            model.pretrained_cfg = {**normalisation, **(pretrained_cfg_overlay or {})}  # type: ignore[assignment]  # a plain attribute, as timm's own
             return model
 
         return register_model(entrypoint)

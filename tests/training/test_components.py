@@ -21,7 +21,7 @@ from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions
 from comp.schema import Config, flatten
 from comp.tasks.losses import balanced_weights, focal
-from comp.training import components, setup
+from comp.training import components, init_weights
 from comp.training.components import build_components, fit_fold, make_train_state
 from comp.training.setup import open_benchmark_setup
 from tests.conftest import SMALL
@@ -68,6 +68,7 @@ CHANGES = {
     "augment.mix_off_epoch": "augment.mixup=0.3 augment.mix_off_epoch=1",
     "model.name": "model.name=test_resnet",
     "model.pretrained": "model.pretrained=true",
+    "model.weights": "model.weights=another.pth",
     "model.dropout": "model.dropout=0.4",
     "model.drop_path": "model.drop_path=0.4",
     "model.init": "model.init=he",
@@ -98,6 +99,7 @@ CHANGES = {
     "train.ema": "train.ema=0.9",
     "train.balanced": "train.balanced=true",
     "train.precision": "train.precision=bf16",
+    "train.freeze_epochs": "train.init=another train.freeze_epochs=1",
     "train.init": "train.init=another",
 }
 # what they do is tested where they act
@@ -137,10 +139,14 @@ def describe(split, monkeypatch):
 
     def new_model(config: Config, classes: int, pretrained: bool) -> nn.Module:
         calls["pretrained"] = pretrained  # without a network
-        return setup.new_model(config, classes, pretrained=False)
+        return init_weights.new_model(config, classes, pretrained=False)
 
     monkeypatch.setattr(components, "new_model", new_model)
-    monkeypatch.setattr(components, "load_init_weights", lambda model, init, *_: calls.update(init=init))
+    monkeypatch.setattr(
+        components,
+        "load_init_weights",
+        lambda model, config, *_: calls.update(init=(config.train.init, config.model.weights)),
+    )
     monkeypatch.setattr(components, "fit", lambda state, data, options, **rest: calls.update(options=options, **rest))
     monkeypatch.setattr(components, "make_schedule", lambda options: options)
 
