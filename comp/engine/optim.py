@@ -35,16 +35,18 @@ def make_optimizer(
     momentum: float,
     decay_all: bool = False,
     layer_decay: float | None = None,
+    fused: bool = True,
 ) -> torch.optim.Optimizer:
     """Return timm's optimiser `name`. Biases and norms have no weight decay unless `decay_all`.
 
-    With `layer_decay` the learning rate is multiplied by it once per layer, from the last layer to the first.
+    With `layer_decay` the learning rate is multiplied by it once per layer, from the last layer to the first. A fused
+    SGD (torch 2.15) fails where some weights of a group have momentum and others none, as after a frozen start.
     """
     check_optimizer(name)
     try:
         # all weights in one call if torch can: AdamW on the main model takes 1.3 ms instead of 5.4 on 2 cores
         parameters = signature(get_optimizer_class(name, bind_defaults=False)).parameters
-        fused: dict[str, Any] = {"fused": True} if "fused" in parameters else {}
+        implementation: dict[str, Any] = {"fused": True} if fused and "fused" in parameters else {}
         return create_optimizer_v2(
             model,
             opt=name,
@@ -53,7 +55,7 @@ def make_optimizer(
             momentum=momentum,
             filter_bias_and_bn=not decay_all,
             layer_decay=layer_decay,
-            **fused,
+            **implementation,
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UserError(f"optim.name={name}: {error}") from None

@@ -103,7 +103,7 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
 
 
 def make_config_optimizer(
-    model: torch.nn.Module, optim: Optim, layer_decay: float | None = None
+    model: torch.nn.Module, optim: Optim, layer_decay: float | None = None, fused: bool = True
 ) -> torch.optim.Optimizer:
     """Return the optimiser of a config's section `optim` for `model`."""
     return make_optimizer(
@@ -114,13 +114,16 @@ def make_config_optimizer(
         momentum=optim.momentum,
         decay_all=optim.decay_all,
         layer_decay=layer_decay,
+        fused=fused,
     )
 
 
 def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
     """Return the state of a training that has not started: optimiser, gradient scaler and moving average."""
     config = setup.config
-    optimizer = make_config_optimizer(model, config.optim, config.optim.layer_decay)
+    optimizer = make_config_optimizer(
+        model, config.optim, config.optim.layer_decay, fused=not config.train.freeze_epochs
+    )
     # With warm-up the average forgets the random start: without it, 20 short epochs end in a model that lags behind.
     ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
     scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
