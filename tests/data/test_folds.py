@@ -319,6 +319,11 @@ def test_read_folds_accepts_images_that_are_never_validated(tmp_path):
     assert parse_folds(None, table) == [0, 1, 2, 3]
 
 
+def test_trained_only_classes_are_those_of_no_fold():
+    table = pd.DataFrame({"label": ["a", "a", "b", "b", "c"], "fold": [0, -1, 1, 0, -1]})
+    assert trained_only_classes(table) == ["c"]
+
+
 def test_parse_fold_range_has_its_limit():
     assert parse_fold_range("999..1000") == [999, 1000]
     with pytest.raises(UserError, match="at most 1000"):

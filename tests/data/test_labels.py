@@ -88,13 +88,14 @@ def test_scan_coco_file(root):
     ("file", "content"),
     [
         ("ids.csv", "row,image\n1,t1.jpg\n2,t2.jpg\n1,t3.jpg\n"),
+        ("ids.csv", "row,file,side\n1,t1.jpg,L\n2,t2.jpg,R\n1,t3.jpg,L\n"),
         ("ids.json", [{"id": id, "file_name": name} for id, name in ((1, "t1.jpg"), (2, "t2.jpg"), (1, "t3.jpg"))]),
         ("ids.json", {"images": [{"image_id": i % 2 + 1, "file_name": f"t{i + 1}.jpg"} for i in range(3)]}),
     ],
 )
 def test_read_ids_gives_the_images_of_each_id(root, file, content):
     (root / file).write_text(content if isinstance(content, str) else json.dumps(content))
-    assert read_ids(source(root, ids=file)) == {"1": ["t1.jpg", "t3.jpg"], "2": ["t2.jpg"]}
+    assert read_ids(source(root, ids=file, image="file")) == {"1": ["t1.jpg", "t3.jpg"], "2": ["t2.jpg"]}
 
 
 def test_scan_pattern_of_names_and_one_folder_for_train_and_test(root):

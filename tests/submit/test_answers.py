@@ -106,6 +106,16 @@ def test_match_rows_of_a_table_of_ids_have_several_images(tmp_path):
     assert fill_table(table, frame.iloc[::-1], data).rows == (("r1", "0.425"), ("r2", "0.5"))
 
 
+@pytest.mark.parametrize("lines", ["r1,1\n", "r1,1\nr2,2\nr2,4\n"])
+def test_match_rows_id_without_each_of_its_images_is_an_error(tmp_path, lines):
+    (tmp_path / "test.csv").write_text("row,image_id\n" + lines)
+    test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS)
+    source = DataSource(str(tmp_path), metric="auc", ids="test.csv", image="image_id")
+    data = Dataset(tmp_path, make_task(BINARY), (0, 1), (), test, "name", source)
+    with pytest.raises(UserError, match="1 ids without a test image, such as r2"):
+        match_rows(SubmissionTable(("row", "target"), (("r1", "0"), ("r2", "0"))), data)
+
+
 @pytest.mark.parametrize(
     ("data", "rows", "severity", "text"),
     [

@@ -21,6 +21,7 @@ def change(row: int, label: str):
 
 ALL_FORMATS = {
     "missing": (lambda good: good[:-2], "error", r"2 ids are missing: img_78.jpg, img_79.jpg"),
+    "three missing": (lambda good: good[:-3], "error", r"3 ids are missing: img_77.jpg, img_78.jpg, img_79.jpg$"),
     "none": (lambda good: good[:1], "error", r"80 ids are missing: img_0.jpg, img_1.jpg, img_2.jpg, \.\.\."),
     "extra": (lambda good: [*good, good[1].replace("img_0", "img_x")], "error", "1 id is not in the sample: img_x"),
     "short ids": (lambda good: [line.replace(".jpg", "") for line in good], "error", "80 ids are not in the sample"),

@@ -86,6 +86,10 @@ def test_baseline_is_the_best_constant(kind):
             assert task.losses(targets, np.tile(other, (4, 1))).mean() >= loss - 1e-12
 
 
+def test_counts_name_classes_without_images_too():
+    assert task_of("single").counts(np.array([0, 0])) == {"a": 2, "b": 0, "c": 0}
+
+
 def test_ordinal_reaches_a_grade_no_more_often_than_the_one_below():
     task = task_of("ordinal")
     predictions = task.activate(torch.tensor([[-2.0, 3.0, 1.0]])).numpy()
