@@ -27,6 +27,7 @@ from comp.data.file_hashes import content_hash, hash_files
 from comp.data.images import SquareSpec, UnreadableImageError, longest_side, read_image
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
+from comp.files import open_file
 from comp.records.dataset import CacheRecord
 
 CACHE = Path("runs/.cache")
@@ -82,11 +83,11 @@ class Cache:
         """
         try:
             record = CacheRecord.read(self.file.with_name(RECORD))
-            with open(self.file, "rb") as file:
+            with open_file(self.file) as file:
                 header = file.read(HEADER_BYTES)
                 length = os.fstat(file.fileno()).st_size
         except (UserError, OSError):
-            return "it has no record of its length" if self.file.is_file() else "it is missing"
+            return "it has no record of its length" if self.file.is_file() else "it is no file"
         expected = HEADER_BYTES + self.nbytes
         if length != expected or record.bytes != expected:
             return f"it has {length} bytes, not {expected}"

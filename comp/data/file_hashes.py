@@ -23,7 +23,7 @@ from comp.data.image_values import CONVERSION
 from comp.data.images import conversion
 from comp.data.scan import Image
 from comp.errors import UserError
-from comp.files import write_json
+from comp.files import open_file, write_json
 from comp.records.dataset import FileIndex
 
 # A file may change twice within one tick of its clock, 4 ms on ext4 and 2 s on FAT: younger files are read again.
@@ -55,7 +55,7 @@ def hash_files(images: Sequence[Image], folder: Path, use_index: bool = True) ->
 
 def content_hash(path: Path) -> str:
     """Return the 128-bit xxHash of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 

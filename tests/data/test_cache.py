@@ -237,6 +237,18 @@ def test_load_cache_damaged_array_is_made_again_with_a_line(image_files, decoded
     assert str(file) in error and "; decoding the images again" in error
 
 
+@pytest.mark.parametrize("obstruct", [os.mkfifo, os.mkdir])
+def test_load_cache_and_verify_cache_do_not_wait_for_a_pipe(image_files, capsys, obstruct):
+    dataset = Dataset(Path("input/cells"), single_label("a"), (0,), tuple(image_files), (), "name")
+    file = load_cache("cells", image_files, SMALL).file
+    for make_again in (lambda: load_cache("cells", image_files, SMALL), lambda: cache.verify_cache(dataset)):
+        file.unlink()
+        obstruct(file)
+        make_again()
+    assert "1 damaged" in capsys.readouterr().out
+    assert load_cache("cells", image_files, SMALL).file.is_file()
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", '{"bytes": 1, "xxh3_128": "0"}'])
 def test_load_cache_missing_or_wrong_record_makes_the_array_again(image_files, decoded, content):
     record = load_cache("cells", image_files, SMALL).file.with_name("cache.json")
