@@ -48,7 +48,7 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
     path = write_submission(options.name, table, manifest)
     print_test_score(dataset, predictions, members.first)
     if assessment:
-        print_warnings(members)
+        print_warnings(members, dataset)
         write_blend_files(BLENDS / options.name, assessment, members, manifest)
     print(
         f"wrote {path}: {len(table.rows)} rows, the {options.method} of {describe_blend(blend)} "

@@ -50,8 +50,10 @@ def print_test_score(dataset: Dataset, predictions: pd.DataFrame, run: Run) -> N
         print(f"true test {metric} {score(metric, targets, probabilities):.4f} {interval} on {len(labelled)} images")
 
 
-def print_warnings(members: Members) -> None:
-    """Print which members lack folds, and which make the OOF score optimistic."""
+def print_warnings(members: Members, dataset: Dataset) -> None:
+    """Print what was left out of the dataset, which members lack folds, and which make the OOF score optimistic."""
+    for line in dataset.left_out:
+        print(f"warning: {line}", file=sys.stderr)
     for name, folds in members.missing_folds.items():
         print(f"warning: {name} lacks fold {', '.join(map(str, folds))}; blended without it", file=sys.stderr)
     if remark := describe_split_groups(members.first.record.split_groups):

@@ -14,6 +14,8 @@ OPTIONS = {  # key of AdoptOptions: whether it may be repeated, and its help
     "train": (True, "folder of training images"),
     "test": (True, "folder of test images"),
     "ids": (False, "table from the sample's ids to images, or none"),
+    "row": (True, "column that names the row of the submission that an image is of, or none"),
+    "pool": (False, "predictions of a row with several images: their mean (the default) or max"),
     "task": (False, "single, binary, multilabel, ordinal or regression"),
     "positive": (True, "label that means yes, of a binary task"),
     "metric": (False, "score of the competition"),
@@ -33,6 +35,11 @@ def adopt_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="folder of the competition's files, such as input/NAME")
     parser.add_argument("--zip", type=Path, metavar="FILE", help="unpack this file into the folder first")
     parser.add_argument("--force", action="store_true", help="replace a config that differs")
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="leave out labels without an image and images without a label, instead of an error",
+    )
     for key, (is_list, text) in OPTIONS.items():
         parser.add_argument(f"--{key}", action=Repeated if is_list else "store", metavar="X", help=text)
 
@@ -55,7 +62,8 @@ def adopt(args: argparse.Namespace) -> None:
     from comp.submit.sample import check_sample, load_sample
 
     path = config_path(args.root)
-    options = check_options(AdoptOptions(**{key: value for key in OPTIONS if (value := getattr(args, key))}))
+    typed = {key: value for key in OPTIONS if (value := getattr(args, key))}
+    options = check_options(AdoptOptions(**typed, allow_missing=args.allow_missing))
     if args.zip:
         print(unpack(args.zip, args.root))
     findings: Findings = []

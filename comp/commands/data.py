@@ -240,6 +240,8 @@ def folds(args: argparse.Namespace) -> None:
     settings = config.load(args.config, args.overrides)[0]
     path, k, seed = settings.folds_file, settings.folds.k, settings.folds.seed
     dataset = scan(settings.source)
+    for line in dataset.left_out:
+        print(f"warning: {line}", file=sys.stderr)
     table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
     if file_exists(path):
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))

@@ -15,6 +15,8 @@ from comp.data.image_stats import Survey, survey
 from comp.data.scan import Dataset, Image, files_below
 from comp.records.dataset import DataIssue, DatasetReport
 
+LEFT_OUT_ADVICE = "complete the labels or the images, or leave it: data.allow_missing accepts them"
+
 
 def check_dataset(
     dataset: Dataset, k: int, fold_of: Mapping[str, int] | None = None, is_official: bool = False
@@ -28,6 +30,7 @@ def check_dataset(
     train = stats.select([image.label is not None for image in stats.images])
     issues = [
         *_unreadable_issues(dataset, stats),
+        *(DataIssue("left_out", "warning", line, LEFT_OUT_ADVICE) for line in dataset.left_out),
         *_other_file_issues(dataset),
         *_similar_name_issues(dataset),
         *_duplicate_issues(dataset, groups),

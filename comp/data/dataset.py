@@ -41,6 +41,7 @@ class Dataset:
     test: tuple[Image, ...]
     id_kind: IdKind
     source: DataSource | None = None
+    left_out: tuple[str, ...] = ()  # lines about labels without an image and images without a label
 
     @property
     def classes(self) -> tuple[str, ...]:

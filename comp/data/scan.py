@@ -13,6 +13,7 @@ from pathlib import Path
 from comp.data.dataset import Dataset, Image
 from comp.data.image_index import ImageIndex
 from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
+from comp.data.missing import check_missing
 from comp.data.suffixes import IMAGE_SUFFIXES, drop_copies_as_arrays, is_named_like_an_image
 from comp.errors import UserError
 from comp.files import read_json
@@ -40,7 +41,7 @@ def scan(source: DataSource | Path | str) -> Dataset:
         raise UserError(f"there is no dataset at {root}; put train/<class>/ and test/ there, or set data.root")
     check_file_name(root, root.parent)
     _check_keys(source)
-    labelled, id_base = _label_folders(root, source) if source.labels is None else _label_images(root, source)
+    labelled, id_base, left_out = (_label_folders if source.labels is None else _label_images)(root, source)
     labels = binary_labels(source, [image.label for image in labelled])
     task, numbers = _make_task(root, source, labels)
     task = replace(task, spec=replace(task.spec, pool=source.pool))
@@ -57,7 +58,7 @@ def scan(source: DataSource | Path | str) -> Dataset:
     ]
     _check_rows(train)
     test = find_test_images(root, source.test, {image.path for image in labelled})
-    return Dataset(root, task, numbers, tuple(train), test, id_kind, source)
+    return Dataset(root, task, numbers, tuple(train), test, id_kind, source, left_out)
 
 
 def _check_keys(source: DataSource) -> None:
@@ -88,8 +89,8 @@ class _LabelledFile:
     row: str | None = None
 
 
-def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path]:
-    """Return the images of a folder per class, and the folder that holds these."""
+def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path, tuple[str, ...]]:
+    """Return the images of a folder per class, the folder that holds these, and that nothing was left out."""
     base = root / (source.train[0] if source.train else "train")
     if not base.is_dir():
         raise UserError(f"{root} has no {base.relative_to(root)}/ folder; add one with a folder of images per class")
@@ -103,16 +104,18 @@ def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile],
     ]
     if not images:
         raise UserError(f"{base} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some")
-    return images, base
+    return images, base, ()
 
 
-def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path]:
-    """Return the images that a table, a COCO file or their names label, and the folder that their ids are below."""
+def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], Path, tuple[str, ...]]:
+    """Return the images that a table, a COCO file or their names label, the folder that their ids are below, and lines
+    about what was left out."""
     folders = [root / folder for folder in source.train or ("train",)]
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{root} has no folder {folder.relative_to(root)}; set data.train to that of the images")
     files = [path for folder in folders for path in _images_below(folder)]
+    lines = []
     assert source.labels is not None, "without labels there is a folder per class"
     if is_pattern(source.labels):
         named = ((path, label_of_name(source.labels, path.name)) for path in files)
@@ -122,13 +125,31 @@ def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], 
     else:
         rows, index = read_labels(source), ImageIndex([root, *folders], files)
         found = [(row, index.find(row.image)) for row in rows]
-        if missing := [row.image for row, path in found if path is None]:
-            raise UserError(
-                f"{root / source.labels} lists {len(missing):,} images that are not below "
-                f"{', '.join(map(str, folders))}, such as {', '.join(missing[:5])}; add them, or fix data.train"
+        lines.append(
+            check_missing(
+                [row.image for row, path in found if path is None],
+                f"images of {root / source.labels} are not below {', '.join(map(str, folders))}",
+                "add them, remove their rows, or fix data.train",
+                result="left out",
+                allowed=source.allow_missing,
             )
+        )
         images = [_LabelledFile(path, row.label, row.group, row.row) for row, path in found if path is not None]
-    return images, folders[0] if len(folders) == 1 else root
+    labelled, tests = {image.path for image in images}, [root / folder for folder in source.test or ("test",)]
+    lines.append(
+        check_missing(
+            [
+                path.relative_to(root).as_posix()
+                for path in files
+                if path not in labelled and not any(path.is_relative_to(test) for test in tests)
+            ],
+            f"images below {', '.join(map(str, folders))} have no label in {source.labels}",
+            "add their rows, move them away, or fix data.train",
+            result="left out",
+            allowed=source.allow_missing,
+        )
+    )
+    return images, folders[0] if len(folders) == 1 else root, tuple(filter(None, lines))
 
 
 def _make_task(root: Path, source: DataSource, labels: Sequence[str]) -> tuple[Task, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from comp.data.image_index import ImageIndex
 from comp.data.labels import read_ids
+from comp.data.missing import check_missing
 from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import file_exists
@@ -41,14 +43,19 @@ def fill_table(sample: SubmissionTable, predictions: pd.DataFrame, dataset: Data
 
     `predictions` has a row for each row of the sample, called as `match_rows` calls it, and the columns of the task.
     """
-    values = predictions.loc[list(match_rows(sample, dataset).ids), list(dataset.classes)].to_numpy()
+    values = predictions.loc[list(match_rows(sample, dataset)[0].ids), list(dataset.classes)].to_numpy()
     labels = choose_answer(sample, dataset).format(values, sample.columns)
     return replace(sample, rows=tuple((id, *label) for id, label in zip(sample.ids, labels, strict=True)))
 
 
 def check_sample(sample: SubmissionTable, dataset: Dataset) -> Rows:
-    """Return the test images of each row of the sample. One that cannot be filled is a UserError, before predicting."""
-    rows = match_rows(sample, dataset)
+    """Return the test images of each row of the sample, and print how many lack one.
+
+    A sample that cannot be filled is a UserError, before predicting.
+    """
+    rows, line = match_rows(sample, dataset)
+    if line:
+        print(f"warning: {line}", file=sys.stderr)
     zeros = np.zeros((len(rows.ids), len(dataset.classes)))
     choose_answer(sample, dataset).format(zeros, sample.columns)
     return rows
@@ -65,8 +72,8 @@ def describe_answer(dataset: Dataset) -> str:
     return f"a submission: {len(sample.rows):,} rows, each with {choose_answer(sample, dataset).description} ({reason})"
 
 
-def match_rows(sample: SubmissionTable, dataset: Dataset) -> Rows:
-    """Return the test images of each row of the sample.
+def match_rows(sample: SubmissionTable, dataset: Dataset) -> tuple[Rows, str]:
+    """Return the test images of each row of the sample, and a line about rows that lack one; empty if none does.
 
     An id of the sample is a name of an image: its own id, its file name or its path below test/, each with or without
     the extension where that names one image; the row is then called after the image. With `data.ids` a table maps it to
@@ -77,17 +84,23 @@ def match_rows(sample: SubmissionTable, dataset: Dataset) -> Rows:
     positions = {image.path: position for position, image in enumerate(dataset.test)}
     index = ImageIndex([dataset.root, *folders], positions)
     table = read_ids(source) if source.ids else None
-    unmatched, matched = [], []
+    missing, matched = [], []
     for id in sample.ids:
         names = [id] if table is None else table.get(id, [])
         images = [positions[path] for name in names if (path := index.find(name)) is not None]
         matched.append(images)
         if not images or len(images) < len(names):
-            unmatched.append(id)
-    if unmatched:
-        raise UserError(
-            f"the sample submission has {len(unmatched)} ids without a test image, such as {unmatched[0]}; "
-            f"put those images under test/ or fix the sample"
-        )
-    row_ids = sample.ids if table is not None else [dataset.test[images[0]].id for images in matched]
-    return Rows.of_positions(row_ids, matched)
+            missing.append(id)
+    line = check_missing(
+        missing,
+        "ids of the sample submission have no test image, or not all of theirs",
+        "put those images under test/, or fix the sample",
+        result="those without any get the baseline, the best answer without looking at an image",
+        allowed=source.allow_missing,
+    )
+    if table is not None:
+        row_ids = sample.ids
+    else:
+        row_ids = [dataset.test[images[0]].id if images else id for id, images in zip(sample.ids, matched, strict=True)]
+    default = dataset.task.baseline(dataset.targets) if missing else None
+    return Rows.of_positions(row_ids, matched, default), line

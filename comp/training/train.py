@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -47,6 +48,8 @@ def run_experiment(
             f"--jobs {jobs} trains each fold in one process, and torchrun trains one fold in several; use one of them"
         )
     dataset = scan(config.source)
+    for line in dataset.left_out:
+        print(f"warning: {line}", file=sys.stderr)
     split = read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
     folds = parse_folds(fold, split)
     check_training_images(split, folds, dataset.task)

@@ -134,7 +134,9 @@ def test_scan_class_folders_at_the_root_and_positive_labels(root):
 @pytest.mark.parametrize(
     ("csv", "keys", "message"),
     [
-        ("image,label\na1,x\na9,y\n", {}, "lists 1 images that are not below .*such as a9"),
+        ("image,label\na1,x\na9,y\n", {}, "1 images of .*train.csv are not below .*such as a9; .*data.allow_missing=t"),
+        ("image,label\na1,x\na2,y\n", {}, "1 images below .*train have no label in train.csv, such as train/sub/a3"),
+        ("image,label\na1,x\na2,y\na3,x\n", {"row": ("breast",)}, "no column breast"),
         ("image,label\na1,x\na1,y\n", {}, "gives the image a1 two labels, x and y"),
         ("image,label\na1,x\na2, \n", {}, "1 empty labels in label, such as that of a2"),
         ("image,label\na1,x\n", {"label": ("lable",)}, "no column lable; did you mean label"),
@@ -142,7 +144,7 @@ def test_scan_class_folders_at_the_root_and_positive_labels(root):
         ("image,label\na1,x\na2,y\n", {"train": ("images",)}, "has no folder images"),
         ("image\na1\n", {}, "one column"),
         ("image,a,b\na1,1,2\n", {"label": ("a", "b")}, "must hold 0 and 1"),
-        ("image,label\na1,x\na2,y\n", {"task": "binary", "positive": ("z",)}, "no image has the label z"),
+        ("image,label\na1,x\na2,y\na3,y\n", {"task": "binary", "positive": ("z",)}, "no image has the label z"),
     ],
 )
 def test_scan_labels_that_cannot_be_joined_are_one_error(root, csv, keys, message):
@@ -152,8 +154,37 @@ def test_scan_labels_that_cannot_be_joined_are_one_error(root, csv, keys, messag
 
 
 def test_scan_image_listed_twice_with_one_label_counts_once(root):
-    (root / "train.csv").write_text("image,label\na1,x\na1,x\na2,y\n")
-    assert len(scan(source(root, labels="train.csv")).train) == 2
+    (root / "train.csv").write_text("image,label\na1,x\na1,x\na2,y\na3,y\n")
+    assert len(scan(source(root, labels="train.csv")).train) == 3
+
+
+def test_scan_what_is_missing_is_left_out_and_counted_where_that_is_allowed(root):
+    (root / "train.csv").write_text("image,label\na1,x\na2,y\n" + "".join(f"b{n},x\n" for n in range(7)))
+    dataset = scan(source(root, labels="train.csv", allow_missing=True))
+    assert labels_of(dataset) == {"a1.jpg": "x", "a2.jpg": "y"}
+    labels, images = dataset.left_out
+    assert labels.startswith("7 images of ") and labels.endswith(
+        "such as b0, b1, b2, b3, b4, ...: left out (data.allow_missing)"
+    )
+    assert images.startswith("1 images below ") and "such as train/sub/a3.jpg: left out" in images
+
+
+def test_scan_unlabelled_images_below_the_test_folder_are_not_missing(root):
+    (root / "train.csv").write_text("image,label\na1,x\na2,y\n")
+    dataset = scan(source(root, labels="train.csv", train=(".",), test=("test", "train/sub")))
+    assert [image.id for image in dataset.test] == ["t1.jpg", "t2.jpg", "a3.jpg"] and not dataset.left_out
+
+
+def test_scan_rows_are_the_joined_columns_and_part_of_the_hash(root):
+    (root / "train.csv").write_text("image,patient,side,label\na1,1,L,x\na2,1,L,x\na3,1,R,y\n")
+    keys = {"labels": "train.csv", "label": ("label",)}
+    plain, by_row = scan(source(root, **keys)), scan(source(root, **keys, row=("patient", "side")))
+    assert [image.row_id for image in by_row.train] == ["1_L", "1_L", "1_R"]
+    assert [image.row_id for image in plain.train] == ["a1.jpg", "a2.jpg", "a3.jpg"]
+    assert plain.image_list_sha256 != by_row.image_list_sha256
+    (root / "train.csv").write_text("image,patient,side,label\na1,1,L,x\na2,1,L,y\na3,1,R,y\n")
+    with pytest.raises(UserError, match=r"1 rows have images with different labels, such as 1_L \(x and y\)"):
+        scan(source(root, **keys, row=("patient", "side")))
 
 
 def test_scan_name_of_two_files_is_an_error(root):
@@ -167,6 +198,6 @@ def test_scan_name_of_two_files_is_an_error(root):
 
 
 def test_scan_column_without_a_table_is_an_error(root):
-    for keys in ({"label": ("x",)}, {"image": "x"}, {"label": ("x",), "labels": "{label}1.jpg"}):
+    for keys in ({"label": ("x",)}, {"image": "x"}, {"row": ("x",)}, {"label": ("x",), "labels": "{label}1.jpg"}):
         with pytest.raises(UserError, match=r"names a column, and data.labels names no table"):
             scan(source(root, **keys))

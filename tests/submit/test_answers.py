@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from comp.errors import UserError
 from comp.records.source import DataSource
 from comp.records.task import TaskSpec
 from comp.submit.answers import choose_answer
-from comp.submit.sample import fill_table, match_rows
+from comp.submit.sample import check_sample, fill_table, match_rows
 from comp.submit.submission_table import SubmissionTable
 from comp.tasks import make_task
 
@@ -100,7 +101,7 @@ def test_match_rows_of_a_table_of_ids_have_several_images(tmp_path):
     keys = {"metric": "auc", "ids": "test.csv", "image": "image_id"}
     data = Dataset(tmp_path, make_task(BINARY), (0, 1), (), test, "name", DataSource(str(tmp_path), **keys))
     table = SubmissionTable(("row", "target"), (("r1", "0"), ("r2", "0")))
-    rows = match_rows(table, data)
+    rows, _ = match_rows(table, data)
     assert rows.ids == ("r1", "r2") and data.task.pool(YES, rows)[:, 1] == pytest.approx([0.425, 0.5])
     frame = pd.DataFrame(data.task.pool(YES, rows), ["r1", "r2"], ["0", "1"])
     assert fill_table(table, frame.iloc[::-1], data).rows == (("r1", "0.425"), ("r2", "0.5"))
@@ -165,3 +166,17 @@ def test_choose_answer_names_of_a_table_beside_numbers_in_the_sample_are_refused
     data = dataset(TaskSpec("single", ("blast", "normal")), labels="train.csv")
     with pytest.raises(UserError, match="neither class names nor class numbers"):
         choose_answer(sample("17", "3", "3.5"), data)
+
+
+def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_path, capsys):
+    test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS[:2])
+    train = tuple(Image(f"{n}", tmp_path / f"{n}", label) for n, label in enumerate("0001"))
+    keys = {"metric": "auc", "allow_missing": True}
+    data = Dataset(tmp_path, make_task(BINARY), (0, 1), train, test, "name", DataSource(str(tmp_path), **keys))
+    table = sample("0", "0", "0")
+    rows = check_sample(table, data)
+    assert data.task.pool(YES[:2], rows)[:, 1] == pytest.approx([0.1, 0.75, 0.25])
+    printed = capsys.readouterr().err
+    assert printed.startswith("warning: 1 ids of the sample submission have no test image") and "baseline" in printed
+    with pytest.raises(UserError, match=r"1 ids of the sample .* such as 3; .* or set data.allow_missing=true"):
+        check_sample(table, replace(data, source=DataSource(str(tmp_path))))

@@ -89,8 +89,8 @@ def test_fill_table_probabilities_keep_float32(sample):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("img_1,mono\nimg_3,mono\n", "1 ids without a test image, such as img_3;"),
-        ("img_1.png,mono\n", "1 ids without a test image, such as img_1.png;"),
+        ("img_1,mono\nimg_3,mono\n", "1 ids .* have no test image, or not all of theirs, such as img_3;"),
+        ("img_1.png,mono\n", "1 ids .* have no test image, or not all of theirs, such as img_1.png;"),
         ("img_1,?\nimg_2,?\n", r"labels \(\?\) are neither class names nor class numbers"),
         ("img_1,\nimg_2,\n", "neither class names nor class numbers"),
         ("img_1,mono\nimg_2,Eos\n", "neither class names nor class numbers"),

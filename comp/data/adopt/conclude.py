@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+
+import pandas as pd
 
 from comp.data.adopt.answers import find_metric_and_answer
 from comp.data.adopt.evidence import Evidence, ImageNames, ImageTable, Sample, read_evidence, read_sample, why_no_images
 from comp.data.adopt.folders import choose_folders, choose_images, count_below, has_role, is_below
 from comp.data.adopt.groups import find_group
-from comp.data.adopt.labelling import find_labels
+from comp.data.adopt.labelling import MIN_MATCHED, Labelling, find_labels
 from comp.data.adopt.options import NONE, AdoptOptions, Conclusion, Finding, Findings, ambiguous, listed, quoted
+from comp.data.adopt.rows import find_row
 from comp.data.adopt.targets import find_target
 from comp.data.images import longest_side
 from comp.data.scan import scan
@@ -42,6 +46,7 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
     test_folders, ids, test_images = _find_test(evidence, options, sample, findings)
     labelling = find_labels(evidence, options, sample, test_images, findings)
     group = find_group(evidence, options, labelling, findings)
+    row = find_row(evidence, options, labelling, sample, ids, findings)
     target = find_target(evidence, options, labelling, sample, findings)
     metric, answer = find_metric_and_answer(options, labelling, target, sample, findings)
     source = DataSource(
@@ -54,6 +59,9 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
         train=_unless_default(labelling.train, "train"),
         test=_unless_default(test_folders, "test"),
         ids=ids,
+        row=row,
+        pool=options.pool or "mean",
+        allow_missing=options.allow_missing or _are_labelled_elsewhere(evidence, labelling, test_folders, findings),
         task=target.task,
         positive=target.positive,
         sample=None if sample is None or sample.path in USUAL_SAMPLES else sample.path,
@@ -62,6 +70,7 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
     )
     size = _choose_size(root, labelling.files, findings)
     dataset = scan(source)  # what every later command does: its errors come now, and its counts are shown
+    findings += [Finding("left out", "", line) for line in dataset.left_out]
     columns = listed(dataset.classes, 4)
     count = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
     findings.append(Finding("result", count, f"{len(dataset.classes):,} columns: {columns}"))
@@ -95,7 +104,8 @@ def _find_test(
     names = ImageNames(evidence.images)
     ids, needed = _find_ids(evidence, options, sample, names, findings)
     matches = names.match(needed)
-    if missing := [name for name in needed if name not in matches]:
+    missing = [name for name in needed if name not in matches]
+    if missing and not (matches and options.allow_missing):
         if cases := _folders_named(evidence, sample.ids):
             raise UserError(
                 f"the ids of {sample.path} are folders with many images each, such as {cases[0]}: a series is one "
@@ -103,7 +113,7 @@ def _find_test(
             )
         raise UserError(
             f"{sample.path} needs {len(missing):,} of {len(needed):,} images that no file has, such as "
-            f"{listed(missing)}; add them, or add --ids FILE if a table says which images the ids mean"
+            f"{listed(missing)}; add them, or --allow-missing, or --ids FILE if a table says which images the ids mean"
         )
     chosen = choose_images(matches, "test", options.test)
     folders = options.test or choose_folders(chosen, "test", evidence.images)
@@ -146,7 +156,7 @@ def _find_ids(
         **{
             _ids_key(table, column): _pairs(table, column, image)
             for table in evidence.tables
-            for column, image in _id_columns(table, sample, names)
+            for column, image in _id_columns(table, sample, names, MIN_MATCHED if options.allow_missing else 1)
         },
     }
     if options.ids is not None:
@@ -168,8 +178,8 @@ def _find_ids(
     return path, images
 
 
-def _id_columns(table: ImageTable, sample: Sample, names: ImageNames) -> list[tuple[str, str]]:
-    """Return the pairs of a column with all ids of the sample and a column with names of images."""
+def _id_columns(table: ImageTable, sample: Sample, names: ImageNames, share: float) -> list[tuple[str, str]]:
+    """Return the pairs of a column with all ids of the sample and a column of which this share names images."""
     ids = set(sample.ids)
     id_columns = [column for column in table.rows.columns if ids <= set(table.rows[column])]
     if not id_columns:
@@ -177,9 +187,14 @@ def _id_columns(table: ImageTable, sample: Sample, names: ImageNames) -> list[tu
     images = [
         column
         for column in table.rows.columns
-        if column not in id_columns and all(map(names.find, table.rows[column].drop_duplicates()))
+        if column not in id_columns and _share_of_names(table.rows[column], names) >= share
     ]
     return [(id_columns[0], images[0])] if images else []
+
+
+def _share_of_names(column: pd.Series, names: ImageNames) -> float:
+    values = column.drop_duplicates()
+    return sum(bool(names.find(value)) for value in values) / max(1, len(values))
 
 
 def _ids_key(table: ImageTable, column: str) -> str:
@@ -191,6 +206,35 @@ def _pairs(table: ImageTable, column: str, image: str) -> dict[str, list[str]]:
     for id, name in zip(table.rows[column], table.rows[image], strict=True):
         images.setdefault(id, []).append(name)
     return images
+
+
+def _are_labelled_elsewhere(
+    evidence: Evidence, labelling: Labelling, test_folders: Sequence[str], findings: Findings
+) -> bool:
+    """Return whether all training images without a label are those of other COCO files, such as a validation set's."""
+    labelled, others = set(labelling.files), [table for table in evidence.tables if table.is_coco]
+    rest = [
+        image
+        for image in evidence.images
+        if image not in labelled
+        and any(is_below(image, folder) for folder in labelling.train)
+        and not any(is_below(image, folder) for folder in test_folders)
+    ]
+    if labelling.table is None or not rest or len(others) < 2:
+        return False
+    names = ImageNames(rest)
+    named = {
+        image
+        for table in others
+        if table is not labelling.table
+        for name in table.rows["file_name"].drop_duplicates()
+        for image in names.find(name)
+    }
+    if len(named) < len(rest):
+        return False
+    text = f"{len(rest):,} images below data.train are those of the other labels, which are not used"
+    findings.append(Finding("data.allow_missing", "true", text))
+    return True
 
 
 def _choose_size(root: Path, files: tuple[str, ...], findings: Findings) -> int:

@@ -14,6 +14,7 @@ from comp.data.adopt.folders import choose_folders, choose_images, class_folders
 from comp.data.adopt.name_patterns import find_patterns
 from comp.data.adopt.options import AdoptOptions, Finding, Findings, ambiguous, listed, quoted
 from comp.data.labels import check_spelling, is_pattern, label_of_name
+from comp.data.missing import check_missing
 from comp.errors import UserError, did_you_mean, shorten
 
 FOLDERS = "folders"  # the value of --labels for class folders
@@ -176,13 +177,16 @@ def _from_table(
     findings: Findings,
 ) -> Labelling:
     rows, path = one.table.rows, one.table.path
-    unique = list(dict.fromkeys(rows[one.image]))
-    matches = names.match(unique)
-    if missing := [name for name in unique if name not in matches]:
-        raise UserError(
-            f"{path} lists {len(missing):,} images that no file has, such as {listed(missing)}; add them, remove "
-            f"their rows, or fix --image"
-        )
+    listed_names = list(dict.fromkeys(rows[one.image]))
+    matches = names.match(listed_names)
+    check_missing(
+        [name for name in listed_names if name not in matches],
+        f"images of {path} have no file",
+        "add them, remove their rows, or fix --image",
+        result="left out",
+        allowed=options.allow_missing,
+    )
+    unique = list(matches)
     images = choose_images(matches, "train", options.train)
     train = options.train or choose_folders(images, "train", evidence.images)
     if problem := twice(images):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from comp.data.scan import Dataset
 from comp.errors import UserError, shorten
 from comp.records.source import DataSource
+from comp.rows import PoolMethod
 
-NONE = "none"  # the value of --group, --separator and --ids that says: there is none
+NONE = "none"  # the value of --group, --separator, --ids and --row that says: there is none
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class AdoptOptions:
     train: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     ids: str | None = None
+    row: tuple[str, ...] = ()
+    pool: PoolMethod | None = None
+    allow_missing: bool = False
     task: str | None = None
     positive: tuple[str, ...] = ()
     metric: str | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from comp import config
 from comp.data.adopt.options import AdoptOptions, Conclusion, Finding
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists, read_text, write_atomic
 from comp.metrics import find_metric
+from comp.rows import PoolMethod
 from comp.tasks import TASKS
 from comp.text import WIDTH, format_table
 from comp.yaml12 import parse_scalar, render_yaml
@@ -72,6 +73,8 @@ def check_options(options: AdoptOptions) -> AdoptOptions:
         find_metric(options.metric)
     if options.answer is not None and not re.fullmatch(ANSWER, options.answer):
         raise UserError(f"--answer {options.answer} is none of label, probability, number, tags and best:K")
+    if options.pool not in (None, *get_args(PoolMethod)):
+        raise UserError(f"--pool {options.pool} is none of {' and '.join(get_args(PoolMethod))}")
     return options
 
 

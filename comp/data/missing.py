@@ -1,0 +1,24 @@
+"""Labels and ids without an image, and images without a label: an error, or left out and counted in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comp.errors import UserError, shorten
+
+SHOWN = 5
+
+
+def check_missing(names: Sequence[str], problem: str, advice: str, *, result: str, allowed: bool) -> str:
+    """Refuse `names` that lack their other half: count them, and name five. Where that is allowed, return this as a
+    line with the `result`; an empty text if none is missing.
+
+    `problem` follows the count, `advice` says what to do.
+    """
+    if not names:
+        return ""
+    shown = ", ".join(shorten(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    found = f"{len(names):,} {problem}, such as {shown}"
+    if not allowed:
+        raise UserError(f"{found}; {advice}, or set data.allow_missing=true (data adopt --allow-missing)")
+    return f"{found}: {result} (data.allow_missing)"

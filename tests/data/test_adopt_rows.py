@@ -1,0 +1,97 @@
+"""Adopting a competition whose rows have several images: the columns that say which, and the evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from comp.errors import UserError
+
+HEADER = "patient_id,image_id,laterality,cancer"
+TEST_HEADER = "patient_id,image_id,laterality,prediction_id"
+
+
+def draw(competition, train: list[str], test: list[str], header: str = HEADER, test_header: str = TEST_HEADER) -> None:
+    """Draw an image per row of the tables, whose second column names it; the last column of `test` has the row."""
+    competition.table("train.csv", header, *train)
+    competition.table("test.csv", test_header, *test)
+    for folder, rows in (("train", train), ("test", test)):
+        competition.images(*(f"{folder}/{row.split(',')[1]}.png" for row in rows))
+    ids = dict.fromkeys(row.rpartition(",")[2] for row in test)
+    competition.table("sample_submission.csv", "prediction_id,cancer", *(f"{id},0" for id in ids))
+
+
+TRAIN = ["1,10,L,0", "1,11,L,0", "1,12,R,1", "2,13,L,0", "2,14,R,0"]
+TEST = ["7,20,L,7_L", "7,21,L,7_L", "7,22,R,7_R"]
+
+
+def test_find_row_columns_that_spell_the_ids(competition):
+    draw(competition, TRAIN, TEST)
+    found = competition.adopt()
+    assert (found.source.ids, found.source.row) == ("test.csv:prediction_id", ("patient_id", "laterality"))
+    assert [image.row for image in found.dataset.train] == ["1_L", "1_L", "1_R", "2_L", "2_R"]
+    evidence = competition.evidence("data.row")
+    assert evidence == "prediction_id 7_L is patient_id 7, laterality L; 4 rows of 1 to 2 images, scored together"
+
+
+def test_find_row_column_of_the_ids_itself(competition):
+    train = [f"{row},{row.split(',')[0]}{row.split(',')[2]}" for row in TRAIN]
+    draw(competition, train, TEST, f"{HEADER},prediction_id")
+    assert competition.adopt().source.row == ("prediction_id",)
+
+
+def test_find_row_columns_with_other_values_for_each_id(competition):
+    draw(competition, TRAIN, [row.replace("7_L", "x").replace("7_R", "y") for row in TEST])
+    assert competition.adopt().source.row == ("patient_id", "laterality")  # not the side: R has two labels in training
+    assert competition.evidence("data.row").startswith("each prediction_id has its own patient_id and laterality; 4")
+
+
+def test_find_row_two_explanations_are_ambiguous(competition):
+    draw(competition, ["1,10,L,0", "1,11,L,0", "2,12,R,1", "2,13,R,1"], ["7,20,L,x", "7,21,L,x", "8,22,R,y"])
+    with pytest.raises(
+        UserError, match=r"follow from patient_id or from laterality; add --row patient_id or --row lat"
+    ):
+        competition.adopt()
+    assert competition.adopt(row=("none",)).source.row == ()
+    assert competition.adopt(row=("patient_id", "laterality"), pool="max").dataset.task.spec.pool == "max"
+
+
+def test_find_row_without_an_explanation_is_printed(competition):
+    draw(competition, [row.replace("L", "l") for row in TRAIN], TEST, "person,image_id,side,cancer")
+    assert competition.adopt().source.row == () and competition.evidence("data.row").startswith("CV IS BY IMAGE")
+    with pytest.raises(UserError, match=r"has no column patient_id.*--row"):
+        competition.adopt(row=("patient_id",))
+
+
+def test_find_row_one_image_per_id_needs_no_row(competition):
+    draw(competition, TRAIN, [TEST[0], TEST[2]])
+    assert competition.adopt().source.row == () and not competition.evidence("data.row")
+
+
+# ---- labels without images, and images without labels ----
+
+
+def test_allow_missing_is_typed_and_leaves_out(competition):
+    competition.labelled("id,target", ["0", "1", "0", "1"], "0")
+    (competition.root / "train" / "a1.png").unlink()
+    competition.images("train/extra.png")
+    (competition.root / "test" / "b1.png").unlink()
+    with pytest.raises(UserError, match=r"needs 1 of 2 images that no file has, such as b1; add them, or --allowsing"):
+        competition.adopt()
+    found = competition.adopt(allow_missing=True)
+    assert found.source.allow_missing and (len(found.dataset.train), len(found.dataset.test)) == (3, 1)
+    assert len(found.dataset.left_out) == 2 and competition.evidence("left out").startswith("1 images of ")
+
+
+def test_unlabelled_training_images_are_an_error_unless_other_labels_name_them(competition):
+    competition.images(*(f"train_val/{name}.jpg" for name in "abcdv"), "test/t.jpg")
+    competition.table("sample_submission.csv", "id,predicted", "t,1")
+    images = [{"id": name, "file_name": f"train_val/{name}.jpg"} for name in "abcdv"]
+    labels = [{"image_id": name, "category_id": "abcdv".index(name) % 3} for name in "abcdv"]
+    coco = {"categories": [{"id": 0}]}
+    competition.json("train.json", {**coco, "images": images[:4], "annotations": labels[:4]})
+    with pytest.raises(UserError, match=r"1 images below .*train_val have no label in train.json, such as train_val/v"):
+        competition.adopt()
+    competition.json("val.json", {**coco, "images": images[4:], "annotations": labels[4:]})
+    found = competition.adopt()
+    assert found.source.allow_missing and len(found.dataset.train) == 4
+    assert competition.evidence("data.allow_missing").startswith("1 images below data.train are those of the other")
