@@ -75,7 +75,7 @@ def test_allow_missing_is_typed_and_leaves_out(competition):
     (competition.root / "train" / "a1.png").unlink()
     competition.images("train/extra.png")
     (competition.root / "test" / "b1.png").unlink()
-    with pytest.raises(UserError, match=r"needs 1 of 2 images that no file has, such as b1; add them, or --allowsing"):
+    with pytest.raises(UserError, match=r"needs 1 of 2 images that no file has, such as b1; add them, or --allow"):
         competition.adopt()
     found = competition.adopt(allow_missing=True)
     assert found.source.allow_missing and (len(found.dataset.train), len(found.dataset.test)) == (3, 1)
