@@ -7,6 +7,8 @@ import pytest
 
 from comp.ensemble.greedy import fit_greedy_weights
 from comp.metrics import CLASS_REPORT, METRICS, score
+from comp.records.task import TaskSpec
+from comp.tasks import make_task
 from tests.ensemble.pools import TASK, make_probabilities, make_targets, sharpen, stack_members
 
 
@@ -62,3 +64,10 @@ def test_fit_greedy_weights_equal_probabilities_are_the_first_class_as_in_every_
         1,
         0,
     ]
+
+
+def test_fit_greedy_weights_of_numbers_average_members_whose_errors_cancel():
+    targets = np.random.default_rng(0).normal(size=50)
+    members = np.stack([targets + 1, targets - 1, targets + 3])[:, :, None]
+    task = make_task(TaskSpec("regression", ("y",)))
+    assert fit_greedy_weights(task, members, targets, "rmse").tolist() == [0.5, 0.5, 0]
