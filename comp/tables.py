@@ -23,6 +23,7 @@ from comp.errors import UserError, shorten
 from comp.files import read_bytes, write_atomic
 from comp.rows import ROW_COLUMN
 
+UNNAMED = "Unnamed: 0"  # pandas' name for a first column without one
 MAX_TABLE_BYTES = 2**30  # 1 GiB; the predictions of a million images for 50 classes have 600 MB
 MAX_LINE_BYTES = 2**22  # 4 MiB: 10,000 classes with names of 400 bytes
 MAX_COLUMNS = 100  # of a table without classes
@@ -61,9 +62,13 @@ def read_csv(
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of any columns, all as text: names such as `NA` and `007` stay as they are."""
+    """Read a table of any columns, all as text: names such as `NA` and `007` stay as they are.
+
+    A column without a name is left out: pandas writes row numbers in one.
+    """
     content = read_bytes(path, MAX_TABLE_BYTES)
-    return parse_csv(path, content, (), _read_header(path, content, MAX_CLASSES), MAX_CLASSES)
+    table = parse_csv(path, content, (), _read_header(path, content, MAX_CLASSES), MAX_CLASSES)
+    return table.drop(columns="", errors="ignore")
 
 
 def parse_csv(
@@ -83,13 +88,15 @@ def parse_csv(
     try:
         table = pd.read_csv(
             io.BytesIO(content),
-            dtype=dict.fromkeys(text_columns, str),
+            dtype=dict.fromkeys((text or UNNAMED for text in text_columns), str),
             keep_default_na=False,
             na_values={},
             low_memory=False,  # a column has one type
         )
     except (ValueError, OverflowError):  # pandas' parser errors and the UnicodeDecodeError are ValueErrors
         raise UserError(f"{path} is not a readable CSV; restore it") from None
+    if list(table.columns[:1]) == [UNNAMED] and header[0] == "":
+        table = table.rename(columns={UNNAMED: ""})
     if list(table.columns) != header:
         raise UserError(f"{path} is not a readable CSV: its header cannot be read; restore it")
     return table

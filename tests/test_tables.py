@@ -130,7 +130,7 @@ def test_write_csv_line_endings_are_newlines(tmp_path):
         ("image,a,b,a\nx,1,0,1\n", "has the column a twice"),
         ("image,a,b,,\nx,1,0,1,1\n", "has the column  twice"),
         ("image,a,\nx,1,0\n", "its header cannot be read"),
-        ("image,a,b" + ",c" * 100_000 + "\n", "has 100,003 columns, more than the 5"),
+        ("image,a,b" + ",c" * 100_000 + "\n", "has 100,003 columns, more than the 6"),
         ("image,a,b\n" + "x" + ",1" * 100_000 + "\n", "rows are longer than its header"),
         ("image,a,b\nx,1,0\ny" + ",1" * 100_000 + "\n", "not a readable CSV"),
         ("image,a,b\n" + "x" * 5_000_000 + ",1,0\n", "a line of 4,194,304 bytes"),

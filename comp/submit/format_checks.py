@@ -43,12 +43,18 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, answer: 
             f"{_count_rows(ragged_rows)} another length than the header, such as {','.join(ragged_rows[0])[:80]!r}",
         )
         return
-    if submission.columns != sample.columns:
+    if submission.header != sample.header:
         yield SubmissionIssue(
             "error",
-            f"its columns are {shorten_list(submission.columns, 10, ',')}, "
-            f"and must be {shorten_list(sample.columns, 10, ',')}",
+            f"its columns are {shorten_list(submission.header, 10, ',')}, "
+            f"and must be {shorten_list(sample.header, 10, ',')}",
         )
+    elif submission.columns != sample.columns:
+        column = submission.header[0]
+        yield SubmissionIssue("error", f"its column {column!r} must have the sample's numbers of the rows")
+        return
+    elif _numbers_of_ids(submission) != _numbers_of_ids(sample):
+        yield SubmissionIssue("warning", "its numbers of the rows are not the sample's")
     if (submission.newline, submission.bom) != (sample.newline, sample.bom):
         yield SubmissionIssue("warning", "its newlines or its byte order mark are not the sample's")
     yield from _id_issues(submission.ids, sample.ids)
@@ -57,6 +63,11 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, answer: 
         yield from issues
         if submission.numeric != sample.numeric and not has_errors(issues):
             yield SubmissionIssue("error", "it has JSON numbers where the sample has text, or the other way round")
+
+
+def _numbers_of_ids(table: SubmissionTable) -> dict[str, str]:
+    """Return the number of each row by its id; empty for a table without row numbers."""
+    return {} if table.row_numbers is None else dict(zip(table.ids, table.row_numbers.texts, strict=True))
 
 
 def has_errors(issues: Iterable[SubmissionIssue]) -> bool:

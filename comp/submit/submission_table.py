@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from comp.data.row_numbers import RowNumbers, find_row_numbers
 from comp.errors import UserError, shorten
 from comp.files import parse_json, read_bytes
 from comp.tables import MAX_CLASSES
@@ -39,10 +40,16 @@ class SubmissionTable:
     newline: str = "\n"
     bom: bool = False
     numeric: tuple[bool, ...] = ()  # JSON: which columns hold numbers and not text
+    row_numbers: RowNumbers | None = None  # CSV: the column before the ids that numbers the rows
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The columns of the file, with that of row numbers."""
+        return self.columns if self.row_numbers is None else (self.row_numbers.name, *self.columns)
 
     @property
     def ids(self) -> list[str]:
-        """The first column."""
+        """The first column, beside row numbers."""
         return [row[0] for row in self.rows]
 
     @property
@@ -79,7 +86,10 @@ def to_bytes(table: SubmissionTable) -> bytes:
     """Return the content of the file."""
     if table.layout == "csv":
         text = io.StringIO(newline="")
-        csv.writer(text, lineterminator=table.newline).writerows([table.columns, *table.rows])
+        lines: Iterable[tuple[str, ...]] = table.rows
+        if table.row_numbers is not None:
+            lines = ((number, *row) for number, row in zip(table.row_numbers.texts, table.rows, strict=True))
+        csv.writer(text, lineterminator=table.newline).writerows([table.header, *lines])
         return (BYTE_ORDER_MARK if table.bom else b"") + text.getvalue().encode()
     rows = [
         [json.loads(value) if is_number else value for value, is_number in zip(row, table.numeric, strict=True)]
@@ -98,7 +108,10 @@ def _from_csv(text: str, raw: bytes) -> SubmissionTable:
         if len(rows) > MAX_ROWS + 1:
             raise _TooLargeError(f"more than {MAX_ROWS:,} rows")
     newline = "\r\n" if "\r\n" in text else "\n"
-    return SubmissionTable(rows[0], tuple(rows[1:]), "csv", newline, raw.startswith(BYTE_ORDER_MARK))
+    columns, body, numbers = rows[0], rows[1:], find_row_numbers(rows[0], rows[1:])
+    if numbers is not None:
+        columns, body = columns[1:], [row[1:] for row in body]
+    return SubmissionTable(columns, tuple(body), "csv", newline, raw.startswith(BYTE_ORDER_MARK), row_numbers=numbers)
 
 
 def _checked_lines(text: str) -> Iterator[str]:

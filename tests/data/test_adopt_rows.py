@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
 import pytest
 
+from comp.data.row_numbers import RowNumbers
 from comp.errors import UserError
+from comp.submit.answers import choose_answer
+from comp.submit.answers.classes import ClassAnswer
+from comp.submit.format_checks import format_issues
+from comp.submit.label_format import LabelFormat
+from comp.submit.sample import fill_table, load_sample
+from comp.submit.submission_table import read_table as read_submission
+from comp.submit.submission_table import read_table_unchecked, to_bytes
 
 HEADER = "patient_id,image_id,laterality,cancer"
 TEST_HEADER = "patient_id,image_id,laterality,prediction_id"
@@ -95,3 +107,44 @@ def test_unlabelled_training_images_are_an_error_unless_other_labels_name_them(c
     found = competition.adopt()
     assert found.source.allow_missing and len(found.dataset.train) == 4
     assert competition.evidence("data.allow_missing").startswith("1 images below data.train are those of the other")
+
+
+# ---- row numbers before the ids ----
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("", ("0", "1")), ("Unnamed: 0", ("7", "3")), ("index", ("1", "2"))])
+def test_row_numbers_before_the_ids_are_kept_in_the_submission(competition, name, numbers):
+    competition.labelled("Id,Category", ["x", "y", "z"], "x")
+    sample = competition.root / "sample_submission.csv"
+    competition.table(sample.name, f"{name},Id,Category", *(f"{n},b{i},x" for i, n in enumerate(numbers)))
+    competition.table("train.csv", ",Id,Category", *(f"{n},a{n},{label}" for n, label in enumerate("xyz")))
+    found = competition.adopt()
+    assert (found.source.image, found.source.label) == ("Id", ("Category",))
+    table = load_sample(found.dataset)
+    predictions = pd.DataFrame(np.eye(3)[:2], ["b0.png", "b1.png"], ["x", "y", "z"])
+    filled = fill_table(table, predictions, found.dataset)
+    expected = f"{name},Id,Category\n{numbers[0]},b0,x\n{numbers[1]},b1,y\n"
+    assert (table.columns, table.ids, to_bytes(filled).decode()) == (("Id", "Category"), ["b0", "b1"], expected)
+    answer = choose_answer(table, found.dataset)
+    assert not list(format_issues(filled, table, answer))
+    plain = replace(filled, row_numbers=None)
+    assert "its columns are Id,Category, and must be" in next(format_issues(plain, table, answer)).text
+    swapped = replace(filled, row_numbers=RowNumbers(name, numbers[::-1]))
+    assert "are not the sample's" in next(format_issues(swapped, table, answer)).text
+
+
+@pytest.mark.parametrize(
+    "sample", ["Id,x,y\n0,0.5,0.5\n", "index,x,y\n0,0.5,0.5\n", "index,Category\n0,x\n", ",Id\n0,a\n"]
+)
+def test_row_numbers_are_ids_where_no_other_column_can_be(tmp_path, sample):
+    (tmp_path / "sample.csv").write_text(sample)
+    table = read_submission(tmp_path / "sample.csv")
+    assert table.row_numbers is None and table.ids == ["0"] and to_bytes(table).decode() == sample
+
+
+def test_row_numbers_that_are_none_are_an_error_of_the_check(tmp_path):
+    for name, second in (("sample", "1"), ("mine", "0")):
+        (tmp_path / f"{name}.csv").write_text(f",Id,Category\n0,a,x\n{second},b,y\n")
+    sample, mine = (read_table_unchecked(tmp_path / f"{name}.csv") for name in ("sample", "mine"))
+    [issue] = format_issues(mine, sample, ClassAnswer(LabelFormat(("x", "y"), False), ("x", "y")))
+    assert issue.severity == "error" and "must have the sample's numbers of the rows" in issue.text

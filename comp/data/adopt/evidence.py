@@ -13,6 +13,7 @@ import pandas as pd
 
 from comp.data.adopt.options import ambiguous, listed, quoted
 from comp.data.labels import MAX_METADATA_BYTES
+from comp.data.row_numbers import find_row_numbers
 from comp.data.scan import files_below, is_image
 from comp.data.suffixes import IMAGE_SUFFIXES
 from comp.errors import UserError, did_you_mean
@@ -135,6 +136,8 @@ def read_sample(evidence: Evidence, chosen: str | None) -> Sample | None:
     name = chosen or evidence.samples[0]
     path = evidence.root / name
     rows = _json_rows(path) if path.suffix == ".json" else read_table(path)
+    if find_row_numbers(list(rows.columns), rows.to_numpy().tolist()) is not None:
+        rows = rows.iloc[:, 1:]
     if len(rows.columns) < 2 or not len(rows):
         raise UserError(f"{path} needs a column of ids, one or more columns to fill in, and rows; fix --sample")
     if (copies := rows.iloc[:, 0].duplicated()).any():
