@@ -107,9 +107,11 @@ def check_task(config: Config, task: Task) -> None:
 
 
 def check_stages(config: Config, model: nn.Module) -> None:
-    """Check that a model to be pretrained has a decoder, and one whose backbone is frozen a classifier."""
+    """Check that the model has what its stages need: a decoder, a classifier beside a frozen backbone, layers."""
     if config.train.freeze_epochs and not any(list(layer.parameters()) for layer in classifier_layers(model)):
         raise UserError(f"train.freeze_epochs: {config.model.name} names no classifier; set it to 0")
+    if config.optim.layer_decay and not hasattr(model, "group_matcher"):
+        raise UserError(f"optim.layer_decay: {config.model.name} does not name its layers; set it to null")
     if config.train.pretrain_epochs and not hasattr(model, "autoencoder"):
         raise UserError(
             f"train.pretrain_epochs: {config.model.name} has no decoder to reconstruct its images with; "

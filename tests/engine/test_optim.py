@@ -99,6 +99,15 @@ def test_set_lr_layer_decay_slows_early_layers_geometrically():
     assert lr[id(model.stem[0].weight)] == pytest.approx(blocks[0] / 2)
 
 
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit", "test_convnext"])
+def test_make_optimizer_layer_decay_knows_the_layers_of_timms_models(name):
+    model = build_model(name, 8)
+    optimizer = make_optimizer(model, "adamw", lr=1.0, weight_decay=0.1, momentum=0.9, layer_decay=0.5)
+    scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    scales = [scale[id(parameter)] for parameter in model.parameters()]
+    assert scales[-1] == 1.0 and scales[0] == min(scales) < 0.1 and len(set(scales)) > 3
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lion", "nadamw", "rmsproptf"])
 def test_make_optimizer_timm_names_take_a_step(name):
     layer = nn.Linear(3, 1)

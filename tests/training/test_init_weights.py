@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from timm.models import _builder
 from comp.files import read_json
 from comp.training import progress
 from tests.conftest import SMALL
+from tests.study.test_tune import tune  # noqa: F401  a fixture
 from tests.test_kinds import SMALL as SMALL_KINDS
 from tests.test_kinds import kinds  # noqa: F401  a fixture
 
@@ -107,6 +107,10 @@ def test_train_fold_that_has_not_begun_needs_the_file(train, run_cli):
         (["model.pretrained=true"], "model.pretrained and model.weights each replace the initial weights; set one"),
         (["train.init=other"], "model.weights and train.init each replace the initial weights; set one of them"),
         (["model.weights=null"], "train.freeze_epochs would freeze random weights"),
+        (
+            ["model.weights=null", "train.freeze_epochs=0", "model.name=gupta_cnn", "optim.layer_decay=0.5"],
+            "optim.layer_decay: gupta_cnn does not name its layers",
+        ),
         (["model.weights=null", "train.init=other"], "there is no run other"),
         (
             ["model.weights=null", "model.pretrained=true"],
@@ -172,25 +176,48 @@ KINDS = {
 }
 
 
+@pytest.fixture
+def train_kind(kinds, run_cli):  # noqa: F811
+    """Return `train_kind(task)`, which trains a run of that kind from a file, removes the file and predicts."""
+
+    def call(task: str) -> dict[str, torch.Tensor]:
+        label, header, placeholder, keys = KINDS[task]
+        kinds(label, header, placeholder)
+        backbone = publish()
+        data = ["data.labels=train.csv", "data.train=images", "data.test=images", f"data.task={task}", *keys]
+        start = [f"model.weights={FILE}", "train.freeze_epochs=1", "train.epochs=1"]
+        assert run_cli("comp", "folds", *SMALL_KINDS, *data)[0] == 0
+        status, out, err = run_cli("train.py", "--name", "run", *SMALL_KINDS, *data, *start)
+        assert status == 0 and out.count("weights: ") == 1, err
+        FILE.unlink()
+        status, _, err = run_cli("infer.py", "run")
+        assert status == 0, err
+        return backbone
+
+    return call
+
+
 @pytest.mark.parametrize("task", KINDS)
-def test_train_from_a_file_in_each_kind_of_target(kinds, run_cli, task):  # noqa: F811
-    label, header, placeholder, keys = KINDS[task]
-    kinds(label, header, placeholder)
-    backbone = publish()
-    config = [
-        *SMALL_KINDS,
-        "data.labels=train.csv",
-        "data.train=images",
-        "data.test=images",
-        f"data.task={task}",
-        *keys,
-    ]
-    start = [f"model.weights={FILE}", "train.freeze_epochs=1", "train.epochs=1"]
-    assert run_cli("comp", "folds", *config)[0] == 0
-    status, out, err = run_cli("train.py", "--name", "run", *config, *start)
-    assert status == 0 and out.count("weights: ") == 1, err
+def test_train_from_a_file_in_each_kind_of_target(train_kind, task):
+    backbone = train_kind(task)
     assert all(torch.equal(value, kept("run")[key]) for key, value in backbone.items())
-    FILE.unlink()
-    status, out, err = run_cli("infer.py", "run")
-    assert status == 0 and len(Path("submissions/run.csv").read_text().splitlines()) == 10, err
-    json.loads(Path("submissions/run.json").read_text())
+    assert len(Path("submissions/run.csv").read_text().splitlines()) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", KINDS)
+def test_bundle_of_a_run_from_a_file_in_each_kind_of_target(train_kind, run_cli, task):
+    train_kind(task)
+    status, out, err = run_cli("comp", "bundle", "run")
+    assert status == 0 and "the same bytes in" in out, err
+
+
+def test_tune_from_a_file_records_it_in_each_trial(tune):  # noqa: F811
+    publish()
+    study = Path("configs/studies/little.yaml")
+    fixed = f"fixed: {{train.epochs: 1, model.weights: {FILE}, train.freeze_epochs: 1}}"
+    study.write_text(study.read_text().replace("fixed: {train.epochs: 1}", fixed))
+    status, out, err = tune(1)
+    assert status == 0, (out, err)
+    sha256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
+    assert read_json(Path("runs/little/trial_0000/run.json"))["model_weights_sha256"] == sha256
