@@ -108,7 +108,14 @@ def test_train_fold_that_has_not_begun_needs_the_file(train, run_cli):
         (["train.init=other"], "model.weights and train.init each replace the initial weights; set one of them"),
         (["model.weights=null"], "train.freeze_epochs would freeze random weights"),
         (
-            ["model.weights=null", "train.freeze_epochs=0", "model.name=gupta_cnn", "optim.layer_decay=0.5"],
+            [
+                "model.weights=null",
+                "train.freeze_epochs=0",
+                "model.name=gupta_cnn",
+                "model.drop_path=null",
+                "data.size=64",
+                "optim.layer_decay=0.5",
+            ],
             "optim.layer_decay: gupta_cnn does not name its layers",
         ),
         (["model.weights=null", "train.init=other"], "there is no run other"),
@@ -184,7 +191,10 @@ def train_kind(kinds, run_cli):  # noqa: F811
         label, header, placeholder, keys = KINDS[task]
         kinds(label, header, placeholder)
         backbone = publish()
-        data = ["data.labels=train.csv", "data.train=images", "data.test=images", f"data.task={task}", *keys]
+        Path("input/kinds/test").mkdir()  # where a bundle looks for them
+        for image in Path("input/kinds/images").glob("t*.png"):
+            image.rename(Path("input/kinds/test") / image.name)
+        data = ["data.labels=train.csv", "data.train=images", f"data.task={task}", *keys]
         start = [f"model.weights={FILE}", "train.freeze_epochs=1", "train.epochs=1"]
         assert run_cli("comp", "folds", *SMALL_KINDS, *data)[0] == 0
         status, out, err = run_cli("train.py", "--name", "run", *SMALL_KINDS, *data, *start)
