@@ -119,7 +119,7 @@ def why_no_images(evidence: Evidence) -> str:
     """Return which files there are instead of images."""
     counts = Counter(evidence.suffixes).most_common(4)
     shown = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts) or "nothing"
-    reasons = [f"{reason}" for suffix, reason in UNSUPPORTED.items() if suffix in evidence.suffixes]
+    reasons = [reason for suffix, reason in UNSUPPORTED.items() if suffix in evidence.suffixes]
     hint = f": {'; '.join(reasons)}" if reasons else f"; images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
     return f"{evidence.root} has no images, but {shown}{hint}"
 

@@ -78,19 +78,23 @@ def is_below(path: str, folder: str) -> bool:
 def class_folders(images: Sequence[str], excluded: Sequence[str]) -> dict[str, list[str]]:
     """Return the folders whose only content is two or more folders of images, with the names of these.
 
-    Folders with `excluded` images, those of the test, are no classes.
+    Folders with `excluded` images, those of the test, are no classes. Names such as train or valley are those of
+    classes too, but two folders need other names: train/ and val/ alone are parts of a dataset.
     """
     candidates: dict[str, set[str]] = {}
-    direct = {_folder(image) for image in images}
-    excluded_folders = {_folder(image) for image in excluded}
-    for folder in direct - {"."}:
-        parent, name = _folder(folder), PurePosixPath(folder).name
-        is_part = any(has_role(name, role) for role in OTHER) or re.match("val", name.lower())
-        if not is_part and folder not in excluded_folders:
-            candidates.setdefault(parent, set()).add(name)
+    direct = {_folder(image) for image in images} - {"."}
+    for folder in direct - {_folder(image) for image in excluded}:
+        candidates.setdefault(_folder(folder), set()).add(PurePosixPath(folder).name)
     return {
-        parent: sorted(names) for parent, names in candidates.items() if len(names) > 1 and parent not in direct - {"."}
+        parent: sorted(names)
+        for parent, names in candidates.items()
+        if parent not in direct and sum(not _is_part(name) for name in names) > 1
     }
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a folder may hold a part of a dataset: train, test or val."""
+    return any(has_role(name, role) for role in OTHER) or name.lower().startswith("val")
 
 
 def _widen(folder: str, everything: Sequence[str]) -> str:
