@@ -24,6 +24,7 @@ from comp.tasks import TASKS, Task, single_label
 
 NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as in 007
 MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
+CLASS_MAP = "class_map.json"
 NAME_GROUP = "{name}"  # the group of class folders with the same file names in each
 FORBIDDEN_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, and line ends of Unicode
 RESERVED_LABELS = {"image", "label", "fold", ROW_COLUMN}  # columns of the tables of predictions, beside one per class
@@ -95,7 +96,7 @@ def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile],
     if not base.is_dir():
         raise UserError(f"{root} has no {base.relative_to(root)}/ folder; add one with a folder of images per class")
     folders = sorted(check_file_name(path, base).name for path in _class_folders(root, source))
-    classes = _class_order(root / "class_map.json", folders)[0]
+    classes = _class_order(root / CLASS_MAP, folders)[0]
     by_name = source.group == NAME_GROUP
     images = [
         _LabelledFile(path, label, path.stem if by_name else None)
@@ -156,14 +157,17 @@ def _make_task(root: Path, source: DataSource, labels: Sequence[str]) -> tuple[T
     """Return the task of the labels, and the number of each class in a submission."""
     if source.labels is None and source.task == "single":
         classes = sorted(path.name for path in _class_folders(root, source))
-        names, numbers = _class_order(root / "class_map.json", classes)
+        names, numbers = _class_order(root / CLASS_MAP, classes)
         return single_label(names), numbers
     name = source.label[0] if len(source.label) == 1 and source.label[0] not in RESERVED_LABELS else "prediction"
     options = {"separator": source.separator or (TAG_SEPARATOR if len(source.label) > 1 else " ")}
     task = TASKS[source.task].from_labels(labels, name=name, **options)
     columns = task.columns
-    is_numbered = all(map(NUMBER_NAME.fullmatch, columns))
-    return task, tuple(map(int, columns)) if is_numbered else tuple(range(len(columns)))
+    if all(map(NUMBER_NAME.fullmatch, columns)):
+        return task, tuple(map(int, columns))
+    ordered, numbers = _class_order(root / CLASS_MAP, sorted(columns)) if task.has_confusion else ((), ())
+    number_of = dict(zip(ordered, numbers, strict=True))
+    return task, tuple(number_of.get(column, position) for position, column in enumerate(columns))
 
 
 def _class_folders(root: Path, source: DataSource) -> list[Path]:

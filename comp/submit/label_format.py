@@ -29,7 +29,8 @@ class LabelFormat:
 def detect_label_format(sample: SubmissionTable, classes: Sequence[str], class_numbers: Sequence[int]) -> LabelFormat:
     """Return the format of the sample's labels: class names or numbers, in one column or as one column per class.
 
-    A UserError says what to fill in where it could be either: the other one would name other classes.
+    A UserError says what to fill in where it could be either: the other one would name other classes. `class_numbers`
+    are empty where none are known.
     """
     names, numbers = tuple(classes), tuple(map(str, class_numbers))
     if len(sample.columns) == 2:
@@ -49,7 +50,7 @@ def _label_tokens(sample: SubmissionTable, names: tuple[str, ...], numbers: tupl
     """Return the tokens of the classes, names or numbers, that the sample's labels belong to."""
     labels = {row[1] for row in sample.rows}
     fits_names = labels <= set(names) and not (sample.numeric and sample.numeric[1])
-    fits_numbers = _fits_numbers(labels, names, numbers)
+    fits_numbers = bool(numbers) and _fits_numbers(labels, names, numbers)
     if fits_names and fits_numbers and names != numbers:
         only_names, only_numbers = sorted(set(names) - set(numbers)), sorted(set(numbers) - set(names))
         advice = "remove class_map.json or rename the folders of train/"
@@ -61,6 +62,11 @@ def _label_tokens(sample: SubmissionTable, names: tuple[str, ...], numbers: tupl
         )
     if fits_names or fits_numbers:
         return names if fits_names else numbers
+    if not numbers:
+        raise UserError(
+            f"the sample submission's labels ({_examples(sorted(labels))}) are not class names such as "
+            f"{_examples(names, 1)}; add a class_map.json with the number of each class, or fix the sample"
+        )
     raise UserError(
         f"the sample submission's labels ({_examples(sorted(labels))}) are neither class names nor class numbers; fill "
         f"in a class name such as {_examples(names, 1)}, or a class number such as {numbers[0]}; class_map.json gives "

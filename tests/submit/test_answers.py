@@ -113,7 +113,7 @@ def test_match_rows_id_without_each_of_its_images_is_an_error(tmp_path, lines):
     test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS)
     source = DataSource(str(tmp_path), metric="auc", ids="test.csv", image="image_id")
     data = Dataset(tmp_path, make_task(BINARY), (0, 1), (), test, "name", source)
-    with pytest.raises(UserError, match="1 ids without a test image, such as r2"):
+    with pytest.raises(UserError, match=r"1 ids .* have no test image, or not all of theirs, such as r2"):
         match_rows(SubmissionTable(("row", "target"), (("r1", "0"), ("r2", "0"))), data)
 
 
@@ -164,8 +164,9 @@ def test_fill_table_labels_of_a_table_need_no_class_in_the_sample(classes, value
 
 def test_choose_answer_names_of_a_table_beside_numbers_in_the_sample_are_refused():
     data = dataset(TaskSpec("single", ("blast", "normal")), labels="train.csv")
-    with pytest.raises(UserError, match="neither class names nor class numbers"):
-        choose_answer(sample("17", "3", "3.5"), data)
+    for values in (("17", "3", "3.5"), ("0", "1", "0")):  # the second are positions
+        with pytest.raises(UserError, match=r"are not class names such as blast; add a class_map.json"):
+            choose_answer(sample(*values), data)
 
 
 def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_path, capsys):

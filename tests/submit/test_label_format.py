@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from comp.data.scan import scan
 from comp.errors import UserError
+from comp.records.source import DataSource
+from comp.submit.answers import choose_answer
 from comp.submit.check import check_submission
 from comp.submit.label_format import LabelFormat, detect_label_format, predicted_labels
 from comp.submit.submission_table import SubmissionTable
@@ -157,3 +160,25 @@ def test_check_submission_positions_instead_of_class_numbers_are_refused(cells_w
     numbers = ["104", "15504", "3", "5"]
     named = ["id,label", *(f"{id},{numbers[row % 4]}" for row, (id, _) in enumerate(ROWS))]
     assert not check_submission(write("numbers", named)).is_refused
+
+
+@pytest.mark.parametrize("names", [("apple", "pear", "plum"), ("104", "7", "9000")])
+def test_check_answer_positions_of_a_tables_classes_are_refused(tmp_path, names):
+    """The task is single, as set by hand; numbers come from the labels or from class_map.json, never from positions."""
+    for index in range(3):
+        for folder in ("train", "test"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{folder[1]}{index}.png").touch()
+    (tmp_path / "train.csv").write_text("id,kind\n" + "".join(f"r{n},{name}\n" for n, name in enumerate(names)))
+    source = DataSource(str(tmp_path), labels="train.csv", task="single")
+    table = SubmissionTable(("id", "kind"), (("e0", "0"), ("e1", "1"), ("e2", "2")))
+    if names[0] == "apple":
+        with pytest.raises(UserError, match=r"add a class_map\.json"):
+            choose_answer(table, scan(source))
+        (tmp_path / "class_map.json").write_text(json.dumps({"apple": 7, "pear": 104, "plum": 9000}))
+    dataset = scan(source)
+    sample = SubmissionTable(table.columns, tuple((id, "7") for id in table.ids))
+    answer = choose_answer(sample, dataset)
+    [issue] = answer.issues(table)
+    assert issue.severity == "error" and "3 rows have a label that is not one of 7, 104, 9000: e0 0" in issue.text
+    assert answer.format(np.eye(3), sample.columns) == [("7",), ("104",), ("9000",)]

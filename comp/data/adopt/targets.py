@@ -12,6 +12,7 @@ import pandas as pd
 from comp.data.adopt.evidence import Evidence, Sample
 from comp.data.adopt.labelling import Labelling
 from comp.data.adopt.options import NONE, AdoptOptions, Finding, Findings, ambiguous, listed, quoted
+from comp.data.scan import CLASS_MAP
 from comp.errors import UserError, did_you_mean, shorten
 from comp.metrics import METRICS
 from comp.records.task import TaskKind
@@ -134,6 +135,12 @@ def _read_values(
             f"{sample.first_answer}: the probability of some classes, or positions of classes in a class_map.json",
             f"--positive {quoted(last)} (repeated for all but {first}, say)",
             "--task single",
+        )
+    has_numbers = (evidence.root / CLASS_MAP).is_file()
+    if None in numbers and sample is not None and _is_filled_with_numbers(sample) and not has_numbers:
+        raise UserError(
+            f"the {len(values):,} classes have names ({names}), and the sample holds numbers, such as "
+            f"{sample.first_answer}; add {evidence.root / CLASS_MAP} with the number of each class"
         )
     if labelling.table is None or None in numbers:
         return _Reading("single", f"{len(values):,} classes: {names}")

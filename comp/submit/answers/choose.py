@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-from comp.data.scan import Dataset
+from comp.data.scan import CLASS_MAP, Dataset
 from comp.errors import UserError
+from comp.files import file_exists
 from comp.metrics import find_metric
 from comp.records.source import DataSource
 from comp.submit.answers.base import Answer
@@ -25,7 +26,7 @@ def choose_answer(sample: SubmissionTable, dataset: Dataset) -> Answer:
     """Return what the rows of a submission hold; a UserError says what to type where it is not clear."""
     task = dataset.task
     if len(sample.columns) > 2:
-        label_format = detect_label_format(sample, task.columns, dataset.class_numbers)
+        label_format = detect_label_format(sample, task.columns, _class_numbers(dataset))
         return ClassAnswer(label_format, task.columns, is_exclusive=task.form == "classes")
     kind = _kind(sample, dataset)
     if kind == "number":
@@ -44,7 +45,17 @@ def choose_answer(sample: SubmissionTable, dataset: Dataset) -> Answer:
         return BestAnswer(task.columns, int(kind.removeprefix("best:")))
     if _holds_labels_of_table(sample, dataset):
         return ClassAnswer(LabelFormat(task.columns, has_probabilities=False), task.columns)
-    return ClassAnswer(detect_label_format(sample, task.columns, dataset.class_numbers), task.columns)
+    return ClassAnswer(detect_label_format(sample, task.columns, _class_numbers(dataset)), task.columns)
+
+
+def _class_numbers(dataset: Dataset) -> tuple[int, ...]:
+    """Return the number of each class in a submission; empty where a table names the classes and no file numbers them.
+
+    Their positions would be a guess. The class folders of a dataset are numbered from 0, as docs/data.md says.
+    """
+    is_table = dataset.source is not None and dataset.source.labels is not None
+    is_numbered = all(map(_is_number, dataset.classes)) or file_exists(dataset.root / CLASS_MAP)
+    return dataset.class_numbers if is_numbered or not is_table else ()
 
 
 def _holds_labels_of_table(sample: SubmissionTable, dataset: Dataset) -> bool:
