@@ -86,6 +86,22 @@ def test_enter_binary_ranked_by_probability(kinds, run_cli):
     assert len(set(values)) > 5 and np.mean(values[5:]) > np.mean(values[:4])
 
 
+def test_enter_arrays_from_files_to_bundle(kinds, run_cli):
+    """Arrays of 16-bit floats, two of them an image, in a folder that is not called test."""
+    kinds(lambda brightness: int(brightness > 0.5), ["id", "bright"], "0.5")
+    for path in Path("input/kinds/images").iterdir():
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float16)
+        marked = np.where(np.arange(24)[:, None] < grey.mean() / 10, 400, grey)  # brightness alone would be lost
+        np.save(path.with_suffix(".npy"), np.stack([marked, np.fliplr(marked)]))
+        path.unlink()
+    values = [float(value) for (value,) in enter(run_cli, "data.task=binary", "train.metric=auc")]
+    assert len(set(values)) > 5
+    status, out, err = run_cli("comp", "bundle", "run")
+    assert status == 0 and "the same bytes in" in out, err
+    status, out, err = run_cli("comp", "data", "check", *SMALL, "data.labels=train.csv", "data.train=images")
+    assert "2 arrays one below the other, percentiles 0.5 to 99.5 of the image become 0 to 255" in out, err
+
+
 def test_enter_tags_with_a_threshold(kinds, run_cli):
     kinds(
         lambda brightness: "dim" if brightness < 0.4 else "bright" if brightness > 0.6 else "dim bright",

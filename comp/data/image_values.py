@@ -17,6 +17,7 @@ import numpy as np
 PERCENTILES = (0.5, 99.5)  # a few hot pixels, or a bright marker, then leave the contrast of the rest as it is
 # The rule of this module in the cache keys of images of more than 8 bits. Change it when their pixels change.
 CONVERSION = f"percentiles {PERCENTILES[0]:g}-{PERCENTILES[1]:g} 1"
+BLOCK_ROWS = 256  # rows of an image that are converted at once
 SIGMOID_STEEPNESS = -4.0  # of the DICOM standard, PS3.3 C.11.2.1.3.1
 
 
@@ -77,26 +78,41 @@ def to_rgb(image: ImageValues) -> DecodedImage:
 
 def _convert(values: np.ndarray, window: Window | None) -> tuple[np.ndarray, str]:
     """Return the values as uint8, and the rule."""
-    levels, counts, index = values, None, None
-    if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
-        # 12 million pixels: 0.3 s by way of their at most 65,536 levels, against 0.8 s
-        index = values.astype(np.intp) - (lowest := int(values.min()))
-        counts = np.bincount(index.ravel())
-        levels = np.arange(lowest, lowest + len(counts))
-    numbers = levels.astype(np.float64 if levels.dtype.itemsize > 4 or levels.dtype.kind in "ui" else np.float32)
-    if not np.isfinite(numbers).all():
-        raise ValueError("some pixels are not finite numbers")
     rule = "the window in the file becomes 0 to 255"
     if window is None:
-        window = _percentile_window(numbers, counts)
         rule = f"percentiles {PERCENTILES[0]:g} to {PERCENTILES[1]:g} of the image become 0 to 255"
     with np.errstate(over="ignore", under="ignore"):
-        shown = _apply(numbers, window)
-    return shown if index is None else shown[index], rule
+        if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:
+            return _convert_levels(values, window), rule
+        is_single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+        numbers = values.astype(np.float32 if is_single else np.float64)  # large integers need float64
+        if not np.isfinite(numbers).all():
+            raise ValueError("some pixels are not finite numbers")
+        return _apply(numbers, window or _percentile_window(numbers)), rule
 
 
-def _percentile_window(numbers: np.ndarray, counts: np.ndarray | None) -> Window:
-    """Return the window between the percentiles of values that occur `counts` times each.
+def _convert_levels(values: np.ndarray, window: Window | None) -> np.ndarray:
+    """Convert integers of up to 16 bits by way of their at most 65,536 levels: 12 million take 0.07 s instead of 0.27.
+
+    Blocks keep the indices, of 8 bytes each, small.
+    """
+    lowest, count = int(values.min()), int(values.max()) - int(values.min()) + 1
+    blocks = [slice(row, row + BLOCK_ROWS) for row in range(0, len(values), BLOCK_ROWS)]
+    levels = np.arange(lowest, lowest + count).astype(np.float64)
+    if window is None:
+        counts = np.zeros(count, np.int64)
+        for block in blocks:
+            counts += np.bincount((values[block].astype(np.intp) - lowest).ravel(), minlength=count)
+        window = _percentile_window(levels, counts)
+    table = _apply(levels, window)
+    shown = np.empty(values.shape, np.uint8)
+    for block in blocks:
+        shown[block] = table[values[block].astype(np.intp) - lowest]
+    return shown
+
+
+def _percentile_window(numbers: np.ndarray, counts: np.ndarray | None = None) -> Window:
+    """Return the window between the percentiles of values, which occur `counts` times each, or once.
 
     If they are equal, as in a dark image with few bright pixels, it is from the lowest to the highest value.
     """

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, OofSummary
 from comp.records.run import GitState
+from comp.records.source import DataSource
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class BundleRecord(Record):
     oof: OofSummary | None
     git: GitState
     versions: dict[str, str]
+    source: DataSource | None = None  # where test images and ids are, below the competition; None: test/
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "blend": self.blend.to_dict()}
+        content = {**super().to_dict(), "blend": self.blend.to_dict()}
+        source = content.pop("source")
+        return content if source is None else {**content, "source": source}

@@ -13,7 +13,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,7 +58,7 @@ def make_bundle(submission: Path) -> Bundle:
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         _pack(temporary, manifest, dataset)
-        timing = verify_bundle(temporary, manifest.id, dataset.root, submission)
+        timing = verify_bundle(temporary, manifest.id, dataset.root, submission, dataset.source)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -76,6 +76,7 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
         files = _member_weights(run, member, index)
         members.append(_bundle_member(run, dataset, tuple(files), tuple(member.weights_sha256.values())))
         weights |= files
+    source = dataset.source.unless_folders if dataset.source else None
     record = BundleRecord(
         name=manifest.id,
         sha256=manifest.sha256,
@@ -87,6 +88,7 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
         oof=manifest.oof,
         git=manifest.git,
         versions=manifest.versions,
+        source=replace(source, root=".") if source else None,
     )
     with open(file, "wb") as target:
         _write_zip(target, record, weights, sample_path(dataset.root, dataset.sample))

@@ -5,9 +5,10 @@ Of the kit's libraries it imports those in REQUIRED_PACKAGES and no others; `ver
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,16 @@ import torch
 from comp.batches.loader import choose_workers
 from comp.data.cache import decode
 from comp.data.images import SquareSpec
-from comp.data.scan import Dataset, Image, find_test_images
+from comp.data.scan import Dataset, Image, find_test_images, scan
 from comp.engine.device import choose_device, configure_allocator
 from comp.engine.runtime import make_torch_network
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError
-from comp.files import write_atomic
+from comp.files import file_exists, write_atomic
 from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
 from comp.records.bundle import BundleRecord
+from comp.records.source import DataSource
 from comp.records.weights import read_weights
 from comp.rows import Rows
 from comp.submit.sample import check_sample, fill_table, load_sample, sample_path
@@ -64,11 +66,13 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     The competition is in `root`; without it, in the directory below `inputs` that `find_competition` returns.
     """
     record = BundleRecord.read(bundle / BUNDLE_FILE)
-    root = root or find_competition(inputs)
+    folders = record.source.test if record.source else ()
+    root = root or find_competition(inputs, folders, record.source.sample if record.source else None)
     task = Blend.from_spec(record.blend, record.classes).task
-    dataset = Dataset(root, task, record.numbers, (), find_test_images(root), "name")
+    source = replace(record.source, root=str(root)) if record.source else None
+    dataset = Dataset(root, task, record.numbers, (), _find_test_images(root, source), "name", source)
     if not dataset.test:
-        raise UserError(f"{root / 'test'} has no images; set ROOT to the directory of the competition")
+        raise UserError(f"{root / (folders or ('test',))[0]} has no images; set ROOT to the competition's directory")
     sample = _read_sample(bundle, dataset)
     rows = check_sample(sample, dataset)  # before predicting, which takes minutes
     configure_allocator()
@@ -82,27 +86,46 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     return timing
 
 
-def find_competition(inputs: Path) -> Path:
-    """Return the one directory below `inputs` that has test/; if there are several, the one that has a sample too."""
+def _find_test_images(root: Path, source: DataSource | None) -> tuple[Image, ...]:
+    """Return the test images, without the training images of a folder that both share."""
+    if source and source.labels and set(source.train or ("train",)) & set(source.test or ("test",)):
+        with contextlib.suppress(UserError):  # without labels and training images there are none to leave out
+            return scan(source).test
+    return find_test_images(root, source.test if source else ())
+
+
+def find_competition(inputs: Path, folders: Sequence[str] = (), sample: str | None = None) -> Path:
+    """Return the one directory below `inputs` that has the folders of test images; if there are several, the one that
+    has a sample too.
+    """
+    folders = folders or ("test",)
     candidates = [
-        path.parent
+        directory
         for depth in range(MAX_DEPTH)
-        for path in sorted(inputs.glob("*/" * depth + "test"))
-        if path.is_dir()
+        for directory in ([inputs] if depth == 0 else sorted(inputs.glob("*/" * depth)))
+        if all((directory / folder).is_dir() for folder in folders)
     ]
-    roots = [root for root in candidates if sample_path(root)] or candidates
+    roots = [root for root in candidates if _find_sample(root, sample)] or candidates
     if len(roots) != 1:
         problem = f"{len(roots)} directories below {inputs} have" if roots else f"no directory below {inputs} has"
         raise UserError(
-            f"{problem} test/ with images; set ROOT to the competition's directory, or to a directory of links to "
-            f"its test images (as test/) and sample"
+            f"{problem} {folders[0]}/ with images; set ROOT to the competition's directory, or to a directory of links "
+            f"to its test images (as {folders[0]}/) and sample"
         )
     return roots[0]
 
 
+def _find_sample(root: Path, name: str | None) -> Path | None:
+    """Return the sample in a directory, or None if it has none."""
+    return None if name and not file_exists(root / name) else sample_path(root, name)
+
+
 def _read_sample(bundle: Path, dataset: Dataset) -> SubmissionTable:
     """Return the sample of the competition, else the bundle's, else one of all test images."""
-    path = sample_path(dataset.root) or sample_path(bundle)
+    name = dataset.sample
+    path = _find_sample(dataset.root, name) or _find_sample(bundle, Path(name).name if name else None)
+    if path is None and name:
+        raise UserError(f"there is no sample submission {dataset.root / name}; set ROOT to the competition's directory")
     return read_table(path) if path else load_sample(dataset)
 
 

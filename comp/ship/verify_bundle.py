@@ -14,14 +14,18 @@ from pathlib import Path
 
 from comp.errors import UserError
 from comp.files import read_json
+from comp.records.source import DataSource
 from comp.runs import RUNS
 from comp.ship.bundle_runtime import Timing
 from comp.ship.notebook import code_cells
 from comp.submit.sample import sample_path
 from comp.temporary import temporary_directory
 
-# the kit's own dependencies that a bundle does not use
-EXCLUDED_PACKAGES = ("albumentations", "optuna", "wandb", "matplotlib", "onnx", "onnxruntime", "openvino", "kaggle")
+# the kit's own dependencies that a bundle does not use, and requests, which pydicom imports to download its test files
+EXCLUDED_PACKAGES = (
+    *("albumentations", "optuna", "wandb", "matplotlib", "onnx", "onnxruntime", "openvino", "kaggle"),
+    "requests",
+)
 
 # Audit hooks cannot be removed, and they see sockets made in C too. Violations are recorded as well as raised: a
 # library that catches the error and continues would wait for a timeout on a machine with a slow network.
@@ -69,13 +73,15 @@ with open(job["timing"], "w") as file:
 """
 
 
-def verify_bundle(bundle: Path, name: str, root: Path, expected: Path) -> Timing:
+def verify_bundle(bundle: Path, name: str, root: Path, expected: Path, source: DataSource | None = None) -> Timing:
     """Run the notebook of the zip `bundle` on the test images and the sample of `root`, and return its timing.
+
+    `source` says where they are, if not in test/.
 
     Raise a UserError unless it writes the bytes of `expected`.
     """
     with temporary_directory("bundle") as sandbox:
-        _unpack(bundle, root, sandbox)
+        _unpack(bundle, root, source or DataSource(str(root)), sandbox)
         working = sandbox / "working"
         working.mkdir()
         process = _run_notebook(sandbox, working)
@@ -90,14 +96,22 @@ def verify_bundle(bundle: Path, name: str, root: Path, expected: Path) -> Timing
         return Timing(**read_json(sandbox / "timing.json"))
 
 
-def _unpack(bundle: Path, root: Path, sandbox: Path) -> None:
-    """Unpack the bundle into the sandbox's input directory, beside links to the test images and the sample."""
+def _unpack(bundle: Path, root: Path, source: DataSource, sandbox: Path) -> None:
+    """Unpack the bundle into the sandbox's input directory, beside links to test images, ids and sample."""
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(sandbox / "input" / "bundle")
     competition = sandbox / "input" / "competition"
-    competition.mkdir()
-    for path in filter(None, (root / "test", sample_path(root))):
-        (competition / path.name).symlink_to(path.resolve())
+    if "." in source.test:  # test images among the other files
+        competition.symlink_to(root.resolve())
+        return
+    tables = [source.ids.partition(":")[0]] if source.ids else []
+    tables += [source.labels] if source.labels and (root / source.labels).is_file() else []
+    sample = sample_path(root, source.sample)
+    needed = [*(source.test or ("test",)), *tables, *([sample.relative_to(root).as_posix()] if sample else [])]
+    for name in dict.fromkeys(needed):
+        link = competition / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((root / name).resolve())
 
 
 def _run_notebook(sandbox: Path, working: Path) -> subprocess.CompletedProcess[str]:
