@@ -98,7 +98,8 @@ def test_enter_arrays_from_files_to_bundle(kinds, run_cli):
     assert len(set(values)) > 5
     status, out, err = run_cli("comp", "bundle", "run")
     assert status == 0 and "the same bytes in" in out, err
-    status, out, err = run_cli("comp", "data", "check", *SMALL, "data.labels=train.csv", "data.train=images")
+    folders = ("data.labels=train.csv", "data.train=images", "data.test=images")
+    status, out, err = run_cli("comp", "data", "check", *SMALL, *folders)
     assert "2 arrays one below the other, percentiles 0.5 to 99.5 of the image become 0 to 255" in out, err
 
 
