@@ -34,6 +34,7 @@ COMMANDS = {
     "leaderboard": Command("runs", "leaderboard", "rank all runs and blends, with paired tests against the best"),
     "soup": Command("runs", "soup", "average the weights of a run's last epochs, as a run of its own"),
     "export": Command("runs", "export", "write a run's models as ONNX or OpenVINO files that agree with torch"),
+    "predictions export": Command("predictions", "export", "write the stored predictions of a run or blend as CSV"),
     "submit check": Command("submit", "check", "check a submission file before you submit it"),
     "submit push": Command("submit", "push", "send a submission to Kaggle, once, and record its score"),
     "submit log": Command("submit", "log", "record a score by hand"),

@@ -15,7 +15,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,16 @@ class MissingFileError(UserError):
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file of `content`. See `open_atomic`."""
+    with open_atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BufferedWriter]:
     """Write beside `path`, flush to the disk, rename: a reader sees the old file or the new one, never a part.
 
-    What killed writers of `path` left beside it is removed.
+    What killed writers of `path` left beside it is removed. An error in the block leaves the old file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
@@ -49,7 +56,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     try:
         with _open_temporary(path) as file:
             temporary = file.name
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)  # before the lock is released, so that no other writer removes it

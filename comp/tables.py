@@ -1,10 +1,10 @@
 """The CSV tables: their columns, and how they are read and written.
 
 folds.csv      image,label,group,fold                    label = class name, fold = 0..k-1 or -1 (never validated)
-oof.csv        image,label,fold,<one column per class>   probabilities, 9 digits: float32 survives the round trip
-               after fold row_id, where several images make a row of a submission
-test.csv       image,<one column per class>
 history.csv    one row per epoch, the columns of HISTORY_COLUMNS
+oof.csv        image,label,fold,<one column per class>   probabilities, 9 digits: float32 survives the round trip;
+               after fold row_id, where several images make a row of a submission.
+               For people: the kit reads oof.npz (comp/prediction_file.py), and this where an older version wrote it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import csv
 import hashlib
 import io
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,8 @@ MAX_COLUMNS = 100  # of a table without classes
 MAX_CLASSES = 10_000  # pandas reads as many columns of 100 rows in a second
 SUM_TOLERANCE = 1e-4  # of the probabilities of an image; the softmax of 1,000 classes in float32 is off by 1e-6
 
-FindInvalid = Callable[["np.ndarray"], str]
-
+INDEX_COLUMNS = ["image", "label", "fold", ROW_COLUMN]  # of a table of predictions, before its classes
+INDEX_TEXT_COLUMNS = ("image", "label", ROW_COLUMN)
 FOLDS_COLUMNS = ["image", "label", "group", "fold"]
 HISTORY_COLUMNS = [
     "epoch",
@@ -138,29 +138,19 @@ def probability_problem(probabilities: np.ndarray) -> str:
     return ""
 
 
-def read_predictions(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read an oof.csv or test.csv, indexed by image. Its class columns must be `classes`, in that order, and hold
-    probabilities."""
-    return parse_predictions(path, read_bytes(path, MAX_TABLE_BYTES), columns)
+def parse_predictions(path: Path, content: bytes) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the table of predictions of bytes that were read from `path`, and its columns.
 
-
-def parse_predictions(
-    path: Path, content: bytes, columns: Sequence[str], find_invalid: FindInvalid = probability_problem
-) -> pd.DataFrame:
-    """Return the predictions of bytes that were read from `path`. See `read_predictions`.
-
-    `find_invalid` says why values (images, columns) cannot be predictions, or returns an empty text.
+    It is indexed by image, may have `label` and `fold`, and holds float32, which survive the round trip.
     """
-    table = parse_csv(path, content, ["image"], ("image", "label", ROW_COLUMN), len(columns) + 4)
-    names = [column for column in table.columns if column not in ("image", "label", "fold", ROW_COLUMN)]
-    if names != list(columns):
-        raise UserError(f"{path} has the classes {','.join(names)}, not {','.join(columns)}")
-    duplicated = table["image"][table["image"].duplicated()]
-    if len(duplicated):
-        raise UserError(f"{path} has image {duplicated.iloc[0]} twice")
-    table[names] = table[names].apply(pd.to_numeric, errors="coerce")
-    if table[names].isna().any(axis=None):
+    table = parse_csv(path, content, ["image"], INDEX_TEXT_COLUMNS, MAX_CLASSES + len(INDEX_COLUMNS))
+    columns = [column for column in table.columns if column not in INDEX_COLUMNS]
+    values = table[columns]
+    if not all(dtype.kind in "iuf" for dtype in values.dtypes):
+        values = values.apply(pd.to_numeric, errors="coerce")
+    if values.isna().any(axis=None):
         raise UserError(f"{path} has a probability that is not a number; predict again")
-    if problem := find_invalid(table[names].to_numpy(np.float64)):
-        raise UserError(f"{path} has {problem}; predict again")
-    return table.set_index("image")
+    predictions = pd.DataFrame(values.to_numpy(np.float32), columns=columns)
+    for position, name in enumerate(column for column in INDEX_COLUMNS if column in table):
+        predictions.insert(position, name, table[name])
+    return predictions.set_index("image"), tuple(columns)

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from comp.files import read_json
-from comp.tables import read_predictions
 from tests.conftest import REPO_ROOT, SMALL
+from tests.predictions import read_table
 
 
 def shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -39,7 +39,7 @@ def test_cli_images_to_submission_file(workspace, run_cli):
     assert last.startswith("CV 0.") and "±" in last and "OOF" in last and last.endswith("next: python infer.py tiny")
     assert run_cli("train.py", "--name", "tiny", *SMALL)[1].count("already done") == 3
 
-    oof = read_predictions(Path("runs/tiny/predictions/identity/oof.csv"), sorted(os.listdir("input/tiny/train")))
+    oof = read_table(Path("runs/tiny/predictions/identity/oof.npz"), sorted(os.listdir("input/tiny/train")))
     folds = pd.read_csv("folds/tiny.csv").set_index("image")
     assert set(oof.index) == set(folds.index)
     assert (oof["fold"] == folds.loc[oof.index, "fold"]).all() and (oof["label"] == folds.loc[oof.index, "label"]).all()
@@ -53,12 +53,10 @@ def test_cli_images_to_submission_file(workspace, run_cli):
     written, sample = Path("submissions/tiny+d4.csv"), Path("input/tiny/sample_submission.csv")
     assert pd.read_csv(written)["image"].tolist() == pd.read_csv(sample)["image"].tolist()
     assert written.read_bytes().splitlines(keepends=True)[0] == sample.read_bytes().splitlines(keepends=True)[0]
-    views = [
-        read_predictions(file, list(oof.columns[2:]))
-        for file in sorted(Path("runs/tiny/predictions").glob("*/test.csv"))
-    ]
+    files = sorted(Path("runs/tiny/predictions").glob("*/test_fold*.npz"))
+    views = [read_table(file, list(oof.columns[2:])) for file in files]
     best = sum(views).to_numpy().argmax(1)
-    assert len(views) == 8 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(written).to_numpy())
+    assert len(views) == 8 * 3 and dict(zip(views[0].index, best, strict=True)) == dict(pd.read_csv(written).to_numpy())
 
 
 def test_infer_partial_run_warns_and_full_run_has_no_cv(workspace, run_cli):
@@ -125,14 +123,14 @@ def test_infer_changed_image_is_predicted_again(workspace, run_cli):
     run_cli("comp", "folds", *SMALL)
     run_cli("train.py", "--name", "x", *SMALL)
     run_cli("infer.py", "x")
-    table = Path("runs/x/predictions/identity/test.csv")
+    table = Path("runs/x/predictions/identity/test_fold0.npz")
     before, untouched = table.read_bytes(), table.stat().st_mtime_ns
     run_cli("infer.py", "x")
     assert table.stat().st_mtime_ns == untouched  # nothing changed: not predicted again
     first, last = (Path(f"input/tiny/test/img_{number}.jpg") for number in (0, 7))
     first.write_bytes(last.read_bytes())
     run_cli("infer.py", "x")
-    rows = read_predictions(table, sorted(os.listdir("input/tiny/train")))
+    rows = read_table(table, sorted(os.listdir("input/tiny/train")))
     assert table.read_bytes() != before and (rows.loc["img_0.jpg"] == rows.loc["img_7.jpg"]).all()
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -28,6 +29,7 @@ from comp.data.folds import make_folds, parse_folds, read_folds, write_folds
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.files import read_json
+from comp.prediction_file import read_predictions, write_predictions
 from comp.records.base import Record
 from comp.records.checkpoint import FoldCheckpoint, HistoryRow
 from comp.records.weights import ModelSpec, read_weights
@@ -35,7 +37,7 @@ from comp.schema import Config, flatten
 from comp.study.space import read_study
 from comp.submit import ledger
 from comp.submit.sample import check_sample, load_sample
-from comp.tables import read_csv, read_predictions
+from comp.tables import read_csv
 from comp.yaml12 import read_yaml, render_yaml
 
 Draw = Callable[[st.SearchStrategy], Any]
@@ -210,8 +212,19 @@ def check_table(draw: Draw, folder: Path) -> None:
     path = folder / "oof.csv"
     path.write_bytes(mutate_bytes(draw, b'image,label,fold,a,b\nx,a,0,0.25,0.75\n"y,z",b,1,1,0\n'))
     survive(lambda: read_csv(path, ["image", "label"]))
-    table = survive(lambda: read_predictions(path, ["a", "b"]))
+    stored = survive(lambda: read_predictions(path, ["a", "b"]))
+    table = stored and stored.table
     assert table is None or table[["a", "b"]].to_numpy(float).shape == (len(table), 2)
+
+
+def check_prediction_file(draw: Draw, folder: Path) -> None:
+    path, sound = folder / "oof.npz", folder / "sound.npz"
+    if not sound.exists():
+        table = pd.DataFrame({"image": ["x", "y,z"], "label": ["a", "b"], "fold": 0, "a": [0.25, 1], "b": [0.75, 0]})
+        write_predictions(sound, table, ["a", "b"])
+    path.write_bytes(mutate_bytes(draw, sound.read_bytes()))
+    stored = survive(lambda: read_predictions(path, ["a", "b"]))
+    assert stored is None or stored.table[["a", "b"]].to_numpy().tolist() == [[0.25, 0.75], [1, 0]]
 
 
 def check_folds(draw: Draw, folder: Path) -> None:

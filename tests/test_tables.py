@@ -13,7 +13,8 @@ import pytest
 
 from comp.errors import UserError
 from comp.files import file_sha256, read_json, write_atomic, write_json
-from comp.tables import FOLDS_COLUMNS, read_csv, read_predictions, write_csv
+from comp.prediction_file import read_predictions
+from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
 AWKWARD = ["NA", "null", "nan", "None", "007", "1e5", "True", "-", "a,b", 'say "hi"', "zelle_ä_细胞.png", " led", "x y"]
 
@@ -91,7 +92,7 @@ def test_write_csv_float32_round_trip_is_exact(tmp_path):
 
 def test_read_predictions_zeros_and_ones_are_numbers(tmp_path):
     write_csv(tmp_path / "oof.csv", predictions(np.float32([[1, 0], [0, 1]]), ["a", "b"], ["x", "y"]))
-    assert read_predictions(tmp_path / "oof.csv", ["a", "b"]).to_numpy().tolist() == [[1, 0], [0, 1]]
+    assert read_predictions(tmp_path / "oof.csv", ["a", "b"]).table.to_numpy().tolist() == [[1, 0], [0, 1]]
 
 
 @pytest.mark.parametrize("names", [AWKWARD, ["007", "7", "1e5"], ["NA", "null"], ["True", "False"]])
@@ -99,7 +100,7 @@ def test_read_csv_names_stay_text(tmp_path, names):
     table = predictions(np.full((len(names), len(names)), 1 / len(names), np.float32), names, names)
     table.insert(1, "label", names)
     write_csv(tmp_path / "oof.csv", table)
-    read = read_predictions(tmp_path / "oof.csv", names)
+    read = read_predictions(tmp_path / "oof.csv", names).table
     assert read.index.tolist() == read["label"].tolist() == read.columns[1:].tolist() == names
 
 
@@ -112,9 +113,9 @@ def test_write_csv_line_endings_are_newlines(tmp_path):
     ("content", "complaint"),
     [
         ("image,label,a,b\nx,a,1,0\nx,a,1,0\n", "has image x twice"),
-        ("image,label,b,a\nx,a,1,0\n", "has the classes b,a, not a,b"),
-        ("image,label,a\nx,a,1\n", "has the classes a, not a,b"),
-        ("image,label,a,b,c\nx,a,1,0,0\n", "has the classes a,b,c, not a,b"),
+        ("image,label,b,a\nx,a,1,0\n", r"has other classes \(b instead of a\)"),
+        ("image,label,a\nx,a,1\n", r"has other classes \(1 instead of 2\)"),
+        ("image,label,a,b,c\nx,a,1,0,0\n", r"has other classes \(3 instead of 2\)"),
         ("label,a,b\na,1,0\n", "must begin with the columns image, and begins with label"),
         ("image,a,b\nx,1,\n", "a probability that is not a number"),
         ("image,a,b\nx,1\n", "a probability that is not a number"),
@@ -130,7 +131,7 @@ def test_write_csv_line_endings_are_newlines(tmp_path):
         ("image,a,b,a\nx,1,0,1\n", "has the column a twice"),
         ("image,a,b,,\nx,1,0,1,1\n", "has the column  twice"),
         ("image,a,\nx,1,0\n", "its header cannot be read"),
-        ("image,a,b" + ",c" * 100_000 + "\n", "has 100,003 columns, more than the 6"),
+        ("image,a,b" + ",c" * 100_000 + "\n", "has 100,003 columns, more than the 10,004"),
         ("image,a,b\n" + "x" + ",1" * 100_000 + "\n", "rows are longer than its header"),
         ("image,a,b\nx,1,0\ny" + ",1" * 100_000 + "\n", "not a readable CSV"),
         ("image,a,b\n" + "x" * 5_000_000 + ",1,0\n", "a line of 4,194,304 bytes"),

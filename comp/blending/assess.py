@@ -24,6 +24,7 @@ from comp.ensemble.crossfit import (
 )
 from comp.ensemble.pool import Pool
 from comp.metrics import score
+from comp.prediction_file import prediction_table
 from comp.records.blend import OofSummary
 from comp.stats import bootstrap_interval
 
@@ -112,12 +113,10 @@ class Assessment:
         )
 
     def oof_table(self) -> pd.DataFrame:
-        """Return the cross-fitted predictions of `result`, with the columns of a run's oof.csv."""
-        table = pd.DataFrame(self.cross_fitted[self.result_name], columns=list(self.pool.columns))
-        table.insert(0, "image", self.pool.images)
-        table.insert(1, "label", self.pool.labels)
-        table.insert(2, "fold", self.pool.folds)
-        return table
+        """Return the cross-fitted predictions of `result`, with the columns of a run's OOF table."""
+        pool = self.pool
+        index = pd.DataFrame({"image": pool.images, "label": pool.labels, "fold": pool.folds})
+        return prediction_table(index, self.cross_fitted[self.result_name], pool.columns)
 
 
 def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:

@@ -6,7 +6,7 @@ averaged, and a fold that is trained later adds its own predictions and computes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -30,7 +30,6 @@ from comp.prediction.load import finished_folds, load_model, load_run_dataset
 from comp.prediction.provenance import build_provenance
 from comp.prediction.tables import PredictionFiles, StaleTables, oof_table, test_table
 from comp.records.base import Fold
-from comp.records.predictions import Provenance
 from comp.runs import Run
 
 
@@ -82,9 +81,7 @@ def open_predictor(
 ) -> Predictor:
     """Open a predictor, for callers that predict OOF and test images separately, for example with different views."""
     configure_allocator()
-    return Predictor(
-        run, load_run_dataset(run), list(only or finished_folds(run, full)), not (only or full), device, runtime
-    )
+    return Predictor(run, load_run_dataset(run), list(only or finished_folds(run, full)), device, runtime)
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,6 @@ class Predictor:
     run: Run
     dataset: Dataset
     folds: list[Fold]
-    covers_all_folds: bool  # `folds` are all the finished folds
     device: torch.device
     runtime: str
     networks: dict[Fold, Network] = field(default_factory=dict)
@@ -127,7 +123,7 @@ class Predictor:
             for view, view_probabilities in zip(missing_views, probabilities, strict=True):
                 tables[view][fold] = oof_table(images[fold], fold, view_probabilities, classes)
                 table = pd.concat(tables[view][stored] for stored in sorted(tables[view]))
-                files.write(files.oof_path(view), table, provenance.for_folds(sorted(tables[view])))
+                files.write_oof(files.oof_path(view), table, provenance.for_folds(sorted(tables[view])))
         return [pd.concat(tables[view][fold] for fold in folds).set_index("image") for view in views]
 
     def _read_split(self) -> np.ndarray:
@@ -159,23 +155,9 @@ class Predictor:
             probabilities = self.compute_test(folds, fold_views)
             for (i, fold), (j, view) in product(enumerate(folds), enumerate(fold_views)):
                 table = test_table(images, probabilities[i, j], self.run.classes)
-                files.write(files.test_path(fold, view), table, provenance.for_folds([fold]))
+                files.write_test(files.test_path(fold, view), table, provenance.for_folds([fold]))
                 tables[fold, view] = table.set_index("image")
-        if self.covers_all_folds:
-            self._write_test_means({view: [tables[fold, view] for fold in self.folds] for view in views}, provenance)
         return [[tables[fold, view] for view in views] for fold in self.folds]
-
-    def _write_test_means(self, tables: Mapping[str, Sequence[pd.DataFrame]], provenance: Provenance) -> None:
-        """Write the mean of the fold models, given by view, where it is not written yet."""
-        files, images, stale = self.files, self.dataset.test, StaleTables()
-        ids = [image.id for image in images]
-        missing = [
-            view for view in tables if files.read_test(files.test_mean_path(view), provenance, images, stale) is None
-        ]
-        stale.print()
-        for view in missing:
-            mean = np.mean([table.loc[ids].to_numpy(np.float64) for table in tables[view]], axis=0)
-            files.write(files.test_mean_path(view), test_table(images, mean, self.run.classes), provenance)
 
     def compute_test(self, folds: Sequence[Fold], views: Sequence[str]) -> np.ndarray:
         """Return float32 probabilities of shape (folds, views, test images, classes), without reading any file."""

@@ -1,20 +1,18 @@
 """The tables of predictions of a run, and the files that store them.
 
-predictions/<view>/oof.csv                 the rows of all folds
-predictions/<view>/test_fold<k>.csv        by one fold model; predictions/full/<view>/test.csv: by the full model
-predictions/<view>/test.csv                the mean of the fold models, for readers
+predictions/<view>/oof.npz                 the rows of all folds; oof.csv: the same for people, where it is small
+predictions/<view>/test_fold<k>.npz        by one fold model; predictions/full/<view>/test.npz: by the full model
 predictions/cost.json                      the time that a view takes
 predictions/onnx/... openvino/...          the same, by that runtime
 
-Beside each table is its provenance, x.from.json: what it was computed from, and the hash of its content. At each read
-the content is compared with it, and the rows with the images; a table that does not match is made again.
+Each table contains its provenance: what it was computed from, and the hash of its content. At each read the content is
+compared with it, and the rows with the images; a table that does not match is made again.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +20,25 @@ import pandas as pd
 
 from comp.data.scan import Image
 from comp.errors import UserError
-from comp.files import read_bytes
+from comp.prediction_file import find_table, prediction_table, read_predictions, write_oof, write_predictions
 from comp.records.base import Fold
-from comp.records.predictions import Provenance, read_provenance, write_provenance
+from comp.records.predictions import Provenance
 from comp.rows import ROW_COLUMN
 from comp.runs import Run
-from comp.tables import MAX_TABLE_BYTES, parse_predictions, write_csv
 from comp.tasks import Task
 
 
 def oof_table(images: Sequence[Image], fold: Fold, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Return the rows of an OOF table for the images that one fold is validated on."""
-    table = test_table(images, probabilities, classes)
-    table.insert(1, "label", [image.label for image in images])
-    table.insert(2, "fold", fold)
+    index = {"image": [image.id for image in images], "label": [image.label for image in images], "fold": fold}
     if any(image.row is not None for image in images):
-        table.insert(3, ROW_COLUMN, [image.row_id for image in images])
-    return table
+        index[ROW_COLUMN] = [image.row_id for image in images]
+    return prediction_table(pd.DataFrame(index), probabilities, classes)
 
 
 def test_table(images: Sequence[Image], probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Return a table of an image id and a probability per class in each row."""
-    table = pd.DataFrame(probabilities, columns=list(classes))
-    table.insert(0, "image", [image.id for image in images])
-    return table
+    return prediction_table(pd.DataFrame({"image": [image.id for image in images]}), probabilities, classes)
 
 
 @dataclass(frozen=True)
@@ -69,28 +62,26 @@ class PredictionFiles:
         return self.directory / "cost.json"
 
     def oof_path(self, view: str) -> Path:
-        return self.directory / view / "oof.csv"
+        return self.directory / view / "oof.npz"
 
     def test_path(self, fold: Fold, view: str) -> Path:
         if fold == "full":
-            return self.directory / "full" / view / "test.csv"
-        return self.directory / view / f"test_fold{fold}.csv"
-
-    def test_mean_path(self, view: str) -> Path:
-        return self.directory / view / "test.csv"
+            return self.directory / "full" / view / "test.npz"
+        return self.directory / view / f"test_fold{fold}.npz"
 
     def read_test(
         self, path: Path, provenance: Provenance, images: Sequence[Image], stale: StaleTables
     ) -> pd.DataFrame | None:
         """Return a table of exactly these images, if it was computed from `provenance`; None if it must be made."""
-        stored = self._read(path, stale)
-        if stored is None:
+        file = find_table(path)
+        stored = self._read(file, stale) if file else None
+        if not (file and stored):
             return None
         table, origin = stored[0], provenance.recognise(stored[1])
         if origin != provenance:
-            stale.add(path, f"made from {origin.difference(provenance) or 'other weights'}")
+            stale.add(file, f"made from {origin.difference(provenance) or 'other weights'}")
         elif problem := _image_problem(table, images):
-            stale.add(path, problem)
+            stale.add(file, problem)
         else:
             return table
         return None
@@ -102,50 +93,45 @@ class PredictionFiles:
 
         Labels, images and runtime must match for the whole table; then the weights are compared fold by fold.
         """
-        stored = self._read(path, stale)
-        if stored is None:
+        file = find_table(path)
+        stored = self._read(file, stale) if file else None
+        if not (file and stored):
             return {}
         table, origin = stored[0], provenance.recognise(stored[1])
         if difference := origin.difference(provenance):
-            stale.add(path, f"made from {difference}")
+            stale.add(file, f"made from {difference}")
             return {}
         if "fold" not in table or "label" not in table or not set(map(str, table["fold"])) <= set(origin.weights):
-            stale.add(path, "it has rows of a fold that it does not record")
+            stale.add(file, "it has rows of a fold that it does not record")
             return {}
         folds = {}
         for fold in (int(fold) for fold in origin.weights if fold in provenance.weights):
             rows = table[table["fold"] == fold]
             if origin.weights[str(fold)] != provenance.weights[str(fold)]:
-                stale.add(path, f"made from other weights of fold {fold}")
+                stale.add(file, f"made from other weights of fold {fold}")
             elif problem := _image_problem(rows, images[fold]):
-                stale.add(path, f"fold {fold}: {problem}")
+                stale.add(file, f"fold {fold}: {problem}")
             else:
                 folds[fold] = rows.reset_index()
         return folds
 
-    def _read(self, path: Path, stale: StaleTables) -> tuple[pd.DataFrame, Provenance] | None:
+    def _read(self, file: Path, stale: StaleTables) -> tuple[pd.DataFrame, Provenance] | None:
         """Return a table indexed by image and what it was computed from; None without one that can be trusted."""
-        if not path.is_file():
+        try:
+            stored = read_predictions(file, self.classes, self.task.find_invalid)
+        except UserError as error:
+            stale.add(file, str(error).removeprefix(str(file)).lstrip(": ").partition(";")[0])
             return None
-        content, origin = read_bytes(path, MAX_TABLE_BYTES), read_provenance(path)
-        if origin is None:
-            stale.add(path, "no file beside it says what it was made from")
-        elif origin.sha256 not in (None, hashlib.sha256(content).hexdigest()):  # None: written by an older version
-            stale.add(path, "its content is not what was written")
-        else:
-            try:
-                return self.with_float32(parse_predictions(path, content, self.classes, self.task.find_invalid)), origin
-            except UserError as error:
-                stale.add(path, str(error).removeprefix(f"{path} ").partition(";")[0])
-        return None
+        if stored.made_from is None:
+            stale.add(file, "nothing in it or beside it says what it was made from")
+            return None
+        return stored.table, stored.made_from
 
-    def with_float32(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with the probabilities as float32, which survive the round trip through a file."""
-        return table.astype(dict.fromkeys(self.classes, np.float32))
+    def write_test(self, path: Path, table: pd.DataFrame, provenance: Provenance) -> None:
+        write_predictions(path, table, self.classes, provenance)
 
-    def write(self, path: Path, table: pd.DataFrame, provenance: Provenance) -> None:
-        sha256 = write_csv(path, table)
-        write_provenance(path, replace(provenance, sha256=sha256))
+    def write_oof(self, path: Path, table: pd.DataFrame, provenance: Provenance) -> None:
+        write_oof(path, table, self.classes, provenance)
 
 
 def _image_problem(table: pd.DataFrame, images: Sequence[Image]) -> str:

@@ -1,15 +1,34 @@
-"""Read the predictions that a training made of its validation images: fold<k>/best.csv and fold<k>/last.csv."""
+"""Read and write the predictions that a training makes of its validation images: fold<k>/last.npz, fold<k>/best.npz."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
+from comp.data.scan import Image
 from comp.errors import UserError
-from comp.files import MissingFileError, read_bytes
-from comp.runs import Run
-from comp.tables import MAX_TABLE_BYTES, parse_predictions
+from comp.files import MissingFileError
+from comp.prediction.tables import oof_table
+from comp.prediction_file import read_predictions, write_predictions
+from comp.records.base import Fold
+from comp.runs import FoldDir, Run
+
+
+def write_validation(
+    fold_dir: FoldDir, images: Sequence[Image], fold: Fold, classes: Sequence[str], last: np.ndarray, best: np.ndarray
+) -> dict[str, str]:
+    """Write the predictions of the last epoch, and those of the best where they are others. Return their hashes."""
+    hashes = {}
+    for name, probabilities in {"last.npz": last, "best.npz": best}.items():
+        if name == "best.npz" and np.array_equal(best, last):
+            for old in ("best.npz", "best.csv"):  # of a training before
+                (fold_dir.path / old).unlink(missing_ok=True)
+        else:
+            table = oof_table(images, fold, probabilities, classes)
+            hashes[name] = write_predictions(fold_dir.path / name, table, classes)
+    return hashes
 
 
 def read_validation(run: Run, fold: int, epoch: str) -> pd.DataFrame:
@@ -18,17 +37,28 @@ def read_validation(run: Run, fold: int, epoch: str) -> pd.DataFrame:
     Only a training writes them, so a file other than the recorded one is a UserError.
     """
     fold_dir = run.fold_dir(fold)
-    path = fold_dir.path / f"{epoch}.csv"
-    advice = f"restore it, or delete {fold_dir.weights_path} and train the fold again"
-    try:
-        content = read_bytes(path, MAX_TABLE_BYTES)
-    except MissingFileError:
-        raise UserError(f"{path} is missing; {advice}") from None
     record = fold_dir.read_record()
     recorded = record.validation_sha256 if record else None  # None: trained by a version that recorded no hash of it
-    if recorded is not None and recorded.get(path.name) != hashlib.sha256(content).hexdigest():
+    path = fold_dir.path / _file_name(epoch, recorded)
+    advice = f"restore it, or delete {fold_dir.weights_path} and train the fold again"
+    try:
+        stored = read_predictions(path, run.classes, run.task.find_invalid)
+    except MissingFileError:
+        raise UserError(f"{path} is missing; {advice}") from None
+    except UserError:
+        if recorded is None:
+            raise
+        stored = None
+    if stored is None or (recorded is not None and recorded.get(path.name) != stored.sha256):
         raise UserError(f"{path} is not what the training wrote (another sha256); {advice}")
-    table = parse_predictions(path, content, run.classes, run.task.find_invalid)
+    table = stored.table
     if not {"label", "fold"} <= set(table.columns) or set(table["fold"]) != {fold}:
         raise UserError(f"{path} is not of fold {fold}; {advice}")
     return table
+
+
+def _file_name(epoch: str, recorded: Mapping[str, str] | None) -> str:
+    """Return the file of an epoch: a CSV in runs of older versions; last.npz where no other epoch is better."""
+    if recorded is None:
+        return f"{epoch}.csv"
+    return next((name for name in (f"{epoch}.npz", f"{epoch}.csv", "last.npz") if name in recorded), f"{epoch}.npz")

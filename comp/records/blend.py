@@ -93,7 +93,7 @@ class BlendRecord(Record):
     parts: tuple[BlendMember, ...]
     complete: bool  # every member has every fold
     optimistic: bool  # at least one member chose each fold's epoch on the images that are scored
-    oof_sha256: str | None = None  # hash of oof.csv beside it; None in files of older versions
+    oof_sha256: str | None = None  # hash of the OOF table beside it; None in files of older versions
     split_groups: int = 0  # groups of copies that span folds; left out of the file if there are none
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ MAX_LATENCY_MS = 1e6  # 17 minutes for one image
 
 @dataclass(frozen=True)
 class Provenance(Record):
-    """oof.from.json and test.from.json: what a table of predictions was computed from."""
+    """What a table of predictions was computed from: in table.json of x.npz; x.from.json beside x.csv."""
 
     weights: dict[str, str]  # fold -> sha256 of its weights
     labels: str | None  # hash of the training images and their labels; None for test images
@@ -25,7 +25,7 @@ class Provenance(Record):
     runtime: str = "torch"
     # The key by which older versions knew the same images, from sizes and times; never written.
     old_images: str | None = field(default=None, compare=False)
-    # The hash of the table itself; None in files of older versions. Two tables of equal origin have equal provenance.
+    # The hash of x.csv; None beside the first of them, and in x.npz. Two tables of equal origin have equal provenance.
     sha256: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,17 +51,29 @@ class Provenance(Record):
         return " and ".join(text for name, text in words.items() if getattr(self, name) != getattr(other, name))
 
 
-def provenance_path(predictions: Path) -> Path:
-    return predictions.with_name(f"{predictions.stem}.from.json")
+@dataclass(frozen=True)
+class TableRecord(Record):
+    """table.json, in a table of predictions x.npz."""
+
+    ADVICE: ClassVar[str] = "predict again"
+
+    columns: tuple[str, ...]
+    sha256: str  # of columns, images and predictions
+    made_from: Provenance | None = None  # None: a record outside the file says it, and holds the same hash
+
+    def to_dict(self) -> dict[str, Any]:
+        made_from = None if self.made_from is None else self.made_from.to_dict()
+        return {"columns": list(self.columns), "sha256": self.sha256, "made_from": made_from}
 
 
-def write_provenance(predictions: Path, provenance: Provenance) -> None:
-    provenance.write(provenance_path(predictions))
+def provenance_path(table: Path) -> Path:
+    """Return the provenance of a table x.csv, which versions up to 0.3 wrote."""
+    return table.with_name(f"{table.stem}.from.json")
 
 
-def read_provenance(predictions: Path) -> Provenance | None:
-    """Return the provenance of a table; None without one, or with one of another format."""
-    path = provenance_path(predictions)
+def read_provenance(table: Path) -> Provenance | None:
+    """Return the provenance of a table x.csv; None without one, or with one of another format."""
+    path = provenance_path(table)
     try:
         content = read_json(path)
         provenance = Provenance.from_dict(content, path)

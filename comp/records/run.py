@@ -106,7 +106,7 @@ class FoldRecord(ProcessInfo):
     seconds: float | None = None
     images: str | None = None  # key of the image cache that the fold was trained on
     snapshots: dict[str, str] | None = None  # the hash of each snapshot; for a soup: of each that was averaged
-    validation_sha256: dict[str, str] | None = None  # the hashes of best.csv and last.csv
+    validation_sha256: dict[str, str] | None = None  # the hashes of last.npz and best.npz
     weights_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

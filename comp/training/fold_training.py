@@ -15,13 +15,14 @@ from comp.files import file_sha256
 from comp.observers.console import ConsoleObserver
 from comp.observers.protocol import Observer, PauseTraining
 from comp.observers.wandb import wandb_observers
+from comp.prediction.validation import write_validation
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 from comp.records.weights import WeightsFile
 from comp.runs import FoldDir
 from comp.tables import HISTORY_COLUMNS, write_csv
 from comp.training.components import TrainingComponents, build_components, fit_fold, make_train_state
-from comp.training.outputs import predict_validation, write_validation_csv
+from comp.training.outputs import predict_validation
 from comp.training.pretrain import pretrain
 from comp.training.progress import FoldProgress
 from comp.training.setup import Setup
@@ -149,11 +150,11 @@ class FoldTraining:
         """Write the fold's outputs, and `done` last: a kill before it repeats only this."""
         setup, fold, fold_dir, progress = self.setup, self.fold, self.fold_dir, self.progress
         epochs, best = len(progress.state.history), progress.best
-        hashes = {
-            name: write_validation_csv(fold_dir.path / name, setup, fold, self.val_rows, result.probabilities.numpy())
-            for name, result in (("best.csv", best), ("last.csv", progress.last))
-            if result
-        }
+        hashes = None
+        if best and progress.last:
+            images, results = [setup.dataset.train[row] for row in self.val_rows], (progress.last, best)
+            predictions = [result.probabilities.numpy() for result in results]
+            hashes = write_validation(fold_dir, images, fold, setup.run.classes, *predictions)
         kept_best = best if setup.config.train.keep == "best" else None
         weights = kept_best.weights if kept_best else progress.state.eval_model.state_dict()
         assert weights is not None, "the best epoch has its weights where they are kept"
@@ -167,7 +168,7 @@ class FoldTraining:
             best_epoch=best.row.epoch if best else None,
             seconds=round(sum(row.seconds for row in progress.history), 1),
             snapshots=snapshot_hashes(fold_dir) or None,
-            validation_sha256=hashes or None,
+            validation_sha256=hashes,
             weights_sha256=file_sha256(fold_dir.weights_path),
         )
         fold_dir.resume_path.unlink(missing_ok=True)

@@ -1,19 +1,15 @@
-"""Write the outputs of a fold: validation predictions and weights."""
+"""Predict the validation images of a fold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from comp.engine import distributed
 from comp.engine.predict import predict_models
-from comp.prediction.tables import oof_table
-from comp.records.base import Fold
 from comp.records.weights import ModelSpec
-from comp.tables import write_csv
 from comp.training.setup import Setup
 
 
@@ -40,9 +36,3 @@ def predict_validation(
     for share in distributed.gather((own_images, own_probabilities)):
         by_image |= dict(zip(*share, strict=True))
     return np.stack([by_image[image] for image in images]) if by_image else None
-
-
-def write_validation_csv(path: Path, setup: Setup, fold: Fold, rows: np.ndarray, probabilities: np.ndarray) -> str:
-    """Write best.csv or last.csv; return its SHA-256."""
-    images = [setup.dataset.train[row] for row in rows]
-    return write_csv(path, oof_table(images, fold, probabilities, setup.run.classes))

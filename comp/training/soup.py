@@ -20,6 +20,7 @@ from comp.errors import UserError
 from comp.files import file_exists, file_sha256
 from comp.metrics import score
 from comp.prediction.load import finished_folds
+from comp.prediction.validation import write_validation
 from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
 from comp.records.run import RunRecord
@@ -27,7 +28,7 @@ from comp.records.weights import WeightsFile
 from comp.runs import RUNS, FoldDir, Run, open_run, read_run
 from comp.schema import Config
 from comp.training.components import TrainingComponents, build_components, make_mix
-from comp.training.outputs import predict_validation, write_validation_csv
+from comp.training.outputs import predict_validation
 from comp.training.setup import Setup, setup_from_run
 from comp.training.snapshots import snapshot_epochs, snapshot_hashes
 from comp.training.summary import write_metrics
@@ -178,15 +179,13 @@ def _make_fold(setup: Setup, fold: Fold, soup: Run) -> None:
 def _write_validation(
     setup: Setup, fold: Fold, fold_dir: FoldDir, model: torch.nn.Module, components: TrainingComponents
 ) -> tuple[str, dict[str, str]]:
-    """Write best.csv and last.csv, which are equal here; return the score to print and the hash of each file."""
+    """Write last.npz; return the score to print and its hash."""
     rows, metric = setup.split(fold)[1], setup.run.record.metric
     probabilities = predict_validation(setup, model, rows, components.validation_batches(), components.spec)
     if probabilities is None:
         return "", {}
-    hashes = {
-        name: write_validation_csv(fold_dir.path / name, setup, fold, rows, probabilities)
-        for name in ("best.csv", "last.csv")
-    }
+    images = [setup.dataset.train[row] for row in rows]
+    hashes = write_validation(fold_dir, images, fold, setup.run.classes, probabilities, probabilities)
     return f"  {metric} {score(metric, *setup.by_row(rows, probabilities)):.4f}", hashes
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,11 @@ from comp.errors import UserError
 from comp.metrics import find_metric, score
 from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import validation_provenance
+from comp.prediction.tables import PredictionFiles
 from comp.prediction.validation import read_validation
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
-from comp.records.predictions import write_provenance
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
-from comp.tables import write_csv
 from comp.training.setup import Setup
 
 
@@ -43,9 +41,9 @@ def write_metrics(setup: Setup) -> RunMetrics:
             split_groups=run.record.split_groups,
         )
         if done:
-            file = run.path / "predictions" / "identity" / "oof.csv"
+            files = PredictionFiles.of_run(run, "torch")
             provenance = validation_provenance(run, setup.dataset, done)
-            write_provenance(file, replace(provenance, sha256=write_csv(file, tables[kept].reset_index())))
+            files.write_oof(files.oof_path("identity"), tables[kept].reset_index(), provenance)
         metrics.write(run.path / "metrics.json")
     if metrics.complete and metrics.scores:
         _report_to_wandb(run, metrics.scores)
@@ -59,9 +57,10 @@ def _concat_folds(setup: Setup, folds: Sequence[int], epoch: str) -> pd.DataFram
         table = read_validation(setup.run, fold, epoch)
         labels = {image.id: image.label for image in (setup.dataset.train[row] for row in setup.split(fold)[1])}
         if table["label"].to_dict() != labels:
+            fold_dir = setup.run.fold_dir(fold)
             raise UserError(
-                f"{setup.run.fold_dir(fold).path / f'{epoch}.csv'} has other images or labels than fold {fold}; "
-                f"restore it, or delete {setup.run.fold_dir(fold).weights_path} and train the fold again"
+                f"the predictions of the {epoch} epoch in {fold_dir.path} have other images or labels than "
+                f"fold {fold}; restore them, or delete {fold_dir.weights_path} and train the fold again"
             )
         tables.append(table)
     return pd.concat(tables)

@@ -152,7 +152,7 @@ def test_train_device_pool_gives_the_results_of_the_file(workspace, run_cli, mon
     for name in ("file", "pool"):
         assert run_cli("train.py", "--fold", "0", *SMALL, "augment.device=gpu", "--name", name)[0] == 0
         monkeypatch.setattr(components, "make_device_pool", load_device_pool)
-    assert Path("runs/file/fold0/last.csv").read_bytes() == Path("runs/pool/fold0/last.csv").read_bytes()
+    assert Path("runs/file/fold0/last.npz").read_bytes() == Path("runs/pool/fold0/last.npz").read_bytes()
 
 
 def test_train_gpu_augmentation_with_oversampling_and_pretraining_runs(workspace, run_cli):

@@ -19,9 +19,9 @@ from comp.files import read_json, write_json
 from comp.metrics import score
 from comp.records.blend import BlendRecord
 from comp.records.submission import SubmissionManifest
-from comp.tables import read_predictions
 from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
+from tests.predictions import read_table
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
     blend = Blend.from_spec(manifest.blend, manifest.classes)
 
     def test_table(run: str, view: str, fold: int) -> pd.DataFrame:
-        return read_predictions(Path(f"runs/{run}/predictions/{view}/test_fold{fold}.csv"), manifest.classes)
+        return read_table(Path(f"runs/{run}/predictions/{view}/test_fold{fold}.npz"), manifest.classes)
 
     view_probabilities = [
         np.stack(
@@ -76,14 +76,14 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
     assert [int(label) for label in submission["label"]] == [class_index[image] for image in submission["image"]]
     assert manifest.sha256 == hashlib.sha256(Path("submissions/both.csv").read_bytes()).hexdigest()
     assert {path.name for path in Path("runs/blends/both").iterdir()} == {
-        *("blend.json", "oof.csv", "pairs.csv", "members.csv", "blend.png", "reliability.png")
+        *("blend.json", "oof.npz", "oof.csv", "pairs.csv", "members.csv", "blend.png", "reliability.png")
     }
 
 
 @pytest.mark.parametrize("method", ["mean", "greedy"])
 def test_infer_score_in_the_manifest_is_of_the_cross_fitted_table(method, workspace, without_plots, run_cli):
     run_cli("infer.py", "anna", "bert", "--blend", method, "--name", "both")
-    table = read_predictions(Path("runs/blends/both/oof.csv"), class_names())
+    table = read_table(Path("runs/blends/both/oof.npz"), class_names())
     targets, probabilities = single_label(class_names()).to_arrays(table)
     oof = read_manifest("both").oof
     assert oof.score == pytest.approx(score("accuracy", targets, probabilities)) and len(table) == oof.images == 48
@@ -127,7 +127,7 @@ def test_infer_order_of_runs_changes_no_byte(workspace, without_plots, run_cli):
     for name, runs in (("x", ("anna", "bert")), ("y", ("bert", "anna"))):
         run_cli("infer.py", *runs, "--blend", "greedy", "--name", name)
     assert Path("submissions/x.csv").read_bytes() == Path("submissions/y.csv").read_bytes()
-    assert Path("runs/blends/x/oof.csv").read_bytes() == Path("runs/blends/y/oof.csv").read_bytes()
+    assert Path("runs/blends/x/oof.npz").read_bytes() == Path("runs/blends/y/oof.npz").read_bytes()
     assert read_manifest("x").blend == read_manifest("y").blend
 
 
@@ -135,10 +135,10 @@ def test_infer_mean_without_temperatures_is_the_plain_mean(workspace, without_pl
     run_cli("infer.py", "anna", "bert", "--no-temperature", "--name", "plain")
     assert [part.temperature for part in read_manifest("plain").blend.parts] == [1, 1]
     anna, bert = (
-        read_predictions(Path(f"runs/{name}/predictions/identity/oof.csv"), class_names())[class_names()].sort_index()
+        read_table(Path(f"runs/{name}/predictions/identity/oof.npz"), class_names())[class_names()].sort_index()
         for name in ("anna", "bert")
     )
-    blended = read_predictions(Path("runs/blends/plain/oof.csv"), class_names())[class_names()]
+    blended = read_table(Path("runs/blends/plain/oof.npz"), class_names())[class_names()]
     mean = (anna + bert) / 2
     assert np.allclose(blended, mean, atol=1e-6) and list(blended.index) == list(mean.index)
 
@@ -159,14 +159,14 @@ def test_infer_options_are_in_the_default_name_and_an_old_explanation_is_deleted
     run_cli("infer.py", "anna", "bert", "--name", "x")
     assert Path("runs/blends/x/members.csv").is_file()
     run_cli("infer.py", "anna", "--name", "x")
-    assert {path.name for path in Path("runs/blends/x").iterdir()} == {"blend.json", "oof.csv", "pairs.csv"}
+    assert {path.name for path in Path("runs/blends/x").iterdir()} == {"blend.json", "oof.npz", "oof.csv", "pairs.csv"}
 
 
 def test_infer_zero_weight_member_predicts_no_test_image(workspace, without_plots, run_cli, monkeypatch):
     monkeypatch.setattr("comp.ensemble.blend.fit_simplex_weights", lambda objective, members: np.eye(members)[-1])
     assert run_cli("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "single")[0] == 0
     assert [member.run for member in read_manifest("single").members] == ["bert"]
-    predicted = {name: bool(list(Path(f"runs/{name}/predictions").glob("*/test*.csv"))) for name in ("anna", "bert")}
+    predicted = {name: bool(list(Path(f"runs/{name}/predictions").glob("*/test*.npz"))) for name in ("anna", "bert")}
     assert predicted == {"anna": False, "bert": True}
 
 
@@ -200,7 +200,7 @@ def test_infer_auto_views_predict_only_the_chosen_views_of_test_images(workspace
     assert run_cli("infer.py", "anna", "bert", "--tta", "auto", "--name", "chosen")[0] == 0
     for part in read_manifest("chosen").blend.parts:
         assert "identity" in part.views and set(part.views) <= set(TTA["d4"])
-        predicted = {path.parent.name for path in Path(f"runs/{part.name}/predictions").glob("*/test_fold0.csv")}
+        predicted = {path.parent.name for path in Path(f"runs/{part.name}/predictions").glob("*/test_fold0.npz")}
         assert predicted == set(part.views)
 
 

@@ -22,6 +22,7 @@ from comp.engine.device import choose_device
 from comp.engine.mixup import Mix
 from comp.errors import UserError
 from comp.files import read_json
+from comp.prediction_file import read_any_predictions
 from comp.records import checkpoint
 from tests.conftest import REPO_ROOT, SMALL
 
@@ -166,7 +167,7 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
         histories = [pd.read_csv(fold_dir / "history.csv")[same] for fold_dir in (single, double)]
         assert histories[0]["train_loss"].nunique() == 6
         pd.testing.assert_frame_equal(*histories, check_exact=False, rtol=1e-5)
-        tables = [pd.read_csv(fold_dir / "last.csv", index_col="image") for fold_dir in (single, double)]
+        tables = [read_any_predictions(fold_dir / "last.npz").table for fold_dir in (single, double)]
         assert list(tables[0].index) == list(tables[1].index) and (tables[0]["label"] == tables[1]["label"]).all()
         np.testing.assert_allclose(*(table.drop(columns=["label", "fold"]) for table in tables), atol=1e-6)
     assert any(pd.read_csv(f"runs/one/fold{fold}/history.csv")["lr"].nunique() > 1 for fold in uneven)

@@ -37,6 +37,19 @@ def run(*arguments: str, status: int = 0) -> str:
     return stdout
 
 
+def table_today(path: Path) -> Path | None:
+    """Return the file that has the content of an old table of predictions x.csv, or of its x.from.json, today.
+
+    None for the mean of the fold models, which `predictions export` writes.
+    """
+    name = path.name.removesuffix(".csv").removesuffix(".from.json")
+    if name == "test" and path.parent.parent.name != "full":
+        return None
+    if name == "best" and not path.with_name("best.npz").exists():
+        name = "last"  # of equal ones the last is written
+    return path.with_name(f"{name}.npz")
+
+
 def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 

@@ -18,8 +18,8 @@ from comp.files import read_json
 from comp.papers import measure, worker
 from comp.papers.plan import ProtocolOverrides
 from comp.papers.reported import config_file
-from comp.tables import read_predictions
 from tests.conftest import REPO_ROOT, SMALL
+from tests.predictions import read_table
 
 PAPERS = ("gupta", "karakus", "pinto", "sharif")
 CONFIGS = sorted((REPO_ROOT / "configs" / "papers").glob("*/*.yaml"))
@@ -87,7 +87,7 @@ def test_reproduce_fills_the_table_row_by_row_and_trains_nothing_twice(split, tr
     assert list(table["row"]) == ["Small", "Large", "Small again"]
     assert table["accuracy"][0] == table["accuracy"][2] and table["trainable"][0] == table["trainable"][1]
     classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
-    last = read_predictions(Path("runs") / table["run"][0] / "fold0" / "last.csv", classes)
+    last = read_table(Path("runs") / table["run"][0] / "fold0" / "last.npz", classes)
     accuracy = (last[classes].idxmax(axis=1) == last["label"]).mean()
     assert table["accuracy"][0] == pytest.approx(accuracy)
     assert table["difference"][0] == pytest.approx(accuracy - 0.9) and table["images"][0] == len(last)
@@ -100,7 +100,7 @@ def test_reproduce_row_scored_on_test_images_joins_labels_by_image(split, traine
     table = pd.read_csv("runs/papers/mini/table.csv").iloc[1]
     labels = pd.read_csv("input/tiny/test_labels.csv").set_index("image")["label"]
     classes = sorted(path.name for path in Path("input/tiny/train").iterdir())
-    test = read_predictions(Path("runs") / table["run"] / "predictions" / "identity" / "test_fold0.csv", classes)
+    test = read_table(Path("runs") / table["run"] / "predictions" / "identity" / "test_fold0.npz", classes)
     assert table["scored_on"] == "test" and table["images"] == len(labels)
     assert table["accuracy"] == pytest.approx((test[classes].idxmax(axis=1) == labels[test.index]).mean())
     Path("input/tiny/test_labels.csv").unlink()  # then only the validation part can be scored

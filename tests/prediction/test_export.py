@@ -21,6 +21,7 @@ from comp.files import read_json
 from comp.prediction import export
 from comp.prediction.export import RUNTIME_FILES, export_fold, read_graph_files, stale_reason
 from comp.prediction.load import LoadedModel
+from comp.prediction_file import read_any_predictions
 from comp.records.export import ExportRecord
 from comp.runs import FoldDir
 from tests.conftest import SMALL
@@ -99,7 +100,7 @@ def test_infer_labels_are_equal_in_every_runtime(workspace, run_cli, monkeypatch
     assert run_cli("infer.py", "x", "--tta", "flips")[0] == 0
     labels = pd.read_csv("submissions/x+flips.csv")
     predictions = Path("runs/x/predictions")
-    torch_files = {file: file.stat().st_mtime_ns for file in predictions.rglob("*.csv")}
+    torch_files = {file: file.stat().st_mtime_ns for file in predictions.rglob("*.npz")}
     assert run_cli("comp", "export", "x", "--to", "onnx")[1].count("argmax agrees on 48 of 48 images") == 3
 
     for runtime, is_exported in (("onnx", True), ("openvino", False)):
@@ -109,13 +110,14 @@ def test_infer_labels_are_equal_in_every_runtime(workspace, run_cli, monkeypatch
         assert pd.read_csv("submissions/x+flips.csv").equals(labels)
         assert read_json(Path("submissions/x+flips.json"))["members"][0]["runtime"] == runtime
         for view in TTA["flips"]:
-            for name in ("oof.csv", "test.csv"):
+            for name in ("oof.npz", "test_fold0.npz"):
+                stored = read_any_predictions(predictions / runtime / view / name)
                 from_torch, from_runtime = (
-                    pd.read_csv(directory / view / name).set_index("image").select_dtypes("number")
-                    for directory in (predictions, predictions / runtime)
+                    table.select_dtypes("number")
+                    for table in (read_any_predictions(predictions / view / name).table, stored.table)
                 )
                 assert np.abs(from_torch - from_runtime.loc[from_torch.index]).max(axis=None) < 1e-6
-            assert read_json(predictions / runtime / view / "oof.from.json")["runtime"] == runtime
+                assert stored.made_from.runtime == runtime
     assert torch_files == {file: file.stat().st_mtime_ns for file in torch_files}  # unchanged
     run_cli("infer.py", "x", "--tta", "flips")
     assert torch_files == {file: file.stat().st_mtime_ns for file in torch_files}  # and used again

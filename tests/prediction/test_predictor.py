@@ -19,9 +19,10 @@ from comp.files import file_sha256, read_json, write_json
 from comp.prediction import predictor
 from comp.prediction.export import export_run
 from comp.prediction.predictor import RunPredictions, open_predictor, predict_run, recompute_test_probabilities
+from comp.prediction_file import read_any_predictions
 from comp.runs import Run
-from comp.tables import read_predictions, write_csv
 from tests.conftest import SMALL
+from tests.predictions import make_old, read_table
 
 CPU = torch.device("cpu")
 PREDICTIONS = Path("runs/x/predictions")
@@ -72,9 +73,9 @@ def test_predict_run_second_call_predicts_only_what_is_missing(workspace, run_cl
     assert probability_bytes(predict_run(x, ["hflip"], device=CPU, only=[0, 1]), x.classes) == [
         table[list(x.classes)].to_numpy().tobytes() for table in [first.oof[1], first.test[0][1], first.test[1][1]]
     ]
-    folds = [read_predictions(PREDICTIONS / "hflip" / f"test_fold{fold}.csv", x.classes) for fold in range(3)]
-    mean = read_predictions(PREDICTIONS / "hflip" / "test.csv", x.classes)
-    assert np.allclose(mean, sum(folds) / 3, atol=1e-8) and len(third.oof[0]) == 48
+    folds = [read_table(PREDICTIONS / "hflip" / f"test_fold{fold}.npz", x.classes) for fold in range(3)]
+    assert all(stored.equals(tables[0]) for stored, tables in zip(folds, third.test, strict=True))
+    assert len(third.oof[0]) == 48
 
     passes.clear()
     predict_run(x, ["identity", "vflip"], device=CPU)  # on the test images fold 2 lacks both, the others one
@@ -98,7 +99,7 @@ def test_predict_run_folds_together_equal_each_fold_alone(workspace, run_cli):
     """A prediction must not depend on the set of folds that were finished when it was computed."""
     x = train_x(run_cli)
     together = predict_run(x, ["identity", "rot90"], device=CPU).test
-    for file in PREDICTIONS.rglob("*.from.json"):
+    for file in PREDICTIONS.rglob("*.npz"):
         file.unlink()
     for fold in (2, 0, 1):
         alone = predict_run(x, ["rot90"], device=CPU, only=[fold]).test[0][0]
@@ -109,8 +110,8 @@ def test_predict_run_full_model_has_one_file_per_view(workspace, run_cli):
     x = train_x(run_cli, "--fold", "full")
     predictions = predict_run(x, ["identity"], device=CPU, full=True)
     assert predictions.folds == ["full"] and predictions.oof == [] and len(predictions.test) == 1
-    files = [file.relative_to(PREDICTIONS).as_posix() for file in PREDICTIONS.rglob("*.csv")]
-    assert files == ["full/identity/test.csv"]
+    files = [file.relative_to(PREDICTIONS).as_posix() for file in PREDICTIONS.rglob("*.*")]
+    assert files == ["full/identity/test.npz"]
 
 
 # ---- what cannot be trusted ----
@@ -163,7 +164,7 @@ def test_predict_run_other_weights_are_refused_whether_or_not_predictions_exist(
     ):
         with pytest.raises(UserError, match=r"fold0/weights\.pt is not the file that was recorded.*; restore it, or"):
             action()
-    assert not passes and not list(Path("runs/anna").rglob("test*.csv")) and not list(Path("runs").rglob("model.*"))
+    assert not passes and not list(Path("runs/anna").rglob("test*")) and not list(Path("runs").rglob("model.*"))
 
 
 def test_predict_run_a_fold_copied_with_its_record_is_refused(anna):
@@ -196,7 +197,6 @@ def test_predictor_weights_that_change_while_they_are_used_are_refused(anna):
 
 def test_predict_run_predictions_record_the_weights_that_made_them(anna, passes, capsys):
     predict_run(anna, ["identity"], device=CPU, only=[0])
-    assert not Path("runs/anna/predictions/identity/test.csv").exists()  # the mean is of all folds
     first = predict_run(anna, ["identity"], device=CPU)
     change_weights(anna, 0, lambda content: next(iter(content["state_dict"].values())).add_(0.5), record=True)
     passes.clear()
@@ -204,56 +204,69 @@ def test_predict_run_predictions_record_the_weights_that_made_them(anna, passes,
     second = predict_run(anna, ["identity"], device=CPU)
     assert passes == [(1, ("identity",))] * 2  # its OOF rows and its test images
     sha256 = file_sha256(anna.fold_dir(0).weights_path)
-    for name in ("oof", "test_fold0", "test"):
-        path = Path(f"runs/anna/predictions/identity/{name}.csv")
-        record = read_json(path.with_name(f"{name}.from.json"))
-        assert record["weights"]["0"] == sha256 and record["sha256"] == file_sha256(path)
-        assert record["labels"] == (anna.record.image_list_sha256 if name == "oof" else None)
+    for name in ("oof", "test_fold0"):
+        made_from = read_any_predictions(Path(f"runs/anna/predictions/identity/{name}.npz")).made_from
+        assert made_from.weights["0"] == sha256
+        assert made_from.labels == (anna.record.image_list_sha256 if name == "oof" else None)
     assert not np.array_equal(second.test[0][0], first.test[0][0]) and second.test[1][0].equals(first.test[1][0])
     assert capsys.readouterr().out.splitlines() == [
-        f"runs/anna/predictions/identity/{name}.csv: made from other weights{of}, so it is made again"
-        for name, of in (("oof", " of fold 0"), ("test_fold0", ""), ("test", ""))
+        f"runs/anna/predictions/identity/{name}.npz: made from other weights{of}, so it is made again"
+        for name, of in (("oof", " of fold 0"), ("test_fold0", ""))
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("identity/oof.csv", "-5"), ("identity/test_fold1.csv", "0.1"), ("identity/test.csv", "inf")]
-)
-def test_predict_run_edited_table_is_made_again_and_a_line_says_so(name, value, anna, passes, capsys):
-    first = predict_run(anna, ["identity"], device=CPU)
-    for file in Path("runs/anna/predictions").rglob("*.csv"):
-        file.write_bytes(file.read_bytes())  # the same bytes are the same table, whatever their time
-    passes.clear()
-    path = Path("runs/anna/predictions", name)
+def edit_csv(path: Path) -> None:
     lines = path.read_text().splitlines()
-    cells = lines[2].split(",")
-    lines[2] = ",".join([*cells[:-1], value])
+    lines[2] = ",".join([*lines[2].split(",")[:-1], "0.1"])
     path.write_text("\n".join(lines) + "\n")
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "spoilt": flip_bit,
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "swapped": lambda path: shutil.copy(path.with_name("other.npz"), path),
+    "an old table that was edited": edit_csv,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["oof", "test_fold1"])
+def test_predict_run_damaged_table_is_made_again_and_a_line_says_so(damage, name, anna, passes, capsys):
+    first = predict_run(anna, ["identity"], device=CPU)
+    passes.clear()
+    path = Path(f"runs/anna/predictions/identity/{name}.npz")
+    other = {"oof": Path("runs/anna/fold0/last.npz"), "test_fold1": path.with_name("test_fold0.npz")}[name]
+    shutil.copy(other, path.with_name("other.npz"))
+    if "old" in damage:
+        path = make_old(path)
+        path.write_bytes(path.read_bytes())  # the same bytes are the same table, whatever their time
+    assert predict_run(anna, ["identity"], device=CPU).oof[0].equals(first.oof[0]) and not passes
+    DAMAGE[damage](path)
     capsys.readouterr()
     again = predict_run(anna, ["identity"], device=CPU)
-    assert capsys.readouterr().out == f"{path}: its content is not what was written, so it is made again\n"
-    assert len(passes) == {"oof.csv": 3, "test_fold1.csv": 1, "test.csv": 0}[path.name]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"{path}: ") and lines[0].endswith(", so it is made again")
+    assert len(passes) == {"oof": 3, "test_fold1": 1}[name]
     for tables, old_tables in ((again.oof, first.oof), (again.test[1], first.test[1])):
         pd.testing.assert_frame_equal(tables[0], old_tables[0], atol=1e-6)
-    means = np.mean([table[0].to_numpy(np.float64) for table in again.test], axis=0)
-    mean = read_predictions(Path("runs/anna/predictions/identity/test.csv"), anna.classes)
-    assert np.allclose(mean, means, atol=1e-8)
     predict_run(anna, ["identity"], device=CPU)
     assert capsys.readouterr().out == ""
 
 
-def test_predict_run_mean_joins_fold_models_by_image(anna):
-    predict_run(anna, ["identity"], device=CPU)
-    directory = Path("runs/anna/predictions/identity")
-    mean = (directory / "test.csv").read_bytes()
-    path = directory / "test_fold1.csv"
-    sha256 = write_csv(path, read_predictions(path, anna.classes).iloc[::-1].reset_index())
-    write_json(
-        path.with_name("test_fold1.from.json"), {**read_json(directory / "test_fold1.from.json"), "sha256": sha256}
-    )
-    (directory / "test.csv").unlink()
-    predict_run(anna, ["identity"], device=CPU)
-    assert (directory / "test.csv").read_bytes() == mean
+def test_predict_run_tables_of_an_older_version_are_not_made_again(anna, passes, capsys):
+    first = predict_run(anna, ["identity"], device=CPU)
+    old = [make_old(path) for path in Path("runs/anna/predictions/identity").glob("*.npz")]
+    times = {path: path.stat().st_mtime_ns for path in old}
+    passes.clear()
+    again = predict_run(anna, ["identity"], device=CPU)
+    assert len(old) == 4 and probability_bytes(again, anna.classes) == probability_bytes(first, anna.classes)
+    assert not passes and times == {path: path.stat().st_mtime_ns for path in old} and capsys.readouterr().out == ""
 
 
 def test_recompute_test_probabilities_are_those_that_were_written(anna, passes):
@@ -269,8 +282,8 @@ def test_recompute_test_probabilities_are_those_that_were_written(anna, passes):
 def test_predict_run_oof_of_one_fold_says_nothing_of_others(anna, capsys):
     for fold in range(3):
         predict_run(anna, ["hflip"], device=CPU, only=[fold])
-        record = read_json(Path("runs/anna/predictions/hflip/oof.from.json"))
-        assert list(record["weights"]) == [str(done) for done in range(fold + 1)]
+        made_from = read_any_predictions(Path("runs/anna/predictions/hflip/oof.npz")).made_from
+        assert list(made_from.weights) == [str(done) for done in range(fold + 1)]
     predict_run(anna, ["hflip"], device=CPU)
     assert capsys.readouterr().out == ""
 
@@ -279,13 +292,11 @@ def test_predict_run_full_table_edited_is_made_again(anna, passes, capsys):
     shutil.copytree("runs/anna/fold0", "runs/anna/foldfull")
     change_weights(anna, "full", lambda content: content.update(fold="full"), record=True)
     predict_run(anna, ["identity"], device=CPU, full=True)
-    path = Path("runs/anna/predictions/full/identity/test.csv")
+    path = Path("runs/anna/predictions/full/identity/test.npz")
     content = path.read_bytes()
-    path.write_text(path.read_text().replace("img_3.jpg", "img_33.jpg"))
+    path.write_bytes(content.replace(b"img_3.jpg", b"img_9.jpg"))
     predict_run(anna, ["identity"], device=CPU, full=True)
-    assert (
-        len(passes) == 2 and path.read_bytes() == content and "full/identity/test.csv: its" in capsys.readouterr().out
-    )
+    assert len(passes) == 2 and path.read_bytes() == content and "full/identity/test.npz: " in capsys.readouterr().out
 
 
 def test_predict_run_training_image_changed_since_makes_oof_again(anna, passes, capsys):
@@ -293,7 +304,7 @@ def test_predict_run_training_image_changed_since_makes_oof_again(anna, passes, 
     os.utime(changed.path, (1, 1))
     predict_run(anna, ["identity"], device=CPU)
     assert passes == [(1, ("identity",))] * 3 + [(3, ("identity",))]
-    assert "oof.csv: made from other images, so it is made again" in capsys.readouterr().out
+    assert "oof.npz: made from other images, so it is made again" in capsys.readouterr().out
 
 
 def test_predict_run_test_image_changed_since_makes_test_again(anna, passes, capsys):
@@ -302,7 +313,7 @@ def test_predict_run_test_image_changed_since_makes_test_again(anna, passes, cap
     shutil.copy("input/tiny/test/img_0.jpg", "input/tiny/test/img_1.jpg")
     predictions = predict_run(anna, ["identity"], device=CPU)
     assert passes == [(3, ("identity",))]
-    assert "test_fold0.csv and 2 more: made from other images, so they are made again" in capsys.readouterr().out
+    assert "test_fold0.npz and 2 more: made from other images, so they are made again" in capsys.readouterr().out
     table = predictions.test[0][0]
     assert np.array_equal(table.loc["img_0.jpg"], table.loc["img_1.jpg"])
 

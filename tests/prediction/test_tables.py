@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from comp import prediction_file
 from comp.data.scan import Image
-from comp.errors import UserError
 from comp.files import read_json, write_json
-from comp.prediction import tables
 from comp.prediction.tables import PredictionFiles, StaleTables, oof_table
 from comp.prediction.tables import test_table as make_test_table
-from comp.records.predictions import Provenance
+from comp.prediction_file import write_predictions
+from comp.records.predictions import Provenance, provenance_path
 from comp.tables import write_csv
 from comp.tasks import single_label
+from tests.predictions import read_member, rewrite_member, write_old_table
 
 CLASSES = ("a", "b")
 TEST = [Image(f"{number}.jpg", Path(f"{number}.jpg"), "") for number in range(3)]
@@ -37,47 +38,47 @@ def files(tmp_path) -> PredictionFiles:
     return PredictionFiles(tmp_path, single_label(CLASSES))
 
 
+TEST_TABLE = make_test_table(TEST, probabilities(3), CLASSES)
+OOF_TABLE = pd.concat([oof_table(images, fold, probabilities(4), CLASSES) for fold, images in TRAIN.items()])
+
+
+def write_npz(path: Path, table: pd.DataFrame, made_from: Provenance | None) -> Path:
+    columns = [column for column in table.columns if column not in ("image", "label", "fold")]
+    write_predictions(path, table, columns, made_from)
+    return path
+
+
+def write_csv_without_hash(path: Path, table: pd.DataFrame, made_from: Provenance | None) -> Path:
+    return write_old_table(path, table, made_from, hashed=False)
+
+
+FORMATS = {"npz": write_npz, "csv": write_old_table, "csv without a hash": write_csv_without_hash}
+
+
 @pytest.fixture
 def test_file(files) -> Path:
     """A table of test images by one fold model."""
-    path = files.test_path(0, "identity")
-    files.write(path, make_test_table(TEST, probabilities(3), CLASSES), TEST_ORIGIN)
-    return path
+    return write_npz(files.test_path(0, "identity"), TEST_TABLE, TEST_ORIGIN)
 
 
 @pytest.fixture
 def oof_file(files) -> Path:
     """An OOF table of two folds."""
-    path = files.oof_path("identity")
-    rows = [oof_table(images, fold, probabilities(4), CLASSES) for fold, images in TRAIN.items()]
-    files.write(path, pd.concat(rows), OOF_ORIGIN)
-    return path
+    return write_npz(files.oof_path("identity"), OOF_TABLE, OOF_ORIGIN)
 
 
 def reasons(stale: StaleTables) -> str:
     return "; ".join(stale.paths)
 
 
-def edit(**changes: object) -> Callable[[Path], None]:
+def edit(**changes: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """Return a function that changes cells of the first row."""
 
-    def change(path: Path) -> None:
-        table = pd.read_csv(path, dtype=str)
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        table = table.reset_index(drop=True).astype({column: object for column in changes})
         for column, value in changes.items():
-            table.loc[0, column] = str(value)
-        table.to_csv(path, index=False)
-
-    return change
-
-
-def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
-    return lambda path: write_csv(path, change(pd.read_csv(path)))
-
-
-def change_record(**changes: object) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
-        record = path.with_name(f"{path.stem}.from.json")
-        write_json(record, {**read_json(record), **changes})
+            table.loc[0, column] = value
+        return table
 
     return change
 
@@ -85,80 +86,105 @@ def change_record(**changes: object) -> Callable[[Path], None]:
 DAMAGE = {
     "below 0": (edit(a=-5, b=6), "not between 0 and 1"),
     "above 1": (edit(a=1.5, b=-0.5), "not between 0 and 1"),
-    "infinite": (edit(a="inf"), "not between 0 and 1"),
-    "not a number": (edit(a="nan"), "not a number"),
+    "infinite": (edit(a=np.inf), "not between 0 and 1"),
+    "not a number": (edit(a=np.nan), "not "),
     "a logit": (edit(a=0.9, b=0.9), "do not add up to 1"),
-    "a row missing": (rewrite(lambda table: table.iloc[1:]), "it lacks 1 images, such as"),
+    "a row missing": (lambda table: table.iloc[1:], "it lacks 1 images, such as"),
     "a row too many": (
-        rewrite(lambda table: pd.concat([table, table.iloc[:1].assign(image="other.jpg")])),
+        lambda table: pd.concat([table, table.iloc[:1].assign(image="other.jpg")]),
         "it has 1 other images, such as other.jpg",
     ),
-    "an image twice": (rewrite(lambda table: pd.concat([table, table.iloc[:1]])), "twice"),
+    "an image twice": (lambda table: pd.concat([table, table.iloc[:1]]), "twice"),
     "another image": (edit(image="other.jpg"), "it lacks 1 images"),
-    "other classes": (rewrite(lambda table: table.rename(columns={"b": "c"})), "has the classes a,c"),
-    "half-written": (lambda path: path.write_bytes(path.read_bytes()[:10]), ""),
-    "no record": (lambda path: path.with_name(f"{path.stem}.from.json").unlink(), "no file beside it says"),
-    "a record that is no JSON": (
-        lambda path: path.with_name(f"{path.stem}.from.json").write_text("{"),
-        "no file beside it says",
-    ),
-    "a record of a newer version": (change_record(views=2), "no file beside it says"),
-    "other images": (change_record(images="others"), "made from other images"),
-    "other labels": (change_record(labels="others"), "made from other labels"),
-    "another runtime": (change_record(runtime="onnx"), "made from another runtime"),
+    "other classes": (lambda table: table.rename(columns={"b": "c"}), "other classes (c instead of b)"),
+    "fewer classes": (lambda table: table.drop(columns="b"), "other classes (1 instead of 2)"),
 }
 OOF_DAMAGE = {
     "another label": (edit(label="b"), "it has another label of 1 images, such as 00.jpg"),
     "another fold": (edit(fold=1), "fold 0: it lacks 1 images, such as 00.jpg"),
     "an unknown fold": (edit(fold=7), "it has rows of a fold that it does not record"),
-    "no labels": (rewrite(lambda table: table.drop(columns="label")), "it has rows of a fold that it does not record"),
+    "no labels": (lambda table: table.drop(columns="label"), "it has rows of a fold that it does not record"),
+}
+OTHER_ORIGIN = {
+    "none": (lambda origin: None, "nothing in it or beside it says what it was made from"),
+    "other images": (lambda origin: replace(origin, images="others"), "made from other images"),
+    "other labels": (lambda origin: replace(origin, labels="others"), "made from other labels"),
+    "another runtime": (lambda origin: replace(origin, runtime="onnx"), "made from another runtime"),
 }
 
 
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("old", [False, True], ids=["with a hash", "of an older version"])
-def test_read_test_damaged_table_is_not_used_and_a_reason_is_given(damage, old, files, test_file):
-    if old:
-        TEST_ORIGIN.write(test_file.with_name("test_fold0.from.json"))
-    stale = StaleTables()
-    table = files.read_test(test_file, TEST_ORIGIN, TEST, stale)
+def test_read_test_damaged_table_is_not_used_and_a_reason_is_given(damage, form, files):
+    path, stale = files.test_path(0, "identity"), StaleTables()
+    file = FORMATS[form](path, TEST_TABLE, TEST_ORIGIN)
+    table = files.read_test(path, TEST_ORIGIN, TEST, stale)
     assert not stale.paths and np.array_equal(table.to_numpy(), probabilities(3)) and table.dtypes["a"] == np.float32
     change, reason = DAMAGE[damage]
-    content = test_file.read_bytes()
-    change(test_file)
-    assert files.read_test(test_file, TEST_ORIGIN, TEST, stale) is None
-    has_record = test_file.with_name("test_fold0.from.json").is_file() and "record" not in damage
-    if not old and has_record and test_file.read_bytes() != content:
-        reason = "its content is not what was written"
-    assert list(stale.paths.values()) == [[test_file]] and reason in reasons(stale)
+    FORMATS[form](path, change(TEST_TABLE), TEST_ORIGIN)
+    assert files.read_test(path, TEST_ORIGIN, TEST, stale) is None
+    assert list(stale.paths.values()) == [[file]] and reason in reasons(stale)
 
 
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("damage", {**DAMAGE, **OOF_DAMAGE})
-@pytest.mark.parametrize("old", [False, True], ids=["with a hash", "of an older version"])
-def test_read_oof_damaged_table_is_not_used_and_a_reason_is_given(damage, old, files, oof_file):
-    if old:
-        OOF_ORIGIN.write(oof_file.with_name("oof.from.json"))
-    stale = StaleTables()
-    tables = files.read_oof(oof_file, OOF_ORIGIN, TRAIN, stale)
+def test_read_oof_damaged_table_is_not_used_and_a_reason_is_given(damage, form, files):
+    path, stale = files.oof_path("identity"), StaleTables()
+    file = FORMATS[form](path, OOF_TABLE, OOF_ORIGIN)
+    tables = files.read_oof(path, OOF_ORIGIN, TRAIN, stale)
     assert not stale.paths and list(tables) == [0, 1]
     assert tables[1]["image"].tolist() == [image.id for image in TRAIN[1]]
     change, reason = {**DAMAGE, **OOF_DAMAGE}[damage]
-    content = oof_file.read_bytes()
-    change(oof_file)
-    tables = files.read_oof(oof_file, OOF_ORIGIN, TRAIN, stale)
-    has_record = oof_file.with_name("oof.from.json").is_file() and "record" not in damage
-    if not old and has_record and oof_file.read_bytes() != content:
-        reason = "its content is not what was written"
-    assert 0 not in tables and oof_file in [path for paths in stale.paths.values() for path in paths]
+    FORMATS[form](path, change(OOF_TABLE), OOF_ORIGIN)
+    tables = files.read_oof(path, OOF_ORIGIN, TRAIN, stale)
+    assert 0 not in tables and file in [path for paths in stale.paths.values() for path in paths]
     assert reason in reasons(stale)
 
 
-def test_read_oof_value_changed_within_range_is_noticed_by_the_hash(files, oof_file):
-    edit(a=0.25, b=0.75)(oof_file)
-    stale = StaleTables()
-    assert files.read_oof(oof_file, OOF_ORIGIN, TRAIN, stale) == {} and reasons(stale) == (
-        "its content is not what was written"
-    )
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("other", OTHER_ORIGIN)
+def test_read_oof_of_another_origin_is_not_used_and_a_reason_is_given(other, form, files):
+    path, stale = files.oof_path("identity"), StaleTables()
+    change, reason = OTHER_ORIGIN[other]
+    file = FORMATS[form](path, OOF_TABLE, change(OOF_ORIGIN))
+    assert not files.read_oof(path, OOF_ORIGIN, TRAIN, stale) and stale.paths == {reason: [file]}
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]"])
+def test_read_test_csv_whose_record_is_unreadable_is_not_used(content, files):
+    path, stale = files.test_path(0, "identity"), StaleTables()
+    provenance_path(write_old_table(path, TEST_TABLE, TEST_ORIGIN)).write_text(content)
+    assert files.read_test(path, TEST_ORIGIN, TEST, stale) is None and "says what it was made from" in reasons(stale)
+
+
+@pytest.mark.parametrize("form", ["npz", "csv"])
+def test_read_test_record_of_a_newer_version_is_not_used(form, files):
+    path, stale = files.test_path(0, "identity"), StaleTables()
+    file = FORMATS[form](path, TEST_TABLE, TEST_ORIGIN)
+    if form == "npz":
+        rewrite_member(file, "table.json", lambda content: content.replace(b'"images":', b'"resolution": 2, "images":'))
+    else:
+        write_json(provenance_path(file), {**read_json(provenance_path(file)), "views": 2})
+    assert files.read_test(path, TEST_ORIGIN, TEST, stale) is None and "says what it was made from" in reasons(stale)
+
+
+@pytest.mark.parametrize("form", ["npz", "csv"])
+def test_read_oof_value_changed_within_range_is_noticed_by_the_hash(form, files):
+    path, stale = files.oof_path("identity"), StaleTables()
+    file = FORMATS[form](path, OOF_TABLE, OOF_ORIGIN)
+    if form == "npz":
+        other = write_npz(path.with_name("other.npz"), edit(a=0.25, b=0.75)(OOF_TABLE), OOF_ORIGIN)
+        rewrite_member(file, "predictions.npy", lambda _: read_member(other, "predictions.npy"))
+    else:
+        write_csv(file, edit(a=0.25, b=0.75)(OOF_TABLE))
+    assert files.read_oof(path, OOF_ORIGIN, TRAIN, stale) == {}
+    assert stale.paths == {"its content is not what was written": [file]}
+
+
+def test_read_test_npz_is_preferred_to_a_csv_beside_it(files, test_file):
+    write_csv(test_file.with_suffix(".csv"), edit(a=1, b=0)(TEST_TABLE))
+    table = files.read_test(test_file, TEST_ORIGIN, TEST, StaleTables())
+    assert np.array_equal(table.to_numpy(), probabilities(3))
 
 
 def test_read_oof_only_folds_with_other_weights_are_left_out(files, oof_file):
@@ -177,10 +203,11 @@ def test_read_test_missing_table_is_no_reason_for_a_line(files, test_file):
     assert files.read_test(test_file, TEST_ORIGIN, TEST, stale) is None and not stale.paths
 
 
-def test_read_test_table_larger_than_the_limit_is_refused(files, test_file, monkeypatch):
-    monkeypatch.setattr(tables, "MAX_TABLE_BYTES", 10)
-    with pytest.raises(UserError, match=test_file.name):
-        files.read_test(test_file, TEST_ORIGIN, TEST, StaleTables())
+def test_read_test_csv_larger_than_the_limit_is_made_again(files, monkeypatch):
+    stale, path = StaleTables(), files.test_path(0, "identity")
+    write_old_table(path, TEST_TABLE, TEST_ORIGIN)
+    monkeypatch.setattr(prediction_file, "MAX_TABLE_BYTES", 10)
+    assert files.read_test(path, TEST_ORIGIN, TEST, stale) is None and "more than the 10" in reasons(stale)
 
 
 def test_read_test_other_weights_are_noticed(files, test_file):

@@ -24,7 +24,7 @@ def test_reproduce_missing_file_is_written_from_weights_alone(workspace, run_cli
         f"{SUBMISSION}: the same bytes, sha256 {read_json(MANIFEST)['sha256'][:12]}\n",
     )
     SUBMISSION.unlink()
-    for file in Path("runs").rglob("test_fold*.csv"):  # stored predictions are not used
+    for file in Path("runs").rglob("test_fold*.npz"):  # stored predictions are not used
         file.write_text("image,label\n")
     status, out, _ = run_cli("comp", "submit", "reproduce", "submissions/both.csv")
     assert status == 0 and out.endswith("restored\n") and SUBMISSION.read_bytes() == before

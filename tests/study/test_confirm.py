@@ -11,8 +11,8 @@ import torch
 
 from comp.study import confirm
 from comp.study.confirm import parameter_importances
-from comp.tables import read_predictions
 from comp.tasks import single_label
+from tests.predictions import read_table
 
 
 def test_parameter_importances_find_the_key_that_matters_with_enough_trials():
@@ -46,7 +46,7 @@ def test_compare_with_base_joins_images_of_the_kept_epoch(tmp_path, monkeypatch,
         return SimpleNamespace(config=config, task=single_label("ab"), classes=["a", "b"], path=directory)
 
     def read_validation(run: SimpleNamespace, fold: int, epoch: str) -> pd.DataFrame:
-        return read_predictions(run.path / f"fold{fold}" / f"{epoch}.csv", run.classes)
+        return read_table(run.path / f"fold{fold}" / f"{epoch}.csv", run.classes)
 
     trained = []
     monkeypatch.setattr(confirm, "read_run", read_run)

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from comp.files import file_sha256, write_json
 from comp.metrics import METRICS, score
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
-from comp.records.predictions import Provenance, write_provenance
+from comp.records.predictions import Provenance, provenance_path
 from comp.records.run import FoldRecord, ProcessInfo, RunRecord
 from comp.runs import find_runs, list_runs
 from comp.stats import bootstrap_interval, score_report
@@ -335,7 +335,8 @@ def test_leaderboard_oof_other_than_recorded_is_not_tested_and_a_remark_says_so(
     write_run("sound", oof(3))
     if kind == "run":
         path = write_run("changed", oof(6)) / "predictions/identity/oof.csv"
-        write_provenance(path, Provenance({"0": "a"}, "labels", "images", sha256=file_sha256(path)))
+        made_from = Provenance({"0": "a"}, "labels", "images", sha256=file_sha256(path))
+        made_from.write(provenance_path(path))
     else:
         path = write_blend("changed", oof(6), ["sound"]) / "oof.csv"
         change("blend.json", lambda content: content.update(oof_sha256=file_sha256(path)))(path.parent)

@@ -21,11 +21,11 @@ from comp.prediction.load import load_model
 from comp.records.metrics import RunMetrics
 from comp.records.weights import read_weights
 from comp.runs import FoldDir, read_run
-from comp.tables import read_predictions
 from comp.training.setup import open_benchmark_setup, open_debug_setup
 from comp.training.summary import summary_line
 from comp.training.train import run_experiment
 from tests.conftest import REPO_ROOT, SMALL
+from tests.predictions import read_table
 
 CPU = torch.device("cpu")
 # the learning rate rises from zero to one that destroys the weights: the last epoch is never the best
@@ -71,7 +71,7 @@ def kept(request, tiny_dataset, tmp_path_factory):
 
 
 def validation(fold_dir: FoldDir, epoch: str, classes) -> pd.DataFrame:
-    return read_predictions(fold_dir.path / f"{epoch}.csv", classes)
+    return read_table(fold_dir.path / f"{epoch}.npz", classes)
 
 
 def predict(fold_dir: FoldDir, run, images: pd.Index) -> np.ndarray:
@@ -87,7 +87,7 @@ def predict(fold_dir: FoldDir, run, images: pd.Index) -> np.ndarray:
 
 def test_weights_reproduce_the_predictions_that_they_are_scored_by(kept):
     keep, run, _, _ = kept
-    oof = read_predictions(Path("runs/x/predictions/identity/oof.csv"), run.classes)
+    oof = read_table(Path("runs/x/predictions/identity/oof.npz"), run.classes)
     for fold in (0, 2):
         fold_dir = run.fold_dir(fold)
         tables = {epoch: validation(fold_dir, epoch, run.classes).sort_index() for epoch in ("best", "last")}

@@ -89,7 +89,7 @@ def test_train_parallel_gives_identical_weights_and_a_killed_fold_does_not_affec
     for fold in ("fold0", "fold1"):
         sequence, parallel = (Path("runs") / name / fold for name in ("sequence", "parallel"))
         assert_same_weights(sequence, parallel)
-        assert (sequence / "last.csv").read_bytes() == (parallel / "last.csv").read_bytes()
+        assert (sequence / "last.npz").read_bytes() == (parallel / "last.npz").read_bytes()
         pd.testing.assert_frame_equal(
             *(pd.read_csv(fold_dir / "history.csv")[exact] for fold_dir in (sequence, parallel))
         )

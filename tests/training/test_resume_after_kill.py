@@ -62,7 +62,7 @@ def test_train_killed_repeatedly_gives_identical_weights(kills, epochs, workspac
     exact = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     histories = [pd.read_csv(f"runs/{name}/fold0/history.csv")[exact] for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert Path("runs/whole/fold0/last.csv").read_bytes() == Path("runs/killed/fold0/last.csv").read_bytes()
+    assert Path("runs/whole/fold0/last.npz").read_bytes() == Path("runs/killed/fold0/last.npz").read_bytes()
     kept = [sorted(Path(f"runs/{name}/fold0/snapshots").iterdir()) for name in ("whole", "killed")]
     assert {file.name for file in kept[0]} == {f"epoch{epochs - back}.pt" for back in range(3)}
     assert [file.name for file in kept[0]] == [file.name for file in kept[1]]

@@ -23,11 +23,11 @@ from comp.records import weights as weights_record
 from comp.records.weights import WeightsFile
 from comp.runs import FoldDir, find_runs
 from comp.study.leaderboard.entries import read_entries
-from comp.tables import read_predictions
 from comp.training.components import build_components
 from comp.training.setup import setup_from_run
 from comp.training.snapshots import delete_snapshots
 from tests.conftest import SMALL
+from tests.predictions import read_table
 from tests.training.test_pretrain import interrupt_save
 
 CPU = torch.device("cpu")
@@ -165,7 +165,7 @@ def test_soup_equal_snapshots_without_batchnorm_equals_the_run(train, run_cli):
         copy_snapshot(5, epoch)
     soup(run_cli, "x")
     assert same(weights("runs/x+soup/fold0/weights.pt"), weights("runs/x/fold0/weights.pt"))
-    assert Path("runs/x+soup/fold0/last.csv").read_bytes() == Path("runs/x/fold0/last.csv").read_bytes()
+    assert Path("runs/x+soup/fold0/last.npz").read_bytes() == Path("runs/x/fold0/last.npz").read_bytes()
 
 
 def test_soup_is_the_mean_with_statistics_of_the_last_epochs_images(train, run_cli):
@@ -192,7 +192,7 @@ def test_soup_validation_images_have_no_influence(train, run_cli):
     train("x", "train.snapshots=2", fold="0..2")
     soup(run_cli, "x")
     folds = pd.read_csv("folds/tiny.csv").set_index("image")["fold"]
-    oof = read_predictions(Path("runs/x+soup/predictions/identity/oof.csv"), find_runs(["x"])[0].classes)
+    oof = read_table(Path("runs/x+soup/predictions/identity/oof.npz"), find_runs(["x"])[0].classes)
     assert (oof["fold"] == folds.loc[oof.index]).all() and set(oof.index) == set(folds.index)
     assert read_json(Path("runs/x+soup/metrics.json"))["complete"]
     before = {fold: weights(f"runs/x+soup/fold{fold}/weights.pt") for fold in (0, 1, 2)}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from comp.prediction_file import read_any_predictions
 from comp.records.metrics import RunMetrics
 from comp.records.predictions import Provenance
 from comp.tasks import single_label
@@ -101,7 +102,7 @@ def test_write_metrics_reports_a_complete_run_to_wandb(done, tmp_path, monkeypat
     metrics = write_metrics(SimpleNamespace(run=run, dataset=None))
     scores = {"mean": 0.625, "sd": metrics.scores.sd, "oof": 0.5, "best_minus_last": metrics.scores.best_minus_last}
     assert metrics.complete == (len(done) == 2) and sent == ([scores, "closed"] if metrics.complete else [])
-    assert (tmp_path / "predictions" / "identity" / "oof.csv").read_text().count("\n") == 7
+    assert len(read_any_predictions(tmp_path / "predictions" / "identity" / "oof.npz").table) == 6
 
 
 @pytest.mark.parametrize(("baseline", "warns"), [(0.4, False), (0.5, True), (0.6, True)])

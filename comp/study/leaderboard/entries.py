@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from comp.data.folds import describe_split_groups
 from comp.errors import UserError, did_you_mean
-from comp.files import file_exists, file_sha256
+from comp.files import file_exists
+from comp.prediction_file import content_sha256, find_table, recorded_sha256
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
-from comp.records.predictions import read_provenance
 from comp.records.run import FoldRecord, RunRecord
 from comp.records.task import TaskSpec
 from comp.runs import BLENDS, RUNS, list_runs
@@ -67,11 +67,16 @@ def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry],
     return [entries[name] for name in names or entries], warnings
 
 
+def _oof_file(directory: Path) -> Path:
+    """Return the file of the OOF predictions in a directory, whether it exists or not."""
+    return find_table(directory / "oof.npz") or directory / "oof.npz"
+
+
 def _check_oof(entry: LeaderboardEntry) -> LeaderboardEntry:
     """Return the entry, with a remark if its OOF predictions are not those that were written: it is not tested."""
-    if entry.oof_sha256 is None or not entry.oof.is_file() or file_sha256(entry.oof) == entry.oof_sha256:
+    if entry.oof_sha256 is None or not entry.oof.is_file() or content_sha256(entry.oof) == entry.oof_sha256:
         return entry
-    remark = "oof.csv is not what was written; run infer.py again"
+    remark = f"{entry.oof.name} is not what was written; run infer.py again"
     return replace(entry, remark="; ".join(filter(None, [entry.remark, remark])))
 
 
@@ -87,8 +92,7 @@ def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
 def _run_entry(name: str, path: Path) -> LeaderboardEntry:
     """Return a run's entry; an unreadable metrics.json is a remark."""
     record = RunRecord.read(path / "run.json")
-    oof = path / "predictions" / "identity" / "oof.csv"
-    provenance = read_provenance(oof)
+    oof = _oof_file(path / "predictions" / "identity")
     entry = LeaderboardEntry(
         name,
         path,
@@ -98,7 +102,7 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
         record.higher_is_better,
         parameters=record.parameters,
         task=record.task,
-        oof_sha256=provenance.sha256 if provenance else None,
+        oof_sha256=recorded_sha256(oof) if oof.is_file() else None,
     )
     try:
         return _with_scores(entry, folds=len(record.folds))
@@ -137,7 +141,7 @@ def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) ->
     return LeaderboardEntry(
         name,
         path,
-        path / "oof.csv",
+        _oof_file(path),
         record.folds_sha256,
         record.metric,
         record.higher_is_better,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,12 +11,10 @@ import pandas as pd
 
 from comp import config as configs
 from comp.errors import UserError
-from comp.files import read_bytes
 from comp.metrics import find_metric
-from comp.rows import ROW_COLUMN
+from comp.prediction_file import read_any_predictions
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
-from comp.tables import MAX_CLASSES, MAX_TABLE_BYTES, parse_csv
 from comp.tasks import make_task, single_label
 
 
@@ -155,17 +152,14 @@ def _test(
 def _read_oof(entry: LeaderboardEntry, sort_by_image: bool = False) -> _OofPredictions | None:
     """Return the OOF predictions of an entry, or None if they are missing, invalid or not those that were written."""
     try:
-        content = read_bytes(entry.oof, MAX_TABLE_BYTES)
-        if entry.oof_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        stored = read_any_predictions(entry.oof)
+        if entry.oof_sha256 not in (None, stored.sha256) or "label" not in stored.table:
             return None
-        text = ("image", "label", ROW_COLUMN)
-        table = parse_csv(entry.oof, content, ["image", "label"], text, MAX_CLASSES + 4).set_index("image")
-        classes = sorted(column for column in table.columns if column not in ("label", "fold", ROW_COLUMN))
-        task = single_label(classes) if entry.task is None else make_task(entry.task)
-        table = task.by_row(table)
+        task = single_label(sorted(stored.columns)) if entry.task is None else make_task(entry.task)
+        table = task.by_row(stored.table)
         table = table.sort_index() if sort_by_image else table
-        images, (targets, predictions) = table.index, task.to_arrays(table)
+        targets, predictions = task.to_arrays(table)
     except READ_ERRORS:
         return None
-    is_valid = images.is_unique and not task.find_invalid(predictions)
-    return _OofPredictions(images, list(task.columns), targets, predictions) if is_valid else None
+    is_valid = not task.find_invalid(predictions)
+    return _OofPredictions(table.index, list(task.columns), targets, predictions) if is_valid else None
