@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import bdtr
 
 from comp.metrics import CLASS_REPORT, PER_CLASS, ClassCounts, confusion, find_metric, score
-from comp.metrics.class_counts import ClassSums, class_membership, counts_from_sums
+from comp.metrics.class_counts import ClassSums, class_membership, count_classes, counts_from_sums
 from comp.metrics.computation import Computation, Mean, Ranking, Whole
 from comp.records.scores import ScoreReport
 
@@ -26,6 +27,8 @@ RESAMPLES = 2000
 FEWEST_RESAMPLES = 200
 MAX_RANKED = 2_000_000  # images times columns up to which a ranking has all resamples
 SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is inside the noise
+MAX_CONFUSION_CLASSES = 100  # of a whole confusion matrix: 10,000 numbers
+MAX_CONFUSED = 24  # errors that a report lists instead
 MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
 
 
@@ -45,8 +48,12 @@ def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray
         return _percentile_interval(np.concatenate([scorer(occurrences) for occurrences in blocks]))
     scores = [computation.from_counts(counts) for counts in _resample_counts(rng, targets, predictions)]
     low, high = _percentile_interval(np.concatenate(scores))
-    if low == high and (predictions.argmax(1) == targets).mean() in (0, 1):
-        return _interval_without_variation(computation, metric, confusion(targets, predictions))
+    predicted = predictions.argmax(1)
+    if low == high and (predicted == targets).mean() in (0, 1):
+        shape = (predictions.shape[1],) * 2
+        return _interval_without_variation(
+            computation, metric, csr_array((np.ones(len(targets)), (targets, predicted)), shape)
+        )
     return low, high
 
 
@@ -97,29 +104,32 @@ def wilson_interval(accuracy: float, images: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _interval_without_variation(computation: ClassSums, metric: str, cm: np.ndarray) -> tuple[float, float]:
-    """Return the interval of a score if every image is correct, or every image is incorrect.
+def _interval_without_variation(computation: ClassSums, metric: str, cm: csr_array) -> tuple[float, float]:
+    """Return the interval of a score if every image is correct, or every image is incorrect, from the confusion matrix.
 
     One end is the score itself. The other is the score after flipping as many images (correct to incorrect, or the
     reverse) as Wilson's interval of the accuracy allows, up to 3.8. The images are taken from the rarest classes, where
     one image changes a macro mean most. For the accuracy this is Wilson's interval itself.
     """
     images = int(cm.sum())
-    all_correct = np.trace(cm) == images
+    all_correct = cm.diagonal().sum() == images
     low, high = wilson_interval(float(all_correct), images)
     if metric == "accuracy":
         return low, high
     remaining = (1 - low if all_correct else high) * images
     sizes = cm.sum(1)
     by_size = [int(row) for row in np.argsort(sizes, kind="stable") if sizes[row]]
-    changed = cm.astype(np.float64)
+    changed = cm.tolil()
     for position, row in enumerate(by_size):
         moved = min(remaining, sizes[row])
+        if moved <= 0:
+            break
         remaining -= moved
-        changed[row] *= 1 - moved / sizes[row]
-        neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % len(cm)
+        changed[[row]] = changed[[row]] * (1 - moved / sizes[row])
+        neighbour = by_size[(position + 1) % len(by_size)] if len(by_size) > 1 else (row + 1) % cm.shape[0]
         changed[row, neighbour if all_correct else row] += moved
-    ends = sorted(float(computation.from_counts(ClassCounts.from_confusion(matrix))) for matrix in (cm, changed))
+    counts = [ClassCounts(m.sum(1), m.sum(0), m.diagonal()) for m in (cm, changed.tocsr())]
+    ends = sorted(float(computation.from_counts(count)) for count in counts)
     return ends[0], ends[1]
 
 
@@ -136,8 +146,10 @@ def _percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 def score_report(targets: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> ScoreReport:
     """Return all scores of one table of predictions, the three headline scores with their interval."""
-    cm = confusion(targets, probabilities)
-    per_class = {name: from_counts(ClassCounts.from_confusion(cm)) for name, from_counts in PER_CLASS.items()}
+    predicted = probabilities.argmax(1)
+    counts = count_classes(targets, predicted, len(classes))
+    per_class = {name: from_counts(counts) for name, from_counts in PER_CLASS.items()}
+    has_few = len(classes) <= MAX_CONFUSION_CLASSES
     return ScoreReport(
         images=len(targets),
         **{name: score(name, targets, probabilities) for name in CLASS_REPORT},
@@ -148,7 +160,21 @@ def score_report(targets: np.ndarray, probabilities: np.ndarray, classes: tuple[
             label: {name: float(values[index]) for name, values in per_class.items()}
             for index, label in enumerate(classes)
         },
-        confusion=tuple(map(tuple, cm.tolist())),
+        confusion=tuple(map(tuple, confusion(targets, probabilities).tolist())) if has_few else (),
+        confused=None if has_few else _most_confused(targets, predicted, classes),
+    )
+
+
+def _most_confused(
+    targets: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]
+) -> tuple[tuple[str, str, int], ...]:
+    """Return the commonest errors: true class, predicted class, number of images; in the order of classes if equal."""
+    wrong = np.flatnonzero(targets != predicted)
+    pairs, images = np.unique(targets[wrong].astype(np.int64) * len(classes) + predicted[wrong], return_counts=True)
+    commonest = np.argsort(-images, kind="stable")[:MAX_CONFUSED]
+    return tuple(
+        (classes[pair // len(classes)], classes[pair % len(classes)], int(count))
+        for pair, count in zip(pairs[commonest], images[commonest], strict=True)
     )
 
 

@@ -75,4 +75,6 @@ class RunMetrics(Record):
         scores = content.pop("scores") or {}
         if not self.split_groups:
             del content["split_groups"]
+        if scores.get("report") and scores["report"]["confused"] is None:
+            del scores["report"]["confused"]
         return {**content, **scores}

@@ -24,4 +24,5 @@ class ScoreReport(Record):
     log_loss: float
     interval: dict[str, tuple[float, float]]  # 95 %, of accuracy, macro_f1 and log_loss
     per_class: dict[str, dict[str, float]]  # label -> precision, recall, f1, specificity
-    confusion: tuple[tuple[int, ...], ...]  # a row per true class, a column per predicted class
+    confusion: tuple[tuple[int, ...], ...]  # a row per true class, a column per predicted class; empty for many classes
+    confused: tuple[tuple[str, str, int], ...] | None = None  # instead: the commonest of (true, predicted, images)
