@@ -54,10 +54,10 @@ def check(args: argparse.Namespace) -> int:
       python -m comp data check data.root=input/my-cells folds.k=4
 
     Errors (exit status 1): unreadable images, copies of one image under two labels, training images that are also
-    in test, copies in several folds of the split, a class smaller than the number of folds. Warnings (exit status
-    0): copies inside a class or inside test, files that are not images, names that differ in case alone, and an
-    image size, JPEG quality or colour that predicts the class. Copies are found even when rotated by quarter turns,
-    mirrored, re-encoded, resized or slightly brightened.
+    in test, copies in several folds of the split, an empty class. Warnings (exit status 0): a class smaller than the
+    number of folds, copies inside a class or inside test, files that are not images, names that differ in case alone,
+    and an image size, JPEG quality or colour that predicts the class. Copies are found even when rotated by quarter
+    turns, mirrored, re-encoded, resized or slightly brightened.
     Writes runs/checks/<dataset>.json.
     """
     from comp import config

@@ -233,19 +233,24 @@ def _split_issues(
 
 
 def _small_class_issues(dataset: Dataset, train: Survey, groups: list[DuplicateGroup], k: int) -> Iterator[DataIssue]:
-    """Report classes with fewer than `k` different readable images: copies share a fold, so a fold would have none."""
-    different = Counter(image.label for image in train.images)
+    """Report classes with fewer than `k` different readable images: copies share a fold, so a fold would have none.
+
+    It is an error where `folds` could not make a split: a class is empty, or too little remains to validate on.
+    """
+    images = Counter(image.label for image in train.images)
+    different = images.copy()
     for group in groups:
         for label, count in Counter(image.label for image in group.images).items():
             different[label] -= count - 1
     small = [label for label in dataset.classes if different[label] < k]
+    validated = [different[label] for label in dataset.classes if images[label] >= k and different[label] > 1]
     if small:
         yield DataIssue(
             "small_class",
-            "error",
+            "error" if sum(validated) < k or not all(different[label] for label in small) else "warning",
             f"{count_text(len(small), 'class', 'classes')} with fewer different images than {k} folds",
             f"add images, remove the class{', or lower folds.k' if k > 2 else ''}; `folds` keeps a class of fewer than "
-            f"{k} images in training (fold -1), and no score counts it",
+            f"{k} images, or of copies of one, in training (fold -1), and no score counts it",
             remarks=tuple(f"{label}: {different[label]}" for label in small),
         )
 

@@ -17,6 +17,7 @@ from comp.data.check import check_dataset
 from comp.data.check_text import format_report
 from comp.data.folds import make_folds, write_folds
 from comp.data.scan import scan
+from comp.errors import UserError
 from comp.records.dataset import DatasetReport
 from tests.data.image_files import QUALITY, check, make_pixels, save, write_dataset
 
@@ -126,7 +127,29 @@ def test_check_dataset_duplicates_in_test_are_a_warning(tmp_path):
     assert report.exit_code == 0 and set(issues) == {"test_duplicates"}
 
 
-def test_check_dataset_class_smaller_than_k_without_copies_is_an_error(tmp_path):
+def test_check_dataset_class_smaller_than_k_is_a_warning_as_folds_makes_a_split(tmp_path):
+    write_dataset(tmp_path, per_class=5)
+    for number in (1, 2, 3, 4):
+        (tmp_path / "train" / "a" / f"a{number}.jpg").unlink()
+    issues, report = check(tmp_path, k=5)
+    assert report.exit_code == 0 and issues["small_class"].remarks == ("a: 1",)
+    dataset = scan(tmp_path)
+    table = make_folds(dataset, {image.id: image.id for image in dataset.train}, 5, 0)
+    assert table.loc[table["label"] == "a", "fold"].tolist() == [-1]
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_check_dataset_small_classes_that_leave_no_split_are_an_error(tmp_path, left):
+    write_dataset(tmp_path, per_class=5)
+    for number in range(left, 5):
+        (tmp_path / "train" / "a" / f"a{number}.jpg").unlink()
+    assert check(tmp_path, k=5 if left == 0 else 6)[1].exit_code == 1
+    dataset = scan(tmp_path)
+    with pytest.raises(UserError):
+        make_folds(dataset, {image.id: image.id for image in dataset.train}, 5 if left == 0 else 6, 0)
+
+
+def test_check_dataset_copies_do_not_count_as_images_of_a_class(tmp_path):
     write_dataset(tmp_path, per_class=5)
     assert check(tmp_path, k=5)[1].exit_code == 0
     issues, report = check(tmp_path, k=6)
