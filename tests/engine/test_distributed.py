@@ -73,11 +73,12 @@ fit._optimizer_step = fail
 raise SystemExit(run_main(main))
 """
 # weights that are frozen or not used, an optimiser step of two batches, and no image for the second process in one;
-# then a model with BatchNorm
+# then a model with BatchNorm, and one whose backbone is frozen in the first epoch
 TWO_MODELS = f"""
 import sys
 sys.path.insert(0, {str(REPO_ROOT)!r})
 from comp.engine import distributed  # before torch, as in train.py
+from dataclasses import replace
 import torch
 from torch import nn
 from comp.batches.loader import ShardInfo, shard_indices
@@ -95,11 +96,15 @@ def batches(steps):
     for step in steps:
         yield images[shard(step) or [0, 1]], torch.arange(8)[shard(step) or [0, 1]] % 2
 
-def train(model):
+class Frozen(nn.Sequential):
+    def get_classifier(self):
+        return self[2]
+
+def train(model, freeze_epochs=0):
     state = TrainState(model, torch.optim.SGD(model.parameters(), 0.5), torch.amp.GradScaler("cpu", enabled=False))
     data = TrainData(batches, torch.clone, 4, lambda step: ShardInfo(bool(shard(step)), SIZES[step % 4]))
     losses = []
-    for event in fit(state, data, options, loss=loss, lr_at=lambda *_: 0.5):
+    for event in fit(state, data, replace(options, freeze_epochs=freeze_epochs), loss=loss, lr_at=lambda *_: 0.5):
         losses.append(event.train_loss)
         state.history.append({{"val_loss": None}})
     return {{"losses": losses, "model": model.state_dict()}}
@@ -110,7 +115,8 @@ with distributed.process_group():
     plain[2].unused = nn.Parameter(torch.ones(2))
     plain[0].bias.requires_grad_(False)
     normed = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
-    results = {{"plain": train(plain), "normed": train(normed)}}
+    frozen = Frozen(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+    results = {{"plain": train(plain), "normed": train(normed), "frozen": train(frozen, 1)}}
     torch.save(results, f"rank{{distributed.rank()}}of{{distributed.world_size()}}.pt")
 """
 
@@ -228,10 +234,11 @@ def test_fit_two_processes_with_frozen_and_unused_weights_equal_one(tmp_path, mo
     assert process.returncode == 0 and "Warning" not in err, err
     subprocess.run([sys.executable, "two_models.py"], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     single, first, second = (torch.load(f"{name}.pt") for name in ("rank0of1", "rank0of2", "rank1of2"))
-    assert first["plain"]["losses"] == pytest.approx(single["plain"]["losses"], rel=1e-5)
-    for name, weight in single["plain"]["model"].items():
-        assert torch.allclose(first["plain"]["model"][name], weight, atol=1e-6), name
-    for model in ("plain", "normed"):  # running statistics too
+    for model in ("plain", "frozen"):
+        assert first[model]["losses"] == pytest.approx(single[model]["losses"], rel=1e-5)
+        for name, weight in single[model]["model"].items():
+            assert torch.allclose(first[model]["model"][name], weight, atol=1e-6), name
+    for model in ("plain", "normed", "frozen"):  # running statistics too
         assert first[model]["losses"] == second[model]["losses"] and len(first[model]["losses"]) == 3
         assert first[model]["model"].keys() == single[model]["model"].keys()
         assert all(torch.equal(value, second[model]["model"][name]) for name, value in first[model]["model"].items())
