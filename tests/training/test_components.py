@@ -122,6 +122,9 @@ ELSEWHERE = {
     "data.train",
     "data.test",
     "data.ids",
+    "data.row",
+    "data.pool",
+    "data.allow_missing",
     "data.task",  # tests/tasks/
     "data.positive",
 }
