@@ -29,6 +29,15 @@ def test_pool_of_one_image_each_keeps_the_bits_and_the_type():
     assert rows.pool(PREDICTIONS, "max").dtype == np.float32
 
 
+def test_pool_mean_is_not_normalised_again():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(7), 300)
+    task = make_task(TaskSpec("single", tuple("abcdefg")))
+    for rows in (Rows.of_images([str(index // 3) for index in range(300)]), Rows.of_images(list(map(str, range(300))))):
+        assert np.array_equal(task.pool(probabilities, rows), rows.pool(probabilities, "mean"))
+    binary = make_task(TaskSpec("binary", ("0", "1"), pool="max"))
+    assert binary.pool(np.stack([PREDICTIONS, PREDICTIONS]), ROWS)[1] == pytest.approx(binary.pool(PREDICTIONS, ROWS))
+
+
 def test_pool_row_without_an_image_has_the_default():
     rows = Rows.of_positions(["x", "none", "y"], [[0, 1], [], [3]], default=np.array([0.5, 0.5]))
     assert rows.pool(PREDICTIONS, "mean") == pytest.approx(np.array([[0.55, 0.45], [0.5, 0.5], [0.3, 0.7]]))

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from comp.engine.fit import Step
+from comp.files import file_exists
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 
@@ -18,6 +19,7 @@ def log_line(line: str, bar: tqdm, log: Path) -> None:
     """Print a line above the bar, and append it with the time to the file `log`."""
     bar.write(line, file=sys.stdout)
     sys.stdout.flush()
+    file_exists(log)  # a UserError for a pipe: open() would wait for its reader
     with open(log, "a", encoding="utf-8") as file:
         file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 

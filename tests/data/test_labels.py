@@ -144,6 +144,7 @@ def test_scan_class_folders_at_the_root_and_positive_labels(root):
         ("image,label\na1,x\na2,y\n", {"train": ("images",)}, "has no folder images"),
         ("image\na1\n", {}, "one column"),
         ("image,a,b\na1,1,2\n", {"label": ("a", "b")}, "must hold 0 and 1"),
+        ("image,a,b\na1,1,yes\n", {"label": ("a", "b")}, "must hold 0 and 1"),
         ("image,label\na1,x\na2,y\na3,y\n", {"task": "binary", "positive": ("z",)}, "no image has the label z"),
     ],
 )

@@ -47,3 +47,15 @@ def test_join_groups_links_through_either_grouping():
     patients = ["p", "p", None, None, "q", None]
     groups = join_groups(list("zyxwvu"), copies, patients)
     assert groups == {"z": "x", "y": "x", "x": "x", "w": "w", "v": "v", "u": "u"}
+
+
+def test_join_groups_are_called_after_their_smallest_id():
+    assert join_groups(["img_2", "img_1", "img_3"], ["p", "p", None]) == {
+        "img_2": "img_1",
+        "img_1": "img_1",
+        "img_3": "img_3",
+    }
+
+
+def test_join_groups_without_a_group_leaves_every_image_alone():
+    assert join_groups(["b", "a"], [None, None]) == {"b": "b", "a": "a"}

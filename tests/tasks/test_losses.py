@@ -40,6 +40,11 @@ def test_focal_is_its_formula_and_cross_entropy_at_gamma_zero():
     )
 
 
+def test_focal_of_a_batch_without_the_last_class():
+    targets = torch.tensor([0, 1, 2, 1, 0, 0])
+    assert torch.allclose(focal(LOGITS, targets, 0.0), F.cross_entropy(LOGITS, targets, reduction="none"))
+
+
 def test_class_loss_focal_uses_gamma_smoothing_and_weights():
     log_p = LOGITS.log_softmax(1)
     smoothed = 0.9 * F.one_hot(TARGETS, 4) + 0.1 / 4

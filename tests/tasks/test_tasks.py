@@ -86,6 +86,15 @@ def test_baseline_is_the_best_constant(kind):
             assert task.losses(targets, np.tile(other, (4, 1))).mean() >= loss - 1e-12
 
 
+def test_decisions_are_for_scores_of_labels():
+    assert task_of("ordinal").needs_decision("quadratic_kappa") and task_of("binary").needs_decision("macro_f1")
+    assert not task_of("binary").needs_decision("auc") and not task_of("ordinal").needs_decision("rmse")
+
+
+def test_only_targets_that_are_class_indices_can_be_weighted():
+    assert [kind for kind in TASKS if task_of(kind).has_class_targets] == ["single", "binary"]
+
+
 def test_counts_name_classes_without_images_too():
     assert task_of("single").counts(np.array([0, 0])) == {"a": 2, "b": 0, "c": 0}
 
@@ -129,7 +138,8 @@ def test_multilabel_image_without_a_tag_gets_the_best_where_training_always_has_
     predictions = np.array([[0.1, 0.2], [0.9, 0.3]])
     for at_least_one, expected in ((True, [[False, True], [True, False]]), (False, [[False, False], [True, False]])):
         task = make_task(TaskSpec("multilabel", ("a", "b"), at_least_one=at_least_one))
-        assert (task.decide(predictions, (0.5,)) >= 0.5).tolist() == expected
+        decided = task.decide(predictions, (0.5,))
+        assert (decided >= 0.5).tolist() == expected and not task.find_invalid(decided)
 
 
 def test_binary_decision_for_f1_of_rare_positives():
