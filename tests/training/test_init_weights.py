@@ -143,6 +143,14 @@ def test_train_file_that_lacks_layers_is_a_warning_that_names_them(train):
     assert err.count("\n") == 1 and "1 not in the file (conv_stem.weight)" in err
 
 
+def test_soup_of_a_frozen_backbone_keeps_its_weights_and_statistics(train, run_cli):
+    backbone = publish()
+    assert train("x", "train.freeze_epochs=9", "train.snapshots=2", "model.drop_path=null")[0] == 0
+    status, _, err = run_cli("comp", "soup", "x")
+    assert status == 0, err
+    assert all(torch.equal(value, kept("x+soup")[key]) for key, value in backbone.items() if value.is_floating_point())
+
+
 def test_train_weights_of_a_run_on_these_images_are_refused(train, run_cli, tmp_path):
     assert train("x", "train.epochs=1")[0] == 0
     status, _, err = train("y", "model.weights=runs/x/fold0/weights.pt")
@@ -191,10 +199,7 @@ def train_kind(kinds, run_cli):  # noqa: F811
         label, header, placeholder, keys = KINDS[task]
         kinds(label, header, placeholder)
         backbone = publish()
-        Path("input/kinds/test").mkdir()  # where a bundle looks for them
-        for image in Path("input/kinds/images").glob("t*.png"):
-            image.rename(Path("input/kinds/test") / image.name)
-        data = ["data.labels=train.csv", "data.train=images", f"data.task={task}", *keys]
+        data = ["data.labels=train.csv", "data.train=images", "data.test=images", f"data.task={task}", *keys]
         start = [f"model.weights={FILE}", "train.freeze_epochs=1", "train.epochs=1"]
         assert run_cli("comp", "folds", *SMALL_KINDS, *data)[0] == 0
         status, out, err = run_cli("train.py", "--name", "run", *SMALL_KINDS, *data, *start)
