@@ -37,6 +37,11 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
         raise UserError(f"class {empty[0]} has no images; add some, or remove its folder")
     table["fold"] = -1
     validated = _validated_rows(table, k) if dataset.task.has_confusion else table
+    if (counts := table["group"].value_counts()).size < k:
+        raise UserError(
+            f"{dataset.root} has {counts.size} groups of images that share a fold (data.group, data.row and copies), "
+            f"too few for {k} folds; the largest, that of {counts.index[0]}, has {counts.iloc[0]} of {len(table)}"
+        )
     if validated["group"].nunique() < k:
         raise UserError(
             f"{dataset.root} has {validated['group'].nunique()} different images in classes of {k} or more, too few "
@@ -122,8 +127,13 @@ def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -
         raise UserError(f"{path} has a fold that is not a number from -1 to {MAX_FOLD}; restore it")
     if record.groups_sha256 not in (None, groups_sha256(table)):
         raise UserError(f"{path}: the column group is not as it was written; {advice}")
-    if row := _split_row(table, dataset):
+    if row := _find_split(table, {image.id: image.row_id for image in dataset.train}):
         raise UserError(f"{path}: the images of the row {row} are in several folds, and it has one score; {advice}")
+    if not allow_split_groups and (group := _find_split(table, {image.id: image.group for image in dataset.train})):
+        raise UserError(
+            f"{path}: the images of the group {group} (data.group) are in several folds; make a new split with: "
+            f"python -m comp folds --force, or set folds.allow_split_groups=true"
+        )
     if (count := count_split_groups(table)) and not allow_split_groups:
         folds = table.groupby("group")["fold"].unique()
         example = folds[folds.map(len) > 1]
@@ -135,13 +145,13 @@ def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -
     return table
 
 
-def _split_row(table: pd.DataFrame, dataset: Dataset) -> str:
-    """Return a row of a submission whose images are in several folds; an empty text if there is none."""
-    fold_of = dict(zip(table["image"], table["fold"], strict=True))
-    fold_of_row: dict[str, int] = {}
-    for image in dataset.train:
-        if fold_of_row.setdefault(image.row_id, fold_of[image.id]) != fold_of[image.id]:
-            return image.row_id
+def _find_split(table: pd.DataFrame, group_of: Mapping[str, str | None]) -> str:
+    """Return a group whose images are in several folds; an empty text if there is none."""
+    fold_of: dict[str, int] = {}
+    for image, fold in zip(table["image"], table["fold"], strict=True):
+        group = group_of[image]
+        if group is not None and fold_of.setdefault(group, fold) != fold:
+            return group
     return ""
 
 

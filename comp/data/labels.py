@@ -57,7 +57,7 @@ def _read_csv(path: Path, source: DataSource) -> list[LabelRow]:
     group = source.group and _column(path, columns, source.group, "group")
     texts = _tags_of_columns(path, table, labels, source) if len(labels) > 1 else table[labels[0]].str.strip()
     if len(labels) == 1:
-        check_spelling(path, labels[0], table[image], texts)
+        check_spelling(path, labels[0], table[image], table[labels[0]])
     if (empty := texts == "").any() and source.task != "multilabel":
         raise UserError(
             f"{path} has {int(empty.sum())} empty labels in {labels[0]}, such as that of "
@@ -80,7 +80,7 @@ def binary_labels(source: DataSource, labels: Sequence[str]) -> list[str]:
 
 def check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series) -> None:
     """Raise a UserError for labels that stand for a missing value, or that differ in case or spaces alone."""
-    if (missing := texts.str.lower().isin(MISSING_VALUES)).any():
+    if (missing := texts.str.strip().str.lower().isin(MISSING_VALUES)).any():
         raise UserError(
             f"{path} has {int(missing.sum())} labels {texts[missing].iloc[0]} in {column}, such as that of "
             f"{images[missing].iloc[0]}; fill them in, or remove the rows"
@@ -90,10 +90,15 @@ def check_spelling(path: Path, column: str, images: pd.Series, texts: pd.Series)
         first = spellings.setdefault(" ".join(label.casefold().split()), label)
         if first != label:
             raise UserError(
-                f"{path} has the labels {first!r} ({int((texts == first).sum())} times) and {label!r} "
+                f"{path} has the labels {_visible(first)} ({int((texts == first).sum())} times) and {_visible(label)} "
                 f"({int((texts == label).sum())} times) in {column}, which differ in case or spaces alone; write them "
                 f"alike"
             )
+
+
+def _visible(label: str) -> str:
+    """Return a label in quotes whose spaces survive an error of one line."""
+    return repr(label if label == " ".join(label.split()) else label.replace(" ", "\N{OPEN BOX}"))
 
 
 def _column(path: Path, columns: list[str], name: str, key: str) -> str:

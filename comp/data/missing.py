@@ -17,7 +17,7 @@ def check_missing(names: Sequence[str], problem: str, advice: str, *, result: st
     """
     if not names:
         return ""
-    shown = ", ".join(shorten(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    shown = ", ".join(shorten(name or "''", 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
     found = f"{len(names):,} {problem}, such as {shown}"
     if not allowed:
         raise UserError(f"{found}; {advice}, or set data.allow_missing=true (data adopt --allow-missing)")

@@ -91,6 +91,12 @@ def match_rows(sample: SubmissionTable, dataset: Dataset) -> tuple[Rows, str]:
         matched.append(images)
         if not images or len(images) < len(names):
             missing.append(id)
+    train_names = {name for image in dataset.train for name in (image.id, image.path.stem)} if missing else set()
+    if trained := [id for id in missing if id in train_names]:
+        raise UserError(
+            f"the sample submission has {len(trained):,} ids of training images, such as {', '.join(trained[:5])}; "
+            f"take that of the test images (submit.sample)"
+        )
     line = check_missing(
         missing,
         "ids of the sample submission have no test image, or not all of theirs",

@@ -148,3 +148,13 @@ def test_row_numbers_that_are_none_are_an_error_of_the_check(tmp_path):
     sample, mine = (read_table_unchecked(tmp_path / f"{name}.csv") for name in ("sample", "mine"))
     [issue] = format_issues(mine, sample, ClassAnswer(LabelFormat(("x", "y"), False), ("x", "y")))
     assert issue.severity == "error" and "must have the sample's numbers of the rows" in issue.text
+
+
+def test_typed_columns_that_no_table_has_name_the_nearest(competition):
+    competition.labelled("id,target", ["0", "1", "0", "1"], "0")
+    for key, name in (("label", ("taget",)), ("image", "idd"), ("row", ("targets",)), ("group", "targets")):
+        with pytest.raises(UserError, match=rf"train.csv has no column .*; did you mean .*\(--{key}\)"):
+            competition.adopt(**{key: name})
+    competition.table("more.csv", "id,place", "a0,x", "a1,y")
+    with pytest.raises(UserError, match=r"none of the 2 tables has a column taget; did you mean target"):
+        competition.adopt(label=("taget",))

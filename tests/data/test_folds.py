@@ -127,7 +127,7 @@ def test_make_folds_too_few_images_raises_with_possible_advice(sizes, k, message
 
 @pytest.mark.parametrize("k", [2, 5])
 def test_make_folds_all_images_the_same_picture_raises(k):
-    with pytest.raises(UserError, match="has 0 different images in classes"):
+    with pytest.raises(UserError, match=r"has 1 groups of images that share a fold"):
         make_folds(LETTERS, {image.id: "a0.png" for image in LETTERS.train}, k, seed=0)
 
 
@@ -328,3 +328,21 @@ def test_parse_fold_range_has_its_limit():
     assert parse_fold_range("999..1000") == [999, 1000]
     with pytest.raises(UserError, match="at most 1000"):
         parse_fold_range("1001")
+
+
+def test_make_folds_group_of_all_images_is_named():
+    data = dataset(a=6, b=6)
+    with pytest.raises(
+        UserError, match=r"1 groups of images that share a fold .* few for 2 folds; the largest, .*12 of 12"
+    ):
+        make_folds(data, dict.fromkeys((image.id for image in data.train), "a0.png"), 2, 0)
+
+
+def test_read_folds_split_from_before_data_group_is_refused(tmp_path):
+    plain = dataset(a=6, b=6)
+    path = tmp_path / "x.csv"
+    write_folds(path, make_folds(plain, {image.id: image.id for image in plain.train}, 2, 0), plain, 2, 0)
+    grouped = replace(plain, train=tuple(replace(image, group="p1") for image in plain.train))
+    with pytest.raises(UserError, match=r"the group p1 \(data.group\) are in several folds; .* --force"):
+        read_folds(path, grouped)
+    assert len(read_folds(path, grouped, allow_split_groups=True)) == 12

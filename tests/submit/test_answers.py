@@ -171,7 +171,7 @@ def test_choose_answer_names_of_a_table_beside_numbers_in_the_sample_are_refused
 
 def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_path, capsys):
     test = tuple(Image(f"{id}.png", tmp_path / "test" / f"{id}.png") for id in IDS[:2])
-    train = tuple(Image(f"{n}", tmp_path / f"{n}", label) for n, label in enumerate("0001"))
+    train = tuple(Image(f"a{n}", tmp_path / f"a{n}", label) for n, label in enumerate("0001"))
     keys = {"metric": "auc", "allow_missing": True}
     data = Dataset(tmp_path, make_task(BINARY), (0, 1), train, test, "name", DataSource(str(tmp_path), **keys))
     table = sample("0", "0", "0")
@@ -181,3 +181,5 @@ def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_
     assert printed.startswith("warning: 1 ids of the sample submission have no test image") and "baseline" in printed
     with pytest.raises(UserError, match=r"1 ids of the sample .* such as 3; .* or set data.allow_missing=true"):
         check_sample(table, replace(data, source=DataSource(str(tmp_path))))
+    with pytest.raises(UserError, match=r"has 1 ids of training images, such as 3; take that of the test images"):
+        check_sample(table, replace(data, train=(*train, Image("3.png", tmp_path / "train" / "3.png", "0"))))

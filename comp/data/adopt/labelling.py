@@ -61,6 +61,7 @@ def find_labels(
         return _from_names(evidence, options, test, [options.labels], findings)
     names = ImageNames(evidence.images)
     tables = [find_table(evidence, options.labels)] if options.labels else list(evidence.tables)
+    _check_typed_columns(tables, options)
     candidates = _candidates(tables, names, options, sample)
     if options.labels and not candidates:
         raise UserError(
@@ -90,6 +91,16 @@ def find_labels(
     if folders:
         return _from_folders(evidence, options, test, findings)
     return _from_names(evidence, options, test, find_patterns(_unlabelled(evidence, options, test)), findings)
+
+
+def _check_typed_columns(tables: Sequence[ImageTable], options: AdoptOptions) -> None:
+    """Refuse columns that were typed and that no table has."""
+    columns = {str(column) for table in tables for column in table.rows.columns}
+    for key, names in (("image", [options.image] if options.image else []), ("label", options.label)):
+        if unknown := [name for name in names if name not in columns]:
+            where = tables[0].path if len(tables) == 1 else f"none of the {len(tables)} tables"
+            verb = "has no" if len(tables) == 1 else "has a"
+            raise UserError(f"{where} {verb} column {unknown[0]}{did_you_mean(unknown[0], columns)} (--{key})")
 
 
 def _candidates(
@@ -199,7 +210,7 @@ def _from_table(
             f"the test images (--sample), or fix --train and --test"
         )
     if len(one.label) == 1:
-        check_spelling(evidence.root / path, one.label[0], rows[one.image], rows[one.label[0]].str.strip())
+        check_spelling(evidence.root / path, one.label[0], rows[one.image], rows[one.label[0]])
     findings.append(Finding("data.labels", path, f"{len(rows):,} rows of {len(unique):,} images"))
     findings.append(Finding("data.image", one.image, f"names of images, such as {shorten(unique[0], 40)}"))
     findings.append(Finding("data.label", listed(one.label, 4), one.reason))
