@@ -70,10 +70,13 @@ def test_score_equals_a_librarys(case):
         ("auc", YES, np.eye(2)[1 - YES], 0),
     ],
 )
-def test_score_range_holds_the_worst_score(name, targets, worst, expected):
+def test_score_range_holds_the_worst_score_and_the_best(name, targets, worst, expected):
     low, high = METRICS[name].score_range
     value = score(name, targets, worst)
     assert value == pytest.approx(expected, abs=0.02) and low - 1e-9 <= value <= high + 1e-9
+    best = score(name, targets, targets[:, None] if worst.shape[1] == 1 else np.eye(2)[targets])
+    assert low - 1e-6 <= best <= high + 1e-9
+    assert METRICS[name].sign * best > METRICS[name].sign * value
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,15 @@ def test_probabilistic_f1_by_hand():
     precision, recall = 1.4 / 1.8, 1.4 / 2
     expected = 2 * precision * recall / (precision + recall)
     assert score("probabilistic_f1", targets, np.stack([1 - yes, yes], 1)) == pytest.approx(expected)
+
+
+def test_weighted_auc_is_the_area_below_the_weighted_curve():
+    for values in (TIED, TIED.round(1)):  # with long pieces, of which one crosses 0.4
+        fpr, tpr, _ = sk.roc_curve(YES, values, drop_intermediate=False)
+        grid = np.linspace(0, 1, 400_001)
+        curve = np.interp(grid, fpr, tpr)
+        expected = np.trapezoid(curve + np.minimum(curve, 0.4), grid) / 1.4
+        assert score("weighted_auc", YES, np.stack([1 - values, values], 1)) == pytest.approx(expected, abs=2e-5)
 
 
 def test_weighted_auc_counts_true_positive_rates_up_to_0_4_twice():

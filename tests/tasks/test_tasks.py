@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,22 @@ def test_only_targets_that_are_class_indices_can_be_weighted():
     assert [kind for kind in TASKS if task_of(kind).has_class_targets] == ["single", "binary"]
 
 
+def test_columns_have_a_natural_order():
+    assert TASKS["single"].from_labels(["b", "10", "2", "a", "-1"]).columns == ("-1", "2", "10", "a", "b")
+    assert TASKS["ordinal"].from_labels(["10", "2", "1"]).columns == ("1", "2", "10")
+
+
+def test_multilabel_tags_are_separated_as_in_training():
+    task = TASKS["multilabel"].from_labels(["a b,c", "c"], separator=",")
+    assert task.columns == ("a b", "c") and task.encode(["c,a b", ""]).tolist() == [[1, 1], [0, 0]]
+
+
+def test_regression_targets_of_the_network_are_standardised():
+    task = task_of("regression")
+    targets = task.network_targets(task.encode(LABELS["regression"]))
+    assert targets.mean() == pytest.approx(0, abs=1e-6) and targets.std() == pytest.approx(1, abs=1e-6)
+
+
 def test_counts_name_classes_without_images_too():
     assert task_of("single").counts(np.array([0, 0])) == {"a": 2, "b": 0, "c": 0}
 
@@ -121,6 +139,15 @@ def test_ordinal_decision_finds_cut_points_that_rounding_misses():
     assert len(decision) == 3 and list(decision) == sorted(decision)
     assert score("quadratic_kappa", targets, decided) > score("quadratic_kappa", targets, predictions) + 0.02
     assert task.fit_decision(targets, predictions, "log_loss") == ()
+
+
+def test_ordinal_cut_points_stay_in_order():
+    """Of noise any order of cut points may score best; each grade keeps its place and some room."""
+    task = make_task(TaskSpec("ordinal", ("0", "1", "2", "3")))
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        decision = task.fit_decision(rng.integers(0, 4, 30), rng.dirichlet(np.ones(4), 30), "quadratic_kappa")
+        assert all(low < high for low, high in itertools.pairwise(decision))
 
 
 def test_multilabel_threshold_is_where_f1_is_best_and_moves_to_one_half():
