@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from comp.prediction_file import read_any_predictions
 from tests.conftest import REPO_ROOT
 
 TRAIN, TEST = 36, 9
@@ -216,7 +217,7 @@ def test_enter_rows_of_several_images_scores_by_row(kinds, run_cli, pool):
     assert metrics["oof"]["kept"]["score"] == pytest.approx(roc_auc_score(rows["label"], rows["1"]))
     assert json.loads(Path("submissions/one.json").read_text())["oof"]["images"] == 24
     submitted = pd.read_csv("submissions/one.csv").set_index("row")["bright"]
-    tests = [pd.read_csv(f"runs/run/predictions/identity/test_fold{fold}.csv").set_index("image") for fold in (0, 1)]
+    tests = [read_any_predictions(Path(f"runs/run/predictions/identity/test_fold{fold}.npz")).table for fold in (0, 1)]
     assert len(submitted) == 6 and len(tests[0]) == 12
     temperature = json.loads(Path("submissions/one.json").read_text())["blend"]["parts"][0]["temperature"]
     yes = [test.loc[["t24_0.png", "t24_1.png"], "1"].agg(pool) for test in tests]
