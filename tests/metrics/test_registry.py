@@ -77,6 +77,8 @@ def test_score_range_holds_the_worst_score_and_the_best(name, targets, worst, ex
     best = score(name, targets, targets[:, None] if worst.shape[1] == 1 else np.eye(2)[targets])
     assert low - 1e-6 <= best <= high + 1e-9
     assert METRICS[name].sign * best > METRICS[name].sign * value
+    if METRICS[name].higher_is_better:
+        assert best == pytest.approx(high)  # no score can be higher
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,16 @@ def test_probabilistic_f1_by_hand():
     precision, recall = 1.4 / 1.8, 1.4 / 2
     expected = 2 * precision * recall / (precision + recall)
     assert score("probabilistic_f1", targets, np.stack([1 - yes, yes], 1)) == pytest.approx(expected)
+
+
+def test_ranking_metrics_know_how_many_classes_an_answer_lists():
+    assert [METRICS[name].places for name in ("map@5", "top@3", "top@10")] == [5, 3, 10]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["auc", "partial_auc", "weighted_auc", "average_precision"])
+def test_ranking_without_a_positive_has_no_score_and_no_warning(name):
+    assert np.isnan(score(name, np.zeros(4, int), BINARY[:4]))
 
 
 def test_weighted_auc_is_the_area_below_the_weighted_curve():

@@ -28,7 +28,7 @@ from tests.mutants.operators import Mutant, mutants_of
 TARGETS = {
     "comp/metrics/*.py": ["tests/metrics", "tests/test_metrics.py"],
     "comp/stats.py": ["tests/test_stats.py", "tests/ensemble"],
-    "comp/tasks/*.py": ["tests/tasks", "tests/metrics"],
+    "comp/tasks/*.py": ["tests/tasks", "tests/metrics", "tests/test_rows.py"],
     "comp/data/labels.py": ["tests/data/test_labels.py"],
     "comp/data/stratify.py": ["tests/data/test_stratify.py"],
     "comp/data/folds.py": ["tests/data/test_folds.py"],

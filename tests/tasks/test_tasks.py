@@ -113,6 +113,19 @@ def test_regression_targets_of_the_network_are_standardised():
     assert targets.mean() == pytest.approx(0, abs=1e-6) and targets.std() == pytest.approx(1, abs=1e-6)
 
 
+def test_ordinal_needs_three_grades():
+    assert TASKS["ordinal"].from_labels(["0", "1", "2"]).columns == ("0", "1", "2")
+    with pytest.raises(UserError):
+        TASKS["ordinal"].from_labels(["0", "1", "1"])
+
+
+def test_multilabel_probabilities_may_be_0_and_1():
+    task = task_of("multilabel")
+    assert not task.find_invalid(np.array([[0.0, 1.0, 0.5]]))
+    for value in (-0.01, 1.01, np.nan):
+        assert task.find_invalid(np.array([[0.0, value, 0.5]]))
+
+
 def test_counts_name_classes_without_images_too():
     assert task_of("single").counts(np.array([0, 0])) == {"a": 2, "b": 0, "c": 0}
 
