@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 OPTIONS = {  # key of AdoptOptions: whether it may be repeated, and its help
@@ -71,6 +72,8 @@ def adopt(args: argparse.Namespace) -> None:
         conclusion = conclude(args.root, options, findings)
         sample = load_sample(conclusion.dataset)
         check_sample(sample, conclusion.dataset)
+        for line in conclusion.dataset.left_out:
+            print(f"warning: {line}", file=sys.stderr)
         answer = choose_answer(sample, conclusion.dataset).description
         findings.append(Finding("submission", listed(sample.columns, 3), f"holds {answer}"))
     finally:

@@ -41,8 +41,7 @@ def test_find_row_columns_that_spell_the_ids(competition):
     found = competition.adopt()
     assert (found.source.ids, found.source.row) == ("test.csv:prediction_id", ("patient_id", "laterality"))
     assert [image.row for image in found.dataset.train] == ["1_L", "1_L", "1_R", "2_L", "2_R"]
-    evidence = competition.evidence("data.row")
-    assert evidence == "prediction_id 7_L is patient_id 7, laterality L; 4 rows of 1 to 2 images, scored together"
+    assert competition.evidence("data.row") == "7_L joins 7 and L; 4 rows of 1 to 2 images"
 
 
 def test_find_row_column_of_the_ids_itself(competition):
@@ -54,7 +53,7 @@ def test_find_row_column_of_the_ids_itself(competition):
 def test_find_row_columns_with_other_values_for_each_id(competition):
     draw(competition, TRAIN, [row.replace("7_L", "x").replace("7_R", "y") for row in TEST])
     assert competition.adopt().source.row == ("patient_id", "laterality")  # not the side: R has two labels in training
-    assert competition.evidence("data.row").startswith("each prediction_id has its own patient_id and laterality; 4")
+    assert competition.evidence("data.row").startswith("each id has its own values; 4 rows")
 
 
 def test_find_row_two_explanations_are_ambiguous(competition):
@@ -91,7 +90,7 @@ def test_allow_missing_is_typed_and_leaves_out(competition):
         competition.adopt()
     found = competition.adopt(allow_missing=True)
     assert found.source.allow_missing and (len(found.dataset.train), len(found.dataset.test)) == (3, 1)
-    assert len(found.dataset.left_out) == 2 and competition.evidence("left out").startswith("1 images of ")
+    assert len(found.dataset.left_out) == 2 and found.dataset.left_out[0].startswith("1 images of ")
 
 
 def test_unlabelled_training_images_are_an_error_unless_other_labels_name_them(competition):

@@ -70,7 +70,6 @@ def conclude(root: Path, options: AdoptOptions, findings: Findings) -> Conclusio
     )
     size = _choose_size(root, labelling.files, findings)
     dataset = scan(source)  # what every later command does: its errors come now, and its counts are shown
-    findings += [Finding("left out", "", line) for line in dataset.left_out]
     columns = listed(dataset.classes, 4)
     count = f"{len(dataset.train):,} training images, {len(dataset.test):,} test images"
     findings.append(Finding("result", count, f"{len(dataset.classes):,} columns: {columns}"))

@@ -40,9 +40,7 @@ def find_row(
     rows, id_column = found
     columns, reason = _explain(rows, id_column, labelling)
     if not columns:
-        findings.append(
-            Finding("data.row", NONE, "CV IS BY IMAGE: no columns say which images make a row; add --row COLUMN")
-        )
+        findings.append(Finding("data.row", NONE, "CV IS BY IMAGE: add --row COLUMN if columns name a row"))
         return ()
     findings.append(Finding("data.row", listed(columns), f"{reason}; {_counts(labelling, columns)}"))
     return columns
@@ -67,13 +65,13 @@ def _explain(rows: pd.DataFrame, id_column: str, labelling: Labelling) -> tuple[
     if labelling.rows is None:
         return (), ""
     if id_column in labelling.rows.columns:
-        return (id_column,), f"the column of the sample's ids, such as {rows[id_column].iloc[0]}"
+        return (id_column,), "the column of the sample's ids"
     common = [column for column in rows.columns if column in labelling.rows.columns and column != labelling.image]
     for count in range(1, MAX_COLUMNS + 1):
         for columns in permutations(common, count):
             if _spells(rows.head(MAX_TRIED), columns, id_column) and _spells(rows, columns, id_column):
-                first = ", ".join(f"{column} {rows[column].iloc[0]}" for column in columns)
-                return columns, f"{id_column} {rows[id_column].iloc[0]} is {first}"
+                parts = " and ".join(str(rows[column].iloc[0]) for column in columns)
+                return columns, f"{rows[id_column].iloc[0]} joins {parts}"
     for count in range(1, MAX_COLUMNS + 1):
         fitting = [
             columns
@@ -88,7 +86,7 @@ def _explain(rows: pd.DataFrame, id_column: str, labelling: Labelling) -> tuple[
                 *(" ".join(f"--row {quoted(column)}" for column in columns) for columns in fitting[:3]),
             )
         if fitting:
-            return fitting[0], f"each {id_column} has its own {' and '.join(fitting[0])}"
+            return fitting[0], "each id has its own values"
     return (), ""
 
 
@@ -113,4 +111,5 @@ def _have_one_label(labelling: Labelling, columns: tuple[str, ...]) -> bool:
 def _counts(labelling: Labelling, columns: tuple[str, ...]) -> str:
     assert labelling.rows is not None, "columns are those of a table"
     counts = labelling.rows.groupby(list(columns)).size()
-    return f"{len(counts):,} rows of {counts.min()} to {counts.max()} images, scored together"
+    least = "" if counts.min() == counts.max() else f"{counts.min()} to "
+    return f"{len(counts):,} rows of {least}{counts.max()} images"
