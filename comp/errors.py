@@ -16,6 +16,12 @@ def shorten(text: object, length: int = 100) -> str:
     return shown if len(shown) <= length else f"{shown[:length]}..."
 
 
+def shorten_list(texts: Iterable[object], count: int = 3, length: int = 100, separator: str = ", ") -> str:
+    """Return the first texts, each in at most `length` characters, with an ellipsis if there are more than `count`."""
+    texts = list(texts)
+    return separator.join([shorten(text, length) for text in texts[:count]] + ["..."] * (len(texts) > count))
+
+
 def did_you_mean(name: str, available: Iterable[str]) -> str:
     """Return a hint to append to an error: the closest available name, else a list of up to 30, else nothing."""
     names = sorted(available)

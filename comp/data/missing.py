@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comp.errors import UserError, shorten
+from comp.errors import UserError, shorten_list
 
 SHOWN = 5
 
@@ -17,7 +17,7 @@ def check_missing(names: Sequence[str], problem: str, advice: str, *, result: st
     """
     if not names:
         return ""
-    shown = ", ".join(shorten(name or "''", 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    shown = shorten_list([name or "''" for name in names], SHOWN, 60)
     found = f"{len(names):,} {problem}, such as {shown}"
     if not allowed:
         raise UserError(f"{found}; {advice}, or set data.allow_missing=true (data adopt --allow-missing)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from comp.errors import shorten
+from comp.errors import shorten_list
 from comp.submit.label_format import LabelFormat
 from comp.submit.submission_table import SubmissionTable
 
@@ -46,8 +46,8 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, answer: 
     if submission.header != sample.header:
         yield SubmissionIssue(
             "error",
-            f"its columns are {shorten_list(submission.header, 10, ',')}, "
-            f"and must be {shorten_list(sample.header, 10, ',')}",
+            f"its columns are {shorten_list(submission.header, 10, separator=',')}, "
+            f"and must be {shorten_list(sample.header, 10, separator=',')}",
         )
     elif submission.columns != sample.columns:
         column = submission.header[0]
@@ -143,10 +143,3 @@ def _number(text: str) -> float:
 
 def _count_rows(rows: Sequence[object]) -> str:
     return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"
-
-
-def shorten_list(texts: Iterable[str], max_shown: int = 3, separator: str = ", ") -> str:
-    """Return the first texts, each short enough for a line, with an ellipsis if there are more than `max_shown`."""
-    texts = list(texts)
-    shown = [shorten(text) for text in texts[:max_shown]] + ["..."] * (len(texts) > max_shown)
-    return separator.join(shown)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from comp.data.scan import NUMBER_NAME
-from comp.errors import UserError, shorten
+from comp.errors import UserError, shorten, shorten_list
 from comp.submit.submission_table import SubmissionTable
 
 NUMBER = re.compile("-?(0|[1-9][0-9]{0,17})")  # as the kit writes it: neither 007 nor 1.0
@@ -41,8 +41,9 @@ def detect_label_format(sample: SubmissionTable, classes: Sequence[str], class_n
         return LabelFormat(fitting.pop(), has_probabilities=True)
     problem = "may be names or numbers of the classes" if fitting else "are not the classes"
     raise UserError(
-        f"the sample submission's columns ({_examples(sample.columns[1:], 10)}) {problem} "
-        f"({_examples(classes, 10)}); {'remove class_map.json or rename the folders' if fitting else 'fix the sample'}"
+        f"the sample submission's columns ({shorten_list(sample.columns[1:], 10, 24)}) {problem} "
+        f"({shorten_list(classes, 10, 24)}); "
+        f"{'remove class_map.json or rename the folders' if fitting else 'fix the sample'}"
     )
 
 
@@ -57,20 +58,20 @@ def _label_tokens(sample: SubmissionTable, names: tuple[str, ...], numbers: tupl
         if only_names and only_numbers:
             advice = f"fill it with {only_names[0]} for names, with {only_numbers[0]} for numbers"
         raise UserError(
-            f"the sample submission's labels ({_examples(sorted(labels))}) may be names or numbers of the classes; "
-            f"{advice}"
+            f"the sample submission's labels ({shorten_list(sorted(labels), length=24)}) may be names or numbers of "
+            f"the classes; {advice}"
         )
     if fits_names or fits_numbers:
         return names if fits_names else numbers
     if not numbers:
         raise UserError(
-            f"the sample submission's labels ({_examples(sorted(labels))}) are not class names such as "
-            f"{_examples(names, 1)}; add a class_map.json with the number of each class, or fix the sample"
+            f"the sample submission's labels ({shorten_list(sorted(labels), length=24)}) are not class names such as "
+            f"{shorten(names[0], 24)}; add a class_map.json with the number of each class, or fix the sample"
         )
     raise UserError(
-        f"the sample submission's labels ({_examples(sorted(labels))}) are neither class names nor class numbers; fill "
-        f"in a class name such as {_examples(names, 1)}, or a class number such as {numbers[0]}; class_map.json gives "
-        f"each class its number"
+        f"the sample submission's labels ({shorten_list(sorted(labels), length=24)}) are neither class names nor class "
+        f"numbers; fill in a class name such as {shorten(names[0], 24)}, or a class number such as {numbers[0]}; "
+        f"class_map.json gives each class its number"
     )
 
 
@@ -90,12 +91,6 @@ def _fits_numbers(labels: set[str], names: Sequence[str], numbers: Sequence[str]
         is_map = any(int(name) != int(number) for name, number in zip(names, numbers, strict=True))
         return not is_map and not labels <= positions and (len(labels) == 1 or bool(labels & set(numbers)))
     return True
-
-
-def _examples(texts: Iterable[str], count: int = 3) -> str:
-    """Return the first texts, each short enough for a line."""
-    texts = list(texts)
-    return ", ".join(shorten(text, 24) for text in texts[:count]) + (", ..." if len(texts) > count > 1 else "")
 
 
 def format_labels(

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comp.errors import UserError
+from comp.errors import UserError, shorten_list
 from comp.files import file_sha256
 from comp.metrics import find_metric
 from comp.submit.answers import Answer
-from comp.submit.format_checks import Severity, SubmissionIssue, shorten_list
+from comp.submit.format_checks import Severity, SubmissionIssue
 from comp.submit.ledger import LedgerEntry
 from comp.submit.submission_table import read_table
 

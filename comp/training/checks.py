@@ -12,7 +12,7 @@ from torch import nn
 from comp.batches.oversample import check_oversample
 from comp.batches.policies import check_policy
 from comp.engine.optim import check_optimizer
-from comp.errors import UserError
+from comp.errors import UserError, shorten_list
 from comp.metrics import METRICS, find_metric
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
@@ -77,7 +77,7 @@ def check_training_images(split: pd.DataFrame, folds: Sequence[Fold], task: Task
             raise UserError(f"fold {fold} holds every image, so none remains to train on; make another split")
         absent = sorted(set(split["label"]) - set(trained)) if task.has_confusion else []
         if absent:
-            names = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+            names = shorten_list(absent, 5)
             print(
                 f"warning: all images of class {names} are in fold {fold}, whose model cannot learn it", file=sys.stderr
             )
