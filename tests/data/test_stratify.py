@@ -21,6 +21,15 @@ def test_spread_tags_evenly_and_groups_together():
     assert np.ptp(np.bincount(folds)) <= 12
 
 
+@pytest.mark.parametrize("k", [2, 3, 7])
+@pytest.mark.parametrize("per_group", [1, 4])
+def test_spread_classes_over_k_folds(k, per_group):
+    rows = np.arange(4 * 7 * 6)
+    folds = spread(rows // per_group % 2, (rows // per_group).astype(str), k, seed=0)
+    assert np.bincount(folds).min() > 0 and len(np.bincount(folds)) == k
+    assert all(len(set(group)) == 1 for group in folds.reshape(-1, per_group))
+
+
 def test_spread_images_without_tags_too():
     tags = np.zeros((20, 2), int)
     tags[:4, 0] = 1

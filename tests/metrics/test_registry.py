@@ -79,6 +79,7 @@ def test_score_range_holds_the_worst_score_and_the_best(name, targets, worst, ex
     assert METRICS[name].sign * best > METRICS[name].sign * value
     if METRICS[name].higher_is_better:
         assert best == pytest.approx(high)  # no score can be higher
+        assert low == -np.inf or value == pytest.approx(low)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,16 @@ def test_probabilistic_f1_by_hand():
     precision, recall = 1.4 / 1.8, 1.4 / 2
     expected = 2 * precision * recall / (precision + recall)
     assert score("probabilistic_f1", targets, np.stack([1 - yes, yes], 1)) == pytest.approx(expected)
+
+
+def test_scores_of_tags_leave_out_tags_that_do_not_occur():
+    targets = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
+    given = np.array(
+        [[1, 0, 0, 0], [0.5, 0, 0, 1], [0, 1, 0, 0.4]]
+    )  # 0.5 is given; the fourth wrongly, the third never
+    assert score("macro_f1", targets, given) == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert score("micro_f1", targets, given) == pytest.approx(2 * 3 / (3 + 4))  # as in scikit-learn with known labels
+    assert score("accuracy", targets, given) == pytest.approx(2 / 3)
 
 
 def test_ranking_metrics_know_how_many_classes_an_answer_lists():
