@@ -19,6 +19,7 @@ from comp.files import read_json, write_json
 from comp.metrics import score
 from comp.records.blend import BlendRecord
 from comp.records.submission import SubmissionManifest
+from comp.rows import Rows
 from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
 from tests.predictions import read_table
@@ -71,7 +72,9 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
         for member in blend.members
     ]
     images = test_table(blend.members[0].name, "identity", 0).index
-    class_index = dict(zip(images, apply_blend(blend, view_probabilities).argmax(1), strict=True))
+    class_index = dict(
+        zip(images, apply_blend(blend, view_probabilities, Rows.of_images(images)).argmax(1), strict=True)
+    )
     submission = pd.read_csv("submissions/both.csv", dtype=str)
     assert [int(label) for label in submission["label"]] == [class_index[image] for image in submission["image"]]
     assert manifest.sha256 == hashlib.sha256(Path("submissions/both.csv").read_bytes()).hexdigest()
