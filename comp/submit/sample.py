@@ -108,5 +108,10 @@ def match_rows(sample: SubmissionTable, dataset: Dataset) -> tuple[Rows, str]:
         row_ids = sample.ids
     else:
         row_ids = [dataset.test[images[0]].id if images else id for id, images in zip(sample.ids, matched, strict=True)]
-    default = dataset.task.baseline(dataset.targets) if missing else None
-    return Rows.of_positions(row_ids, matched, default), line
+    empty = [id for id, images in zip(sample.ids, matched, strict=True) if not images]
+    if empty and not dataset.train:
+        raise UserError(
+            f"{len(empty):,} ids of the sample submission have no test image, such as {empty[0]}, and without training "
+            f"labels there is no baseline for them; put those images under test/, or fix the sample"
+        )
+    return Rows.of_positions(row_ids, matched, dataset.task.baseline(dataset.targets) if empty else None), line

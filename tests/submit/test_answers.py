@@ -181,5 +181,7 @@ def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_
     assert printed.startswith("warning: 1 ids of the sample submission have no test image") and "baseline" in printed
     with pytest.raises(UserError, match=r"1 ids of the sample .* such as 3; .* or set data.allow_missing=true"):
         check_sample(table, replace(data, source=DataSource(str(tmp_path))))
+    with pytest.raises(UserError, match="such as 3, and without training labels there is no baseline"):
+        check_sample(table, replace(data, train=()))  # as in a bundle
     with pytest.raises(UserError, match=r"has 1 ids of training images, such as 3; take that of the test images"):
         check_sample(table, replace(data, train=(*train, Image("3.png", tmp_path / "train" / "3.png", "0"))))
