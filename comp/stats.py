@@ -25,11 +25,12 @@ from comp.records.scores import ScoreReport
 
 RESAMPLES = 2000
 FEWEST_RESAMPLES = 200
+MAX_DRAWN = 40_000_000  # images that are drawn in all: 20,000 have all resamples, 100,000 have 400
 MAX_RANKED = 2_000_000  # images times columns up to which a ranking has all resamples
 SIGNIFICANCE_LEVEL = 0.05  # a difference with this p or more is inside the noise
 MAX_CONFUSION_CLASSES = 100  # of a whole confusion matrix: 10,000 numbers
 MAX_CONFUSED = 24  # errors that a report lists instead
-MAX_BLOCK_SIZE = 2**23  # numbers held at once: 64 MiB, whatever the number of images and classes
+MAX_BLOCK_SIZE = 2**22  # numbers held at once: 32 MiB, whatever the number of images and classes
 
 
 def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray, seed: int = 0) -> tuple[float, float]:
@@ -41,12 +42,14 @@ def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray
     computation, rng = find_metric(metric).computation(targets), np.random.default_rng(seed)
     if isinstance(computation, Mean):
         values = computation.values(targets, predictions)
-        return _percentile_interval(np.array([rng.choice(values, len(values)).mean() for _ in range(RESAMPLES)]))
+        count = _resample_count(computation, predictions)
+        return _percentile_interval(np.array([rng.choice(values, len(values)).mean() for _ in range(count)]))
     if not isinstance(computation, ClassSums):
         scorer, count = computation.scorer(targets, predictions), _resample_count(computation, predictions)
         blocks = _resamples(rng, len(targets), predictions.shape[1], count)
         return _percentile_interval(np.concatenate([scorer(occurrences) for occurrences in blocks]))
-    scores = [computation.from_counts(counts) for counts in _resample_counts(rng, targets, predictions)]
+    drawn = _resample_counts(rng, targets, predictions, _resample_count(computation, predictions))
+    scores = [computation.from_counts(counts) for counts in drawn]
     low, high = _percentile_interval(np.concatenate(scores))
     predicted = predictions.argmax(1)
     if low == high and (predicted == targets).mean() in (0, 1):
@@ -57,7 +60,9 @@ def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray
     return low, high
 
 
-def _resample_counts(rng: np.random.Generator, targets: np.ndarray, probabilities: np.ndarray) -> Iterator[ClassCounts]:
+def _resample_counts(
+    rng: np.random.Generator, targets: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES
+) -> Iterator[ClassCounts]:
     """Yield blocks of counts (resamples, classes), each resample one multinomial draw of a confusion matrix.
 
     Cells without images are left out: they draw nothing, and for 1,000 classes there are a million of them. The last
@@ -70,7 +75,7 @@ def _resample_counts(rng: np.random.Generator, targets: np.ndarray, probabilitie
     )
     numbers[-1] -= 1
     membership = class_membership(cells // classes, cells % classes, classes)
-    for size in _block_sizes(max(len(cells), 3 * classes)):
+    for size in _block_sizes(max(len(cells), 3 * classes), resamples):
         yield counts_from_sums(membership @ rng.multinomial(images, numbers / images, size).T)
 
 
@@ -279,9 +284,10 @@ def _resample_count(computation: Computation, predictions: np.ndarray) -> int:
     """Return the number of resamples: fewer where each takes long, so that an interval takes minutes at most."""
     if isinstance(computation, Whole):
         return FEWEST_RESAMPLES  # of a function that nothing is known about
+    count = MAX_DRAWN // max(len(predictions), 1)
     if isinstance(computation, Ranking):  # sorted columns are summed anew for every resample
-        return int(np.clip(RESAMPLES * MAX_RANKED / predictions.size, FEWEST_RESAMPLES, RESAMPLES))
-    return RESAMPLES
+        count = min(count, RESAMPLES * MAX_RANKED // predictions.size)
+    return int(np.clip(count, FEWEST_RESAMPLES, RESAMPLES))
 
 
 def _resamples(rng: np.random.Generator, images: int, columns: int, resamples: int) -> Iterator[np.ndarray]:
