@@ -8,9 +8,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from comp.ensemble.blend import Blend
-from comp.ensemble.calibrate import expected_calibration_error
+from comp.ensemble.calibrate import Confidence, expected_calibration_error
 from comp.ensemble.candidates import Candidate, compare_all_pairs
 from comp.ensemble.crossfit import (
     FittedMembers,
@@ -40,9 +41,9 @@ class CandidateSpec:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """The predictions of all candidates for the training images, arrays (images, classes) by name, and their scores.
+    """The cross-fitted predictions of all candidates for the training images, and what is known of others.
 
-    Candidates are the members, their mean, and the blend of the requested method.
+    Candidates are the members, their mean, and the blend of the requested method; each mapping is by their names.
     """
 
     pool: Pool
@@ -50,10 +51,11 @@ class Assessment:
     blend: Blend  # fitted to all images, for the test images
     fitted_members: FittedMembers  # fitted to all images
     fold_fits: Sequence[FoldFit]
-    cross_fitted: dict[str, np.ndarray]  # decided
-    undecided: dict[str, np.ndarray]  # the same before thresholds or cut points
-    in_sample: dict[str, np.ndarray]  # fitted to the images that are predicted
-    uncalibrated: dict[str, np.ndarray]  # cross-fitted, undecided, every temperature 1
+    cross_fitted: dict[str, np.ndarray]  # (images, columns), decided
+    losses: dict[str, float]  # of cross-fitted predictions before thresholds or cut points
+    naive_scores: dict[str, float]  # of predictions by what was fitted to the images that are predicted
+    calibrated: dict[str, Confidence]  # cross-fitted, undecided; empty where nothing is a probability
+    uncalibrated: dict[str, Confidence]  # the same with every temperature 1
 
     @property
     def result_name(self) -> str:
@@ -72,17 +74,13 @@ class Assessment:
             name,
             score(metric, targets, probabilities),
             bootstrap_interval(metric, targets, probabilities),
-            score(metric, targets, self.in_sample[name]),
-            float(self.pool.task.losses(targets, self.undecided[name]).mean()),
-            self._calibration_error(self.uncalibrated[name]),
-            self._calibration_error(self.undecided[name]),
+            self.naive_scores[name],
+            self.losses[name],
+            *(
+                expected_calibration_error(confidences[name]) if name in confidences else None
+                for confidences in (self.uncalibrated, self.calibrated)
+            ),
         )
-
-    def _calibration_error(self, predictions: np.ndarray) -> float | None:
-        task, exclusive = self.pool.task, self.pool.task.to_exclusive(predictions)
-        if exclusive is None:
-            return None
-        return expected_calibration_error(task.exclusive_targets(self.pool.targets), exclusive)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -123,14 +121,22 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
     """Fit the blend to all images, and predict each image by every candidate fitted without its fold."""
     fitted_members, fold_fits = fit_members(pool, np.arange(len(pool.images)), options), fit_each_fold(pool, options)
     uncalibrated_fits = fit_each_fold(pool, replace(options, calibrate=False)) if options.calibrate else fold_fits
-    cross_fitted, undecided, in_sample, uncalibrated = {}, {}, {}, {}
-    for candidate in _candidate_specs(pool, method):
+    cross_fitted, losses, naive_scores = {}, {}, {}
+    calibrated: dict[str, Confidence] = {}
+    uncalibrated: dict[str, Confidence] = {}
+    for candidate in tqdm(_candidate_specs(pool, method), "cross-fit", disable=None, leave=False):
         name, members = candidate.name, candidate.members
         fits = [fit.subset(members) for fit in fold_fits]
-        undecided[name], cross_fitted[name] = predict_cross_fitted_twice(candidate.method, fits, pool)
-        in_sample[name] = predict_in_sample(candidate.method, fitted_members.subset(members), pool)
-        uncalibrated_parts = [fit.subset(members) for fit in uncalibrated_fits]
-        uncalibrated[name] = predict_cross_fitted_twice(candidate.method, uncalibrated_parts, pool)[0]
+        undecided, cross_fitted[name] = predict_cross_fitted_twice(candidate.method, fits, pool)
+        losses[name] = float(pool.task.losses(pool.targets, undecided).mean())
+        in_sample = predict_in_sample(candidate.method, fitted_members.subset(members), pool)
+        naive_scores[name] = score(pool.metric, pool.targets, in_sample)
+        del in_sample  # one of these arrays at a time
+        _add_confidence(calibrated, name, pool, undecided)
+        if options.calibrate:
+            fits = [fit.subset(members) for fit in uncalibrated_fits]
+            undecided = predict_cross_fitted_twice(candidate.method, fits, pool)[0]
+        _add_confidence(uncalibrated, name, pool, undecided)
     return Assessment(
         pool=pool,
         method=method,
@@ -138,10 +144,18 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
         fitted_members=fitted_members,
         fold_fits=fold_fits,
         cross_fitted=cross_fitted,
-        undecided=undecided,
-        in_sample=in_sample,
+        losses=losses,
+        naive_scores=naive_scores,
+        calibrated=calibrated,
         uncalibrated=uncalibrated,
     )
+
+
+def _add_confidence(confidences: dict[str, Confidence], name: str, pool: Pool, predictions: np.ndarray) -> None:
+    """Add the confidence of a candidate's predictions, if they are probabilities."""
+    exclusive = pool.task.to_exclusive(predictions)
+    if exclusive is not None:
+        confidences[name] = Confidence.of(pool.task.exclusive_targets(pool.targets), exclusive)
 
 
 def _candidate_specs(pool: Pool, method: str) -> list[CandidateSpec]:

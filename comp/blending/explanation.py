@@ -12,7 +12,7 @@ from comp.blending.assess import Assessment
 from comp.blending.members import Members
 from comp.ensemble import blend as blends
 from comp.ensemble.blend import FIXED_METHODS
-from comp.ensemble.crossfit import predict_cross_fitted
+from comp.ensemble.crossfit import predict_without_each
 from comp.ensemble.diagnostics import error_correlation, leave_one_out_gains, member_table
 from comp.ensemble.text_tables import format_members
 from comp.runs import BLENDS
@@ -35,18 +35,15 @@ def _draw_reliability(directory: Path, assessment: Assessment) -> None:
     """Draw and announce reliability.png: candidates of probabilities, before and after calibration."""
     from comp.ensemble import plots  # matplotlib: a bundle predicts without it
 
-    task = assessment.pool.task
     temperatures = {member.name: member.temperature for member in assessment.blend.members}
-    candidates = []
-    for name, predictions in assessment.undecided.items():
-        before, after = task.to_exclusive(assessment.uncalibrated[name]), task.to_exclusive(predictions)
-        if before is not None and after is not None:
-            candidates.append(plots.CandidateConfidence(name, before, after, temperatures.get(name)))
+    candidates = [
+        plots.CandidateConfidence(name, assessment.uncalibrated[name], after, temperatures.get(name))
+        for name, after in assessment.calibrated.items()
+    ]
     if not candidates:
         return
-    targets = task.exclusive_targets(assessment.pool.targets)
     path = directory / "reliability.png"
-    plots.draw_reliability(path, "accuracy by confidence, out of fold", targets, candidates)
+    plots.draw_reliability(path, "accuracy by confidence, out of fold", candidates)
     print(f"reliability diagram: {path} (OOF; the calibration of the fold mean on test images is not measured)")
 
 
@@ -67,9 +64,9 @@ def _draw_members(directory: Path, assessment: Assessment, table: pd.DataFrame) 
     """Draw blend.png: the table of members and the correlation of their errors."""
     from comp.ensemble import plots
 
-    names = [member.name for member in assessment.fitted_members.members]
-    pool = assessment.pool
-    errors = np.stack([pool.task.errors(pool.targets, member) for member in assessment.fitted_members.predictions])
+    fitted, pool = assessment.fitted_members, assessment.pool
+    names = [member.name for member in fitted.members]
+    errors = np.stack([pool.task.errors(pool.targets, fitted.subset([name]).predict(fitted.rows)[0]) for name in names])
     correlation = error_correlation(errors)
     title = f"{directory.relative_to(BLENDS)}: {assessment.result_name}"
     plots.draw_blend(
@@ -82,6 +79,7 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
     if assessment.method in (*FIXED_METHODS, "stack"):
         return None
     pool, fitted = assessment.pool, assessment.fitted_members
+    predictions = fitted.predict(fitted.rows)
     draws = max(10, min(100, 2000 // len(pool.members)))  # a greedy fit of 200 members takes about a second
     with tqdm(total=draws, desc="resampled weights", disable=None, leave=False) as bar:
 
@@ -91,7 +89,7 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
                 pool.task,
                 assessment.method,
                 fitted.members,
-                fitted.predictions[:, rows],
+                predictions[:, rows],
                 pool.targets[rows],
                 pool.folds[rows],
                 pool.metric,
@@ -103,13 +101,8 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
 
 def _member_gains(assessment: Assessment) -> dict[str, Comparison]:
     """Return, for each member of non-zero weight, the comparison of the blend with a blend fitted without it."""
-    pool, names = assessment.pool, [member.name for member in assessment.fitted_members.members]
+    pool = assessment.pool
     weighted = [member.name for member in assessment.blend.members if member.weight != 0]
-    without = {}
-    for name in tqdm(weighted, "gain of each member", disable=None, leave=False):
-        others = [other for other in names if other != name]
-        without[name] = predict_cross_fitted(
-            assessment.method, [fold_fit.subset(others) for fold_fit in assessment.fold_fits], pool
-        )
+    without = predict_without_each(weighted, assessment.method, assessment.fold_fits, pool)
     blended = assessment.cross_fitted[assessment.result_name]
     return leave_one_out_gains(pool.metric, pool.targets, blended, without)

@@ -31,7 +31,7 @@ def print_assessment(assessment: Assessment) -> None:
         print(format_pairs(assessment.pairs), end="\n\n")
     result = assessment.result
     pool = assessment.pool
-    constant = np.tile(pool.task.baseline(pool.targets), (len(pool.targets), 1))
+    constant = np.broadcast_to(pool.task.baseline(pool.targets), (len(pool.targets), len(pool.columns)))
     line = (
         f"OOF {metric} {result.score:.4f} {format_interval(result.interval)} on {images} images, cross-fitted "
         f"(naive {result.naive_score:.4f}), baseline {score(metric, pool.targets, constant):.4f}"

@@ -50,6 +50,19 @@ def fit_temperature(view_probabilities: np.ndarray, targets: np.ndarray) -> floa
 
 
 @dataclass(frozen=True, eq=False)
+class Confidence:
+    """The highest probability of each image, and whether it is of the true class."""
+
+    confidence: np.ndarray
+    correct: np.ndarray
+
+    @classmethod
+    def of(cls, targets: np.ndarray, probabilities: np.ndarray) -> Confidence:
+        """Return the confidence of probabilities (images, classes)."""
+        return cls(probabilities.max(1).astype(np.float64), probabilities.argmax(1) == targets)
+
+
+@dataclass(frozen=True, eq=False)
 class ReliabilityCurve:
     """Per bin of images: mean confidence, accuracy and number of images."""
 
@@ -58,13 +71,13 @@ class ReliabilityCurve:
     images: np.ndarray
 
 
-def reliability_curve(targets: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> ReliabilityCurve:
+def reliability_curve(predictions: Confidence, bins: int = BINS) -> ReliabilityCurve:
     """Compare the confidence in the most probable class with the accuracy, bin by bin.
 
     Bins have equal numbers of images. Most confidences are near 1, so most bins of equal width would have few images,
     whose noise would look like miscalibration. Equal confidences share a bin, so the order of images has no effect.
     """
-    confidence, correct = probabilities.max(1).astype(np.float64), probabilities.argmax(1) == targets
+    confidence, correct = predictions.confidence, predictions.correct
     edges = np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1])
     bin_index = np.searchsorted(edges, confidence)
     images = np.bincount(bin_index, minlength=bins)
@@ -73,9 +86,9 @@ def reliability_curve(targets: np.ndarray, probabilities: np.ndarray, bins: int 
     return ReliabilityCurve(means[0], means[1], images[filled])
 
 
-def expected_calibration_error(targets: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
+def expected_calibration_error(predictions: Confidence, bins: int = BINS) -> float:
     """Return the expected calibration error: the mean distance of confidence and accuracy, weighted by images."""
-    curve = reliability_curve(targets, probabilities, bins)
+    curve = reliability_curve(predictions, bins)
     return float(np.average(np.abs(curve.confidence - curve.accuracy), weights=curve.images))
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from comp.ensemble.calibrate import ReliabilityCurve, expected_calibration_error, reliability_curve
+from comp.ensemble.calibrate import Confidence, ReliabilityCurve, expected_calibration_error, reliability_curve
 from comp.figures import BAD, GOOD, GRID, QUIET, TEXT, new_figure, save_figure, set_title, style_axis
 from comp.stats import SIGNIFICANCE_LEVEL
 from comp.text import shorten
@@ -103,15 +103,15 @@ def _draw_correlation(axis: Axes, correlation: np.ndarray) -> None:
 
 @dataclass(frozen=True, eq=False)
 class CandidateConfidence:
-    """The probabilities (images, classes) of a candidate without temperatures and with them."""
+    """The confidence of a candidate without temperatures and with them."""
 
     name: str
-    uncalibrated: np.ndarray
-    calibrated: np.ndarray
+    uncalibrated: Confidence
+    calibrated: Confidence
     temperature: float | None  # None: a blend, whose members have one each
 
 
-def draw_reliability(path: Path, title: str, targets: np.ndarray, candidates: Sequence[CandidateConfidence]) -> None:
+def draw_reliability(path: Path, title: str, candidates: Sequence[CandidateConfidence]) -> None:
     """Draw a reliability diagram per candidate: accuracy against confidence, with a confidence histogram below."""
     shown = candidates[:MAX_PANELS]
     columns = len(shown) if len(shown) <= 4 else ceil(len(shown) ** 0.5)
@@ -119,15 +119,14 @@ def draw_reliability(path: Path, title: str, targets: np.ndarray, candidates: Se
     figure = new_figure(2.6 * columns + 0.4, 2.8 * rows + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     curves = [
-        (reliability_curve(targets, candidate.uncalibrated), reliability_curve(targets, candidate.calibrated))
-        for candidate in shown
+        (reliability_curve(candidate.uncalibrated), reliability_curve(candidate.calibrated)) for candidate in shown
     ]
     lowest = min(np.min([curve.confidence, curve.accuracy]) for pair in curves for curve in pair)
     start = max(0.0, np.floor(lowest * 10 - 0.5) / 10)  # most confidences are high: the page is for those that occur
     for axis, candidate, (before, after) in zip(grid, shown, curves, strict=False):
         _draw_panel(axis, candidate, start)
-        _draw_curve(axis, targets, candidate.uncalibrated, before, start, calibrated=False)
-        _draw_curve(axis, targets, candidate.calibrated, after, start, calibrated=True)
+        _draw_curve(axis, candidate.uncalibrated, before, start, calibrated=False)
+        _draw_curve(axis, candidate.calibrated, after, start, calibrated=True)
         _add_legend(axis, candidate)
     for axis in grid[len(shown) :]:
         axis.set_visible(False)
@@ -145,9 +144,7 @@ def _draw_panel(axis: Axes, candidate: CandidateConfidence, start: float) -> Non
     style_axis(axis, shorten(candidate.name, MAX_PANEL_NAME), grid="both")
 
 
-def _draw_curve(
-    axis: Axes, targets: np.ndarray, probabilities: np.ndarray, curve: ReliabilityCurve, start: float, calibrated: bool
-) -> None:
+def _draw_curve(axis: Axes, predictions: Confidence, curve: ReliabilityCurve, start: float, calibrated: bool) -> None:
     """Draw one reliability curve, and below it the histogram of its confidences."""
     colour = GOOD if calibrated else BAD
     axis.plot(
@@ -158,10 +155,10 @@ def _draw_curve(
         markersize=3,
         linewidth=1.2,
         markerfacecolor=colour if calibrated else "none",
-        label=f"{'after' if calibrated else 'before'} {expected_calibration_error(targets, probabilities):.3f}",
+        label=f"{'after' if calibrated else 'before'} {expected_calibration_error(predictions):.3f}",
     )
     edges = np.linspace(start, 1, 21)
-    counts = np.histogram(probabilities.max(1), edges)[0]
+    counts = np.histogram(predictions.confidence, edges)[0]
     heights = counts / max(counts.max(), 1) * 0.2 * (1 - start)  # the lowest fifth of the panel
     axis.stairs(
         heights + start,

@@ -41,6 +41,8 @@ class Task(ABC):
     loss_names: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")  # values of loss.name, the default first
     blend_methods: ClassVar[tuple[str, ...]] = ("mean", "geometric", "vote", "greedy", "weights", "stack")
 
+    has_decision: ClassVar[bool] = False  # thresholds or cut points are fitted, where the metric needs them
+
     spec: TaskSpec
 
     @property
@@ -180,4 +182,4 @@ class Task(ABC):
 
     def needs_decision(self, metric: str) -> bool:
         """Return whether a score by `metric` depends on thresholds or cut points."""
-        return find_metric(metric).is_decided
+        return self.has_decision and find_metric(metric).is_decided

@@ -17,6 +17,7 @@ class Binary(ClassTask):
     """Two classes. The second is what is asked for: its probability is what a submission holds."""
 
     kind = "binary"
+    has_decision = True
     default_metric = "auc"
 
     @classmethod

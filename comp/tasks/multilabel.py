@@ -24,6 +24,7 @@ class Multilabel(Task):
     """Tags that are true or not, each on its own."""
 
     kind = "multilabel"
+    has_decision = True
     form = "tags"
     default_metric = "micro_f1"
     blend_methods = ("mean", "geometric", "greedy", "weights")

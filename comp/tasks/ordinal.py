@@ -26,6 +26,7 @@ class Ordinal(ClassTask):
     """Grades from low to high. The network answers, for each grade but the lowest, whether an image reaches it."""
 
     kind = "ordinal"
+    has_decision = True
     default_metric = "quadratic_kappa"
 
     @classmethod

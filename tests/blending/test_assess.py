@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from comp.blending.assess import assess
-from comp.ensemble.calibrate import expected_calibration_error
+from comp.ensemble.calibrate import Confidence, expected_calibration_error
 from comp.ensemble.crossfit import MemberFitOptions, fit_members, predict_in_sample
 from comp.metrics import score
 from tests.ensemble.pools import IMAGES, cross_fitted, make_pool, make_probabilities, sharpen
@@ -33,8 +33,8 @@ def test_assess_scores_are_of_the_predictions_they_name(pool, method):
     in_sample = predict_in_sample(method, fit_members(pool, np.arange(IMAGES), OPTIONS), pool)
     assert result.score == summary.score == result.loss == score("log_loss", pool.targets, calibrated)
     assert result.naive_score == summary.naive == score("log_loss", pool.targets, in_sample)
-    assert result.ece_before == expected_calibration_error(pool.targets, uncalibrated)
-    assert result.ece == expected_calibration_error(pool.targets, calibrated) != result.ece_before
+    assert result.ece_before == expected_calibration_error(Confidence.of(pool.targets, uncalibrated))
+    assert result.ece == expected_calibration_error(Confidence.of(pool.targets, calibrated)) != result.ece_before
     assert np.array_equal(assessment.oof_table()[list(pool.columns)], calibrated)
     assert list(summary.per_fold) == [
         score("log_loss", pool.targets[rows], calibrated[rows]) for rows in (pool.folds == fold for fold in range(4))

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from comp.ensemble.calibrate import apply_temperature, expected_calibration_error, fit_temperature, reliability_curve
+from comp.ensemble.calibrate import (
+    Confidence,
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_curve,
+)
 from comp.metrics import score
 
 CLASSES = 8
@@ -129,16 +135,18 @@ def test_expected_calibration_error_constant_confidence_by_hand(confidence, corr
     targets = np.tile(np.arange(10) >= correct, 30).astype(int)
     probabilities = np.tile([confidence, *[(1 - confidence) / 7] * 7], (300, 1))
     for order in (np.arange(300), np.argsort(targets)):
-        assert expected_calibration_error(targets[order], probabilities[order]) == pytest.approx(error)
+        assert expected_calibration_error(Confidence.of(targets[order], probabilities[order])) == pytest.approx(error)
 
 
 def test_reliability_curve_two_bins_by_hand():
     probabilities = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
     targets = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % correct at 0.6, 60 % at 0.9
-    curve = reliability_curve(targets, probabilities)
+    curve = reliability_curve(Confidence.of(targets, probabilities))
     assert curve.confidence == pytest.approx([0.6, 0.9]) and curve.accuracy == pytest.approx([0.8, 0.6])
     assert list(curve.images) == [10, 30]
-    assert expected_calibration_error(targets, probabilities) == pytest.approx((0.2 * 10 + 0.3 * 30) / 40)
+    assert expected_calibration_error(Confidence.of(targets, probabilities)) == pytest.approx(
+        (0.2 * 10 + 0.3 * 30) / 40
+    )
 
 
 def test_expected_calibration_error_calibrated_member_has_noise_that_shrinks_with_images():
@@ -146,11 +154,11 @@ def test_expected_calibration_error_calibrated_member_has_noise_that_shrinks_wit
         errors = []
         for seed in range(5):
             logits, targets = calibrated_logits(images, seed=seed)
-            errors.append(expected_calibration_error(targets, softmax(logits)))
+            errors.append(expected_calibration_error(Confidence.of(targets, softmax(logits))))
         return float(np.mean(errors))
 
     logits, targets = calibrated_logits(3200)
-    overconfident = expected_calibration_error(targets, softmax(2 * logits))
+    overconfident = expected_calibration_error(Confidence.of(targets, softmax(2 * logits)))
     assert mean_error(40_000) < 0.007 < mean_error(3200) < 0.03 < overconfident
 
 
@@ -159,8 +167,8 @@ def test_fit_temperature_removes_the_error_on_held_out_images():
     fitted, held_out = slice(0, 3200), slice(3200, None)
     probabilities = softmax(3 * logits)
     tempered = apply_temperature(probabilities, fit_temperature(probabilities[None, fitted], targets[fitted]))
-    assert expected_calibration_error(targets[held_out], tempered[held_out]) < 0.03
-    assert expected_calibration_error(targets[held_out], probabilities[held_out]) > 0.1
+    assert expected_calibration_error(Confidence.of(targets[held_out], tempered[held_out])) < 0.03
+    assert expected_calibration_error(Confidence.of(targets[held_out], probabilities[held_out])) > 0.1
 
 
 def test_reliability_curve_equals_scikit_learns():
@@ -169,7 +177,7 @@ def test_reliability_curve_equals_scikit_learns():
     accuracy, confidence = calibration_curve(
         probabilities.argmax(1) == targets, probabilities.max(1), n_bins=15, strategy="quantile"
     )
-    curve = reliability_curve(targets, probabilities, 15)
+    curve = reliability_curve(Confidence.of(targets, probabilities), 15)
     assert curve.confidence == pytest.approx(confidence) and curve.accuracy == pytest.approx(accuracy)
     assert curve.images.sum() == 1100 and curve.images.max() - curve.images.min() <= 1
 
@@ -178,11 +186,11 @@ def test_expected_calibration_error_of_few_images_counts_each():
     """Three images in fifteen bins: 0.9 and 0.7 are correct, 0.6 is not."""
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
     targets = np.array([0, 1, 1])
-    assert expected_calibration_error(targets, probabilities) == pytest.approx((0.1 + 0.6 + 0.3) / 3)
-    assert reliability_curve(targets, probabilities).images.tolist() == [1, 1, 1]
+    assert expected_calibration_error(Confidence.of(targets, probabilities)) == pytest.approx((0.1 + 0.6 + 0.3) / 3)
+    assert reliability_curve(Confidence.of(targets, probabilities)).images.tolist() == [1, 1, 1]
 
 
 def test_expected_calibration_error_of_one_bin_lets_errors_cancel():
     probabilities = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
     targets = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % correct at 0.6, 60 % at 0.9
-    assert expected_calibration_error(targets, probabilities, bins=1) == pytest.approx(0.825 - 0.65)
+    assert expected_calibration_error(Confidence.of(targets, probabilities), bins=1) == pytest.approx(0.825 - 0.65)

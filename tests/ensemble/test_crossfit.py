@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from comp.ensemble.blend import METHODS
-from comp.ensemble.crossfit import MemberFitOptions, fit_each_fold, fit_members, predict_in_sample
+from comp.ensemble.crossfit import (
+    MemberFitOptions,
+    _spread,
+    fit_each_fold,
+    fit_members,
+    predict_cross_fitted,
+    predict_in_sample,
+    predict_without_each,
+)
 from tests.ensemble.pools import CLASSES, IMAGES, accuracy, cross_fitted, make_pool, make_probabilities, three_members
 
 
@@ -37,6 +46,35 @@ def test_predict_cross_fitted_labels_of_a_fold_do_not_change_its_predictions(met
         after = cross_fitted(replace(pool, labels=tuple(CLASSES[index] for index in wrong_targets)), method, options)
         assert np.array_equal(before[held_out], after[held_out])
     assert not np.array_equal(before, after) or method == "vote"  # the other folds were fitted to them
+
+
+def test_predict_without_each_member_equals_a_fit_of_the_others():
+    pool, options = three_members(), MemberFitOptions()
+    for method in ("mean", "greedy"):
+        fold_fits = fit_each_fold(pool, options)
+        without = predict_without_each(["anna", "carl"], method, fold_fits, pool)
+        others = [fold_fit.subset(["bert", "carl"]) for fold_fit in fold_fits]
+        assert list(without) == ["anna", "carl"]
+        assert np.array_equal(without["anna"], predict_cross_fitted(method, others, pool))
+
+
+def test_cross_fit_keeps_no_predictions_of_members():
+    """Of 20 members, and 4 folds, the predictions for all images would be 4 times those of the pool."""
+    members = {f"m{number:02}": make_probabilities(number, 1.0, images=4000) for number in range(20)}
+    pool = make_pool(images=4000, **members)
+    pool_bytes = sum(member.oof.nbytes for member in pool.members)
+    tracemalloc.start()
+    try:
+        cross_fitted(pool, "mean")
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * pool_bytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("rows", "count", "spread"), [(5, 9, 5), (10, 5, 5), (10, 4, 4), (10, 0, 1), (0, 5, 0)])
+def test_temperature_of_a_large_table_is_fitted_to_rows_that_are_spread(rows, count, spread):
+    chosen = _spread(np.arange(rows), count)
+    assert len(chosen) == spread and (len(chosen) < 2 or len(set(np.diff(chosen))) == 1)
 
 
 def test_fit_each_fold_single_fold_holds_out_fifths():
