@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ def read_validation(run: Run, fold: int, epoch: str) -> pd.DataFrame:
     fold_dir = run.fold_dir(fold)
     record = fold_dir.read_record()
     recorded = record.validation_sha256 if record else None  # None: trained by a version that recorded no hash of it
-    path = fold_dir.path / _file_name(epoch, recorded)
+    path = validation_file(run, fold, epoch)
     advice = f"restore it, or delete {fold_dir.weights_path} and train the fold again"
     try:
         stored = read_predictions(path, run.classes, run.task.find_invalid)
@@ -57,8 +58,13 @@ def read_validation(run: Run, fold: int, epoch: str) -> pd.DataFrame:
     return table
 
 
-def _file_name(epoch: str, recorded: Mapping[str, str] | None) -> str:
-    """Return the file of an epoch: a CSV in runs of older versions; last.npz where no other epoch is better."""
-    if recorded is None:
-        return f"{epoch}.csv"
-    return next((name for name in (f"{epoch}.npz", f"{epoch}.csv", "last.npz") if name in recorded), f"{epoch}.npz")
+def validation_file(run: Run, fold: int, epoch: str) -> Path:
+    """Return the file of the "best" or the "last" epoch: a CSV in runs of older versions; last.npz where the last epoch
+    is the best."""
+    fold_dir = run.fold_dir(fold)
+    record = fold_dir.read_record()
+    names = record.validation_sha256 if record else None
+    if names is None:
+        return fold_dir.path / f"{epoch}.csv"
+    name = next((name for name in (f"{epoch}.npz", f"{epoch}.csv", "last.npz") if name in names), f"{epoch}.npz")
+    return fold_dir.path / name

@@ -17,7 +17,7 @@ from comp.metrics import find_metric, score
 from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import validation_provenance
 from comp.prediction.tables import PredictionFiles
-from comp.prediction.validation import read_validation
+from comp.prediction.validation import read_validation, validation_file
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
@@ -30,7 +30,7 @@ def write_metrics(setup: Setup) -> RunMetrics:
     kept = run.config.train.keep
     with run.lock():
         done = run.folds_done()
-        tables = {epoch: _concat_folds(setup, done, epoch) for epoch in ("best", "last")} if done else {}
+        tables = _read_tables(setup, done) if done else {}
         metrics = RunMetrics(
             run=run.name,
             metric=run.record.metric,
@@ -48,6 +48,13 @@ def write_metrics(setup: Setup) -> RunMetrics:
     if metrics.complete and metrics.scores:
         _report_to_wandb(run, metrics.scores)
     return metrics
+
+
+def _read_tables(setup: Setup, folds: Sequence[int]) -> dict[str, pd.DataFrame]:
+    """Return the predictions of the best and of the last epochs: one table where these are the same."""
+    last = _concat_folds(setup, folds, "last")
+    files = [[validation_file(setup.run, fold, epoch) for fold in folds] for epoch in ("best", "last")]
+    return {"best": last if files[0] == files[1] else _concat_folds(setup, folds, "best"), "last": last}
 
 
 def _concat_folds(setup: Setup, folds: Sequence[int], epoch: str) -> pd.DataFrame:
@@ -84,7 +91,7 @@ def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:
             last=EpochOof(pooled["last"]),
         ),
         best_minus_last=(pooled["best"] - pooled["last"]) * (1 if run.record.higher_is_better else -1),
-        baseline=score(metric, targets, np.tile(run.task.baseline(targets), (len(targets), 1))),
+        baseline=score(metric, targets, np.broadcast_to(run.task.baseline(targets), probabilities.shape)),
         report=score_report(targets, probabilities, run.classes) if run.task.has_confusion else None,
     )
 

@@ -22,6 +22,7 @@ from comp.training.checks import check_training_images
 from comp.training.fold_training import prepare_training
 from comp.training.parallel_folds import train_parallel
 from comp.training.setup import Setup, open_debug_setup, open_setup
+from comp.training.size import check_size
 from comp.training.summary import write_metrics
 
 
@@ -53,6 +54,7 @@ def run_experiment(
     split = read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
     folds = parse_folds(fold, split)
     check_training_images(split, folds, dataset.task)
+    check_size(split, folds, len(dataset.test), len(dataset.task.columns))
     if "full" in folds and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
     setup = open_debug_setup(config, device, folds) if debug else open_setup(config, device, folds, restart)

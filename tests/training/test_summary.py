@@ -95,7 +95,7 @@ def test_write_metrics_reports_a_complete_run_to_wandb(done, tmp_path, monkeypat
     sent = []
     observer = SimpleNamespace(log_summary=sent.append, close=lambda: sent.append("closed"))
     monkeypatch.setattr(summary, "wandb_observers", lambda run, job_type, label: [observer])
-    monkeypatch.setattr(summary, "_concat_folds", lambda setup, folds, epoch: BEST if epoch == "best" else LAST)
+    monkeypatch.setattr(summary, "_read_tables", lambda setup, folds: {"best": BEST, "last": LAST})
     monkeypatch.setattr(summary, "validation_provenance", lambda *_: Provenance({"0": "w"}, "labels", "images"))
     run = make_run("last", folds=(0, 1))
     run.path, run.lock, run.folds_done = tmp_path, contextlib.nullcontext, lambda: done
