@@ -15,12 +15,13 @@ from comp.batches.augment_sampling import sample_transforms, uniform_rows
 from comp.batches.policies import POLICIES
 from comp.data.cache import decode
 from comp.data.images import SquareSpec, resize
-from comp.data.scan import Dataset
+from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 from comp.files import write_atomic
 
 GAP = 4  # pixels between images
 MARGIN = 110  # pixels for the class names
+MAX_ROWS = 24  # classes on a sheet: with 1,000, it was a PNG of 866 MB
 MAX_LABEL = 14  # characters of a class name that fit into the margin
 
 
@@ -29,17 +30,25 @@ def draw_gallery(
 ) -> np.ndarray:
     """Draw a row per class: an image as it is, then `columns` augmented versions of it.
 
+    Of more than `MAX_ROWS` classes that many are drawn, evenly spread.
     `augment_device` is the config key: `cpu` augments them one by one, `gpu` in one batch, and `auto` shows both.
     """
     methods = {"cpu": [_one_by_one], "gpu": [_in_one_batch], "auto": [_one_by_one, _in_one_batch]}[augment_device]
-    rows = []
-    for label in dataset.classes:
-        images = [image for image in dataset.train if image.label == label]
+    rows, shown = [], _shown_classes(dataset.classes)
+    by_label: dict[str, list[Image]] = {label: [] for label in shown}
+    for image in dataset.train:
+        if image.label in by_label:
+            by_label[image.label].append(image)
+    for label, images in by_label.items():
         if not images:
             raise UserError(f"class {label} has no images; add some, or remove its folder")
         square = decode(images[seed % len(images)], square_spec)
         rows.append([[resize(square, size)], *(augment(square, policy, size, columns, seed) for augment in methods)])
-    return _arrange(rows, dataset.classes, size)
+    return _arrange(rows, shown, size)
+
+
+def _shown_classes(classes: Sequence[str]) -> list[str]:
+    return [classes[index] for index in np.linspace(0, len(classes) - 1, min(len(classes), MAX_ROWS)).astype(int)]
 
 
 def _one_by_one(square: np.ndarray, policy: str, size: int, columns: int, seed: int) -> list[np.ndarray]:

@@ -96,7 +96,7 @@ def show_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Draw augmented samples: a row per class, the original image and then what the model may see.
+    """Draw augmented samples: a row per class (24 at most), the original image and then what the model may see.
 
       python -m comp data show                                 runs/checks/blood-cells-paper.png
       python -m comp data show augment.policy=heavy augment.device=gpu --columns 10

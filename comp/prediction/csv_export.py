@@ -31,7 +31,7 @@ def find_tables(name: str, view: str | None) -> list[Path]:
         tables = [file for file in sorted((path / "predictions").rglob("*.npz")) if view in (None, file.parent.name)]
     if not tables:
         of_view = f" of the view {view}" if view else ""
-        raise UserError(f"{path} has no stored predictions{of_view} that are not CSV; run python infer.py for {name}")
+        raise UserError(f"{path} has no stored predictions{of_view}; predict it: python infer.py {name}")
     return tables
 
 

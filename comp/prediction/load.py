@@ -10,7 +10,7 @@ from torch import nn
 
 from comp.checkpoints import load_state_dict
 from comp.data.scan import Dataset, scan
-from comp.errors import UserError
+from comp.errors import UserError, shorten
 from comp.records.base import Fold
 from comp.records.task import TaskSpec
 from comp.records.weights import ModelSpec, StoredWeights
@@ -66,8 +66,8 @@ def load_run_dataset(run: Run) -> Dataset:
     dataset = scan(run.config.source)
     if dataset.classes != run.classes:
         raise UserError(
-            f"{run.path} was trained on the classes {', '.join(run.classes)}, and {dataset.root} has "
-            f"{', '.join(dataset.classes)}; restore its images, or train a new run"
+            f"{run.path} was trained on the classes {shorten(', '.join(run.classes))}, and {dataset.root} has "
+            f"{shorten(', '.join(dataset.classes))}; restore its images, or train a new run"
         )
     return dataset
 

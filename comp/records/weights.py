@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from comp.checkpoints import CheckpointValues, is_count, is_map, is_state_dict, load_checkpoint, save_checkpoint
-from comp.errors import UserError
+from comp.errors import UserError, shorten
 from comp.files import read_bytes
 from comp.records.base import Fold, Record
 from comp.records.task import TaskSpec
@@ -104,10 +104,8 @@ class StoredWeights:
             ("classes", ",".join(self.file.spec.classes), ",".join(classes)),
         ):
             if expected is not None and actual != expected:
-                raise UserError(
-                    f"{self.path} is of {key} {actual}, where {key} {expected} belongs; restore it, or delete it and "
-                    f"train the fold again"
-                )
+                shown = f"{key} {shorten(actual, 200)}, where {key} {shorten(expected, 200)} belongs"
+                raise UserError(f"{self.path} is of {shown}; restore it, or delete it and train the fold again")
 
 
 def read_weights(path: Path, sha256: str | None) -> StoredWeights:
