@@ -221,4 +221,4 @@ def test_bundle_runtime_imports_only_what_prediction_needs():
     imported = set(process.stdout.split())
     unused = {"config", "schema", "cli", "runs", "training", "blending", "observers", "study", "commands", "bench"}
     assert not imported & {f"comp.{name}" for name in unused} and "comp.submit.ledger" not in imported
-    assert len(imported) <= 80, "a bundle starts on another machine: import less, or raise this number on purpose"
+    assert len(imported) <= 85, "a bundle starts on another machine: import less, or raise this number on purpose"
