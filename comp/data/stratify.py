@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+MAX_DENSE_CELLS = 2**24  # groups times classes up to which scikit-learn splits: 128 MiB, and seconds
 
 
 def spread(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -17,6 +20,8 @@ def spread(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndar
     """
     if strata.ndim == 2:
         return _spread_tags(strata, groups, k, seed)
+    if len(np.unique(strata)) * len(np.unique(groups)) > MAX_DENSE_CELLS:
+        return _spread_classes(strata, groups, k, seed)
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = np.full(len(groups), -1)
@@ -24,6 +29,35 @@ def spread(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndar
     for fold, (_, held_out) in enumerate(splitter.split(groups, strata, groups)):
         folds[held_out] = fold
     return folds
+
+
+def _spread_classes(labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Spread groups as scikit-learn's StratifiedGroupKFold does, in time and memory that grow with the images alone.
+
+    That keeps and visits a count for every group and class: 13 GB and 100 s for 40,000 images of 20,000 classes. Here a
+    group is compared in its own classes only: it joins the fold where the classes' shares then differ least, and of
+    equal folds the smallest.
+    """
+    classes, label_codes = np.unique(labels, return_inverse=True)
+    names, group_codes = np.unique(groups, return_inverse=True)
+    cells, counts = np.unique(group_codes * len(classes) + label_codes, return_counts=True)
+    starts = np.searchsorted(cells // len(classes), np.arange(len(names) + 1))
+    cell_classes, class_sizes = cells % len(classes), np.bincount(label_codes)
+    sizes, squares = (np.add.reduceat(values, starts[:-1]) for values in (counts, counts.astype(float) ** 2))
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    uneven = squares / len(classes) - (sizes / len(classes)) ** 2  # the variance of a group's counts
+    in_fold, images = np.zeros((len(classes), k)), np.zeros(k)
+    fold_of_group = np.empty(len(names), int)
+    for group in tqdm(shuffled[np.argsort(-uneven[shuffled], kind="stable")], "split", disable=None, leave=False):
+        own = slice(starts[group], starts[group + 1])
+        present, added = in_fold[cell_classes[own]], counts[own, None]
+        proposed = present[:, None, :] + np.eye(k) * added[:, None]  # (classes, fold that it joins, folds)
+        shares = (proposed / class_sizes[cell_classes[own], None, None]).std(2).sum(0)
+        fold = min(np.flatnonzero(shares <= shares.min() + 1e-12), key=lambda candidate: images[candidate])
+        in_fold[cell_classes[own], fold] += counts[own]
+        images[fold] += sizes[group]
+        fold_of_group[group] = fold
+    return fold_of_group[group_codes]
 
 
 def _spread_tags(tags: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:

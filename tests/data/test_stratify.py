@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from comp.data import stratify
 from comp.data.stratify import join_groups, spread
 
 
@@ -75,3 +78,35 @@ def test_join_groups_are_called_after_their_smallest_id():
 
 def test_join_groups_without_a_group_leaves_every_image_alone():
     assert join_groups(["b", "a"], [None, None]) == {"b": "b", "a": "a"}
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_spread_of_many_classes_is_as_even_as_scikit_learns(k, monkeypatch):
+    rng = np.random.default_rng(3)
+    labels = rng.choice([f"c{index:02}" for index in range(30)], 900).astype(object)
+    groups = np.array([f"{label}-{group}" for label, group in zip(labels, rng.integers(0, 12, 900), strict=True)])
+    groups[:40] = "mixed"  # one of several classes
+    order = rng.permutation(900)
+
+    def unevenness(folds: np.ndarray) -> float:
+        assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
+        counts = np.array([np.bincount(folds[labels == label], minlength=k) for label in set(labels)])
+        return float((counts / counts.sum(1, keepdims=True)).std(1).mean())
+
+    dense = unevenness(spread(labels, groups, k, seed=7))
+    monkeypatch.setattr(stratify, "MAX_DENSE_CELLS", 0)
+    folds = spread(labels, groups, k, seed=7)
+    assert unevenness(folds) < 1.1 * dense
+    assert np.array_equal(spread(labels[order], groups[order], k, seed=7), folds[order])
+    assert not np.array_equal(spread(labels, groups, k, seed=8), folds)
+
+
+def test_spread_of_thousands_of_classes_takes_seconds_and_little_memory():
+    labels = np.arange(15_000) % 5_000
+    tracemalloc.start()
+    try:
+        folds = spread(labels, np.arange(15_000).astype(str), 3, seed=0)
+        assert tracemalloc.get_traced_memory()[1] < 2e7  # a count per group and class would take 600 MB
+    finally:
+        tracemalloc.stop()
+    assert all(sorted(folds[labels == label]) == [0, 1, 2] for label in range(0, 5_000, 100))
