@@ -69,6 +69,13 @@ def write_predictions(
     path: Path, table: pd.DataFrame, columns: Sequence[str], made_from: Provenance | None = None
 ) -> str:
     """Write x.npz, and remove the table that an older version wrote in its place. Return the hash of its content."""
+    sha256 = _write_npz(path, table, columns, made_from)
+    for old in (path.with_suffix(".csv"), provenance_path(path)):
+        old.unlink(missing_ok=True)
+    return sha256
+
+
+def _write_npz(path: Path, table: pd.DataFrame, columns: Sequence[str], made_from: Provenance | None) -> str:
     values = np.ascontiguousarray(prediction_values(table, columns))
     index = table[[name for name in INDEX_COLUMNS if name in table]]
     images = index.to_csv(index=False, lineterminator="\n").encode()
@@ -83,16 +90,16 @@ def write_predictions(
         with archive.open(ZipInfo(VALUES), "w", force_zip64=values.nbytes > 2**31) as member:
             member.write(header.getvalue())
             member.write(values.reshape(-1).view(np.uint8).data)
-    for old in (path.with_suffix(".csv"), provenance_path(path)):
-        old.unlink(missing_ok=True)
     return record.sha256
 
 
 def write_oof(path: Path, table: pd.DataFrame, columns: Sequence[str], made_from: Provenance | None = None) -> str:
     """Write oof.npz, and beside it oof.csv for people where it has at most `MAX_READABLE_VALUES`. Return its hash."""
-    sha256 = write_predictions(path, table, columns, made_from)
-    if len(table) * len(columns) <= MAX_READABLE_VALUES:
-        write_csv(path.with_suffix(".csv"), table)
+    if len(table) * len(columns) > MAX_READABLE_VALUES:
+        return write_predictions(path, table, columns, made_from)
+    write_csv(path.with_suffix(".csv"), table)  # first: a valid oof.npz is not written again, and so would lack it
+    sha256 = _write_npz(path, table, columns, made_from)
+    provenance_path(path).unlink(missing_ok=True)
     return sha256
 
 

@@ -155,6 +155,18 @@ def test_write_predictions_table_of_an_older_version_is_replaced(tmp_path):
     assert not old.exists() and not provenance_path(old).exists()
 
 
+def test_write_oof_without_space_for_the_csv_is_not_complete(tmp_path, monkeypatch):
+    """A complete oof.npz is not written again: without the order, the table for people would stay missing."""
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prediction_file, "write_csv", fail)
+    with pytest.raises(OSError):
+        write_oof(tmp_path / "oof.npz", table(), COLUMNS)
+    assert not (tmp_path / "oof.npz").exists()
+
+
 def test_write_oof_small_table_has_a_csv_for_people(tmp_path, monkeypatch):
     path = tmp_path / "oof.npz"
     write_oof(path, table(), COLUMNS, ORIGIN)
