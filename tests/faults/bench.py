@@ -163,8 +163,9 @@ def _serve(workspace: Path, writing_end: int) -> None:
     class Recorded(Service):
         def _CreateSubmission(self, body: dict) -> dict:
             answer = super()._CreateSubmission(body)
-            received = [hashlib.sha256(blob).hexdigest() for blob in self.blobs.values()]
-            (workspace / "kaggle.json").write_text(json.dumps([len(self.submissions), sorted(set(received))]))
+            # not the blob of an upload that was killed before its submission: nobody sees it
+            received = [hashlib.sha256(self.blobs[row["blob"]]).hexdigest() for row in self.submissions]
+            (workspace / "kaggle.json").write_text(json.dumps(received))
             return answer
 
     service = Recorded()
