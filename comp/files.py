@@ -151,7 +151,7 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
 def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
     """Return the error for a path that cannot be opened, or that is no path at all (a ValueError: NUL in it)."""
     if isinstance(error, FileNotFoundError):
-        return MissingFileError(f"{path} is missing")
+        return MissingFileError(f"{path} is missing; restore it, or name another file")
     name = shorten(path, 200)
     if isinstance(error, OSError):
         reason = OBSTACLES.get(error.errno or 0, error.strerror)

@@ -47,7 +47,7 @@ class Rows:
 
     @property
     def are_images(self) -> bool:
-        """Whether each row has exactly one image."""
+        """True if each row has exactly one image."""
         return bool((self.counts == 1).all())
 
     def pool(self, predictions: np.ndarray, method: PoolMethod) -> np.ndarray:

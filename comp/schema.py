@@ -161,7 +161,7 @@ class Submit(Section):
     sample: PathText | None = None
     """The sample submission below `data.root`; `null`: `sample_submission.csv` or `.json`."""
     answer: Annotated[str, Field(pattern="^(label|probability|number|tags|best:[1-9][0-9]?)$")] | None = None
-    """What a row of the submission holds: `label`, `probability` (of the second class), `number`, `tags` or `best:5`
+    """Content of a row of the submission: `label`, `probability` (of the second class), `number`, `tags` or `best:5`
     (the five best classes). `null`: what task and metric ask for."""
     kaggle: str | None = None
     """Name of the competition on Kaggle: the last part of its URL."""

@@ -15,7 +15,7 @@ class Data(Section):
     root: Annotated[PathText, AfterValidator(check_root)] = "input/blood-cells"
     """Directory of the dataset. Its last part is the dataset's name."""
     labels: PathText | None = None
-    """Where the labels are, below `root`: `null` for a folder per class; a CSV; a COCO JSON; or a pattern of file names
+    """Source of the labels, below `root`: `null` for a folder per class; a CSV; a COCO JSON; or a pattern of file names
     such as `{label}.*.jpg`."""
     image: str | None = None
     """Column of the CSV that names the image, with or without its suffix; `null`: the first column."""

@@ -31,10 +31,9 @@ def unwind_on_signals() -> Iterator[list[int]]:
     """Raise SignalReceivedError when a signal asks this process to end, and yield the list of those received.
 
     The list matters because a library may replace the exception by its own: a signal during the import of numpy
-    becomes an ImportError. Python ignores exceptions in some callbacks and in `__del__`; there the signal is sent
-    again a moment later. During an import it waits for the end of the import: torch's C++ aborts when an exception
-    passes through it. A signal that is ignored stays ignored, as under nohup. Under torchrun SIGTERM ends a
-    process at once, because one that waits for the others could not unwind.
+    becomes an ImportError. A signal during an import waits for its end: torch's C++ aborts when an exception passes
+    through it. A signal that is ignored stays ignored, as under nohup. Under torchrun SIGTERM ends a process at once,
+    because one that waits for the others could not unwind.
     """
     received: list[int] = []
     owner = os.getpid()
@@ -65,29 +64,40 @@ def unwind_on_signals() -> Iterator[list[int]]:
     can_wait = hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     if can_wait:
         handlers[signal.SIGALRM] = signal.SIG_DFL
-    previous_hook, retries = sys.unraisablehook, []
-
-    def retry(unraisable: sys.UnraisableHookArgs) -> None:
-        if not issubclass(unraisable.exc_type, SignalReceivedError):
-            previous_hook(unraisable)
-            return
-        retries.append(threading.Timer(RETRY_SECONDS, os.kill, (owner, received[-1])))
-        retries[-1].daemon = True
-        retries[-1].start()
-
-    sys.unraisablehook = retry
     for number in replaced:
         signal.signal(number, handle)
     if can_wait:
         signal.signal(signal.SIGALRM, handle_later)
         replaced.append(signal.SIGALRM)
     try:
-        yield received
+        with _send_again_where_ignored(received):
+            yield received
     finally:
-        sys.unraisablehook = previous_hook
-        for timer in retries:
-            timer.cancel()
         if can_wait:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number in replaced:
             signal.signal(number, handlers[number])
+
+
+@contextlib.contextmanager
+def _send_again_where_ignored(received: list[int]) -> Iterator[None]:
+    """Send the last received signal again a moment after Python ignored its exception, as in some callbacks and in
+    `__del__`."""
+    process, previous_hook = os.getpid(), sys.unraisablehook
+    timers: list[threading.Timer] = []
+
+    def retry(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, SignalReceivedError):
+            previous_hook(unraisable)
+            return
+        timers.append(threading.Timer(RETRY_SECONDS, os.kill, (process, received[-1])))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = retry
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous_hook
+        for timer in timers:
+            timer.cancel()

@@ -90,6 +90,14 @@ def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def trained_copy(trained_workspace, tmp_path, monkeypatch) -> Path:
+    """A copy of `trained_workspace` that the test may change; it is the current directory."""
+    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def run_cli(capfd, monkeypatch):
     """Return `run_cli("train.py", ...)` -> (status, stdout, stderr), in this process: importing torch takes seconds."""
     from comp.cli import run_main

@@ -37,7 +37,7 @@ BLOCK = re.compile(
 class Block:
     """The commands of one fenced block, and how they are tested: `run`, `slow`, `small` or `not run`."""
 
-    place: str  # page:line
+    location: str  # page:line
     mark: str
     commands: tuple[str, ...]
 
@@ -47,11 +47,11 @@ def read_blocks(page: str) -> list[Block]:
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [
         Block(
-            f"{page}:{text.count(chr(10), 0, found.start()) + 1}",
-            (found["mark"] or "run").partition(":")[0],
-            tuple(_read_commands(found["commands"])),
+            f"{page}:{text.count(chr(10), 0, match.start()) + 1}",
+            (match["mark"] or "run").partition(":")[0],
+            tuple(_read_commands(match["commands"])),
         )
-        for found in BLOCK.finditer(text)
+        for match in BLOCK.finditer(text)
     ]
     assert len(re.findall(r"-->\n```bash\n", text)) == sum(block.mark != "run" for block in blocks), (
         f"{page}: a comment above a bash block is not one of those in tests/docs_pages.py"

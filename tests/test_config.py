@@ -219,9 +219,9 @@ OVERRIDES = ["model.name=resnet18", "model.kwargs.stem_width=8", "optim.lr=3e-4"
 
 def test_load_override_order_does_not_matter(written):
     path = written("base.yaml", "model: {name: pinto_cnn, kwargs: {se: false}}\n")
-    there, back = load(path, OVERRIDES), load(path, OVERRIDES[::-1])
-    assert there == back
-    assert there[0].name == "base+model.kwargs.stem_width=8+model.name=resnet18+optim.lr=0.0003"
+    forward, backward = load(path, OVERRIDES), load(path, OVERRIDES[::-1])
+    assert forward == backward
+    assert forward[0].name == "base+model.kwargs.stem_width=8+model.name=resnet18+optim.lr=0.0003"
 
 
 def test_load_last_override_of_a_key_wins():
@@ -368,13 +368,13 @@ def test_load_unsafe_characters_are_replaced_in_the_name(written):
 
 @pytest.mark.parametrize("name", [None, "08", "1e5", "null", "off", "true", "0x10", "a=b,c", "großes/Modell"])
 def test_config_written_by_a_run_loads_unchanged(written, name):
-    (made,) = load(
+    (config,) = load(
         written("base.yaml"), [*OVERRIDES, "train.init='010'", "log.wandb=off", "model.kwargs.act='1e-3'"], name
     )
-    folder = Path("runs") / made.name
+    folder = Path("runs") / config.name
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(made.to_yaml(), encoding="utf-8")
-    assert load(folder / "config.yaml") == [made]
+    (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert load(folder / "config.yaml") == [config]
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ def shrink_config(path: Path) -> None:
     path.write_text(yaml.safe_dump(tree))
 
 
-def run_commands(commands: tuple[str, ...], place: str) -> None:
+def run_commands(commands: tuple[str, ...], location: str) -> None:
     for command in commands:
         status, output = run_command(command)
-        assert status == 0, f"{place}: {command}\n{output}"
+        assert status == 0, f"{location}: {command}\n{output}"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_docs_page_commands_run_on_small_demo(page, small_demo, tmp_path, monkey
     monkeypatch.chdir(workspace)
     for block in read_blocks(page):
         if block.mark in ("run", "small"):
-            run_commands(block.commands, block.place)
+            run_commands(block.commands, block.location)
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS)
@@ -86,7 +86,7 @@ def test_docs_page_commands_parse(page, small_demo, monkeypatch):
             elif getattr(arguments, "config", None):
                 from comp import config
 
-                assert config.load(arguments.config, arguments.overrides), f"{block.place}: {command}"
+                assert config.load(arguments.config, arguments.overrides), f"{block.location}: {command}"
 
 
 def check_other_command(command: str) -> None:
@@ -132,7 +132,7 @@ def run_as_written(block: Block, workspace: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, f"{block.place}: {block.commands}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{block.location}: {block.commands}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.slow

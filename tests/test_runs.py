@@ -188,16 +188,16 @@ def test_open_run_restart_archives_the_old_run(capsys):
 
 
 @pytest.mark.parametrize(
-    ("about", "complaint"),
+    ("content", "complaint"),
     [
         (None, "run.json is missing"),
         ("{", "not readable JSON"),
         ('{"schema": 0}', "has schema 0, and this version reads 1"),
     ],
 )
-def test_read_run_invalid_record_error_names_it(about, complaint):
+def test_read_run_invalid_record_error_names_it(content, complaint):
     path = make_run().path / "run.json"
-    path.unlink() if about is None else path.write_text(about)
+    path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match=f"runs/base.*{complaint}"):
         read_run(path.parent)
 

@@ -18,7 +18,7 @@ def check_missing(names: Sequence[str], problem: str, advice: str, *, result: st
     if not names:
         return ""
     shown = shorten_list([name or "''" for name in names], SHOWN, 60)
-    found = f"{len(names):,} {problem}, such as {shown}"
+    line = f"{len(names):,} {problem}, such as {shown}"
     if not allowed:
-        raise UserError(f"{found}; {advice}, or set data.allow_missing=true (data adopt --allow-missing)")
-    return f"{found}: {result} (data.allow_missing)"
+        raise UserError(f"{line}; {advice}, or set data.allow_missing=true (data adopt --allow-missing)")
+    return f"{line}: {result} (data.allow_missing)"

@@ -125,17 +125,17 @@ def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], 
             raise UserError(f"no image below {folders[0]} has a name like {source.labels}; fix data.labels")
     else:
         rows, index = read_labels(source), ImageIndex([root, *folders], files)
-        found = [(row, index.find(row.image)) for row in rows]
+        matches = [(row, index.find(row.image)) for row in rows]
         lines.append(
             check_missing(
-                [row.image for row, path in found if path is None],
+                [row.image for row, path in matches if path is None],
                 f"images of {root / source.labels} are not below {', '.join(map(str, folders))}",
                 "add them, remove their rows, or fix data.train",
                 result="left out",
                 allowed=source.allow_missing,
             )
         )
-        images = [_LabelledFile(path, row.label, row.group, row.row) for row, path in found if path is not None]
+        images = [_LabelledFile(path, row.label, row.group, row.row) for row, path in matches if path is not None]
     labelled, tests = {image.path for image in images}, [root / folder for folder in source.test or ("test",)]
     lines.append(
         check_missing(

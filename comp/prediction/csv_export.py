@@ -26,6 +26,8 @@ def find_tables(name: str, view: str | None) -> list[Path]:
     if path is None:
         raise UserError(f"there is no run or blend {name}{did_you_mean(name, available)}")
     if path in blends.values():
+        if view:
+            raise UserError(f"{name} is a blend, whose predictions have no views; leave --view out")
         tables = sorted(path.glob("oof.npz"))
     else:
         tables = [file for file in sorted((path / "predictions").rglob("*.npz")) if view in (None, file.parent.name)]

@@ -17,7 +17,7 @@ MAX_LATENCY_MS = 1e6  # 17 minutes for one image
 
 @dataclass(frozen=True)
 class Provenance(Record):
-    """What a table of predictions was computed from: in table.json of x.npz; x.from.json beside x.csv."""
+    """The inputs that a table of predictions was computed from: in table.json of x.npz; x.from.json beside x.csv."""
 
     weights: dict[str, str]  # fold -> sha256 of its weights
     labels: str | None  # hash of the training images and their labels; None for test images

@@ -1,4 +1,4 @@
-"""What tasks with one true class per image share: softmax probabilities, their loss, baseline and blending."""
+"""The methods that tasks with one true class per image share: softmax probabilities, loss, baseline and blending."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _parse(path: Path, content: bytes) -> object:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # anything that pickle or torch raise for another file
-        _, found, rest = str(error).partition("GLOBAL ")
-        if found:
+        _, separator, rest = str(error).partition("GLOBAL ")
+        if separator:
             raise UserError(
                 f"model.weights: {path} contains {rest.split()[0]}, for which code in the file would have to run; save "
                 f"its state dict alone, or use a .safetensors file"

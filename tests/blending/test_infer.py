@@ -26,13 +26,6 @@ from tests.predictions import read_table
 
 
 @pytest.fixture
-def workspace(trained_workspace, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def without_plots(monkeypatch) -> None:
     """The plots of a blend take as long as all the rest."""
     for draw in ("draw_blend", "draw_reliability"):
@@ -56,7 +49,7 @@ def change_json(path: Path, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(method, workspace, run_cli):
+def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(method, trained_copy, run_cli):
     status, out, err = run_cli("infer.py", "anna", "bert", "--blend", method, "--tta", "flips", "--name", "both")
     assert (status, err) == (0, "") and f"{method} of 2" in out
     manifest = read_manifest("both")
@@ -84,7 +77,7 @@ def test_infer_writes_what_its_manifest_makes_of_the_fold_models_predictions(met
 
 
 @pytest.mark.parametrize("method", ["mean", "greedy"])
-def test_infer_score_in_the_manifest_is_of_the_cross_fitted_table(method, workspace, without_plots, run_cli):
+def test_infer_score_in_the_manifest_is_of_the_cross_fitted_table(method, trained_copy, without_plots, run_cli):
     run_cli("infer.py", "anna", "bert", "--blend", method, "--name", "both")
     table = read_table(Path("runs/blends/both/oof.npz"), class_names())
     targets, probabilities = single_label(class_names()).to_arrays(table)
@@ -97,7 +90,7 @@ def test_infer_score_in_the_manifest_is_of_the_cross_fitted_table(method, worksp
     assert {member.run for member in record.members} <= {"anna", "bert"}
 
 
-def test_infer_manifest_names_everything_the_file_came_from(workspace, without_plots, run_cli):
+def test_infer_manifest_names_everything_the_file_came_from(trained_copy, without_plots, run_cli):
     run_cli("infer.py", "anna", "--tta", "flips")
     manifest = read_manifest("anna+flips")
     run_json = read_json(Path("runs/anna/run.json"))
@@ -126,7 +119,7 @@ def test_infer_manifest_names_everything_the_file_came_from(workspace, without_p
     ]
 
 
-def test_infer_order_of_runs_changes_no_byte(workspace, without_plots, run_cli):
+def test_infer_order_of_runs_changes_no_byte(trained_copy, without_plots, run_cli):
     for name, runs in (("x", ("anna", "bert")), ("y", ("bert", "anna"))):
         run_cli("infer.py", *runs, "--blend", "greedy", "--name", name)
     assert Path("submissions/x.csv").read_bytes() == Path("submissions/y.csv").read_bytes()
@@ -134,7 +127,7 @@ def test_infer_order_of_runs_changes_no_byte(workspace, without_plots, run_cli):
     assert read_manifest("x").blend == read_manifest("y").blend
 
 
-def test_infer_mean_without_temperatures_is_the_plain_mean(workspace, without_plots, run_cli):
+def test_infer_mean_without_temperatures_is_the_plain_mean(trained_copy, without_plots, run_cli):
     run_cli("infer.py", "anna", "bert", "--no-temperature", "--name", "plain")
     assert [part.temperature for part in read_manifest("plain").blend.parts] == [1, 1]
     anna, bert = (
@@ -146,7 +139,7 @@ def test_infer_mean_without_temperatures_is_the_plain_mean(workspace, without_pl
     assert np.allclose(blended, mean, atol=1e-6) and list(blended.index) == list(mean.index)
 
 
-def test_infer_member_that_keeps_the_best_epoch_makes_the_blend_optimistic(workspace, without_plots, run_cli):
+def test_infer_member_that_keeps_the_best_epoch_makes_the_blend_optimistic(trained_copy, without_plots, run_cli):
     config = Path("runs/bert/config.yaml")
     config.write_text(config.read_text().replace("keep: last", "keep: best"))
     out = run_cli("infer.py", "anna", "bert", "--name", "lucky")[1]
@@ -156,7 +149,7 @@ def test_infer_member_that_keeps_the_best_epoch_makes_the_blend_optimistic(works
     assert not read_blend("anna").optimistic
 
 
-def test_infer_options_are_in_the_default_name_and_an_old_explanation_is_deleted(workspace, without_plots, run_cli):
+def test_infer_options_are_in_the_default_name_and_an_old_explanation_is_deleted(trained_copy, without_plots, run_cli):
     run_cli("infer.py", "anna", "--tta", "flips", "--no-temperature")
     assert read_manifest("anna+flips+no-temperature").blend.parts[0].temperature == 1
     run_cli("infer.py", "anna", "bert", "--name", "x")
@@ -165,7 +158,7 @@ def test_infer_options_are_in_the_default_name_and_an_old_explanation_is_deleted
     assert {path.name for path in Path("runs/blends/x").iterdir()} == {"blend.json", "oof.npz", "oof.csv", "pairs.csv"}
 
 
-def test_infer_zero_weight_member_predicts_no_test_image(workspace, without_plots, run_cli, monkeypatch):
+def test_infer_zero_weight_member_predicts_no_test_image(trained_copy, without_plots, run_cli, monkeypatch):
     monkeypatch.setattr("comp.ensemble.blend.fit_simplex_weights", lambda objective, members: np.eye(members)[-1])
     assert run_cli("infer.py", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "single")[0] == 0
     assert [member.run for member in read_manifest("single").members] == ["bert"]
@@ -173,7 +166,7 @@ def test_infer_zero_weight_member_predicts_no_test_image(workspace, without_plot
     assert predicted == {"anna": False, "bert": True}
 
 
-def test_infer_members_csv_has_latency_of_all_folds_and_views_and_gain(workspace, without_plots, run_cli):
+def test_infer_members_csv_has_latency_of_all_folds_and_views_and_gain(trained_copy, without_plots, run_cli):
     for file in Path("runs").glob("*/run.json"):  # accuracy is chance here, and always the same
         change_json(file, metric="log_loss", higher_is_better=False)
     for name, runs in (("both", ("anna", "bert")), ("anna", ("anna",)), ("bert", ("bert",))):
@@ -187,7 +180,7 @@ def test_infer_members_csv_has_latency_of_all_folds_and_views_and_gain(workspace
         assert table.loc[name, "gain"] == pytest.approx(scores[other] - scores["both"])
 
 
-def test_infer_copy_of_a_run_is_used_once(workspace, without_plots, run_cli):
+def test_infer_copy_of_a_run_is_used_once(trained_copy, without_plots, run_cli):
     shutil.copytree("runs/anna", "runs/copy")
     config = Path("runs/copy/config.yaml")
     config.write_text(config.read_text().replace("name: anna", "name: copy"))
@@ -197,7 +190,7 @@ def test_infer_copy_of_a_run_is_used_once(workspace, without_plots, run_cli):
     assert Path("submissions/two.csv").read_bytes() == Path("submissions/three.csv").read_bytes()
 
 
-def test_infer_auto_views_predict_only_the_chosen_views_of_test_images(workspace, without_plots, run_cli):
+def test_infer_auto_views_predict_only_the_chosen_views_of_test_images(trained_copy, without_plots, run_cli):
     for name in ("anna", "bert"):
         shutil.rmtree(f"runs/{name}/predictions", ignore_errors=True)
     assert run_cli("infer.py", "anna", "bert", "--tta", "auto", "--name", "chosen")[0] == 0
@@ -207,7 +200,7 @@ def test_infer_auto_views_predict_only_the_chosen_views_of_test_images(workspace
         assert predicted == set(part.views)
 
 
-def test_infer_budget_limits_the_views_or_is_too_short(workspace, without_plots, run_cli):
+def test_infer_budget_limits_the_views_or_is_too_short(trained_copy, without_plots, run_cli):
     assert run_cli("infer.py", "anna", "bert", "--tta", "auto", "--name", "chosen")[0] == 0
     # 8 test images, 3 folds, 2 members at 2 ms: one view is 0.096 s, two views are more than 0.15
     for name in ("anna", "bert"):
@@ -219,7 +212,7 @@ def test_infer_budget_limits_the_views_or_is_too_short(workspace, without_plots,
     assert status == 2 and err.startswith("error: --budget 0.05s: one view of the test images by every fold")
 
 
-def test_infer_single_fold_is_scored_cross_fitted_too(workspace, without_plots, run_cli):
+def test_infer_single_fold_is_scored_cross_fitted_too(trained_copy, without_plots, run_cli):
     for fold in (1, 2):
         shutil.rmtree(f"runs/anna/fold{fold}")
     status, out, err = run_cli("infer.py", "anna", "--tta", "auto")
@@ -240,7 +233,7 @@ def test_infer_single_fold_is_scored_cross_fitted_too(workspace, without_plots, 
         (("anna", "carl"), "there is no run carl"),
     ],
 )
-def test_infer_wrong_arguments_are_one_line_and_nothing_is_written(arguments, message, workspace, run_cli):
+def test_infer_wrong_arguments_are_one_line_and_nothing_is_written(arguments, message, trained_copy, run_cli):
     status, _, err = run_cli("infer.py", *arguments)
     assert status == 2 and err.startswith("error: ") and message in err and err.count("\n") == 1
     assert not Path("submissions").exists() and not Path("runs/blends").exists()
@@ -255,7 +248,7 @@ def test_infer_wrong_arguments_are_one_line_and_nothing_is_written(arguments, me
         ("metric", "bert was scored by another metric than anna"),
     ],
 )
-def test_infer_runs_that_do_not_fit_are_refused(key, message, workspace, run_cli):
+def test_infer_runs_that_do_not_fit_are_refused(key, message, trained_copy, run_cli):
     file = Path("runs/bert/run.json")
     other = {"classes": read_json(file)["classes"][::-1], "metric": "log_loss"}.get(key, "0" * 64)
     change_json(file, **{key: other})
@@ -263,21 +256,21 @@ def test_infer_runs_that_do_not_fit_are_refused(key, message, workspace, run_cli
     assert status == 2 and message in err and not Path("submissions").exists()
 
 
-def test_infer_without_test_images_fails_before_predicting(workspace, run_cli):
+def test_infer_without_test_images_fails_before_predicting(trained_copy, run_cli):
     shutil.rmtree("input/tiny/test")
     Path("input/tiny/sample_submission.csv").unlink()
     status, _, err = run_cli("infer.py", "anna", "--tta", "auto", "--budget", "60s")
     assert (status, err) == (2, "error: input/tiny/test has no images to predict; add them\n")
 
 
-def test_infer_two_runs_of_one_name_are_refused(workspace, run_cli):
+def test_infer_two_runs_of_one_name_are_refused(trained_copy, run_cli):
     shutil.copytree("runs/anna", "runs/copy")
     status, _, err = run_cli("infer.py", "anna", "copy")
     assert status == 2 and "runs/anna and runs/copy have the same name anna" in err
     assert not Path("submissions").exists()
 
 
-def test_infer_members_of_other_folds_are_refused(workspace, run_cli):
+def test_infer_members_of_other_folds_are_refused(trained_copy, run_cli):
     shutil.rmtree("runs/bert/fold2")
     status, _, err = run_cli("infer.py", "anna", "bert")
     assert status == 2 and "members predict different images" in err and "train the same folds of each" in err

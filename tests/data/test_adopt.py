@@ -19,10 +19,14 @@ from comp.errors import UserError
 def test_conclude_class_folders_are_single_labels(competition):
     competition.images("train/Common wheat/a.png", "train/Sugar beet/b.png", "train/Maize/c.png", "test/d.png")
     competition.table("sample_submission.csv", "file,species", "d.png,Sugar beet")
-    found = competition.adopt()
-    assert found.source.labels is None and found.source.task == "single" and found.source.metric == "accuracy"
-    assert [image.label for image in found.dataset.train] == ["Common wheat", "Maize", "Sugar beet"]
-    assert found.size == 64
+    conclusion = competition.adopt()
+    assert (
+        conclusion.source.labels is None
+        and conclusion.source.task == "single"
+        and conclusion.source.metric == "accuracy"
+    )
+    assert [image.label for image in conclusion.dataset.train] == ["Common wheat", "Maize", "Sugar beet"]
+    assert conclusion.size == 64
 
 
 def test_conclude_names_beside_a_sample_of_numbers_are_not_numbered_silently(competition):
@@ -35,9 +39,9 @@ def test_conclude_names_beside_a_sample_of_numbers_are_not_numbered_silently(com
 def test_conclude_names_in_several_class_folders_are_groups(competition):
     competition.images(*(f"train/{label}/{name}.jpg" for label in "xyz" for name in range(4)), "test/9.jpg")
     competition.table("sample_submission.csv", "id,label", "9.jpg,x")
-    found = competition.adopt()
-    assert found.source.group == "{name}"
-    assert {image.group for image in found.dataset.train} == set("0123")
+    conclusion = competition.adopt()
+    assert conclusion.source.group == "{name}"
+    assert {image.group for image in conclusion.dataset.train} == set("0123")
     assert competition.adopt(group="none").source.group is None
 
 
@@ -52,9 +56,13 @@ def test_conclude_file_names_below_the_root_and_ids_in_a_coco_file(competition):
     )
     competition.json("test2019.json", {"images": [{"id": 7, "file_name": "test2019/t.jpg"}], "annotations": []})
     competition.table("kaggle_sample_submission.csv", "id,predicted", "7,1 2 3 4 5")
-    found = competition.adopt()
-    assert (found.source.labels, found.source.ids, found.source.metric) == ("train2019.json", "test2019.json", "map@5")
-    assert len(found.dataset.train) == 3
+    conclusion = competition.adopt()
+    assert (conclusion.source.labels, conclusion.source.ids, conclusion.source.metric) == (
+        "train2019.json",
+        "test2019.json",
+        "map@5",
+    )
+    assert len(conclusion.dataset.train) == 3
 
 
 def test_conclude_folders_of_series_are_named_as_volumes(competition):
@@ -69,9 +77,9 @@ def test_conclude_folders_of_series_are_named_as_volumes(competition):
 def test_conclude_class_folders_at_the_root_leave_the_test_folder_out(competition):
     competition.images("Cover/1.jpg", "JMiPOD/1.jpg", "UERD/1.jpg", "Test/2.jpg")
     competition.table("sample_submission.csv", "Id,Label", "2.jpg,0")
-    found = competition.adopt(positive=("JMiPOD", "UERD"))
-    assert (found.source.train, found.source.test, found.source.task) == ((".",), ("Test",), "binary")
-    assert [image.label for image in found.dataset.train] == ["0", "1", "1"]
+    conclusion = competition.adopt(positive=("JMiPOD", "UERD"))
+    assert (conclusion.source.train, conclusion.source.test, conclusion.source.task) == ((".",), ("Test",), "binary")
+    assert [image.label for image in conclusion.dataset.train] == ["0", "1", "1"]
 
 
 def test_conclude_table_with_the_samples_column_gives_labels(competition):
@@ -85,9 +93,13 @@ def test_conclude_sample_with_a_column_per_class_finds_the_label_column(competit
     competition.images("train/a.jpg", "train/b.jpg", "train/c.jpg", "test/d.jpg")
     competition.table("labels.csv", "margin,id,breed", "0.5,a,pug", "0.25,b,collie", "0.1,c,boxer")
     competition.table("sample_submission.csv", "id,boxer,collie,pug", "d,0.3,0.3,0.4")
-    found = competition.adopt()
-    assert (found.source.image, found.source.label, found.source.metric) == ("id", ("breed",), "log_loss")
-    assert found.dataset.classes == ("boxer", "collie", "pug")
+    conclusion = competition.adopt()
+    assert (conclusion.source.image, conclusion.source.label, conclusion.source.metric) == (
+        "id",
+        ("breed",),
+        "log_loss",
+    )
+    assert conclusion.dataset.classes == ("boxer", "collie", "pug")
 
 
 def test_conclude_label_named_like_the_samples_column_is_found(competition):
@@ -118,10 +130,10 @@ def test_conclude_coco_with_nested_folders_and_ids_that_are_no_names(competition
         "test_metadata.json", [{"image_id": str(n), "file_name": f"000/test-00000{n}.jpg"} for n in (0, 1)]
     )
     competition.table("sample_submission.csv", "Id,Predicted", "0,42", "1,42")
-    found = competition.adopt(task="single")
-    assert (found.source.labels, found.source.ids) == ("train_metadata.json", "test_metadata.json")
-    assert (found.source.train, found.source.test) == (("train_images",), ("test_images",))
-    assert (found.dataset.classes, found.dataset.class_numbers) == (("304", "15504"), (304, 15504))
+    conclusion = competition.adopt(task="single")
+    assert (conclusion.source.labels, conclusion.source.ids) == ("train_metadata.json", "test_metadata.json")
+    assert (conclusion.source.train, conclusion.source.test) == (("train_images",), ("test_images",))
+    assert (conclusion.dataset.classes, conclusion.dataset.class_numbers) == (("304", "15504"), (304, 15504))
 
 
 def test_conclude_coco_group_is_a_field_of_the_images(competition):
@@ -134,9 +146,9 @@ def test_conclude_coco_group_is_a_field_of_the_images(competition):
     annotations = [{"image_id": name, "category_id": index % 3} for index, name in enumerate(names)]
     competition.json("train.json", {"images": images, "annotations": annotations, "categories": [{"id": 0}]})
     competition.table("sample_submission.csv", "Id,Category", "z,1")
-    found = competition.adopt()
-    assert found.source.group == "location"
-    assert found.dataset.train[0].group == found.dataset.train[1].group != found.dataset.train[2].group
+    conclusion = competition.adopt()
+    assert conclusion.source.group == "location"
+    assert conclusion.dataset.train[0].group == conclusion.dataset.train[1].group != conclusion.dataset.train[2].group
 
 
 def test_conclude_file_names_hold_labels(competition):
@@ -157,9 +169,9 @@ def test_conclude_file_names_hold_labels(competition):
 )
 def test_conclude_other_forms_of_names(competition, names, pattern):
     competition.images(*(f"train/{name}" for name in names), "test/9.jpg")
-    found = competition.adopt(positive=("dog",))
-    assert found.source.labels == pattern
-    assert {image.label for image in found.dataset.train} == {"0", "1"}
+    conclusion = competition.adopt(positive=("dog",))
+    assert conclusion.source.labels == pattern
+    assert {image.label for image in conclusion.dataset.train} == {"0", "1"}
 
 
 # ---- folders ----
@@ -197,9 +209,9 @@ def test_conclude_one_folder_for_train_and_test(competition):
     competition.images("images/Train_0.jpg", "images/Train_1.jpg", "images/Test_0.jpg")
     competition.table("train.csv", "image_id,healthy,rust", "Train_0,1,0", "Train_1,0,1")
     competition.table("sample_submission.csv", "image_id,healthy,rust", "Test_0,0.5,0.5")
-    found = competition.adopt()
-    assert (found.source.task, found.source.label) == ("single", ("healthy", "rust"))
-    assert (len(found.dataset.train), len(found.dataset.test)) == (2, 1)
+    conclusion = competition.adopt()
+    assert (conclusion.source.task, conclusion.source.label) == ("single", ("healthy", "rust"))
+    assert (len(conclusion.dataset.train), len(conclusion.dataset.test)) == (2, 1)
 
 
 def test_conclude_no_images_names_what_there_is(competition):
@@ -215,9 +227,9 @@ def test_conclude_arrays_two_folders_deep_are_images(competition):
         np.save(competition.root / f"{name}.npy", np.zeros((6, 30, 20), np.float16))
     competition.table("train_labels.csv", "id,target", "a,0", "b,1")
     competition.table("sample_submission.csv", "id,target", "c,0.5")
-    found = competition.adopt()
-    assert (found.source.labels, found.source.task, found.size) == ("train_labels.csv", "binary", 192)
-    assert [image.id for image in (*found.dataset.train, *found.dataset.test)] == ["a.npy", "b.npy", "c.npy"]
+    conclusion = competition.adopt()
+    assert (conclusion.source.labels, conclusion.source.task, conclusion.size) == ("train_labels.csv", "binary", 192)
+    assert [image.id for image in (*conclusion.dataset.train, *conclusion.dataset.test)] == ["a.npy", "b.npy", "c.npy"]
 
 
 @pytest.mark.parametrize("container", ["dcm", "npy", "tif"])
@@ -265,9 +277,13 @@ def test_conclude_ids_in_a_column_of_the_test_table(competition):
 
 def test_conclude_tags_recur_in_other_combinations(competition):
     competition.labelled("image,labels", ["scab", "rust", "rust scab", "healthy", "healthy"], "healthy")
-    found = competition.adopt()
-    assert (found.source.task, found.source.separator, found.source.metric) == ("multilabel", " ", "micro_f1")
-    assert found.dataset.classes == ("healthy", "rust", "scab")
+    conclusion = competition.adopt()
+    assert (conclusion.source.task, conclusion.source.separator, conclusion.source.metric) == (
+        "multilabel",
+        " ",
+        "micro_f1",
+    )
+    assert conclusion.dataset.classes == ("healthy", "rust", "scab")
 
 
 def test_conclude_numbers_with_spaces_are_tags(competition):
@@ -321,14 +337,14 @@ def test_conclude_numbers_with_names_are_classes(competition):
 @pytest.mark.parametrize("labels", [[str(number) for number in range(1, 41)], ["0.5", "1.25", "3"]])
 def test_conclude_many_or_broken_numbers_are_regression(competition, labels):
     competition.labelled("Id,Pawpularity", labels, "40.5")
-    found = competition.adopt()
-    assert (found.source.task, found.source.metric, found.loss) == ("regression", "rmse", "smooth_l1")
+    conclusion = competition.adopt()
+    assert (conclusion.source.task, conclusion.source.metric, conclusion.loss) == ("regression", "rmse", "smooth_l1")
 
 
 def test_conclude_sample_with_five_names_is_a_ranking(competition):
     competition.labelled("Image,Id", ["w_1", "w_2", "w_3", "w_4", "w_5", "new_whale"], "new_whale w_1 w_2 w_3 w_4")
-    found = competition.adopt()
-    assert (found.source.task, found.source.metric, found.source.answer) == ("single", "map@5", None)
+    conclusion = competition.adopt()
+    assert (conclusion.source.task, conclusion.source.metric, conclusion.source.answer) == ("single", "map@5", None)
     assert competition.adopt(metric="accuracy").source.answer == "best:5"
 
 

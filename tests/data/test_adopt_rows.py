@@ -38,9 +38,9 @@ TEST = ["7,20,L,7_L", "7,21,L,7_L", "7,22,R,7_R"]
 
 def test_find_row_columns_that_spell_the_ids(competition):
     draw(competition, TRAIN, TEST)
-    found = competition.adopt()
-    assert (found.source.ids, found.source.row) == ("test.csv:prediction_id", ("patient_id", "laterality"))
-    assert [image.row for image in found.dataset.train] == ["1_L", "1_L", "1_R", "2_L", "2_R"]
+    conclusion = competition.adopt()
+    assert (conclusion.source.ids, conclusion.source.row) == ("test.csv:prediction_id", ("patient_id", "laterality"))
+    assert [image.row for image in conclusion.dataset.train] == ["1_L", "1_L", "1_R", "2_L", "2_R"]
     assert competition.evidence("data.row") == "7_L joins 7 and L; 4 rows of 1 to 2 images"
 
 
@@ -88,9 +88,9 @@ def test_allow_missing_is_typed_and_leaves_out(competition):
     (competition.root / "test" / "b1.png").unlink()
     with pytest.raises(UserError, match=r"needs 1 of 2 images that no file has, such as b1; add them, or --allow"):
         competition.adopt()
-    found = competition.adopt(allow_missing=True)
-    assert found.source.allow_missing and (len(found.dataset.train), len(found.dataset.test)) == (3, 1)
-    assert len(found.dataset.left_out) == 2 and found.dataset.left_out[0].startswith("1 images of ")
+    conclusion = competition.adopt(allow_missing=True)
+    assert conclusion.source.allow_missing and (len(conclusion.dataset.train), len(conclusion.dataset.test)) == (3, 1)
+    assert len(conclusion.dataset.left_out) == 2 and conclusion.dataset.left_out[0].startswith("1 images of ")
 
 
 def test_unlabelled_training_images_are_an_error_unless_other_labels_name_them(competition):
@@ -103,8 +103,8 @@ def test_unlabelled_training_images_are_an_error_unless_other_labels_name_them(c
     with pytest.raises(UserError, match=r"1 images below .*train_val have no label in train.json, such as train_val/v"):
         competition.adopt()
     competition.json("val.json", {**coco, "images": images[4:], "annotations": labels[4:]})
-    found = competition.adopt()
-    assert found.source.allow_missing and len(found.dataset.train) == 4
+    conclusion = competition.adopt()
+    assert conclusion.source.allow_missing and len(conclusion.dataset.train) == 4
     assert competition.evidence("data.allow_missing").startswith("1 images below data.train are those of the other")
 
 
@@ -117,14 +117,14 @@ def test_row_numbers_before_the_ids_are_kept_in_the_submission(competition, name
     sample = competition.root / "sample_submission.csv"
     competition.table(sample.name, f"{name},Id,Category", *(f"{n},b{i},x" for i, n in enumerate(numbers)))
     competition.table("train.csv", ",Id,Category", *(f"{n},a{n},{label}" for n, label in enumerate("xyz")))
-    found = competition.adopt()
-    assert (found.source.image, found.source.label) == ("Id", ("Category",))
-    table = load_sample(found.dataset)
+    conclusion = competition.adopt()
+    assert (conclusion.source.image, conclusion.source.label) == ("Id", ("Category",))
+    table = load_sample(conclusion.dataset)
     predictions = pd.DataFrame(np.eye(3)[:2], ["b0.png", "b1.png"], ["x", "y", "z"])
-    filled = fill_table(table, predictions, found.dataset)
+    filled = fill_table(table, predictions, conclusion.dataset)
     expected = f"{name},Id,Category\n{numbers[0]},b0,x\n{numbers[1]},b1,y\n"
     assert (table.columns, table.ids, to_bytes(filled).decode()) == (("Id", "Category"), ["b0", "b1"], expected)
-    answer = choose_answer(table, found.dataset)
+    answer = choose_answer(table, conclusion.dataset)
     assert not list(format_issues(filled, table, answer))
     plain = replace(filled, row_numbers=None)
     assert "its columns are Id,Category, and must be" in next(format_issues(plain, table, answer)).text
@@ -144,8 +144,8 @@ def test_row_numbers_are_ids_where_no_other_column_can_be(tmp_path, sample):
 def test_row_numbers_that_are_none_are_an_error_of_the_check(tmp_path):
     for name, second in (("sample", "1"), ("mine", "0")):
         (tmp_path / f"{name}.csv").write_text(f",Id,Category\n0,a,x\n{second},b,y\n")
-    sample, mine = (read_table_unchecked(tmp_path / f"{name}.csv") for name in ("sample", "mine"))
-    [issue] = format_issues(mine, sample, ClassAnswer(LabelFormat(("x", "y"), False), ("x", "y")))
+    sample, submission = (read_table_unchecked(tmp_path / f"{name}.csv") for name in ("sample", "mine"))
+    [issue] = format_issues(submission, sample, ClassAnswer(LabelFormat(("x", "y"), False), ("x", "y")))
     assert issue.severity == "error" and "must have the sample's numbers of the rows" in issue.text
 
 

@@ -65,7 +65,7 @@ def test_find_duplicates_different_images_of_one_layout_are_not_paired(tmp_path)
 
 
 def test_find_duplicates_images_equal_only_at_16_px_are_not_paired(tmp_path):
-    """The same 16 px image with two patterns of grain that average out: only the second comparison sees them."""
+    """Two patterns of grain on one 16 px image average out: only the second comparison sees them."""
     rng = np.random.default_rng(0)
     glance = np.kron(rng.integers(80, 176, (16, 16)), np.ones((2, 2)))
     grains = [np.kron(rng.choice([-15, 15], (16, 16)), [[1, -1], [-1, 1]]) for _ in "ab"]

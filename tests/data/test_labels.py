@@ -82,11 +82,11 @@ def test_scan_coco_file(root):
     (root / "train.json").write_text(json.dumps(content))
     dataset = scan(source(root, labels="train.json"))
     assert dataset.classes == ("7", "8") and labels_of(dataset) == {"a1.jpg": "7", "a2.jpg": "8", "a3.jpg": "7"}
-    for image, place in zip(content["images"], ("sea", "sea", "lake"), strict=True):
-        image["place"] = place
-    content["annotations"][1]["category_id"] = 7  # of one place, as the first: one row of the submission
+    for image, site in zip(content["images"], ("sea", "sea", "lake"), strict=True):
+        image["site"] = site
+    content["annotations"][1]["category_id"] = 7  # of one site, as the first: one row of the submission
     (root / "train.json").write_text(json.dumps(content))
-    dataset = scan(source(root, labels="train.json", group="place", row=("place",)))
+    dataset = scan(source(root, labels="train.json", group="site", row=("site",)))
     assert [(image.group, image.row) for image in dataset.train] == [("sea", "sea")] * 2 + [("lake", "lake")]
 
 

@@ -122,8 +122,8 @@ def test_export_invalid_request_raises_and_leaves_nothing(letters, run_cli):
         assert read_tree(letters.parent) == before
 
     for name, content in (("taken", "mine"), ("folder", None)):
-        taken = letters.parent / f"{name}.npz"
-        taken.mkdir() if content is None else taken.write_text(content)
+        obstacle = letters.parent / f"{name}.npz"
+        obstacle.mkdir() if content is None else obstacle.write_text(content)
         expected = f"input/{name}.npz exists with other content; remove it, or set --out FILE"
         assert_fails(expected, "--out", f"input/{name}.npz")
     assert_fails("needs 10 different images of each class; class basophil has", "data.root=input/tiny")

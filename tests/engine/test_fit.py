@@ -157,21 +157,21 @@ def test_fit_events_have_epoch_step_and_lr():
 
 
 def test_fit_learning_rate_is_that_of_the_epochs_done_and_the_validation_losses_so_far():
-    state, asked = make_state(plain_network()), []
+    state, calls = make_state(plain_network()), []
 
     def lr_at(done, losses):
-        asked.append((done, list(losses)))
-        return 0.01 * (len(asked))
+        calls.append((done, list(losses)))
+        return 0.01 * (len(calls))
 
     def batches(steps):
         return ((IMAGES[:8], LABELS[:8]) for _ in steps)
 
     options = FitOptions(epochs=2, device=CPU, precision="fp32", rng_key=(0, 0), accumulate=2, yield_interval=-1)
     for event in fit(state, TrainData(batches, prepare_double, 4), options, loss=PLAIN, lr_at=lr_at):
-        assert event.lr == 0.01 * len(asked) == state.optimizer.param_groups[0]["lr"]
+        assert event.lr == 0.01 * len(calls) == state.optimizer.param_groups[0]["lr"]
         if isinstance(event, Epoch):
             state.history.append({"val_loss": 7.0, "train_loss": event.train_loss})
-    assert asked == [(0.0, []), (0.5, []), (1.0, [7.0]), (1.5, [7.0])]
+    assert calls == [(0.0, []), (0.5, []), (1.0, [7.0]), (1.5, [7.0])]
 
 
 def test_fit_events_have_the_mean_loss_of_their_own_epoch():

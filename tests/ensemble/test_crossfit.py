@@ -59,7 +59,7 @@ def test_predict_without_each_member_equals_a_fit_of_the_others():
 
 
 def test_cross_fit_keeps_no_predictions_of_members():
-    """Of 20 members, and 4 folds, the predictions for all images would be 4 times those of the pool."""
+    """Predictions of 20 members for all images, kept by each of 4 folds, would be 4 times those of the pool."""
     members = {f"m{number:02}": make_probabilities(number, 1.0, images=4000) for number in range(20)}
     pool = make_pool(images=4000, **members)
     pool_bytes = sum(member.oof.nbytes for member in pool.members)

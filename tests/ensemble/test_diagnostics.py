@@ -23,7 +23,7 @@ def test_error_correlation_is_one_by_design_zero_by_chance_and_minus_one_for_opp
 
 
 def test_error_correlation_is_the_phi_coefficient_by_hand():
-    """Of ten images: both incorrect on 2, only the first on 1, only the second on 3, both correct on 4."""
+    """Ten images: both members are incorrect on 2, only the first on 1, only the second on 3, both correct on 4."""
     targets = np.zeros(10, dtype=int)
     first, second = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 1]), np.array([0, 0, 1, 0, 0, 0, 1, 1, 1, 1])
     correlation = error_correlation(

@@ -34,7 +34,7 @@ def test_fit_greedy_weights_tie_prefers_present_members_and_the_smallest_ensembl
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
 @pytest.mark.parametrize("seed", range(5))
 def test_fit_greedy_weights_equals_a_search_member_by_member(seed, metric):
-    """With 24 images many scores tie; ties are broken by membership in the ensemble, then by the lower log loss."""
+    """Many scores tie with 24 images; ties are broken by membership in the ensemble, then by the lower log loss."""
     probabilities = np.stack([make_probabilities(10 * seed + index, 0.7, images=24)[0] for index in range(6)])
     targets, sign, chosen, best = make_targets(24), METRICS[metric].sign, [], (-np.inf, None)
 

@@ -21,7 +21,7 @@ def test_fit_simplex_weights_two_members_equal_the_best_of_a_grid():
 
 @pytest.mark.parametrize("members", [5, 60])
 def test_fit_simplex_weights_meet_the_optimality_condition(members):
-    """At the optimum the mean ratio of a member's probability to the blend's is at most 1, and 1 for members with a
+    """The mean ratio of a member's probability to the blend's is at most 1 at the optimum, and 1 for members with a
     weight."""
     probabilities = np.stack([make_probabilities(seed, 0.05 * seed)[0] for seed in range(members)])
     of_target = probabilities[:, np.arange(IMAGES), make_targets()].astype(float)

@@ -1,4 +1,4 @@
-"""What the three kinds of cases share: fresh workspaces, the undisturbed run of each program, and the verdicts."""
+"""The parts that the three kinds of cases share: fresh workspaces, undisturbed runs of each program, and verdicts."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ PIPE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended."""
+    """The end of a program: its status, output and time, and the processes that are left."""
 
     status: int | None  # negative: the signal that ended it; None: it did not end in time
     out: str

@@ -42,13 +42,13 @@ def careless(tmp_path, monkeypatch) -> Program:
 
 def test_harness_careless_program_is_caught(careless, tmp_path):
     bench = Bench(tmp_path)
-    found = {
+    faults = {
         cases.__name__: {result.fault for result in cases(bench, careless, 12, 0)}
         for cases in (kill_cases, obstacle_cases, full_disk_cases)
     }
-    assert found["kill_cases"] >= {"lost", "leftover"}
-    assert found["obstacle_cases"] >= {"traceback", "hang"}
-    assert "leftover" in found["full_disk_cases"]
+    assert faults["kill_cases"] >= {"lost", "leftover"}
+    assert faults["obstacle_cases"] >= {"traceback", "hang"}
+    assert "leftover" in faults["full_disk_cases"]
 
 
 def test_programs_disturbed_lose_nothing():

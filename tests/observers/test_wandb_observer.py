@@ -1,4 +1,4 @@
-"""What a WandbObserver passes to W&B, with a stand-in for its client."""
+"""The values that a WandbObserver passes to W&B, with a stand-in for its client."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from comp import runs
 from comp.prediction import csv_export
 from comp.prediction.predictor import RunPredictions, predict_run
 from comp.prediction_file import prediction_values, write_oof
@@ -20,11 +18,9 @@ PREDICTIONS = Path("runs/anna/predictions")
 
 
 @pytest.fixture
-def predictions(trained_workspace, tmp_path, monkeypatch) -> RunPredictions:
+def predictions(anna) -> RunPredictions:
     """The predictions of two views of the run `anna`; its workspace is the current directory."""
-    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return predict_run(runs.find_runs(["anna"])[0], ["identity", "hflip"], device=CPU)
+    return predict_run(anna, ["identity", "hflip"], device=CPU)
 
 
 def test_predictions_export_writes_each_table_and_the_mean(predictions, run_cli, monkeypatch):
@@ -52,6 +48,8 @@ def test_predictions_export_writes_the_table_of_a_blend(predictions, run_cli):
     (directory / "oof.csv").unlink()
     assert run_cli("comp", "predictions", "export", "blends/both")[1] == "runs/blends/both/oof.csv\n"
     assert (directory / "oof.csv").read_bytes() == expected
+    status, _, err = run_cli("comp", "predictions", "export", "blends/both", "--view", "identity")
+    assert status == 2 and "blends/both is a blend, whose predictions have no views; leave --view out" in err
 
 
 @pytest.mark.parametrize(

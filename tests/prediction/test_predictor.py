@@ -117,15 +117,6 @@ def test_predict_run_full_model_has_one_file_per_view(workspace, run_cli):
 # ---- what cannot be trusted ----
 
 
-@pytest.fixture
-def anna(trained_workspace, tmp_path, monkeypatch) -> Run:
-    """A finished run of three folds; its workspace is the current directory."""
-    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    [run] = runs.find_runs(["anna"])
-    return run
-
-
 def change_weights(run: Run, fold: int, change: Callable[[dict[str, Any]], object], record: bool = False) -> None:
     """Change the content of weights.pt; `record`: as if the training had written it."""
     path = run.fold_dir(fold).weights_path

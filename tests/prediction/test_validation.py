@@ -11,12 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from comp import runs
 from comp.errors import UserError
 from comp.files import read_json, write_json
 from comp.prediction.validation import read_validation
 from comp.prediction_file import find_table, read_any_predictions, write_predictions
-from comp.runs import Run
 from comp.tables import write_csv
 from comp.training.setup import setup_from_run
 from comp.training.summary import write_metrics
@@ -24,14 +22,6 @@ from tests.predictions import make_old
 
 CPU = torch.device("cpu")
 TABLE = Path("runs/anna/fold1/last.npz")
-
-
-@pytest.fixture
-def anna(trained_workspace, tmp_path, monkeypatch) -> Run:
-    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    [run] = runs.find_runs(["anna"])
-    return run
 
 
 def forget_hashes() -> None:

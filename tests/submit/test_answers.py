@@ -1,4 +1,4 @@
-"""What a row of a submission holds: chosen from task, metric and sample, written, and checked."""
+"""The content of a row of a submission: chosen from task, metric and sample, written, and checked."""
 
 from __future__ import annotations
 

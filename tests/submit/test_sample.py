@@ -169,7 +169,7 @@ def test_read_table_repeated_id_is_found_in_time(sample):
 
 
 def test_load_sample_that_is_no_file_is_not_ignored(tmp_path):
-    """Without a sample another format is written."""
+    """Another format is written without a sample."""
     os.mkfifo(tmp_path / "sample_submission.csv")
     with pytest.raises(UserError, match=r"sample_submission\.csv"):
         load_sample(make_dataset(tmp_path))

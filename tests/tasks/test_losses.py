@@ -49,8 +49,8 @@ def test_class_loss_focal_uses_gamma_smoothing_and_weights():
     log_p = LOGITS.log_softmax(1)
     smoothed = 0.9 * F.one_hot(TARGETS, 4) + 0.1 / 4
     expected = -(WEIGHTS * smoothed * (1 - log_p.exp()) ** 1.5 * log_p).sum(1)
-    made = loss(name="focal", label_smoothing=0.1, class_weights="balanced", focal_gamma=1.5)
-    assert torch.allclose(made(LOGITS, TARGETS), expected)
+    focal_loss = loss(name="focal", label_smoothing=0.1, class_weights="balanced", focal_gamma=1.5)
+    assert torch.allclose(focal_loss(LOGITS, TARGETS), expected)
     for name in ("cross_entropy", "focal"):  # every value counts, and the default of none is taken for it
         full = {"name": name, "label_smoothing": 0.1, "class_weights": "balanced"}
         for change in ({"label_smoothing": 0.0}, {"class_weights": "none"}):

@@ -155,7 +155,7 @@ def test_ordinal_decision_finds_cut_points_that_rounding_misses():
 
 
 def test_ordinal_cut_points_stay_in_order():
-    """Of noise any order of cut points may score best; each grade keeps its place and some room."""
+    """Cut points in any order may score best on noise; each grade keeps its place and some room."""
     task = make_task(TaskSpec("ordinal", ("0", "1", "2", "3")))
     for seed in range(20):
         rng = np.random.default_rng(seed)

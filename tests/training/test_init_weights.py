@@ -95,7 +95,7 @@ def test_train_fold_that_has_not_begun_needs_the_file(train, run_cli):
     assert train("x", "train.epochs=1")[0] == 0
     FILE.unlink()
     status, _, err = run_cli("train.py", "--fold", "1", "--name", "x", *START, "train.epochs=1")
-    assert status == 2 and err == "error: weights.pth is missing\n"
+    assert status == 2 and err == "error: weights.pth is missing; restore it, or name another file\n"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_train_weights_of_a_run_on_these_images_are_refused(train, run_cli, tmp_
 
 
 def test_train_pretrained_is_timms_own_way(train, monkeypatch):
-    """Without the network: timm's hub is replaced by weights of 1,000 classes, and everything after it is real."""
+    """Weights of 1,000 classes replace timm's hub, which needs the network; everything after it is real."""
     torch.manual_seed(5)
     published = timm.create_model("test_efficientnet").state_dict()
     monkeypatch.setattr(_builder, "load_state_dict_from_hf", lambda *_, **__: dict(published))

@@ -147,11 +147,11 @@ def read_sample(evidence: Evidence, chosen: str | None) -> Sample | None:
 
 def find_table(evidence: Evidence, name: str) -> ImageTable:
     """Return a table by its path below the root."""
-    found = next((table for table in evidence.tables if table.path == name), None)
-    if found is None:
+    match = next((table for table in evidence.tables if table.path == name), None)
+    if match is None:
         names = [table.path for table in evidence.tables]
         raise UserError(f"{evidence.root} has no readable table {name}{did_you_mean(name, names)} (--labels)")
-    return found
+    return match
 
 
 class ImageNames:

@@ -230,8 +230,8 @@ def _note_others(evidence: Evidence, one: _Candidate, sample: Sample | None, fin
 
 
 def _from_folders(evidence: Evidence, options: AdoptOptions, test: Sequence[str], findings: Findings) -> Labelling:
-    found = class_folders(evidence.images, test)
-    bases = [base for base in found if not options.train or base in options.train]
+    classes_below = class_folders(evidence.images, test)
+    bases = [base for base in classes_below if not options.train or base in options.train]
     if len(bases) > 1:
         bases = [base for base in bases if has_role(base, "train")] or bases
     if not bases:
@@ -246,7 +246,7 @@ def _from_folders(evidence: Evidence, options: AdoptOptions, test: Sequence[str]
         )
     [base] = bases
     prefix = 0 if base == "." else len(PurePosixPath(base).parts)
-    classes = set(found[base])
+    classes = set(classes_below[base])
     test_images = set(test)
     files = [
         image
@@ -254,7 +254,9 @@ def _from_folders(evidence: Evidence, options: AdoptOptions, test: Sequence[str]
         if is_below(image, base) and PurePosixPath(image).parts[prefix] in classes and image not in test_images
     ]
     values = tuple(PurePosixPath(image).parts[prefix] for image in files)
-    findings.append(Finding("data.labels", "class folders", f"{len(classes)} folders: {listed(found[base], 4)}"))
+    findings.append(
+        Finding("data.labels", "class folders", f"{len(classes)} folders: {listed(classes_below[base], 4)}")
+    )
     findings.append(Finding("data.train", base, f"{len(files):,} images in folders of classes"))
     return Labelling(None, (base,), values, tuple(files))
 

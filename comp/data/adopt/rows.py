@@ -34,10 +34,10 @@ def find_row(
             columns = tuple(check_column(labelling.table, name, "row") for name in options.row)
             findings.append(Finding("data.row", listed(columns), f"as typed; {_counts(labelling, columns)}"))
         return options.row  # without a table `scan` refuses them
-    found = _ids_with_copies(evidence, sample, ids)
-    if found is None or sample is None:
+    ids_table = _ids_with_copies(evidence, sample, ids)
+    if ids_table is None:
         return ()
-    rows, id_column = found
+    rows, id_column = ids_table
     columns, reason = _explain(rows, id_column, labelling)
     if not columns:
         findings.append(Finding("data.row", NONE, "CV IS BY IMAGE: add --row COLUMN if columns name a row"))
