@@ -100,7 +100,7 @@ def _write_zip(target: BinaryIO, record: BundleRecord, weights: Mapping[str, Pat
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(BUNDLE_FILE, json.dumps(record.to_dict(), indent=1, ensure_ascii=False))
         archive.writestr("notebook.ipynb", notebook(record.name))
-        for path in sorted(path for pattern in ("*.py", "*.cpp") for path in CODE.rglob(pattern)):
+        for path in sorted(path for pattern in ("*.py", "*.cpp", "*.h") for path in CODE.rglob(pattern)):
             archive.write(path, f"comp/{path.relative_to(CODE).as_posix()}")
         if sample:
             archive.write(sample, sample.name)

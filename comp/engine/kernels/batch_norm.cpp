@@ -1,51 +1,78 @@
 // BatchNorm with its activation, forward and backward, in as few passes over memory as they need.
 //
-// A feature map is `rows` x C floats, channels last; `rows` counts the pixels of all images. Sums run in single
+// A feature map is `rows` x C elements, channels last; `rows` counts the pixels of all images. Sums run in single
 // precision over blocks that stay in the first-level cache, and in double precision over the blocks. Threads take
 // equal shares of the rows in a fixed order, so the same number of threads gives the same bits.
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "element.h"
 
 namespace {
 
-using Index = int64_t;
-enum Activation { NONE, RELU, SILU };
+enum Activation { NONE, RELU, SILU, HARDSWISH, GELU };
 
-#define INLINE inline __attribute__((always_inline))
+INLINE float clamp(float x, float low, float high) { return x < low ? low : x > high ? high : x; }  // NaN stays NaN
 
-// Cephes' polynomial: plain arithmetic that compilers vectorise; the relative error is below 2e-7.
+// e^x within 6e-7 for x from -87 to 87: 2^(whole part) goes into the exponent, a polynomial gives 2^(the rest).
+// Compilers vectorise it: SiLU takes 0.5 ns on AVX2, where Cephes' polynomial took 1.2 ns.
 INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    const float n = std::floor(x * 1.44269504f + 0.5f);
-    const float f = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * f + 1.3981999507e-3f;
-    p = p * f + 8.3334519073e-3f;
-    p = p * f + 4.1665795894e-2f;
-    p = p * f + 1.6666665459e-1f;
-    p = p * f + 5.0000001201e-1f;
-    p = p * f * f + f + 1.0f;
-    const int32_t bits = (int32_t(n) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return p * power;
+    const float t = clamp(x * 1.44269504f, -126.0f, 126.0f), whole = __builtin_rintf(t), f = t - whole;
+    float p = 1.3264727214e-3f;
+    p = p * f + 9.6715128125e-3f;
+    p = p * f + 5.5507337448e-2f;
+    p = p * f + 2.4022242083e-1f;
+    p = p * f + 6.9314697760e-1f;
+    p = p * f + 1.0f;
+    return bits_as<float>(bits_as<int32_t>(p) + (int32_t(whole) << 23));
 }
 
-INLINE float sigmoid(float y) { return 1.0f / (1.0f + exponential(-y)); }
+// The cumulative normal distribution and its density at x: Abramowitz and Stegun 7.1.26, within 1.5e-7.
+INLINE float normal_cdf(float x, float *density) {
+    const float z = std::fabs(x) * 0.70710678f, t = 1 / (1 + 0.3275911f * z), e = exponential(-z * z);
+    float p = 1.061405429f;
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    *density = e * 0.39894228f;
+    const float tail = 0.5f * p * t * e;
+    return x < 0 ? tail : 1 - tail;
+}
 
 template <int kind> INLINE float activate(float y) {
-    return kind == SILU ? y * sigmoid(y) : kind == RELU ? (y < 0 ? 0 : y) : y;
+    float density;
+    switch (kind) {
+        case RELU: return y < 0 ? 0 : y;
+        case SILU: return y / (1 + exponential(-y));
+        case HARDSWISH: return y * clamp(y + 3, 0, 6) * (1 / 6.0f);
+        case GELU: return y * normal_cdf(y, &density);
+        default: return y;
+    }
 }
 
 template <int kind> INLINE float slope(float y) {
-    if (kind == NONE) return 1;
-    if (kind == RELU) return y > 0 ? 1.0f : 0.0f;
-    const float s = sigmoid(y);
-    return s * (1 + y * (1 - s));
+    float density, s;
+    switch (kind) {
+        case RELU: return y > 0 ? 1 : 0;
+        case SILU: s = 1 / (1 + exponential(-y)); return s * (1 + y * (1 - s));
+        case HARDSWISH: return y < -3 ? 0 : y < 3 ? y * (1 / 3.0f) + 0.5f : 1;
+        case GELU: s = normal_cdf(y, &density); return s + y * density;
+        default: return 1;
+    }
+}
+
+// Calls `call` with the activation as a constant of its type.
+template <typename Call> void with_activation(int kind, Call call) {
+    switch (kind) {
+        case RELU: return call(std::integral_constant<int, RELU>{});
+        case SILU: return call(std::integral_constant<int, SILU>{});
+        case HARDSWISH: return call(std::integral_constant<int, HARDSWISH>{});
+        case GELU: return call(std::integral_constant<int, GELU>{});
+        default: return call(std::integral_constant<int, NONE>{});
+    }
 }
 
 // out[0:C] and out[C:2C]: the sums over rows of two values that `add(row, s, q)` adds to s and q.
@@ -70,29 +97,29 @@ template <typename Add> void two_sums(Index rows, Index C, int threads, double *
     }
 }
 
-template <int kind>
-void forward(const float *x, float *z, Index rows, Index C, int threads, const float *scale, const float *shift) {
+template <typename T, int kind>
+void forward(const T *x, T *z, Index rows, Index C, int threads, const float *scale, const float *shift) {
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (Index row = 0; row < rows; row++) {
-        const float *in = x + row * C;
-        float *out = z + row * C;
+        const T *in = x + row * C;
+        T *out = z + row * C;
         #pragma omp simd
-        for (Index c = 0; c < C; c++) out[c] = activate<kind>(in[c] * scale[c] + shift[c]);
+        for (Index c = 0; c < C; c++) out[c] = narrow<T>(activate<kind>(widen(in[c]) * scale[c] + shift[c]));
     }
 }
 
-template <int kind>
-void backward(const float *x, const float *dz, float *dx, Index rows, Index C, int threads, const float *saved,
-              float *dweight, float *dbias) {
+template <typename T, int kind>
+void backward(const T *x, const T *dz, T *dx, Index rows, Index C, int threads, const float *saved, float *dweight,
+              float *dbias) {
     const float *scale = saved, *shift = saved + C, *mean = saved + 2 * C, *inverse = saved + 3 * C;
     std::vector<double> sums(2 * C);
     two_sums(rows, C, threads, sums.data(), [=](Index row, float *s, float *q) {
-        const float *in = x + row * C, *grad = dz + row * C;
+        const T *in = x + row * C, *grad = dz + row * C;
         #pragma omp simd
         for (Index c = 0; c < C; c++) {
-            const float dy = grad[c] * slope<kind>(in[c] * scale[c] + shift[c]);
+            const float value = widen(in[c]), dy = widen(grad[c]) * slope<kind>(value * scale[c] + shift[c]);
             s[c] += dy;
-            q[c] += dy * (in[c] - mean[c]);
+            q[c] += dy * (value - mean[c]);
         }
     });
     std::vector<float> linear(C), constant(C);
@@ -106,11 +133,40 @@ void backward(const float *x, const float *dz, float *dx, Index rows, Index C, i
     const float *k1 = linear.data(), *k0 = constant.data();
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (Index row = 0; row < rows; row++) {
-        const float *in = x + row * C, *grad = dz + row * C;
-        float *out = dx + row * C;
+        const T *in = x + row * C, *grad = dz + row * C;
+        T *out = dx + row * C;
         #pragma omp simd
-        for (Index c = 0; c < C; c++)
-            out[c] = scale[c] * grad[c] * slope<kind>(in[c] * scale[c] + shift[c]) + k1[c] * in[c] + k0[c];
+        for (Index c = 0; c < C; c++) {
+            const float value = widen(in[c]), dy = widen(grad[c]) * slope<kind>(value * scale[c] + shift[c]);
+            out[c] = narrow<T>(scale[c] * dy + k1[c] * value + k0[c]);
+        }
+    }
+}
+
+// Writes scale, shift, mean and 1 / standard deviation of the channels to `saved`, and moves the running statistics.
+template <typename T>
+void statistics(const T *x, Index rows, Index C, int threads, const float *weight, const float *bias,
+                float *running_mean, float *running_var, double momentum, double eps, float *saved) {
+    std::vector<double> sums(2 * C);
+    // Sums of x minus its first row, so that the square of a large mean does not swallow the variance.
+    two_sums(rows, C, threads, sums.data(), [=](Index row, float *s, float *q) {
+        const T *in = x + row * C;
+        #pragma omp simd
+        for (Index c = 0; c < C; c++) {
+            const float d = widen(in[c]) - widen(x[c]);
+            s[c] += d;
+            q[c] += d * d;
+        }
+    });
+    float *scale = saved, *shift = saved + C, *mean = saved + 2 * C, *inverse = saved + 3 * C;
+    for (Index c = 0; c < C; c++) {
+        const double d = sums[c] / rows, m = widen(x[c]) + d, v = sums[C + c] / rows - d * d, variance = v < 0 ? 0 : v;
+        mean[c] = m;
+        inverse[c] = 1 / std::sqrt(variance + eps);
+        scale[c] = weight[c] * inverse[c];
+        shift[c] = bias[c] - m * scale[c];
+        running_mean[c] += momentum * (m - running_mean[c]);
+        running_var[c] += momentum * (variance * rows / std::max<Index>(rows - 1, 1) - running_var[c]);
     }
 }
 
@@ -120,40 +176,28 @@ extern "C" {
 
 // z = activation(BatchNorm(x)) by the statistics of this batch; the running statistics move towards them.
 // `saved` is 4 x C: scale, shift, mean, 1 / standard deviation.
-void batch_norm_forward(int kind, const float *x, float *z, Index rows, Index C, int threads, const float *weight,
-                        const float *bias, float *running_mean, float *running_var, double momentum, double eps,
-                        float *saved) {
-    std::vector<double> sums(2 * C);
-    // Sums of x minus its first row, so that the square of a large mean does not swallow the variance.
-    two_sums(rows, C, threads, sums.data(), [=](Index row, float *s, float *q) {
-        const float *in = x + row * C;
-        #pragma omp simd
-        for (Index c = 0; c < C; c++) {
-            const float d = in[c] - x[c];
-            s[c] += d;
-            q[c] += d * d;
-        }
+void batch_norm_forward(int element, int kind, const void *x, void *z, Index rows, Index C, int threads,
+                        const float *weight, const float *bias, float *running_mean, float *running_var,
+                        double momentum, double eps, float *saved) {
+    with_element(element, [&](auto zero) {
+        using T = decltype(zero);
+        const T *in = static_cast<const T *>(x);
+        statistics(in, rows, C, threads, weight, bias, running_mean, running_var, momentum, eps, saved);
+        with_activation(kind, [&](auto activation) {
+            forward<T, activation>(in, static_cast<T *>(z), rows, C, threads, saved, saved + C);
+        });
     });
-    float *scale = saved, *shift = saved + C, *mean = saved + 2 * C, *inverse = saved + 3 * C;
-    for (Index c = 0; c < C; c++) {
-        const double d = sums[c] / rows, m = x[c] + d, v = sums[C + c] / rows - d * d, variance = v < 0 ? 0 : v;
-        mean[c] = m;
-        inverse[c] = 1 / std::sqrt(variance + eps);
-        scale[c] = weight[c] * inverse[c];
-        shift[c] = bias[c] - m * scale[c];
-        running_mean[c] += momentum * (m - running_mean[c]);
-        running_var[c] += momentum * (variance * rows / std::max<Index>(rows - 1, 1) - running_var[c]);
-    }
-    if (kind == SILU) forward<SILU>(x, z, rows, C, threads, scale, shift);
-    else if (kind == RELU) forward<RELU>(x, z, rows, C, threads, scale, shift);
-    else forward<NONE>(x, z, rows, C, threads, scale, shift);
 }
 
-void batch_norm_backward(int kind, const float *x, const float *dz, float *dx, Index rows, Index C, int threads,
-                         const float *saved, float *dweight, float *dbias) {
-    if (kind == SILU) backward<SILU>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
-    else if (kind == RELU) backward<RELU>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
-    else backward<NONE>(x, dz, dx, rows, C, threads, saved, dweight, dbias);
+void batch_norm_backward(int element, int kind, const void *x, const void *dz, void *dx, Index rows, Index C,
+                         int threads, const float *saved, float *dweight, float *dbias) {
+    with_element(element, [&](auto zero) {
+        using T = decltype(zero);
+        with_activation(kind, [&](auto activation) {
+            backward<T, activation>(static_cast<const T *>(x), static_cast<const T *>(dz), static_cast<T *>(dx), rows,
+                                    C, threads, saved, dweight, dbias);
+        });
+    });
 }
 
 }

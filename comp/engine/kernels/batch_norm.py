@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.layers import GELU
 from torch import nn
 from torch.autograd.function import once_differentiable
 
 from comp.engine.kernels.compile import load_native
-from comp.engine.kernels.tensors import LAYOUT, can_fuse, pointer, rows_and_channels, thread_count
+from comp.engine.kernels.tensors import LAYOUT, can_fuse, element_code, pointer, rows_and_channels, thread_count
 
-ACTIVATION_CODES: dict[type[nn.Module], int] = {nn.Identity: 0, nn.ReLU: 1, nn.SiLU: 2}  # the codes in batch_norm.cpp
-ACTIVATIONS = (lambda x: x, nn.functional.relu, nn.functional.silu)
+ACTIVATION_CODES: dict[type[nn.Module], int] = {  # the codes in batch_norm.cpp
+    nn.Identity: 0,
+    nn.ReLU: 1,
+    nn.SiLU: 2,
+    nn.Hardswish: 3,
+    GELU: 4,
+}
+ACTIVATIONS = (lambda x: x, nn.functional.relu, nn.functional.silu, nn.functional.hardswish, nn.functional.gelu)
 
 
 @lru_cache
@@ -29,7 +36,7 @@ def library() -> Any:
 
 
 class FusedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm with its activation. In evaluation, in half precision and on a GPU it is torch's own."""
+    """BatchNorm with its activation. In evaluation, in fp16 and on a GPU it is torch's own."""
 
     activation = 0  # see ACTIVATION_CODES
 
@@ -46,8 +53,9 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, activation):
         x = x.contiguous(memory_format=LAYOUT)
-        out, saved = torch.empty_like(x), x.new_empty(4, x.shape[1])
+        out, saved = torch.empty_like(x), torch.empty(4, x.shape[1])
         library().batch_norm_forward(
+            element_code(x),
             ctypes.c_int(activation),
             pointer(x),
             pointer(out),
@@ -72,6 +80,7 @@ class _BatchNorm(torch.autograd.Function):
         grad = grad.contiguous(memory_format=LAYOUT)
         dx, dweight, dbias = torch.empty_like(x), torch.empty_like(saved[0]), torch.empty_like(saved[0])
         library().batch_norm_backward(
+            element_code(x),
             ctypes.c_int(ctx.activation),
             pointer(x),
             pointer(grad),

@@ -1,7 +1,7 @@
 """Swap a model's modules for those that take fewer passes over memory on a CPU.
 
-Only the classes of modules change: a model's state dict and what it computes stay. In evaluation, in half precision
-and on a GPU the fused modules are torch's own.
+Only the classes of modules change: a model's state dict and what it computes stay. In evaluation, in fp16 and on a GPU
+the fused modules are torch's own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch import nn
 
-from comp.engine.kernels import batch_norm, squeeze_excite
+from comp.engine.kernels import batch_norm, depthwise, squeeze_excite
 from comp.engine.kernels.batch_norm import ACTIVATION_CODES, FusedBatchNorm
+from comp.engine.kernels.depthwise import FusedDepthwiseConv2d
 from comp.engine.kernels.squeeze_excite import FusedSqueezeExcite, FusedTimmSqueezeExcite
 from comp.zoo.attention import SqueezeExcite
 
@@ -26,7 +27,7 @@ FUSED_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 
 def kernels_available() -> bool:
     """Return whether our C++ operations are compiled; compile them if they are not."""
-    return bool(batch_norm.library() and squeeze_excite.library())
+    return bool(batch_norm.library() and depthwise.library() and squeeze_excite.library())
 
 
 def choose_kernels(device: torch.device) -> str:
@@ -54,6 +55,8 @@ def fuse(model: nn.Module) -> nn.Module:
             _swap_batch_norm(module, ACTIVATION_CODES[type(module.act)])
         elif type(module) is nn.BatchNorm2d:
             _swap_batch_norm(module, 0)
+        elif depthwise.is_supported(module):
+            module.__class__ = FusedDepthwiseConv2d
         elif type(module) in FUSED_CLASSES:
             module.__class__ = FUSED_CLASSES[type(module)]
     return model
@@ -63,7 +66,7 @@ def _fuse_activations(layers: nn.Sequential) -> None:
     """Move an activation into the BatchNorm before it. An Identity replaces it, so later layers keep their names."""
     for name, next_name in pairwise(list(layers._modules)):
         norm, activation = layers._modules[name], layers._modules[next_name]
-        if type(norm) is nn.BatchNorm2d and type(activation) in (nn.ReLU, nn.SiLU):
+        if type(norm) is nn.BatchNorm2d and type(activation) in ACTIVATION_CODES.keys() - {nn.Identity}:
             _swap_batch_norm(norm, ACTIVATION_CODES[type(activation)])
             layers._modules[next_name] = nn.Identity()
 

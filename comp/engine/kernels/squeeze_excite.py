@@ -15,7 +15,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch.autograd.function import once_differentiable
 
 from comp.engine.kernels.compile import load_native
-from comp.engine.kernels.tensors import LAYOUT, can_fuse, images_pixels_channels, pointer, thread_count
+from comp.engine.kernels.tensors import LAYOUT, can_fuse, element_code, images_pixels_channels, pointer, thread_count
 from comp.zoo.attention import SqueezeExcite
 
 
@@ -53,12 +53,15 @@ def scale_by_gate(
 
 
 class _Excite(torch.autograd.Function):
-    """Scale a feature map by a gate of its pixel means. Both gradients of the feature map are written in one pass."""
+    """Scale a feature map by a gate of its pixel means. Both gradients of the feature map are written in one pass.
+
+    The means and the gate are in fp32, also for a feature map in bf16.
+    """
 
     @staticmethod
     def forward(ctx, x, gate, *parameters):
         x = x.contiguous(memory_format=LAYOUT)
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
             mean = (_pixel_sums(x) / x[0, 0].numel()).requires_grad_()
             gates = gate(mean)
         ctx.save_for_backward(x)
@@ -76,8 +79,10 @@ class _Excite(torch.autograd.Function):
 
 def _pixel_sums(x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
     """Return the sum over pixels of `x`, or of `x * y`, for each image and channel."""
-    out = x.new_empty(*x.shape[:2], 1, 1)
-    library().pixel_sums(pointer(x), pointer(y), pointer(out), *images_pixels_channels(x), thread_count())
+    out = torch.empty(*x.shape[:2], 1, 1)
+    library().pixel_sums(
+        element_code(x), pointer(x), pointer(y), pointer(out), *images_pixels_channels(x), thread_count()
+    )
     return out
 
 
@@ -85,6 +90,7 @@ def _gate_pixels(x: torch.Tensor, gates: torch.Tensor, offsets: torch.Tensor) ->
     """Return `x * gates + offsets`."""
     out = torch.empty_like(x)
     library().gate_pixels(
+        element_code(x),
         pointer(x),
         pointer(gates.contiguous()),
         pointer(offsets.contiguous()),

@@ -7,11 +7,21 @@ import ctypes
 import torch
 
 LAYOUT = torch.channels_last
+ELEMENT_CODES = {torch.float32: 0, torch.bfloat16: 1}  # the codes in element.h
 
 
 def can_fuse(x: torch.Tensor) -> bool:
-    """Return whether our C++ takes this feature map: float32 on a CPU, outside of autocast."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Return whether our C++ takes this feature map: one in fp32 or bf16 on a CPU, as autocast has it there.
+
+    A feature map in fp32 under autocast is left to torch, which casts it where it computes in bf16.
+    """
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+    return x.device.type == "cpu" and x.dtype == dtype and dtype in ELEMENT_CODES
+
+
+def element_code(x: torch.Tensor) -> ctypes.c_int:
+    """Return what element.h calls the type of a feature map's elements."""
+    return ctypes.c_int(ELEMENT_CODES[x.dtype])
 
 
 def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
