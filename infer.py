@@ -14,8 +14,8 @@ scored by a blend fitted to the others. The table shows this cross-fitted score 
 explained in runs/blends/NAME/. The format of the file is that of input/<dataset>/sample_submission.csv.
 
 Runtimes: torch predicts with the operations that the run was trained with, on a CPU by a frozen graph. onnx and
-openvino predict on the CPU in 32 bits from the files of `python -m comp export`, which are refused unless they agree
-with torch. They keep their predictions in runs/RUN/predictions/<runtime>/, apart from torch's. They need:
+openvino predict on the CPU in 32 bits from the files of `python -m comp export`, openvino-bf16 in 16 on a processor
+that can; they are refused unless they agree with torch. They keep their predictions in runs/RUN/predictions/<runtime>/, apart from torch's. They need:
 pip install -e '.[export]'
 """
 
@@ -32,7 +32,7 @@ def parser() -> Parser:
     add_verify_argument(parser)
     parser.add_argument(
         "--runtime",
-        choices=("torch", "onnx", "openvino"),
+        choices=("torch", "onnx", "openvino", "openvino-bf16"),
         default="torch",
         help="predict with this library (default: %(default)s)",
     )

@@ -10,11 +10,12 @@ runs/<name>/fold<k>/pretrain.pt    the same for a reconstruction stage before it
 runs/<name>/fold<k>/weights.pt     the kept weights, and the spec that rebuilds their model
 runs/<name>/fold<k>/snapshots/epoch<e>.pt    weights of each of the last `train.snapshots` epochs, counted from 1
 runs/<name>/fold<k>/model.onnx     exported from weights.pt; model.onnx.json records how well it agrees with torch.
-                                   OpenVINO: model.xml, model.bin, model.openvino.json
+                                   OpenVINO: model.xml, model.bin, model.openvino.json,
+                                   model.openvino-bf16.json
 runs/<name>/fold<k>/last.npz       validation predictions of the last epoch; best.npz: of the best, if it is another
 runs/<name>/predictions/<view>/    oof.npz, test_fold<k>.npz: which weights and images made them, and their hash, is
                                    inside. oof.csv: oof.npz for people, where it is small. full/<view>/: by the model
-                                   trained on all images. onnx/<view>/, openvino/<view>/: by that runtime. cost.json:
+                                   trained on all images. onnx/<view>/, ...: by that runtime. cost.json:
                                    milliseconds per image on each machine
 runs/<name>/metrics.json           the scores of all finished folds
 runs/<name>+soup/                  a run whose weights are the means of another run's snapshots (python -m comp soup)

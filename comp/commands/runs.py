@@ -77,7 +77,7 @@ def soup(args: argparse.Namespace) -> None:
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs_argument(parser)
-    parser.add_argument("--to", choices=("onnx", "openvino"), required=True, help="write this format")
+    parser.add_argument("--to", choices=("onnx", "openvino", "openvino-bf16"), required=True, help="write this format")
     add_full_argument(parser)
 
 
@@ -86,12 +86,13 @@ def export(args: argparse.Namespace) -> None:
 
       python -m comp export --to onnx                         the main model's run: runs/<name>/fold<k>/model.onnx
       python -m comp export recipes/ema --to openvino         model.xml and model.bin beside the weights of each fold
+      python -m comp export recipes/ema --to openvino-bf16    the same files, compared as they compute in bf16
       python -m comp export recipes/ema --to onnx --fold full      the model trained on all images
 
     Input: `images`, uint8 (N, size, size, 3), RGB, already square; normalisation is inside the model. Output:
-    `logits`, float32 (N, classes), computed in 32 bits. Before a file is written, its logits of 64 training images
+    `logits`, float32 (N, classes). Before a file is written, its logits of 64 training images
     are compared with torch's, in batches of 1 and 32. It is refused unless both predict the same class for every
-    image and the largest difference is at most 1e-4 of the largest logit. Both figures are printed.
+    image and the largest difference is at most 1e-4 of the largest logit, or 1e-2 in bf16. Both figures are printed.
     model.<runtime>.json beside it records the classes in order, the size, these figures, and the hashes of weights
     and files.
 

@@ -17,7 +17,7 @@ from comp.records.weights import ModelSpec
 from comp.temporary import temporary_directory
 
 # Relative to the largest logit. Measured: up to 2e-6 on networks of this kit and of timm; 7e-4 when run in bf16.
-TOLERANCE = 1e-4
+TOLERANCES = {"onnx": 1e-4, "openvino": 1e-4, "openvino-bf16": 1e-2}
 
 
 def build_network(runtime: str, model: nn.Module, spec: ModelSpec) -> Network:
@@ -86,11 +86,14 @@ class Parity:
     max_difference: float  # between two logits
     max_logit: float  # absolute value, of torch
     same_class_count: int  # images whose largest logit is the same class
+    tolerance: float  # largest difference that passes, relative to the largest logit
 
     @property
     def passed(self) -> bool:
         """Return whether every class agrees and all logits are within the tolerance."""
-        return self.same_class_count == self.images and self.max_difference <= TOLERANCE * self.max_logit  # not for NaN
+        return (
+            self.same_class_count == self.images and self.max_difference <= self.tolerance * self.max_logit
+        )  # not for NaN
 
     def __str__(self) -> str:
         return (
@@ -100,7 +103,7 @@ class Parity:
 
 
 @torch.no_grad()
-def check_parity(eager: Network, other: Network, images: torch.Tensor) -> Parity:
+def check_parity(eager: Network, other: Network, images: torch.Tensor, tolerance: float) -> Parity:
     """Compare the logits of two networks, for batches of one and of more images.
 
     Both, because an exported graph may work only for the batch size that it was traced with.
@@ -112,4 +115,5 @@ def check_parity(eager: Network, other: Network, images: torch.Tensor) -> Parity
         (expected - logits).abs().max().item(),
         expected.abs().max().item(),
         int((expected.argmax(1) == logits.argmax(1)).sum()),
+        tolerance,
     )

@@ -19,26 +19,46 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def choose_precision(requested: str, model: nn.Module, device: torch.device, size: int, batch_size: int) -> str:
     """Return `requested`, or for `auto` the fastest precision, which the run records.
 
-    That is bf16 on a GPU that has it, else fp16. On a CPU it is the faster of fp32 and bf16 over a few steps of the
-    real batch: on DeepEfficientNet at 128 px bf16 wins at 8 images and loses at 32. The shortest step of each counts,
-    because other work can only lengthen a step. Near a tie fp32 is chosen.
+    That is bf16 on a GPU that has it, else fp16. On a CPU that has instructions for bf16 it is the faster of fp32 and
+    bf16 over a few steps; without them it is fp32, because torch then takes 9 times as long in bf16 (DeepEfficientNet
+    at 224 px, 8 images, one AVX2 core).
     """
     if requested != "auto":
         return requested
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type != "cpu":
+    if device.type != "cpu" or not cpu_computes_bf16():
         return "fp32"
-    durations: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    seconds = _time_steps(model, size, batch_size)
+    return "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+
+
+def cpu_computes_bf16() -> bool:
+    """Return whether the CPU has instructions that multiply in bf16: AVX512_BF16, AMX_BF16 or Arm's."""
+    return any(present for name, present in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+
+
+def _time_steps(model: nn.Module, size: int, batch_size: int) -> dict[str, float]:
+    """Return the seconds of a training step on the CPU in fp32 and in bf16.
+
+    They are counted on the clock of one thread that computes alone, which does not run while other programs do, so a
+    busy machine chooses as an idle one. The shortest step counts, because a shared cache can only lengthen it.
+    """
+    seconds: dict[str, list[float]] = {"fp32": [], "bf16": []}
     trial = copy.deepcopy(model).train()
     images = torch.zeros(batch_size, 3, size, size).to(memory_format=torch.channels_last)
-    for round_ in range(5):
-        for precision, seconds in durations.items():
-            start = time.perf_counter()
-            with autocast(device, precision):
-                loss = trial(images).float().square().mean()
-            loss.backward()
-            trial.zero_grad()
-            if round_ > 1:  # the first rounds build kernels and fault memory in: up to ten times slower
-                seconds.append(time.perf_counter() - start)
-    return "bf16" if min(durations["bf16"]) < 0.9 * min(durations["fp32"]) else "fp32"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for round_ in range(5):
+            for precision, measured in seconds.items():
+                start = time.thread_time()
+                with autocast(torch.device("cpu"), precision):
+                    loss = trial(images).float().square().mean()
+                loss.backward()
+                trial.zero_grad()
+                if round_ > 1:  # the first rounds build kernels and fault memory in: up to ten times slower
+                    measured.append(time.thread_time() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return {precision: min(measured) for precision, measured in seconds.items()}

@@ -1,6 +1,7 @@
 """Runtimes that compute logits from images: torch by default, or ONNX Runtime or OpenVINO for a graph of export.py.
 
-The two are imported only when they are used. All compute in 32 bits, except torch for a run that was trained in fewer.
+The two are imported only when they are used. All compute in 32 bits, except torch for a run that was trained in fewer,
+and openvino-bf16.
 tests/benchmarks/runtimes.py measures them; docs/results.md has the numbers.
 """
 
@@ -16,22 +17,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from comp.engine.precision import cpu_computes_bf16
 from comp.engine.predict import Network, NormalisedModel
 from comp.errors import UserError
 from comp.records.weights import ModelSpec
 
+# Largest difference of a logit by freezing, relative to the largest one. In bf16 the folded weights are rounded again:
+# 4e-3 for DeepEfficientNet.
+FROZEN_TOLERANCES = {"fp32": 1e-4, "bf16": 1e-2}
+
 
 def make_torch_network(model: nn.Module, spec: ModelSpec, device: torch.device) -> Network:
-    """Return a network that runs in torch; frozen on a CPU in 32 bits, where that was measured to be faster."""
+    """Return a network that runs in torch; frozen on a CPU, where that was measured to be faster."""
     network = NormalisedModel(model, spec.mean, spec.std, spec.precision).eval()
-    return freeze_network(network, spec.size) if device.type == "cpu" and spec.precision == "fp32" else network
+    tolerance = FROZEN_TOLERANCES.get(spec.precision)
+    return freeze_network(network, spec.size, tolerance) if device.type == "cpu" and tolerance else network
 
 
 @torch.no_grad()
-def freeze_network(network: nn.Module, size: int) -> Network:
+def freeze_network(network: nn.Module, size: int, tolerance: float) -> Network:
     """Return the network traced into one graph (0.3 s), with BatchNorm folded into its convolutions.
 
-    Return the network unchanged if it cannot be traced or its logits change.
+    Return the network unchanged if it cannot be traced or its logits change by more than the tolerance.
     """
     images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
@@ -41,7 +48,7 @@ def freeze_network(network: nn.Module, size: int) -> Network:
             difference = (frozen(images) - network(images)).abs().max()
         except Exception:  # anything that a model may do and a tracer cannot follow
             return network
-    return frozen if difference <= 1e-4 * network(images).abs().max() else network
+    return frozen if difference <= tolerance * network(images).abs().max() else network
 
 
 def load_onnx_network(graph: bytes) -> Network:
@@ -55,8 +62,8 @@ def load_onnx_network(graph: bytes) -> Network:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def load_openvino_network(graph: bytes, weights: bytes) -> Network:
-    """Return a network that runs an .xml and a .bin file in OpenVINO on the CPU.
+def load_openvino_network(graph: bytes, weights: bytes, precision: str = "f32") -> Network:
+    """Return a network that runs an .xml and a .bin file in OpenVINO on the CPU, in f32 or bf16.
 
     One graph takes every batch size; one compiled for each would be 2 to 8 % faster, and take a second or two longer
     to start.
@@ -66,7 +73,7 @@ def load_openvino_network(graph: bytes, weights: bytes) -> Network:
         core.read_model(graph, weights),
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": "f32",  # its default is bf16 if the processor has it: off by 1e-3 of the logits
+            "INFERENCE_PRECISION_HINT": precision,  # its default is bf16 if the processor has it
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         },
@@ -75,6 +82,13 @@ def load_openvino_network(graph: bytes, weights: bytes) -> Network:
     return lambda images: torch.from_numpy(
         request.infer([images.numpy()], share_inputs=True)[compiled.output(0)].copy()
     )
+
+
+def load_bf16_network(graph: bytes, weights: bytes) -> Network:
+    """Return a network that runs an .xml and a .bin file in OpenVINO in bf16, where the CPU has instructions for it."""
+    if not cpu_computes_bf16():
+        raise UserError("this processor has no instructions for bf16; use openvino")
+    return load_openvino_network(graph, weights, "bf16")
 
 
 @lru_cache
@@ -90,7 +104,11 @@ def _openvino_core() -> Any:
     return openvino.Core()
 
 
-RUNTIME_LOADERS: dict[str, Callable[..., Network]] = {"onnx": load_onnx_network, "openvino": load_openvino_network}
+RUNTIME_LOADERS: dict[str, Callable[..., Network]] = {
+    "onnx": load_onnx_network,
+    "openvino": load_openvino_network,
+    "openvino-bf16": load_bf16_network,
+}
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Export a run's folds to ONNX or OpenVINO: files beside the weights, written only if they agree with torch.
 
 model.onnx                     --to onnx
-model.xml  model.bin           --to openvino
+model.xml  model.bin           --to openvino or openvino-bf16, which are the same graph, computed in fp32 or in bf16
 model.<runtime>.json           the ExportRecord, written last: input and output, parity with torch, and the hashes of
                                weights and files. Files that do not match it are stale
 """
@@ -20,7 +20,7 @@ from torch import nn
 from comp.batches.loader import EvaluationSet
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.scan import Dataset
-from comp.engine.export import TOLERANCE, Parity, check_parity, export_graph
+from comp.engine.export import TOLERANCES, Parity, check_parity, export_graph
 from comp.engine.predict import Network, NormalisedModel
 from comp.engine.runtime import RUNTIME_LOADERS
 from comp.errors import UserError
@@ -31,8 +31,12 @@ from comp.records.export import ExportRecord, ParityRecord
 from comp.records.weights import ModelSpec
 from comp.runs import FoldDir, Run
 
-RUNTIME_FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
-PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
+RUNTIME_FILES = dict.fromkeys(("openvino", "openvino-bf16"), ("model.xml", "model.bin")) | {"onnx": ("model.onnx",)}
+PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxruntime"),
+    "openvino": ("torch", "onnx", "openvino"),
+    "openvino-bf16": ("torch", "onnx", "openvino"),
+}
 PARITY_IMAGES = 64  # images of the training set that parity is measured on
 
 
@@ -67,7 +71,7 @@ def _load_and_export(run: Run, fold: Fold, dataset: Dataset, runtime: str) -> No
     fold_dir, loaded = run.fold_dir(fold), load_model(run.read_weights(fold), torch.device("cpu"))
     parity = export_fold(fold_dir, runtime, loaded, _sample_images(dataset, loaded.spec))
     files = " and ".join(str(fold_dir.path / name) for name in RUNTIME_FILES[runtime])
-    print(f"wrote {files}, 32 bits: {parity}")
+    print(f"wrote {files}, computed in {precision_of(runtime)}: {parity}")
 
 
 def _sample_images(dataset: Dataset, spec: ModelSpec) -> torch.Tensor:
@@ -92,7 +96,7 @@ def export_fold(fold_dir: FoldDir, runtime: str, loaded: LoadedModel, images: to
         files={name: hashlib.sha256(content).hexdigest() for name, content in graph_files.items()},
         input=f"images: uint8 (N, {spec.size}, {spec.size}, 3), RGB, not normalised",
         output="logits: float32 (N, classes)",
-        precision="fp32",
+        precision=precision_of(runtime),
         name=spec.name,
         classes=spec.classes,
         size=spec.size,
@@ -113,7 +117,8 @@ def _check_parity(
     images: torch.Tensor,
 ) -> Parity:
     try:
-        parity = check_parity(NormalisedModel(model, spec.mean, spec.std), RUNTIME_LOADERS[runtime](*contents), images)
+        network = RUNTIME_LOADERS[runtime](*contents)
+        parity = check_parity(NormalisedModel(model, spec.mean, spec.std), network, images, TOLERANCES[runtime])
     except UserError:
         raise
     except Exception as error:  # each runtime has errors of its own
@@ -122,10 +127,15 @@ def _check_parity(
         ) from None
     if not parity.passed:
         raise UserError(
-            f"{fold_dir.path}: {runtime} and torch disagree: {parity}; {TOLERANCE * parity.max_logit:.1e} is "
+            f"{fold_dir.path}: {runtime} and torch disagree: {parity}; {parity.tolerance * parity.max_logit:.1e} is "
             f"allowed, so nothing was written; use --runtime torch"
         )
     return parity
+
+
+def precision_of(runtime: str) -> str:
+    """Return the precision that a runtime computes in."""
+    return "bf16" if runtime.endswith("-bf16") else "fp32"
 
 
 def stale_reason(fold_dir: FoldDir, runtime: str, weights_sha256: str, contents: Mapping[str, bytes]) -> str:

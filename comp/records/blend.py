@@ -53,7 +53,7 @@ class MemberRecord(Record):
 
     run: str
     path: str
-    runtime: Annotated[str, Field(pattern="^(torch|onnx|openvino)$")]
+    runtime: Annotated[str, Field(pattern="^(torch|onnx|openvino|openvino-bf16)$")]
     weights_sha256: dict[str, str]  # fold -> hash, in the order of the mean over folds
 
     @property

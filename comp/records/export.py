@@ -1,4 +1,4 @@
-"""The record beside an exported model: model.onnx.json and model.openvino.json."""
+"""The record beside an exported model: model.<runtime>.json."""
 
 from __future__ import annotations
 

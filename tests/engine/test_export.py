@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from comp.engine.export import TOLERANCE, Parity, build_network, check_parity, export_graph
+from comp.engine import runtime
+from comp.engine.export import TOLERANCES, Parity, build_network, check_parity, export_graph
 from comp.engine.predict import NormalisedModel, normalise, predict_models, predict_probabilities
-from comp.engine.runtime import freeze_network, make_torch_network
+from comp.engine.runtime import RUNTIME_LOADERS, freeze_network, make_torch_network
 from comp.engine.views import TTA
 from comp.errors import UserError
 from comp.records.weights import ModelSpec
@@ -69,9 +70,10 @@ def get_network():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_check_parity_passes_for_any_batch_size(name, runtime, get_network):
     model, network = get_network(name, runtime)
-    parity = check_parity(normalised(model), network, make_images(NETWORKS[name]))  # 1, 32 and 2 at a time
+    images = make_images(NETWORKS[name])  # 1, 32 and 2 at a time
+    parity = check_parity(normalised(model), network, images, tolerance=TOLERANCES["onnx"])
     assert parity.passed and parity.images == parity.same_class_count == 35
-    assert parity.max_difference < TOLERANCE / 4 * parity.max_logit  # bf16 would be above TOLERANCE
+    assert parity.max_difference < parity.tolerance / 4 * parity.max_logit  # bf16 would be above the tolerance
 
 
 @pytest.mark.parametrize("runtime", ["torch", *RUNTIMES])
@@ -117,14 +119,52 @@ class WithoutOnnx(nn.Module):
 @pytest.mark.parametrize("model", [NegatesUnlessTwo(), TakesTwo()])
 def test_freeze_network_batch_dependent_model_is_returned_unchanged(model):
     network = normalised(model)
-    assert freeze_network(network, 8) is network
+    assert freeze_network(network, 8, 1e-4) is network
 
 
-def test_make_torch_network_gpu_or_16_bits_is_not_frozen():
-    assert isinstance(make_torch_network(nn.Identity(), make_spec("any", 8), torch.device("cuda")), NormalisedModel)
-    assert isinstance(
-        make_torch_network(nn.Identity(), replace(make_spec("any", 8), precision="bf16"), CPU), NormalisedModel
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cuda", "bf16"), ("cpu", "fp16")])
+def test_make_torch_network_on_a_gpu_or_in_fp16_is_not_frozen(device, precision):
+    spec = replace(make_spec("any", 8), precision=precision)
+    assert isinstance(make_torch_network(nn.Identity(), spec, torch.device(device)), NormalisedModel)
+
+
+def test_make_torch_network_in_bf16_is_frozen_and_agrees_with_the_plain_model():
+    model, spec = make_trained_model("sharif_deep_efficientnet", 32), make_spec("sharif_deep_efficientnet", 32)
+    frozen = make_torch_network(model, replace(spec, precision="bf16"), CPU)
+    assert isinstance(frozen, torch.jit.ScriptModule)
+    parity = check_parity(NormalisedModel(model, MEAN, STD, "bf16").eval(), frozen, make_images(32), 1e-2)
+    assert parity.passed and frozen(make_images(32)).dtype == torch.bfloat16
+    assert not any(node.kind() == "aten::batch_norm" for node in frozen.graph.nodes())
+
+
+def test_load_bf16_network_without_instructions_for_it_is_an_error(monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: False)
+    graph = export_graph(
+        "openvino-bf16", make_trained_model("test_efficientnet", 24), make_spec("test_efficientnet", 24)
     )
+    with pytest.raises(UserError, match="no instructions for bf16; use openvino"):
+        RUNTIME_LOADERS["openvino-bf16"](*graph)
+
+
+def test_load_bf16_network_asks_openvino_for_bf16(monkeypatch, get_network):
+    """Where the processor cannot, OpenVINO computes in fp32 instead, so only its setting is compared everywhere."""
+    monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: True)
+    settings, core = [], runtime._openvino_core()
+
+    class RecordingCore:
+        read_model = core.read_model
+
+        def compile_model(self, graph, device, config):
+            settings.append(config["INFERENCE_PRECISION_HINT"])
+            return core.compile_model(graph, device, config)
+
+    monkeypatch.setattr(runtime, "_openvino_core", RecordingCore)
+    model, _ = get_network("test_efficientnet", "openvino")
+    graph = export_graph("openvino", model, make_spec("test_efficientnet", 24))
+    for name in ("openvino", "openvino-bf16"):
+        parity = check_parity(normalised(model), RUNTIME_LOADERS[name](*graph), make_images(24), TOLERANCES[name])
+        assert parity.passed
+    assert settings == ["f32", "bf16"]
 
 
 @pytest.mark.parametrize("offset", [-0.5, 0.5])
@@ -132,18 +172,18 @@ def test_check_parity_logits_that_are_all_too_low_or_too_high_do_not_pass(offset
     def network(images: torch.Tensor) -> torch.Tensor:
         return images.float().mean(dim=(1, 2)) - 200.0  # negative: the largest is one of size
 
-    parity = check_parity(network, lambda images: network(images) + offset, make_images(8))
+    parity = check_parity(network, lambda images: network(images) + offset, make_images(8), 1e-4)
     assert not parity.passed and parity.same_class_count == 35
     assert parity.max_difference == pytest.approx(0.5, abs=1e-4)
     assert parity.max_logit == network(make_images(8)).abs().max() > 50
-    assert check_parity(network, network, make_images(8)).passed
+    assert check_parity(network, network, make_images(8), 1e-4).passed
 
 
 def test_parity_other_value_class_or_nan_does_not_pass():
-    parity = Parity(64, 1e-5, 10.0, 64)
+    parity = Parity(64, 1e-5, 10.0, 64, 1e-4)
     assert parity.passed
-    assert not Parity(64, 2e-3, 10.0, 64).passed and not Parity(64, 1e-5, 10.0, 63).passed
-    assert not Parity(64, float("nan"), float("nan"), 64).passed
+    assert not Parity(64, 2e-3, 10.0, 64, 1e-4).passed and not Parity(64, 1e-5, 10.0, 63, 1e-4).passed
+    assert not Parity(64, float("nan"), float("nan"), 64, 1e-4).passed
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -55,7 +55,7 @@ def test_infer_help_lists_the_choices():
         "--blend {mean,geometric,vote,greedy,weights,stack}",
         "--tta {none,flips,d4,auto}",
         "--fold {full}",
-        "--runtime {torch,onnx,openvino}",
+        "--runtime {torch,onnx,openvino,openvino-bf16}",
     ):
         assert option in text
 
