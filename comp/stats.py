@@ -284,7 +284,7 @@ def _resample_count(computation: Computation, predictions: np.ndarray) -> int:
     """Return the number of resamples: fewer where each takes long, so that an interval takes minutes at most."""
     if isinstance(computation, Whole):
         return FEWEST_RESAMPLES  # of a function that nothing is known about
-    count = MAX_DRAWN // max(len(predictions), 1)
+    count = MAX_DRAWN // len(predictions)
     if isinstance(computation, Ranking):  # sorted columns are summed anew for every resample
         count = min(count, RESAMPLES * MAX_RANKED // predictions.size)
     return int(np.clip(count, FEWEST_RESAMPLES, RESAMPLES))

@@ -40,7 +40,7 @@ def format_issues(submission: SubmissionTable, sample: SubmissionTable, answer: 
     if ragged_rows:
         yield SubmissionIssue(
             "error",
-            f"{_count_rows(ragged_rows)} another length than the header, such as {','.join(ragged_rows[0])[:80]!r}",
+            f"{count_rows(ragged_rows)} another length than the header, such as {','.join(ragged_rows[0])[:80]!r}",
         )
         return
     if submission.header != sample.header:
@@ -97,11 +97,11 @@ def label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iter
     empty = [id for id, label in unknown if label.strip().lower() in EMPTY_VALUES]
     invalid = [f"{id} {label}" for id, label in unknown if label.strip().lower() not in EMPTY_VALUES]
     if empty:
-        yield SubmissionIssue("error", f"{_count_rows(empty)} no label: {shorten_list(empty)}")
+        yield SubmissionIssue("error", f"{count_rows(empty)} no label: {shorten_list(empty)}")
     if invalid:
         yield SubmissionIssue(
             "error",
-            f"{_count_rows(invalid)} a label that is not one of {shorten_list(label_format.class_tokens, 10)}: "
+            f"{count_rows(invalid)} a label that is not one of {shorten_list(label_format.class_tokens, 10)}: "
             f"{shorten_list(invalid)}",
         )
     if not unknown and len(submission.rows) > 1 and len({label for _, label in submission.rows}) == 1:
@@ -109,7 +109,7 @@ def label_issues(submission: SubmissionTable, label_format: LabelFormat) -> Iter
 
 
 def probability_issues(
-    submission: SubmissionTable, label_format: LabelFormat, is_exclusive: bool = True
+    submission: SubmissionTable, label_format: LabelFormat, is_exclusive: bool
 ) -> Iterator[SubmissionIssue]:
     """Yield the issues of a file with a probability per class and row."""
     values = np.array([[_number(text) for text in row[1:]] for row in submission.rows])
@@ -121,14 +121,14 @@ def probability_issues(
     ):
         if bad.any():
             rows = list(ids[bad.any(1)])
-            yield SubmissionIssue("error", f"{_count_rows(rows)} {problem}: {shorten_list(rows)}")
+            yield SubmissionIssue("error", f"{count_rows(rows)} {problem}: {shorten_list(rows)}")
             return
     sums = values.sum(1)
     is_off = is_exclusive & (np.abs(sums - 1) > SUM_TOLERANCE)
     if is_off.any():
         named = [f"{id} {total:.4g}" for id, total in zip(ids[is_off], sums[is_off], strict=True)]
         yield SubmissionIssue(
-            "suspicious", f"{_count_rows(named)} probabilities that do not sum to 1: {shorten_list(named)}"
+            "suspicious", f"{count_rows(named)} probabilities that do not sum to 1: {shorten_list(named)}"
         )
     if len(values) > 1 and (values == values[0]).all():
         yield SubmissionIssue("suspicious", "every row has the same probabilities")
@@ -141,5 +141,6 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _count_rows(rows: Sequence[object]) -> str:
+def count_rows(rows: Sequence[object]) -> str:
+    """Return a count with its verb: `1 row has`, `12 rows have`."""
     return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"

@@ -68,4 +68,4 @@ def score_events(
 
 def _current_sha256(entry: LedgerEntry) -> str:
     path = Path(entry.file)
-    return file_sha256(path) if entry.file and path.is_file() else entry.written_sha256
+    return file_sha256(path) if path.is_file() else entry.written_sha256

@@ -106,7 +106,7 @@ def best_submission(entries: Sequence[LedgerEntry], metric: str) -> LedgerEntry 
 def _labels_of(entry: LedgerEntry, candidate: Candidate) -> dict[str, str] | str:
     """Return the labels in the entry's file; or, as a text, why they cannot be read any more."""
     path = Path(entry.file)
-    if not entry.file or not path.is_file():
+    if not path.is_file():
         return "its file is missing (its bytes were compared, by their hash)"
     if file_sha256(path) != (entry.sent_sha256 or entry.written_sha256):
         return "its file has changed since"

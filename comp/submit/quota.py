@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
@@ -39,8 +39,7 @@ def quota_message(quota: Quota) -> str:
     if quota.is_total_exhausted:
         return "this team has used all the submissions that the competition allows"
     now = _now()
-    midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    minutes = int((midnight - now).total_seconds() // 60) + 1
+    minutes = 24 * 60 - (60 * now.hour + now.minute)  # in UTC every day has 24 hours
     return f"today's quota (UTC) is used up; it is renewed at 00:00 UTC, in {minutes // 60} h {minutes % 60:02} min"
 
 

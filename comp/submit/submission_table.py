@@ -63,9 +63,8 @@ def read_table(path: Path) -> SubmissionTable:
     table = read_table_unchecked(path)
     if len(table.columns) < 2 or not table.rows or any(len(row) != len(table.columns) for row in table.rows):
         raise UserError(f"{path} must have an id column, one or more label columns, and rows of that length")
-    if len(set(table.ids)) != len(table.ids):
-        id, _ = Counter(table.ids).most_common(1)[0]
-        raise UserError(f"{path} has the id {shorten(id)} twice; remove one")
+    if repeated := [id for id, count in Counter(table.ids).items() if count > 1]:
+        raise UserError(f"{path} has the id {shorten(repeated[0])} twice; remove one")
     return table
 
 

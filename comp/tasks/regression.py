@@ -97,7 +97,7 @@ class Regression(Task):
 def parse_numbers(labels: Sequence[str]) -> np.ndarray:
     """Return labels as finite numbers; any other label is a UserError."""
     try:
-        numbers = np.array([float(label) for label in labels], np.float64)
+        numbers = np.array([float(label) for label in labels])
     except ValueError as error:
         raise UserError(f"a label is not a number: {error}") from None
     if not np.isfinite(numbers).all():

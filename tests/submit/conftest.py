@@ -11,7 +11,8 @@ import pytest
 
 from comp.records.blend import OofSummary
 from comp.records.submission import Competition, SubmissionManifest
-from comp.submit import ledger, push
+from comp.submit import ledger as ledgers
+from comp.submit import push
 from comp.submit.check import SubmissionReport
 from tests.kaggle_service import COMPETITION
 from tests.submit.cells import CLASSES, ROWS, touch
@@ -68,7 +69,7 @@ def report(tmp_path, monkeypatch) -> SubmissionReport:
     # no two events have the same time: equal lines of the ledger count once
     start, seconds = datetime.now(UTC), itertools.count()
     monkeypatch.setattr(
-        ledger, "utc_now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds")
+        ledgers, "utc_now", lambda: (start + timedelta(seconds=next(seconds))).isoformat(timespec="seconds")
     )
     path = tmp_path / "mine.csv"
     path.write_text("id,label\na,1\n")
@@ -76,3 +77,9 @@ def report(tmp_path, monkeypatch) -> SubmissionReport:
     oof = OofSummary("accuracy", 0.9484, (0.931, 0.963), 0.95, 0.2, 0.01, (0.9484,), 3200)
     competition = Competition("blood-cells", "input/blood-cells", str(tmp_path / "ledger.csv"), COMPETITION)
     return SubmissionReport(path, "mine", sha256, SubmissionManifest(oof=oof, sha256=sha256), competition, 1, ())
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Path:
+    """The path of a ledger that does not exist yet."""
+    return tmp_path / "submissions" / "ledger.csv"

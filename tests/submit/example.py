@@ -27,6 +27,8 @@ SAMPLES = {
     "ids without extension.csv": "Id,Category\nimg_2,10\nimg_11,10\nimg_1,2\n",
     "a probability per name.csv": PROBABILITIES,
     "a probability per number.csv": "img,10,2,7\nimg_11,0.5,0.25,0.25\nimg_1,0.25,0.5,0.25\n",
+    "numbers of the rows.csv": ",image,label\n0,img_10.jpg,baso\n1,img_1.jpg,mono\n2,img_2.jpg,eos\n",
+    "numbers of the rows under a name.csv": "index,image,label\n1,img_10.jpg,baso\n2,img_1.jpg,mono\n",
     "Windows newlines.csv": NAMES.replace("\n", "\r\n"),
     "a byte order mark.csv": "\ufeff" + PROBABILITIES,
     "Windows newlines and a byte order mark.csv": "\ufeff" + NAMES.replace("\n", "\r\n"),

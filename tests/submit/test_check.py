@@ -11,10 +11,22 @@ import pytest
 from comp import config
 from comp.errors import UserError
 from comp.files import file_sha256
+from comp.records.blend import OofSummary
 from comp.records.submission import Competition
-from comp.submit.check import check_submission
+from comp.submit.check import SubmissionReport, check_submission
+from comp.submit.format_checks import SubmissionIssue
 from tests.conftest import REPO_ROOT
-from tests.submit.cells import COMPETITION, LEDGER, issue_texts, lines, record, write, write_sample
+from tests.submit.cells import (
+    COMPETITION,
+    LEDGER,
+    ROWS,
+    issue_texts,
+    lines,
+    record,
+    rows_with_changes,
+    write,
+    write_sample,
+)
 
 
 def test_check_submission_good_file_has_no_issues(cells_workspace, form):
@@ -105,3 +117,44 @@ def test_check_and_push_wrong_score_in_ledger_is_one_line(cells_workspace, run_c
     status, out, err = run_cli("comp", "submit", command[0], "good", "-c", "cells.yaml", *command[1:])
     assert (status, out, err.count("\n")) == (2, "", 1) and err.startswith(f"error: {LEDGER}, line 2 is not an event")
     assert "column public: it is 98.4, and accuracy is between 0 and 1: write 0.984" in err
+
+
+@pytest.mark.parametrize(
+    ("severities", "verdict"),
+    [
+        ((), "it may be sent"),
+        (("info", "warning"), "it may be sent"),
+        (("suspicious",), "it would probably waste a submission; to send it all the same, use --yes"),
+        (("error", "suspicious"), "it must not be sent"),
+    ],
+)
+def test_report_text_ends_with_the_verdict(severities, verdict):
+    issues = tuple(SubmissionIssue(severity, severity) for severity in severities)
+    report = SubmissionReport(Path("x.csv"), "x", "5e", None, Competition("cells", "input/cells", "l.csv"), 1, issues)
+    assert report.to_text().splitlines()[-1] == verdict
+
+
+def test_check_submission_errors_come_first(cells_workspace):
+    write_sample("names")
+    report = check_submission(write("x", [line + "\r" for line in lines("names")[:-1]], sha256="0"))
+    assert [issue.severity for issue in report.issues] == ["error", "warning", "warning"]
+
+
+def test_check_submission_of_several_classes_per_row_has_no_class_shares(cells_workspace):
+    write_sample("names")
+    Path("cells.yaml").write_text("data: {root: input/cells}\nsubmit: {answer: 'best:2'}\n")
+    best = ["id,label", *(f"{id},{'baso eos' if row else 'eos baso'}" for row, (id, _) in enumerate(ROWS))]
+    assert not check_submission(write("x", best), config.load("cells.yaml")[0]).issues
+
+
+def test_check_submission_config_and_manifest_compare_by_the_metric_of_the_manifests_score(cells_workspace):
+    """Without a score in the manifest it is the config's metric: of log losses, the lower one is better."""
+    write_sample("names")
+    for name, count, public in (("low", 9, 0.5), ("high", 4, 0.9)):
+        record(write(name, lines("names", rows_with_changes(count))), public=public)
+    Path("cells.yaml").write_text("data: {root: input/cells}\ntrain: {metric: log_loss}\n")
+    by_config = config.load("cells.yaml")[0]
+    accuracy = OofSummary("accuracy", 0.9, (0.8, 0.95), 0.9, 0.3, 0.01, (0.9,), 100).to_dict()
+    for changes, settings, best in (({}, None, "high"), ({}, by_config, "low"), ({"oof": accuracy}, by_config, "high")):
+        report = check_submission(write("new", lines("names"), **changes), settings)
+        assert f"differs from {best} " in issue_texts(report, "info")

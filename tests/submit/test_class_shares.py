@@ -68,3 +68,8 @@ def test_class_share_issues_random_draws_hardly_ever_warn():
         for row in drawn
     )
     assert warned <= 2  # one in a thousand would be 0.2, and the margin makes it less
+
+
+def test_sampling_noise_of_the_same_file_is_always_the_same():
+    noise = class_shares.sampling_noise(np.array([0.123, 0.334, 0.543]), 1_000_003)
+    assert noise == pytest.approx(0.0016206345, abs=1e-9)

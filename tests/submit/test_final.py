@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from comp.files import file_sha256
-from comp.submit.ledger import append
+from comp.records.submission import Competition
+from comp.submit.final import final_warning, read_final_id, write_final
+from comp.submit.ledger import LedgerEntry, append
 from comp.submit.ledger_lines import Event
 from tests.submit.recorded import CONFIG, LEDGER, write
 
@@ -75,3 +78,22 @@ def test_status_wrong_final_is_one_line(recorded_workspace, run_cli, content, me
     lines = [line for line in (out + err).splitlines() if "FINAL" in line]
     assert len(lines) == 1 and message in lines[0] and len(lines[0]) < 500
     assert (status == 2) == err.startswith("error: ")
+
+
+def test_final_holds_the_path_or_else_the_id(tmp_path):
+    """An id may have a point in it, as a path has."""
+    final = tmp_path / "FINAL"
+    for entry in (LedgerEntry("a/x.1", file="submissions/a/x.1.csv"), LedgerEntry("a/x.1")):
+        write_final(final, entry)
+        assert final.read_text() == f"{entry.file or entry.id}\n" and read_final_id(final) == "a/x.1"
+    assert read_final_id(tmp_path / "missing") is None
+
+
+def test_final_warning_accepts_an_entry_of_no_competition(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,label\n")
+    sent = LedgerEntry("x", file=str(path), sent="2025-11-21", sent_sha256=file_sha256(path))
+    competition = Competition("cells", "input/cells", str(tmp_path / "ledger.csv"))
+    competition.final.write_text("x\n")
+    for name, belongs in (("", True), ("cells", True), ("others", False)):
+        assert (final_warning(competition, {"x": replace(sent, competition=name)}) is None) == belongs

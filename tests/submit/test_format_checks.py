@@ -9,8 +9,14 @@ from pathlib import Path
 import pytest
 
 from comp.files import write_json
+from comp.submit.answers.best import BestAnswer
+from comp.submit.answers.number import NumberAnswer
+from comp.submit.answers.probability import ProbabilityAnswer
+from comp.submit.answers.tags import TagsAnswer
 from comp.submit.check import check_submission
-from comp.submit.submission_table import read_table_unchecked
+from comp.submit.format_checks import label_issues, probability_issues
+from comp.submit.label_format import LabelFormat
+from comp.submit.submission_table import SubmissionTable, read_table_unchecked
 from tests.submit.cells import COMPETITION, ROWS, issue_texts, lines, severities, write, write_sample
 
 
@@ -130,3 +136,57 @@ def test_read_table_unchecked_repeated_id_in_map_is_kept(cells_workspace):
     path = Path("x.json")
     path.write_text('{"a": 1, "a": 2}')
     assert read_table_unchecked(path).ids == ["a", "a"]
+
+
+LABELS = LabelFormat(("a", "b"), has_probabilities=False)
+COLUMNS = LabelFormat(("a", "b"), has_probabilities=True)
+
+
+def table(*rows: tuple[str, ...]) -> SubmissionTable:
+    return SubmissionTable(("id", *("abc"[: len(rows[0])])), tuple((f"{n}", *row) for n, row in enumerate(rows)))
+
+
+@pytest.mark.parametrize(
+    ("row", "issues"),
+    [
+        (("a",), lambda rows: label_issues(rows, LABELS)),
+        (("0.5", "0.5"), lambda rows: probability_issues(rows, COLUMNS, True)),
+        (("3",), NumberAnswer(1, 9).issues),
+        (("0.5",), ProbabilityAnswer(("no", "yes")).issues),
+        (("a b",), TagsAnswer(("a", "b"), " ").issues),
+        (("a b",), BestAnswer(("a", "b"), 2).issues),
+    ],
+    ids=["label", "probabilities", "number", "probability", "tags", "best"],
+)
+def test_issues_one_row_is_not_suspicious_and_two_equal_ones_are(row, issues):
+    assert list(issues(table(row))) == []
+    assert [issue.severity for issue in issues(table(row, row))] == ["suspicious"]
+
+
+def test_label_issues_of_an_unknown_label_in_every_row_is_the_error_alone():
+    for count, text in ((1, "1 row has no label: 0"), (2, "2 rows have no label: 0, 1")):
+        [issue] = label_issues(table(*[("",)] * count), LABELS)
+        assert (issue.severity, issue.text) == ("error", text)
+
+
+def test_probability_issues_ends_of_the_range_are_allowed():
+    assert list(probability_issues(table(("0", "1"), ("1", "0")), COLUMNS, True)) == []
+    for row in (("-0.001", "1.001"), ("1.001", "-0.001"), ("0", "1.001")):
+        [issue] = probability_issues(table(row, ("0.5", "0.5")), COLUMNS, True)
+        assert issue.text == "1 row has a probability below 0 or above 1: 0"
+
+
+def test_number_answer_ends_of_trainings_range_are_allowed():
+    assert list(NumberAnswer(1, 9).issues(table(("1",), ("9",)))) == []
+    for outside in ("0.999", "9.001"):
+        assert [issue.severity for issue in NumberAnswer(1, 9).issues(table(("1",), (outside,)))] == ["warning"]
+
+
+def test_probability_answer_two_labels_are_suspicious_and_one_half_is_yes():
+    answer = ProbabilityAnswer(("no", "yes"))
+    assert list(answer.issues(table(("0",), ("1",), ("0.5",)))) == []
+    for rows, text in (((("0",), ("1",)), "every value is 0 or 1"), ((("1",), ("1",)), "every row has the value 1")):
+        [issue] = answer.issues(table(*rows))
+        assert issue.severity == "suspicious" and text in issue.text
+    assert list(answer.issues(table(("1",)))) == []
+    assert answer.labels(table(("0.499",), ("0.5",))) == {"0": "no", "1": "yes"}

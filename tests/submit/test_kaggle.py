@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from datetime import UTC
 
 import pytest
+import requests
 
 from comp.cli import format_error
 from comp.errors import UserError
 from comp.submit import kaggle
+from comp.submit.kaggle_errors import KaggleTemporaryError, to_user_error
 from tests.kaggle_service import COMPETITION, TOKEN
 
 
@@ -179,6 +182,8 @@ def test_list_submissions_hanging_service_times_out(list_error, monkeypatch):
         list_error(ListSubmissions=lambda handler: handler.hang(2))
         == "Kaggle has not answered within 0.3 s; run the same command again later"
     )
+    waiting = [thread for thread in threading.enumerate() if "_call_client" in thread.name or "(call)" in thread.name]
+    assert waiting and all(thread.daemon for thread in waiting)  # the program can end without the answer
 
 
 def test_list_submissions_no_service_is_one_line(kaggle_server, list_error):
@@ -202,3 +207,58 @@ def test_upload_broken_off_submits_nothing(kaggle_server, tmp_path, status):
     with pytest.raises(UserError, match="the upload ended before Kaggle received"):
         kaggle.upload(COMPETITION, tmp_path / "mine.csv", "")
     assert not kaggle_server.submissions
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(0, 60), (100_000, 62), (50_000_000, 1060)])
+def test_upload_may_take_a_minute_and_a_second_per_50_kilobytes(tmp_path, monkeypatch, size, seconds):
+    with open(tmp_path / "mine.csv", "wb") as file:
+        file.truncate(size)
+    allowed = []
+    monkeypatch.setattr(kaggle, "_call_client", lambda competition, request, timeout: allowed.append(timeout))
+    kaggle.upload(COMPETITION, tmp_path / "mine.csv", "a message")
+    assert allowed == [seconds]
+
+
+def test_list_submissions_asks_for_pages_of_the_size_that_the_service_sends(kaggle_server):
+    pages, answer = [], kaggle_server._ListSubmissions
+    kaggle_server._ListSubmissions = lambda sent: pages.append((sent.get("page"), sent["pageSize"])) or answer(sent)
+    kaggle_server.add("only one")
+    list(kaggle.list_submissions(COMPETITION))
+    assert pages == [(1, 50), (2, 50)]
+
+
+def test_list_submissions_row_without_texts_has_empty_ones(kaggle_server):
+    kaggle_server.add("", status="PENDING", fileName=None, publicScore="", privateScore="0.0")
+    [row] = kaggle.list_submissions(COMPETITION)
+    assert (row.file, row.message, row.reason, row.status) == ("", "", "", "pending")
+    assert (row.public, row.private) == (None, 0.0)
+
+
+def test_upload_without_a_number_may_be_run_again(kaggle_server, tmp_path):
+    kaggle_server.overrides = {"CreateSubmission": lambda handler: handler.send(200, '{"message": "", "ref": 0}')}
+    (tmp_path / "mine.csv").write_text("id,label\n")
+    with pytest.raises(KaggleTemporaryError, match="gave the file no number"):
+        kaggle.upload(COMPETITION, tmp_path / "mine.csv", "")
+
+
+def test_list_submissions_long_message_is_cut(list_error):
+    assert f"(400: {'x' * 200}); " in list_error(ListSubmissions=lambda handler: handler.refuse(400, "x" * 500))
+
+
+def test_list_submissions_too_many_requests_without_a_time_are_some_minutes(list_error):
+    line = list_error(ListSubmissions=lambda handler: handler.refuse(429, "TooManyRequests"))
+    assert line.endswith("run the same command again in some minutes")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_temporary", "line"),
+    [
+        (requests.Timeout("slow"), True, "Kaggle does not answer in time; run the same command again later"),
+        (requests.HTTPError("no response"), False, "Kaggle's answer cannot be parsed (HTTPError: no response)"),
+        (ValueError("x" * 500), False, f"(ValueError: {'x' * 120}); a login page"),
+        (requests.ConnectionError("by its text"), True, "Kaggle cannot be reached (by its text); check the network"),
+    ],
+)
+def test_to_user_error_of_other_failures_is_one_line(error, is_temporary, line):
+    told = to_user_error(error, COMPETITION)
+    assert line in str(told) and isinstance(told, KaggleTemporaryError) == is_temporary

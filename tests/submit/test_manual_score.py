@@ -125,3 +125,18 @@ def test_log_score_belongs_to_the_content_that_was_sent(recorded_workspace, run_
     assert run_cli("comp", "submit", "log", "x", "--public", "0.9", "--private", "0.8")[0] == 0
     scored = read(LEDGER)[-1]
     assert (scored.event, scored.sha256, scored.public, scored.private) == ("scored", sent, 0.9, 0.8)
+
+
+def test_log_best_rank_and_ends_of_the_range_are_recorded(recorded_workspace, run_cli):
+    write("x", 0.9)
+    assert run_cli("comp", "submit", "log", "x", "--public", "1", "--private", "0", "--rank", "1")[0] == 0
+    entry = latest_entries(read(LEDGER))["x"]
+    assert (entry.public, entry.private, entry.rank) == (1, 0, 1)
+
+
+def test_log_of_a_lost_file_has_the_hash_that_was_written(recorded_workspace, run_cli):
+    path = write("x", 0.9)
+    written = file_sha256(path)
+    path.unlink()
+    assert run_cli("comp", "submit", "log", "x", "--public", "0.9")[0] == 0
+    assert [event.sha256 for event in read(LEDGER)] == [written] * 3

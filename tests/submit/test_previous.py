@@ -165,3 +165,38 @@ def test_previous_sent_content_is_compared_after_another_was_written(cells_works
     assert "its bytes are those of first" in issue_texts(same_bytes, "suspicious")
     same_labels = check_submission(write("third", lines("names", ROWS[::-1])))
     assert "its labels are those of first" in issue_texts(same_labels, "suspicious")
+
+
+def test_previous_without_any_score_the_last_sent_is_compared(cells_workspace):
+    write_sample("names")
+    for hour, (name, count) in enumerate([("first", 9), ("last", 4)]):
+        record(write(name, lines("names", rows_with_changes(count))), hour=hour)
+    record(write("draft", lines("names", rows_with_changes(2))), hour=5, event="written")  # it was not sent
+    [issue] = check_submission(write("new", lines("names"))).issues
+    assert issue.severity == "info" and issue.text.startswith("differs from last (sent on ")
+
+
+@pytest.mark.parametrize(("form", "metric"), [("names", "log_loss"), ("probabilities", "macro_f1")])
+def test_previous_same_labels_are_suspicious_unless_probabilities_are_scored(cells_workspace, form, metric):
+    write_sample(form)
+    record(write("first", lines(form)))
+    other = lines(form, ROWS[::-1], confidence=0.9)
+    report = check_submission(write("second", other, oof={**LOG_LOSS, "metric": metric}))
+    assert issue_texts(report, "suspicious").startswith("its labels are those of first")
+
+
+def test_previous_rows_that_differ_are_all_listed_if_they_are_few(cells_workspace):
+    write_sample("names")
+    record(write("first", lines("names", rows_with_changes(3))))
+    text = issue_texts(check_submission(write("new", lines("names"))), "info")
+    assert text.endswith("in 3 of 80 rows: img_0.jpg eos -> baso, img_1.jpg mono -> eos, img_2.jpg nan -> mono")
+
+
+def test_previous_file_of_another_format_or_rows_is_not_compared_row_by_row(cells_workspace):
+    write_sample("names")
+    record(write("short", lines("names")[:-1]))
+    assert not check_submission(write("new", lines("names"))).issues
+    record(write("other", ["id,label", "img_0.jpg,unknown"]), public=0.9)
+    [issue] = check_submission(write("new", lines("names"))).issues
+    assert issue.severity == "warning" and issue.text.startswith("could not be compared with other (sent on ")
+    assert issue.text.endswith("public 0.9): its file has another format")

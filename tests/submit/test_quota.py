@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comp.submit import quota
+from comp.submit.kaggle import Quota
 from comp.submit.ledger_lines import Event
 from tests.submit.pushing import NOON, append, recorded, send
 
@@ -17,7 +18,7 @@ def noon(monkeypatch):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"numToday": 5, "numTotal": 9}, "it is renewed at 00:00 UTC, in 8 h 13 min"),
+        ({"numToday": 5, "numTotal": 9}, "it is renewed at 00:00 UTC, in 8 h 12 min"),
         ({"numToday": 5, "numTotal": 90, "limitedByTotal": True}, "all the submissions that the competition allows"),
     ],
 )
@@ -46,4 +47,13 @@ def test_push_without_kaggle_quota_counts_list_and_ledger(
         Event("elsewhere", NOON.isoformat(), "sent", competition="leaves"),
     )
     assert send(report) == status
-    assert ("in 8 h 13 min" in capfd.readouterr().out) == bool(status)
+    assert ("in 8 h 12 min" in capfd.readouterr().out) == bool(status)
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "left"),
+    [(0, 0, "24 h 00 min"), (15, 48, "8 h 12 min"), (22, 55, "1 h 05 min"), (23, 59, "0 h 01 min")],
+)
+def test_quota_message_has_the_time_to_midnight_rounded_up(monkeypatch, hour, minute, left):
+    monkeypatch.setattr(quota, "_now", lambda: NOON.replace(hour=hour, minute=minute, second=30))
+    assert quota.quota_message(Quota(0, False)).endswith(f"renewed at 00:00 UTC, in {left}")

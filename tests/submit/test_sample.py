@@ -13,7 +13,7 @@ import pytest
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 from comp.submit import submission_table
-from comp.submit.sample import fill_table, load_sample
+from comp.submit.sample import check_sample, fill_table, load_sample
 from comp.submit.submission_table import SubmissionTable, read_table
 from comp.submit.write import write_submission
 from comp.tasks import single_label
@@ -76,6 +76,15 @@ def test_fill_table_ids_with_special_characters_are_kept(sample):
         MANIFEST,
     )
     assert path.read_bytes() == text.encode()
+
+
+def test_fill_table_json_ids_of_other_alphabets_are_kept_as_they_are(sample):
+    text = '{\n "zelle_ä": "mono",\n "細胞": "eos"\n}'
+    images = ("zelle_ä.jpg", "細胞.jpg", "x.jpg", "y.jpg")
+    filled = fill_table(
+        read_table(sample(text, "json")), PREDICTIONS.set_axis(list(images)), make_dataset(images=images)
+    )
+    assert write_submission("mine", filled, MANIFEST).read_bytes() == text.encode()
 
 
 def test_fill_table_probabilities_keep_float32(sample):
@@ -159,6 +168,36 @@ def test_read_table_flood_is_one_short_line(sample, monkeypatch, text, suffix, m
     with pytest.raises(UserError, match=str(path)) as caught:
         read_table(path)
     assert message in str(caught.value) and len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("many", "suffix"),
+    [
+        (lambda rows: "id,label\n" + "".join(f"{row},0\n" for row in range(rows)), "csv"),
+        (lambda rows: json.dumps({str(row): 0 for row in range(rows)}), "json"),
+        (lambda rows: json.dumps([{"id": row, "label": 0} for row in range(rows)]), "json"),
+    ],
+)
+def test_read_table_of_the_largest_size_is_read(sample, monkeypatch, many, suffix):
+    monkeypatch.setattr(submission_table, "MAX_ROWS", 10)
+    assert len(read_table(sample(many(10), suffix)).rows) == 10
+    with pytest.raises(UserError, match="has more than 10 rows"):
+        read_table(sample(many(11), suffix))
+
+
+def test_read_table_of_the_most_columns_is_read(sample):
+    """10,000 probabilities, the id and the numbers of the rows."""
+    text = ",id," + ",".join(f"c{column}" for column in range(10_000)) + "\n0,img_1" + ",0" * 10_000 + "\n"
+    assert len(read_table(sample(text)).columns) == 10_001
+    with pytest.raises(UserError, match="has a line of 10,003 columns, more than 10,001"):
+        read_table(sample(text.replace("img_1", "img_1,0")))
+
+
+def test_check_sample_that_cannot_be_filled_is_refused_before_predicting(sample):
+    assert check_sample(read_table(sample("id,label\nimg_1,mono\n")), make_dataset()).ids == ("img_1.jpg",)
+    for text in ("id,label\nimg_1,?\n", "id,mono,baso\nimg_1,0,0\n"):
+        with pytest.raises(UserError, match="the sample submission's"):
+            check_sample(read_table(sample(text)), make_dataset())
 
 
 def test_read_table_repeated_id_is_found_in_time(sample):

@@ -35,8 +35,3 @@ class Answer(ABC):
     @abstractmethod
     def labels(self, table: SubmissionTable) -> dict[str, str]:
         """Return id -> what the row answers, to compare two files. `table` must have no issue of severity `error`."""
-
-
-def count_rows(rows: Sequence[object]) -> str:
-    """Return a count with its verb: `1 row has`, `12 rows have`."""
-    return f"{len(rows):,} rows have" if len(rows) > 1 else "1 row has"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from comp.errors import shorten_list
-from comp.submit.answers.base import Answer, count_rows
-from comp.submit.format_checks import SubmissionIssue
+from comp.submit.answers.base import Answer
+from comp.submit.format_checks import SubmissionIssue, count_rows
 from comp.submit.submission_table import SubmissionTable
 
 
@@ -25,7 +25,7 @@ class BestAnswer(Answer):
         return f"the {self.count} most probable of {len(self.tokens):,} classes, with spaces between them"
 
     def format(self, predictions: np.ndarray, columns: Sequence[str]) -> list[tuple[str, ...]]:
-        best = np.argsort(-predictions, axis=1, kind="stable")[:, : self.count]
+        best = np.argsort(-predictions, kind="stable")[:, : self.count]
         return [(" ".join(self.tokens[index] for index in row),) for row in best]
 
     def issues(self, submission: SubmissionTable) -> Iterator[SubmissionIssue]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from comp.errors import shorten_list
-from comp.submit.answers.base import Answer, count_rows
-from comp.submit.format_checks import SubmissionIssue
+from comp.submit.answers.base import Answer
+from comp.submit.format_checks import SubmissionIssue, count_rows
 from comp.submit.submission_table import SubmissionTable
 
 
