@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 
 from comp import stats
 from comp.metrics import CLASS_REPORT, METRICS, ClassCounts, confusion, score
+from comp.metrics.computation import Whole
 from comp.stats import (
     Comparison,
     bootstrap_interval,
@@ -192,6 +193,13 @@ def test_bootstrap_interval_every_image_correct_is_wilsons(images):
     assert high == 1 and 1 - low == pytest.approx(3.84 / 3200, rel=0.01)  # the rule of three: 3 / 3200
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_bootstrap_interval_every_image_correct_and_of_one_class_may_be_of_another(classes):
+    targets = np.zeros(40, int)
+    low, high = bootstrap_interval("balanced_accuracy", targets, np.eye(classes)[targets])
+    assert (low, high) == pytest.approx(wilson_interval(1.0, 40)) and low < high == 1
+
+
 def test_bootstrap_interval_perfect_macro_score_is_wider_with_a_rare_class():
     even, uneven = np.arange(400) % FEW_CLASSES, np.repeat(np.arange(FEW_CLASSES), [196, 100, 100, 4])
     (low, _), (lower, _) = (
@@ -224,6 +232,24 @@ def test_bootstrap_mean_interval_keeps_the_numbers_of_past_records():
     assert interval == pytest.approx((0.4222109247776072, 0.6435170481136665), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("metric", "images", "columns", "resamples"),
+    [
+        ("accuracy", 20_000, 8, 2000),
+        ("accuracy", 100_000, 8, 400),
+        ("accuracy", 10**6, 8, 200),
+        ("auc", 10_000, 200, 2000),
+        ("auc", 10_000, 800, 500),
+        ("auc", 100_000, 20, 400),
+        ("an own function", 10, 8, 200),
+    ],
+)
+def test_resample_count_falls_with_the_time_of_a_resample(metric, images, columns, resamples):
+    known = metric in METRICS
+    computation = METRICS[metric].computation(np.array([0, 1])) if known else Whole(lambda targets, predictions: 0.0)
+    assert stats._resample_count(computation, np.broadcast_to(0.0, (images, columns))) == resamples
+
+
 def test_bootstrap_weights_vary_as_much_as_what_fits_them():
     constant = bootstrap_weights(lambda rows: np.array([0.7, 0.3, 0.0]), images=50, draws=20)
     assert constant.shape == (20, 3) and (constant == constant[0]).all()
@@ -248,6 +274,19 @@ def test_score_report_numbers_agree_with_each_other():
     assert report.macro_recall == pytest.approx(np.mean([report.per_class[label]["recall"] for label in "abcd"]))
     low, high = report.interval["macro_f1"]
     assert low < report.macro_f1 < high
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_score_report_of_many_classes_lists_the_commonest_errors(count):
+    """Class k is taken for class k + 1: of class 7 in three images, of classes 3 and 50 in two, of others in one."""
+    classes = tuple(f"c{index}" for index in range(count))
+    targets = np.repeat(np.arange(count), [{3: 2, 7: 3, 50: 2}.get(index, 1) for index in range(count)])
+    report = score_report(targets, np.eye(count)[(targets + 1) % count], classes)
+    if count == 100:
+        assert report.confused is None and report.confusion[7][8] == 3 and len(report.confusion) == 100
+    else:
+        assert report.confusion == () and len(report.confused) == 24
+        assert report.confused[:4] == (("c7", "c8", 3), ("c3", "c4", 2), ("c50", "c51", 2), ("c0", "c1", 1))
 
 
 # ------------------------------------------------------------------------------------------------ paired tests

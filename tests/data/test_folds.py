@@ -99,6 +99,11 @@ def test_make_folds_class_smaller_than_k_is_trained_and_never_validated(size):
     assert table[table["label"] != "b"].reset_index(drop=True).equals(expected)
 
 
+def test_make_folds_class_of_k_images_is_validated_in_every_fold():
+    table = make_folds(small := dataset(a=9, b=5), ungrouped(small), 5, seed=0)
+    assert sorted(table.loc[table["label"] == "b", "fold"]) == [0, 1, 2, 3, 4] and trained_only_classes(table) == []
+
+
 def test_make_folds_class_of_copies_of_one_image_is_never_validated():
     copies = dataset(a=9, b=7)
     groups = {**ungrouped(copies), **{f"b{number}.png": "b0.png" for number in range(7)}}
@@ -317,6 +322,12 @@ def test_read_folds_accepts_images_that_are_never_validated(tmp_path):
     write_folds(path, table, LETTERS, 5, 0)
     assert read_folds(path, LETTERS)["fold"].tolist() == table["fold"].tolist()
     assert parse_folds(None, table) == [0, 1, 2, 3]
+
+
+def test_describe_split_groups_of_none_is_no_remark():
+    assert describe_split_groups(0) == ""
+    assert describe_split_groups(1) == "1 group of copies spans folds, the score may be too high"
+    assert describe_split_groups(2) == "2 groups of copies span folds, the score may be too high"
 
 
 def test_trained_only_classes_are_those_of_no_fold():

@@ -119,6 +119,15 @@ def test_apply_blend_temperature_acts_before_folds_and_views_are_averaged():
     assert apply_blend(blend, [view_probabilities]) == pytest.approx((sharper[0] + sharper[1]) / 2)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0, 3.0])
+def test_average_views_applies_any_temperature_and_leaves_the_bits_without_one(temperature):
+    views = np.array([[[0.9, 0.1], [0.3, 0.7]], [[0.5, 0.5], [1e-40, 1]]])[None]
+    raised = views ** (1 / temperature)
+    expected = (raised / raised.sum(-1, keepdims=True)).mean((0, 1))
+    assert blends.average_views(TASK, views, temperature) == pytest.approx(expected, abs=1e-6)
+    assert np.array_equal(blends.average_views(TASK, views, 1.0), views.mean((0, 1)))
+
+
 def test_blend_zero_weight_member_can_be_dropped():
     members = tuple(
         BlendMember(name, ("identity",), temperature, weight)

@@ -177,7 +177,7 @@ def test_reliability_curve_equals_scikit_learns():
     accuracy, confidence = calibration_curve(
         probabilities.argmax(1) == targets, probabilities.max(1), n_bins=15, strategy="quantile"
     )
-    curve = reliability_curve(Confidence.of(targets, probabilities), 15)
+    curve = reliability_curve(Confidence.of(targets, probabilities))
     assert curve.confidence == pytest.approx(confidence) and curve.accuracy == pytest.approx(accuracy)
     assert curve.images.sum() == 1100 and curve.images.max() - curve.images.min() <= 1
 
@@ -194,3 +194,20 @@ def test_expected_calibration_error_of_one_bin_lets_errors_cancel():
     probabilities = np.repeat([[0.6, 0.4], [0.9, 0.1]], [10, 30], axis=0)
     targets = np.repeat([0, 1, 0, 1], [8, 2, 18, 12])  # 80 % correct at 0.6, 60 % at 0.9
     assert expected_calibration_error(Confidence.of(targets, probabilities), bins=1) == pytest.approx(0.825 - 0.65)
+
+
+@pytest.mark.parametrize("images", [3, 12])
+def test_fit_temperature_of_few_images_weighs_one_image_against_it(images):
+    """The prior of log T is a standard normal one, in the weight of one image."""
+    logits, targets = calibrated_logits(images)
+    probabilities = softmax(4 * logits)
+    temperatures = np.exp(np.linspace(-2, 2, 4001))
+    losses = [score("log_loss", targets, apply_temperature(probabilities, value)) for value in temperatures]
+    best = temperatures[np.argmin(images * np.array(losses) + np.log(temperatures) ** 2 / 2)]
+    assert abs(best - 1) > 0.1 and fit_temperature(probabilities[None], targets) == pytest.approx(best, rel=3e-3)
+
+
+@pytest.mark.parametrize(("factor", "bound"), [(1000, 20), (0.001, 0.05)])
+def test_fit_temperature_has_its_bounds(factor, bound):
+    logits, targets = calibrated_logits(1600)
+    assert fit_temperature(softmax(np.clip(factor * logits, -80, 80))[None], targets) == pytest.approx(bound, rel=0.02)

@@ -71,3 +71,11 @@ def test_fit_greedy_weights_of_numbers_average_members_whose_errors_cancel():
     members = np.stack([targets + 1, targets - 1, targets + 3])[:, :, None]
     task = make_task(TaskSpec("regression", ("y",)))
     assert fit_greedy_weights(task, members, targets, "rmse").tolist() == [0.5, 0.5, 0]
+
+
+def test_fit_greedy_weights_of_numbers_first_round_takes_the_best_member_whatever_its_scale():
+    """A mean over one member more than there are would shrink the predictions: the one twice too large would win."""
+    targets = np.array([1.0, 2.0, 3.0])
+    members = np.stack([2 * targets, 1.1 * targets])[:, :, None]
+    task = make_task(TaskSpec("regression", ("y",)))
+    assert fit_greedy_weights(task, members, targets, "rmse", rounds=1).tolist() == [0, 1]

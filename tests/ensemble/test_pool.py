@@ -75,3 +75,20 @@ def test_build_pool_order_of_rows_and_members_has_no_effect(method):
 def test_build_pool_members_of_other_images_are_an_error(change, message):
     with pytest.raises(UserError, match=message):
         build_pool(TASK, "accuracy", {"anna": {"identity": oof_table()}, "bert": {"identity": change(oof_table())}})
+
+
+def test_drop_duplicate_members_without_images_has_no_copies():
+    pool = three_members()
+    members = tuple(replace(member, oof=member.oof[:, :0]) for member in pool.members)
+    kept, copies = drop_duplicate_members(replace(pool, members=members, images=()))
+    assert copies == {} and [member.name for member in kept.members] == ["anna", "bert", "carl"]
+
+
+def test_build_pool_sorts_images_and_members_and_keeps_the_order_of_views():
+    table = oof_table().iloc[::-1]
+    views = {"b": ("vflip", "identity"), "a": ("identity",)}
+    pool = build_pool(TASK, "accuracy", {name: dict.fromkeys(views[name], table) for name in views})
+    assert list(pool.images) == sorted(pool.images) and pool.labels == tuple(oof_table()["label"])
+    assert [(member.name, member.views) for member in pool.members] == sorted(views.items())
+    assert pool.members[1].oof.shape == (2, IMAGES, 4) and np.array_equal(pool.folds, oof_table()["fold"])
+    assert np.array_equal(pool.targets, make_targets())

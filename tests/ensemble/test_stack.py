@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from comp.ensemble.stack import C_GRID, fit_stack
+from comp.ensemble.stack import fit_stack
 from tests.ensemble.pools import accuracy, cross_fitted, three_members
 
 
@@ -41,6 +41,9 @@ def test_fit_stack_unseen_class_is_never_predicted():
     )
     rows = cross_fitted(pool, "stack")
     assert rows[:, 2:].max() < 1e-6 and accuracy(pool, rows) > 0.6
+
+
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def features_of(probabilities: np.ndarray) -> np.ndarray:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from comp.ensemble.candidates import Candidate, compare_all_pairs
+from comp.ensemble.diagnostics import member_table
 from comp.ensemble.text_tables import format_candidates, format_members, format_pairs
-from comp.stats import compare_predictions
+from comp.stats import Comparison, compare_predictions
 from tests.ensemble.tables import LONG_NAME, make_candidates, make_member_table
 
 
@@ -79,3 +80,25 @@ def test_format_members_verdicts_begin_in_one_column():
     lines = format_members("accuracy", make_member_table(3)).splitlines()
     starts = {line.index(word) for line in lines for word in ("better", "inside the noise") if word in line}
     assert len(starts) == 1 and any("better" in line for line in lines)
+
+
+def test_format_candidates_without_probabilities_has_no_calibration_error():
+    number = Candidate("numbers", 0.5, (0.4, 0.6), 0.5, 0.1234, None, None)
+    tags = Candidate("tags", 0.5, (0.4, 0.6), 0.5, 0.1234, 0.04, 0.0)
+    heading, first, second = format_candidates("rmse", [tags, number]).splitlines()
+    assert first.split() == ["numbers", "0.5000", "[0.4000,", "0.6000]", "0.5000", "+0.0000", "0.1234"]
+    assert second.split()[-3:] == ["0.1234", "0.0400", "0.0000"]
+    assert heading.split()[-4:] == ["loss", "ECE", "before", "after"]
+
+
+def test_compare_all_pairs_equal_candidates_are_in_the_order_of_their_names():
+    targets, candidates = make_candidates(1)
+    [only] = candidates.values()
+    pairs = compare_all_pairs("accuracy", targets, {"b": only, "c": only, "a": only})
+    assert pairs[["a", "b"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
+
+
+def test_format_members_gain_and_its_interval_have_signs():
+    table = member_table(["a"], [1.0], None, {"a": Comparison(0.002, (0.001, 0.003), 0.01)}, {"a": 5.0})
+    row = format_members("accuracy", table).splitlines()[1]
+    assert row.split() == ["a", "1.000", "+0.0020", "[+0.0010,", "+0.0030]", "better", "5.00", "2.50"]

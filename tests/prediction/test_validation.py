@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from comp.data.scan import Image
 from comp.errors import UserError
 from comp.files import read_json, write_json
-from comp.prediction.validation import read_validation
+from comp.prediction.validation import read_validation, write_validation
 from comp.prediction_file import find_table, read_any_predictions, write_predictions
+from comp.runs import FoldDir
 from comp.tables import write_csv
 from comp.training.setup import setup_from_run
 from comp.training.summary import write_metrics
@@ -107,3 +110,16 @@ def test_write_metrics_oof_keeps_the_images_of_the_training(anna):
     replace(fold_dir.read_record(), images=setup.image_key).write(fold_dir.path / "fold.json")
     write_metrics(setup)
     assert made_of() not in (trained_on, setup.image_key)  # neither is true of the whole table
+
+
+def test_write_validation_of_an_equal_best_epoch_leaves_no_table_of_a_training_before(tmp_path):
+    images = [Image(f"{number}.jpg", Path("x"), "a") for number in range(2)]
+    last, best = np.array([[0.5, 0.5], [0.25, 0.75]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    fold_dir = FoldDir(tmp_path)
+    assert set(write_validation(fold_dir, images, 0, ("a", "b"), last, best)) == {"last.npz", "best.npz"}
+    (tmp_path / "best.csv").touch()
+    hashes = write_validation(fold_dir, images, 0, ("a", "b"), last, last.copy())
+    assert set(hashes) == {"last.npz"} and [path.name for path in tmp_path.iterdir()] == ["last.npz"]
+    stored = read_any_predictions(tmp_path / "last.npz")
+    assert stored.sha256 == hashes["last.npz"] and stored.table["b"].tolist() == [0.5, 0.75]
+    assert stored.table["fold"].tolist() == [0, 0]

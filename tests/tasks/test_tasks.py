@@ -88,6 +88,12 @@ def test_baseline_is_the_best_constant(kind):
             assert task.losses(targets, np.tile(other, (4, 1))).mean() >= loss - 1e-12
 
 
+def test_baseline_of_classes_has_each_class_also_one_that_never_occurs():
+    task = make_task(TaskSpec("single", ("a", "b", "c", "d")))
+    assert task.baseline(task.encode(["b", "a", "b", "b"])).tolist() == [0.25, 0.75, 0, 0]
+    assert task.counts(task.encode(["b", "a", "b", "b"])) == {"a": 1, "b": 3, "c": 0, "d": 0}
+
+
 def test_decisions_are_for_scores_of_labels():
     assert task_of("ordinal").needs_decision("quadratic_kappa") and task_of("binary").needs_decision("macro_f1")
     assert not task_of("binary").needs_decision("auc") and not task_of("ordinal").needs_decision("rmse")
