@@ -14,8 +14,9 @@ scored by a blend fitted to the others. The table shows this cross-fitted score 
 explained in runs/blends/NAME/. The format of the file is that of input/<dataset>/sample_submission.csv.
 
 Runtimes: torch predicts with the operations that the run was trained with, on a CPU by a frozen graph. onnx and
-openvino predict on the CPU in 32 bits from the files of `python -m comp export`, openvino-bf16 in 16 on a processor
-that can; they are refused unless they agree with torch. They keep their predictions in runs/RUN/predictions/<runtime>/, apart from torch's. They need:
+openvino predict on the CPU in 32 bits from the files of `python -m comp export`, and openvino-bf16 in 16 bits on a
+processor that can. Files that disagree with torch are refused. Their predictions are in
+runs/RUN/predictions/<runtime>/, apart from torch's. They need:
 pip install -e '.[export]'
 """
 
