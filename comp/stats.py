@@ -33,13 +33,13 @@ MAX_CONFUSED = 24  # errors that a report lists instead
 MAX_BLOCK_SIZE = 2**22  # numbers held at once: 32 MiB, whatever the number of images and classes
 
 
-def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % interval of a score over images. The same predictions and seed give the same interval.
+def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a score over images. The same predictions give the same interval.
 
     If every image is correct, or every image is incorrect, all resamples may have the same score. The interval is then
     derived from Wilson's interval of the accuracy (see `_interval_without_variation`).
     """
-    computation, rng = find_metric(metric).computation(targets), np.random.default_rng(seed)
+    computation, rng = find_metric(metric).computation(targets), np.random.default_rng(0)
     if isinstance(computation, Mean):
         values = computation.values(targets, predictions)
         count = _resample_count(computation, predictions)
@@ -61,7 +61,7 @@ def bootstrap_interval(metric: str, targets: np.ndarray, predictions: np.ndarray
 
 
 def _resample_counts(
-    rng: np.random.Generator, targets: np.ndarray, probabilities: np.ndarray, resamples: int = RESAMPLES
+    rng: np.random.Generator, targets: np.ndarray, probabilities: np.ndarray, resamples: int
 ) -> Iterator[ClassCounts]:
     """Yield blocks of counts (resamples, classes), each resample one multinomial draw of a confusion matrix.
 
@@ -92,7 +92,7 @@ def bootstrap_mean_interval(values: np.ndarray) -> tuple[float, float]:
     return _percentile_interval(np.concatenate(means) / len(values))
 
 
-def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int = 100) -> np.ndarray:
+def bootstrap_weights(fit_weights: Callable[[np.ndarray], np.ndarray], images: int, draws: int) -> np.ndarray:
     """Return weights (draws, members), each row fitted to a bootstrap resample of the images.
 
     `fit_weights` receives the indices of the resampled images, with repetitions.

@@ -16,8 +16,9 @@ from comp.ensemble.crossfit import MemberFitOptions, fit_members, fit_on_rows
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.errors import UserError
 from comp.records.blend import BlendSpec
+from comp.records.task import TaskSpec
 from comp.rows import Rows
-from comp.tasks import single_label
+from comp.tasks import make_task, single_label
 from tests.ensemble.pools import (
     CLASSES,
     TASK,
@@ -152,6 +153,25 @@ def test_blend_from_its_json_predicts_the_same_bits(method):
     probabilities = [member.oof[None] for member in pool.members]
     assert np.array_equal(apply_blend(restored, probabilities), apply_blend(blend, probabilities))
     assert [member.name for member in restored.members] == ["anna", "bert", "carl"]
+
+
+def test_blend_from_its_json_has_its_task_and_its_decision():
+    task = make_task(TaskSpec("binary", ("no", "yes")))
+    blend = Blend(task, "mean", (BlendMember("m", ("identity",), 1.0, 1.0),), decision=(0.25,))
+    restored = Blend.from_spec(BlendSpec.from_dict(json.loads(json.dumps(blend.to_spec().to_dict())), "x.json"), ())
+    views = np.array([[0.8, 0.2], [0.7, 0.3], [0.75, 0.25]])[None, None]
+    assert restored.task.kind == "binary" and restored.decision == (0.25,)
+    assert apply_blend(restored, [views]).argmax(1).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("off", [0.0, 0.9e-6, -0.9e-6])
+def test_blend_from_a_record_whose_weights_sum_to_one_but_for_rounding(off):
+    parts = [{**PART, "weight": 0.5 + off}, {**PART, "name": "bert"}]
+    blend = Blend.from_spec(BlendSpec.from_dict({"method": "weights", "parts": parts}, "x.json"), CLASSES)
+    assert [member.weight for member in blend.members] == [0.5 + off, 0.5]
+    wrong = [{**PART, "weight": 0.5 + 1.1e-6}, {**PART, "name": "bert"}]
+    with pytest.raises(UserError, match="sum to 1"):
+        Blend.from_spec(BlendSpec.from_dict({"method": "weights", "parts": wrong}, "x.json"), CLASSES)
 
 
 @pytest.mark.parametrize(("method", "metric"), [*((method, "accuracy") for method in METHODS), ("greedy", "log_loss")])

@@ -8,16 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from comp.ensemble import crossfit
 from comp.ensemble.blend import METHODS
 from comp.ensemble.crossfit import (
     MemberFitOptions,
     _spread,
     fit_each_fold,
     fit_members,
+    fit_on_rows,
     predict_cross_fitted,
+    predict_cross_fitted_twice,
     predict_in_sample,
     predict_without_each,
 )
+from comp.ensemble.pool import MemberPredictions, Pool
+from comp.metrics import score
+from comp.records.task import TaskSpec
+from comp.tasks import make_task
 from tests.ensemble.pools import CLASSES, IMAGES, accuracy, cross_fitted, make_pool, make_probabilities, three_members
 
 
@@ -83,3 +90,67 @@ def test_fit_each_fold_single_fold_holds_out_fifths():
     assert sorted(np.concatenate(held_out)) == list(range(IMAGES))
     assert [len(rows) for rows in held_out] == [48] * 5
     assert 0.5 < accuracy(pool, cross_fitted(pool, "stack")) < 1
+
+
+def test_fit_each_fold_single_fold_holds_out_images_from_everywhere():
+    """Ids often begin with the class: consecutive images would be of one class."""
+    fold_fits = fit_each_fold(replace(three_members(), folds=np.zeros(IMAGES, int)), MemberFitOptions())
+    for fold_fit in fold_fits:
+        assert np.ptp(fold_fit.held_out_rows) > IMAGES / 2 and len(set(np.diff(fold_fit.held_out_rows))) > 2
+        together = [*fold_fit.held_out_rows, *fold_fit.fitted.rows]
+        assert sorted(together) == list(range(IMAGES)) and fold_fit.fitted.pool.folds.any() == 0
+
+
+@pytest.mark.parametrize("images", [3, 5, 7])
+def test_fit_each_fold_single_fold_of_few_images_has_as_many_parts_as_it_can(images):
+    pool = make_pool(images=images, anna=make_probabilities(1, 1.0, images=images))
+    fold_fits = fit_each_fold(replace(pool, folds=np.full(images, 2)), MemberFitOptions())
+    assert len(fold_fits) == min(5, images)
+
+
+def test_fit_members_temperature_is_fitted_to_no_more_values_than_the_memory_has(monkeypatch):
+    shapes = []
+
+    def fit_temperature(probabilities: np.ndarray, targets: np.ndarray) -> float:
+        shapes.append((*probabilities.shape, *targets.shape))
+        return 2.0
+
+    monkeypatch.setattr(crossfit, "fit_temperature", fit_temperature)
+    pool, rows = make_pool(anna=make_probabilities(1, 1.0, views=3)), np.arange(0, IMAGES, 2)
+    for limit, images in ((3 * 4 * 120, 120), (3 * 4 * 60, 60), (3 * 4 * 61, 60), (3 * 4 * 59, 40)):
+        monkeypatch.setattr(crossfit, "MAX_FITTED_VALUES", limit)
+        [member] = fit_members(pool, rows, MemberFitOptions()).members
+        assert shapes.pop() == (3, images, 4, images) and member.temperature == 2.0
+    [member] = fit_members(pool, rows, MemberFitOptions(calibrate=False)).members
+    assert shapes == [] and member.temperature == 1.0
+
+
+@pytest.fixture
+def tumours() -> Pool:
+    """Two members that hardly ever predict yes, for a metric whose threshold is fitted."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random(IMAGES) < 0.4).astype(int)
+    task = make_task(TaskSpec("binary", ("no", "yes")))
+    members = []
+    for name in ("anna", "bert"):
+        yes = np.clip(0.15 + 0.2 * targets + rng.normal(0, 0.08, IMAGES), 0.01, 0.99)
+        members.append(MemberPredictions(name, ("identity",), np.stack([1 - yes, yes], 1)[None].astype(np.float32)))
+    labels = tuple("yes" if target else "no" for target in targets)
+    return Pool(task, "macro_f1", tuple(map(str, range(IMAGES))), labels, np.arange(IMAGES) % 4, tuple(members))
+
+
+@pytest.mark.parametrize("method", ["mean", "greedy"])
+def test_predict_cross_fitted_decides_each_fold_by_the_other_folds(tumours, method):
+    options = MemberFitOptions(calibrate=False)
+    fold_fits = fit_each_fold(tumours, options)
+    undecided, decided = predict_cross_fitted_twice(method, fold_fits, tumours)
+    assert score("macro_f1", tumours.targets, undecided) < 0.5 < 0.8 < score("macro_f1", tumours.targets, decided)
+    for fold_fit in fold_fits:
+        rows, decision = fold_fit.held_out_rows, fit_on_rows(method, fold_fit.fitted, tumours).decision
+        assert 0.2 < decision[0] < 0.35
+        assert np.array_equal(decided[rows], tumours.task.decide(undecided[rows], decision))
+    without = predict_without_each(["anna"], method, fold_fits, tumours)["anna"]
+    others = [fold_fit.subset(["bert"]) for fold_fit in fold_fits]
+    assert np.array_equal(without, predict_cross_fitted(method, others, tumours))
+    in_sample = predict_in_sample(method, fit_members(tumours, np.arange(IMAGES), options), tumours)
+    assert score("macro_f1", tumours.targets, in_sample) > 0.8

@@ -11,7 +11,7 @@ import torch
 
 from comp.prediction import csv_export
 from comp.prediction.predictor import RunPredictions, predict_run
-from comp.prediction_file import prediction_values, write_oof
+from comp.prediction_file import prediction_values, write_oof, write_predictions
 
 CPU = torch.device("cpu")
 PREDICTIONS = Path("runs/anna/predictions")
@@ -59,6 +59,26 @@ def test_predictions_export_writes_the_table_of_a_blend(predictions, run_cli):
         (["bert", "--view", "rot90"], "runs/bert has no stored predictions of the view rot90; predict it: python"),
     ],
 )
-def test_predictions_export_without_tables_is_one_error(arguments, error, predictions, run_cli):
+def test_predictions_export_without_tables_is_one_error(arguments, error, anna, run_cli):
     status, out, err = run_cli("comp", "predictions", "export", *arguments)
     assert (status, out) == (2, "") and err.startswith(f"error: {error}") and err.count("\n") == 1
+
+
+def test_find_tables_accepts_the_path_of_a_run_as_a_shell_completes_it(anna):
+    for name in ("anna", "runs/anna", "runs/anna/", "anna/"):
+        assert csv_export.find_tables(name, "identity") == [PREDICTIONS / "identity" / "oof.npz"]
+
+
+def test_export_tables_without_images_has_the_header(tmp_path):
+    write_predictions(tmp_path / "oof.npz", pd.DataFrame({"image": [], "a": [], "b": []}), ("a", "b"))
+    [path] = csv_export.export_tables([tmp_path / "oof.npz"])
+    assert path == tmp_path / "oof.csv" and path.read_bytes() == b"image,a,b\n"
+
+
+def test_export_tables_mean_joins_the_folds_by_image(tmp_path):
+    for fold, images in enumerate((["x", "y"], ["y", "x"])):
+        table = pd.DataFrame({"image": images, "a": np.float32([0.1, 0.4]), "b": np.float32([0.9, 0.6])})
+        write_predictions(tmp_path / f"test_fold{fold}.npz", table, ("a", "b"))
+    *_, mean = csv_export.export_tables(sorted(tmp_path.glob("*.npz")))
+    assert mean.name == "test.csv"
+    assert pd.read_csv(mean, index_col="image").loc["x"].tolist() == pytest.approx([0.25, 0.75])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -134,3 +135,14 @@ def test_infer_labels_are_equal_in_every_runtime(workspace, run_cli, monkeypatch
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
             fails("pip install -e '.[export]'", "comp", "export", "x", "--to", runtime)
+
+
+@pytest.mark.parametrize(("images", "rows"), [(10, 10), (64, 64), (3200, 64)])
+def test_sample_images_are_64_from_the_first_to_the_last(monkeypatch, images, rows):
+    monkeypatch.setattr(export, "make_square_spec", lambda *_: None)
+    monkeypatch.setattr(export, "load_cache", lambda *_: None)
+    monkeypatch.setattr(export, "EvaluationSet", lambda cache, rows, size, batch_size: [(rows.tolist(), batch_size)])
+    dataset = SimpleNamespace(name="x", train=range(images))
+    chosen, batch_size = export._sample_images(dataset, make_spec("test_efficientnet", 24))
+    assert len(set(chosen)) == len(chosen) == batch_size == rows and (chosen[0], chosen[-1]) == (0, images - 1)
+    assert set(np.diff(chosen)) <= {images // rows, images // rows + 1}

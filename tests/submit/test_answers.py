@@ -185,3 +185,48 @@ def test_match_rows_without_an_image_get_the_baseline_where_that_is_allowed(tmp_
         check_sample(table, replace(data, train=()))  # as in a bundle
     with pytest.raises(UserError, match=r"has 1 ids of training images, such as 3; take that of the test images"):
         check_sample(table, replace(data, train=(*train, Image("3.png", tmp_path / "train" / "3.png", "0"))))
+
+
+def test_best_classes_of_equal_probability_are_in_the_order_of_the_classes():
+    many = dataset(TaskSpec("single", tuple("abcdefghijklmnopqrstuvwxyz")), metric="accuracy", answer="best:26")
+    expected = " ".join(["z", *"abcdefghijklmnopqrstuvwxy"])
+    assert fill(many, sample("x", "x", "x"), np.tile([0.02] * 25 + [0.5], (3, 1))) == [expected] * 3
+
+
+def test_three_classes_in_one_column_are_labels_whatever_the_metric():
+    for metric in ("log_loss", "accuracy"):
+        assert fill(dataset(SINGLE, metric=metric), sample("a", "a", "b"), THREE) == ["b", "a", "c"]
+
+
+def test_two_classes_named_by_numbers_below_zero_are_probabilities_under_a_ranking_metric():
+    data = dataset(TaskSpec("single", ("-1", "1")), metric="auc")
+    assert fill(data, sample("1", "-1", "1"), YES) == ["0.1", "0.75", "0.5"]
+    assert fill(dataset(TaskSpec("single", ("-1", "1"))), sample("1", "-1", "1"), YES) == ["-1", "1", "-1"]
+
+
+def test_numbers_without_limits_may_be_any():
+    answer = choose_answer(sample("0", "0", "0"), dataset(TaskSpec("regression", ("t",)), metric="rmse"))
+    assert list(answer.issues(sample("-1e300", "0", "1e300"))) == []
+    assert answer.labels(sample("-1", "0", "2.50")) == {"1": "-1", "2": "0", "3": "2.50"}
+    [issue] = answer.issues(sample("-1", "inf", "2"))
+    assert (issue.severity, issue.text) == ("error", "1 row has a value that is not a number: 2")
+
+
+def test_labels_of_tags_are_the_same_in_any_order():
+    answer = choose_answer(sample("a", "a", "a"), dataset(TaskSpec("multilabel", ("a", "b"), separator="|")))
+    assert answer.labels(sample("b|a", "a|b", "")) == {"1": "a|b", "2": "a|b", "3": ""}
+    assert list(answer.issues(sample("b|a", "", "a"))) == []  # a row may have no tag
+
+
+def test_labels_of_best_classes_have_their_order():
+    answer = choose_answer(sample("a", "a", "a"), dataset(SINGLE, metric="map@3"))
+    assert answer.labels(sample("b a", "a b", "c")) == {"1": "b a", "2": "a b", "3": "c"}
+
+
+def test_columns_of_two_classes_are_one_probability_each():
+    table = SubmissionTable(("id", "dog", "cat"), tuple((id, "0", "0") for id in IDS))
+    data = dataset(TaskSpec("single", ("cat", "dog")), metric="log_loss")
+    assert fill(data, table, YES) == ["0.1,0.9", "0.75,0.25", "0.5,0.5"]
+    wrong = SubmissionTable(table.columns, (("1", "0.4", "0.4"), ("2", "1", "0"), ("3", "0", "1")))
+    [issue] = choose_answer(table, data).issues(wrong)
+    assert issue.severity == "suspicious" and issue.text.endswith("do not sum to 1: 1 0.8")

@@ -129,3 +129,39 @@ def test_content_key_is_what_was_sent():
     c, d = (LedgerEntry(id, sent_sha256=id, written_sha256="1") for id in "cd")
     assert content_key(a) == content_key(b) != content_key(c) != content_key(d)
     assert content_key(LedgerEntry("e", written_sha256="2")) == "2" and content_key(LedgerEntry("f")) == "f"
+
+
+def test_propose_picks_intervals_hold_their_ends():
+    entries = [entry("a", 0.95, cv_low=0.94, cv_high=0.96), entry("low", 0.94), entry("out", 0.9399), entry("b", 0.95)]
+    [(id, reason)] = picks(entries)
+    assert id == "a" and reason == "best CV: 0.9500 [0.9400, 0.9600]; 2 others are inside the noise"
+    [(_, reason)] = picks([LedgerEntry("x", cv=0.5, sent="2025-11-21"), LedgerEntry("y", cv=0.4)])
+    assert reason == "best CV: 0.5000"
+
+
+def test_propose_picks_mean_of_cv_and_lb_has_the_interval_of_all_images():
+    entries = [entry("cv", 0.95, 0.90), entry("both", 0.945, 0.94), entry("poor", 0.5, 0.5)]
+    low, high = wilson_interval(0.94375, 4000)
+    (_, _), (_, reason) = picks(entries)
+    assert f": 0.9437 [{low:.4f}, {high:.4f}] of CV 0.9450 on 3,000 images and LB 0.9400 on 1,000" in reason
+    assert reason.endswith("; 1 other is inside the noise")  # 0.9375
+
+
+def test_propose_picks_numbers_of_images_must_be_known_for_every_submission():
+    entries = [entry("a", 0.95, 0.90), entry("b", 0.90, 0.95)]
+    for images in (ImageCounts(1000, {"a": 3000}), ImageCounts(None, {"a": 3000, "b": 3000})):
+        assert "mean rank" in propose_picks(entries, "accuracy", images)[1].reason
+    assert "on 3,000 images" in picks(entries)[1][1]
+
+
+def test_propose_picks_equal_ranks_share_their_mean():
+    entries = [entry("a", 0.10, 0.30), entry("b", 0.20, 0.20), entry("c", 0.20, 0.10)]  # ranks 1+3, 2.5+2, 2.5+1
+    (first, _), (second, reason) = picks(entries, "log_loss")
+    assert (first, second) == ("a", "c") and "mean rank 1.75 of 3, CV 0.2000 and LB 0.1000" in reason
+
+
+def test_format_correlation_of_five_may_be_significant():
+    five = [entry(f"{n}", float(n), float(n)) for n in range(5)]
+    assert format_correlation(five).endswith("1.00 of 5 submissions, p 0.017")
+    assert format_correlation(five[:4]).endswith("of 4 submissions, too few to be significant (p 0.08)")
+    assert format_correlation(five[:2]).endswith("of 2 submissions, too few to be significant (p 1.00)")

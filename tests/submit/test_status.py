@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from comp import config
 from comp.files import file_sha256, read_json, write_json
 from comp.records.blend import OofSummary
+from comp.stats import wilson_interval
 from comp.submit.ledger import append
 from comp.submit.ledger_lines import Event
 from comp.submit.status import status
@@ -106,3 +109,58 @@ def test_status_manifest_of_the_sent_content_counts_its_images(recorded_workspac
 def test_status_submission_of_no_competition_is_listed(recorded_workspace, run_cli):
     write("x", 0.9, competition="")
     assert "pick 1: x" in run_cli("comp", "submit", "status", *CONFIG)[1]
+
+
+def test_status_table_has_a_numbered_row_per_submission_with_times_in_utc(recorded_workspace):
+    path = write("x", 0.9, hour=1)
+    sent = Event("x", "2025-11-22T00:30:00+02:00", "sent", file_sha256(path), competition="cells", message="m" * 70)
+    append(LEDGER, sent, replace(sent, event="scored", time="2025-11-22T05:00:00", message="", public=0.92, rank=3.0))
+    write("y", hour=2)
+    Path("submissions/FINAL").write_text("x\n")
+    heading, first, second = status(config.load("cells.yaml")[0]).to_text().splitlines()[:3]
+    assert heading.split() == ["#", "id", *["written", "(UTC)", "sent", "(UTC)"], "CV", *heading.split()[7:]]
+    times = ["11-21", "01:00", "11-21", "22:30"]
+    assert first.split() == ["1*", "x", *times, "0.9000", "[0.8900,", "0.9100]", "0.9200", "-", "3", "m" * 60]
+    assert second.split() == ["2", "y", "11-21", "02:00", "-", "-", "-", "-", "-"]
+
+
+def test_status_cv_of_another_metric_is_left_out_with_its_interval(recorded_workspace):
+    write("x", 0.9, metric="macro_f1")
+    [entry] = status(config.load("cells.yaml")[0]).entries
+    assert (entry.metric, entry.cv, entry.cv_low, entry.cv_high) == ("macro_f1", None, None, None)
+    [entry] = status(config.load("cells.yaml", ["train.metric=macro_f1"])[0]).entries
+    assert (entry.cv, entry.cv_low, entry.cv_high) == (0.9, 0.89, 0.91)
+
+
+def test_status_says_what_the_second_pick_and_the_interval_need(recorded_workspace):
+    write("x", 0.9)
+    lines = status(config.load("cells.yaml")[0]).to_text().splitlines()
+    assert "LB is of 25 images" in lines and "a pick by CV and LB together needs submissions that have both" in lines
+    write("y", 0.8, public=0.8)
+    lines = status(config.load("cells.yaml")[0]).to_text().splitlines()
+    assert [line[:6] for line in lines if line.startswith(("pick", "a pick"))] == ["pick 1", "pick 2"]
+
+
+def test_status_noise_of_lb_is_that_of_the_best_score_of_a_share_of_the_rows(recorded_workspace):
+    write("x", 0.9, public=0.6)
+    write("y", 0.8, public=0.92)
+    low, high = wilson_interval(0.92, 25)
+    line = f"LB is of 25 images: the 95 % interval of its best score, 0.9200, is [{low:.4f}, {high:.4f}]"
+    assert line in status(config.load("cells.yaml")[0]).to_text().splitlines()
+    tiny = config.load("cells.yaml", ["submit.public_share=0.001"])[0]
+    assert status(tiny).images.public is None
+
+
+def test_status_final_that_counts_is_named(recorded_workspace):
+    path = write("x", 0.9)
+    append(LEDGER, Event("x", "2025-11-22", "sent", file_sha256(path), competition="cells", file=str(path)))
+    Path("submissions/FINAL").write_text("submissions/x.csv\n")
+    assert status(config.load("cells.yaml")[0]).to_text().splitlines()[-1] == "FINAL is x"
+
+
+@pytest.mark.parametrize("content", ["[]", None])
+def test_status_broken_or_missing_manifest_counts_all_training_images(recorded_workspace, content):
+    manifest = write("x", 0.9).with_suffix(".json")
+    manifest.unlink() if content is None else manifest.write_text(content)
+    append(LEDGER, Event("no file", "2025-11-22", "scored", competition="cells", public=0.9))
+    assert status(config.load("cells.yaml")[0]).images.cv == {"x": 80, "no file": 80}
