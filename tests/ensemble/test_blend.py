@@ -159,7 +159,7 @@ def test_blend_from_its_json_has_its_task_and_its_decision():
     task = make_task(TaskSpec("binary", ("no", "yes")))
     blend = Blend(task, "mean", (BlendMember("m", ("identity",), 1.0, 1.0),), decision=(0.25,))
     restored = Blend.from_spec(BlendSpec.from_dict(json.loads(json.dumps(blend.to_spec().to_dict())), "x.json"), ())
-    views = np.array([[0.8, 0.2], [0.7, 0.3], [0.75, 0.25]])[None, None]
+    views = np.array([[0.8, 0.2], [0.7, 0.3], [0.74, 0.26]])[None, None]
     assert restored.task.kind == "binary" and restored.decision == (0.25,)
     assert apply_blend(restored, [views]).argmax(1).tolist() == [0, 1, 1]
 
