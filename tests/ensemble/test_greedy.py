@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from comp.ensemble import greedy
 from comp.ensemble.greedy import fit_greedy_weights
 from comp.metrics import CLASS_REPORT, METRICS, score
 from comp.records.task import TaskSpec
@@ -79,3 +80,12 @@ def test_fit_greedy_weights_of_numbers_first_round_takes_the_best_member_whateve
     members = np.stack([2 * targets, 1.1 * targets])[:, :, None]
     task = make_task(TaskSpec("regression", ("y",)))
     assert fit_greedy_weights(task, members, targets, "rmse", rounds=1).tolist() == [0, 1]
+
+
+def test_fit_greedy_weights_adds_fifty_members_unless_told_otherwise(monkeypatch):
+    chosen, choose = [], greedy._choose
+    monkeypatch.setattr(greedy, "_choose", lambda *arguments: chosen.append(choose(*arguments)) or chosen[-1])
+    probabilities = np.stack([make_probabilities(seed, 1.0)[0] for seed in range(3)])
+    weights = fit_greedy_weights(TASK, probabilities, make_targets(), "log_loss")
+    sizes = [np.bincount(chosen[:size], minlength=3) / size for size in range(1, 51)]
+    assert len(chosen) == 50 and any(np.allclose(weights, size) for size in sizes)
