@@ -20,7 +20,9 @@ def spread(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndar
     """
     if strata.ndim == 2:
         return _spread_tags(strata, groups, k, seed)
-    if len(np.unique(strata)) * len(np.unique(groups)) > MAX_DENSE_CELLS:
+    sizes = np.unique(strata, return_counts=True)[1]
+    is_large = len(sizes) * len(np.unique(groups)) > MAX_DENSE_CELLS
+    if is_large or sizes.max() < k:  # of few numbers; scikit-learn refuses strata that are all smaller than k
         return _spread_classes(strata, groups, k, seed)
     from sklearn.model_selection import StratifiedGroupKFold
 

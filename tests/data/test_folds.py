@@ -22,7 +22,8 @@ from comp.data.folds import (
 )
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
-from comp.tasks import single_label
+from comp.records.task import TaskSpec
+from comp.tasks import make_task, single_label
 
 
 def dataset(**sizes: int) -> Dataset:
@@ -357,3 +358,37 @@ def test_read_folds_split_from_before_data_group_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"the group p1 \(data.group\) are in several folds; .* --force"):
         read_folds(path, grouped)
     assert len(read_folds(path, grouped, allow_split_groups=True)) == 12
+
+
+def test_read_folds_row_of_images_in_several_folds_is_refused_even_where_groups_are_not(tmp_path):
+    """A row of the submission has one score, so its images cannot be in two folds."""
+    plain, path = dataset(a=6, b=6), tmp_path / "x.csv"
+    row_of = {"a0.png": "r1", "a1.png": "r1", "a2.png": "r1"}  # three images, of which two folds have some
+    rows = replace(plain, train=tuple(replace(image, row=row_of.get(image.id)) for image in plain.train))
+    write_folds(path, make_folds(rows, ungrouped(rows), 2, 0), rows, 2, 0)
+    for allow in (False, True):
+        with pytest.raises(UserError, match=r"the images of the row r1 are in several folds, and it has one score"):
+            read_folds(path, rows, allow_split_groups=allow)
+
+
+def test_read_folds_folds_at_the_limits_are_read(split):
+    table = pd.read_csv(split)
+    table["fold"] = table["fold"].map({0: -1, 1: 1000, 2: 2, 3: 3, 4: 4})
+    table.to_csv(split, index=False)
+    assert set(read_folds(split, LETTERS)["fold"]) == {-1, 1000, 2, 3, 4}
+
+
+def test_read_folds_official_split_is_imported_again(split):
+    record = json.loads(split.with_suffix(".json").read_text())
+    split.with_suffix(".json").write_text(json.dumps({**record, "official": True}))
+    with pytest.raises(UserError, match="import its file again: python -m comp data import"):
+        read_folds(split, dataset(a=40, b=26, c=14))
+
+
+def test_make_folds_numbers_are_all_validated():
+    """Of numbers no class is too small, though their ten strata are: of 20 images in five folds, two each."""
+    task = make_task(TaskSpec("regression", ("y",)))
+    labels = [f"{number / 7:.3f}" for number in range(20)]
+    train = tuple(Image(f"{n:02}.png", Path("x"), label) for n, label in enumerate(labels))
+    table = make_folds(replace(LETTERS, task=task, train=train), {image.id: image.id for image in train}, 5, seed=0)
+    assert sorted(table["fold"]) == sorted([*range(5)] * 4) and table["label"].tolist() == labels
