@@ -1,6 +1,6 @@
 """Compile C++ on the machine that runs it, for operations that no library has.
 
-It takes two seconds once, and is skipped without a compiler. The compiled library is stored in __pycache__ beside its
+It takes six seconds once, and is skipped without a compiler. The compiled library is stored in __pycache__ beside its
 source, as Python's own compiled files are.
 """
 
