@@ -234,10 +234,14 @@ def test_fuse_model_gradients_in_bf16_are_as_close_to_float64_as_torchs(name):
     assert (fused_grad - exact).norm() <= 1.5 * (plain_grad - exact).norm()
 
 
-def test_fused_modules_same_threads_give_identical_bits():
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fused_modules_same_threads_give_identical_bits(precision, threads):
     torch.manual_seed(0)
-    layers, x = fuse(nn.Sequential(nn.BatchNorm2d(40), nn.SiLU(), SqueezeExcite(40))), torch.randn(8, 40, 30, 30)
-    first, second = (step_results(copy.deepcopy(layers), x) for _ in range(2))
+    depthwise = nn.Conv2d(40, 40, 3, padding=1, groups=40, bias=False)
+    layers = fuse(nn.Sequential(depthwise, nn.BatchNorm2d(40), nn.SiLU(), SqueezeExcite(40)))
+    x = torch.randn(8, 40, 30, 30)
+    x = x.bfloat16() if precision == "bf16" else x
+    first, second = (step_results(copy.deepcopy(layers), x, precision) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
