@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,22 @@ import pytest
 
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
-from comp.submit import submission_table
-from comp.submit.sample import check_sample, fill_table, load_sample
+from comp.records.source import DataSource
+from comp.submit.sample import check_sample, describe_answer, fill_table, load_sample, match_rows, sample_path
 from comp.submit.submission_table import SubmissionTable, read_table
 from comp.submit.write import write_submission
 from comp.tasks import single_label
-from tests.submit.example import CLASSES, IMAGES, MANIFEST, NAMES, NUMBERS, PREDICTIONS, SAMPLES, make_dataset
+from tests.submit.example import (
+    CLASSES,
+    IMAGES,
+    MANIFEST,
+    NAMES,
+    NUMBERS,
+    PREDICTIONS,
+    PROBABILITIES,
+    SAMPLES,
+    make_dataset,
+)
 
 
 @pytest.mark.parametrize("case", SAMPLES)
@@ -126,85 +137,11 @@ def test_fill_table_ambiguous_id_is_refused(sample):
     assert fill_table(unambiguous, table, make_dataset(images=table.index)).rows[0] == ("a.png", "eos")
 
 
-@pytest.mark.parametrize(
-    ("text", "suffix"),
-    [
-        ("", "csv"),
-        ("id,label\n", "csv"),
-        ("id\nimg_1\n", "csv"),
-        ("id,label\nimg_1,0,1\n", "csv"),
-        ("id,label\nimg_1\n", "csv"),
-        ("id,label\nimg_1,0\nimg_1,0\n", "csv"),
-        ("[" * 100_000, "json"),
-        ("{", "json"),
-        ("{}", "json"),
-        ("[]", "json"),
-        ("3", "json"),
-        ('["img_1"]', "json"),
-        ('[{"id": "img_1", "label": 0}, {"id": "img_2"}]', "json"),
-    ],
-)
-def test_read_table_invalid_file_is_named(sample, text, suffix):
-    path = sample(text, suffix)
-    with pytest.raises(UserError, match=str(path)):
-        read_table(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "suffix", "message"),
-    [
-        (f"id,{','.join(map(str, range(100_000)))}\n", "csv", "has a line of 100,001 columns, more than 10,001"),
-        ("id,label\n1,a\n" + "," * 200_000, "csv", "has a line of 200,001 columns"),
-        ("id,label\n" + "".join(f"{row},0\n" for row in range(12)), "csv", "has more than 10 rows"),
-        (json.dumps({str(row): 0 for row in range(12)}), "json", "has more than 10 rows"),
-        (f'{{"img_1": {"9" * 5000}}}', "json", "is not a readable submission file"),
-        ('{"img_1": NaN}', "json", "is not a readable submission file"),
-        ("id,label\n" + f"{'9' * 100_000},0\n" * 2, "csv", "twice; remove one"),
-    ],
-)
-def test_read_table_flood_is_one_short_line(sample, monkeypatch, text, suffix, message):
-    monkeypatch.setattr(submission_table, "MAX_ROWS", 10)
-    path = sample(text, suffix)
-    with pytest.raises(UserError, match=str(path)) as caught:
-        read_table(path)
-    assert message in str(caught.value) and len(str(caught.value)) < 250
-
-
-@pytest.mark.parametrize(
-    ("many", "suffix"),
-    [
-        (lambda rows: "id,label\n" + "".join(f"{row},0\n" for row in range(rows)), "csv"),
-        (lambda rows: json.dumps({str(row): 0 for row in range(rows)}), "json"),
-        (lambda rows: json.dumps([{"id": row, "label": 0} for row in range(rows)]), "json"),
-    ],
-)
-def test_read_table_of_the_largest_size_is_read(sample, monkeypatch, many, suffix):
-    monkeypatch.setattr(submission_table, "MAX_ROWS", 10)
-    assert len(read_table(sample(many(10), suffix)).rows) == 10
-    with pytest.raises(UserError, match="has more than 10 rows"):
-        read_table(sample(many(11), suffix))
-
-
-def test_read_table_of_the_most_columns_is_read(sample):
-    """10,000 probabilities, the id and the numbers of the rows."""
-    text = ",id," + ",".join(f"c{column}" for column in range(10_000)) + "\n0,img_1" + ",0" * 10_000 + "\n"
-    assert len(read_table(sample(text)).columns) == 10_001
-    with pytest.raises(UserError, match="has a line of 10,003 columns, more than 10,001"):
-        read_table(sample(text.replace("img_1", "img_1,0")))
-
-
 def test_check_sample_that_cannot_be_filled_is_refused_before_predicting(sample):
     assert check_sample(read_table(sample("id,label\nimg_1,mono\n")), make_dataset()).ids == ("img_1.jpg",)
     for text in ("id,label\nimg_1,?\n", "id,mono,baso\nimg_1,0,0\n"):
         with pytest.raises(UserError, match="the sample submission's"):
             check_sample(read_table(sample(text)), make_dataset())
-
-
-def test_read_table_repeated_id_is_found_in_time(sample):
-    """Counting each id by itself would take an hour."""
-    path = sample("id,label\n" + "".join(f"{row},0\n" for row in [*range(200_000), 199_999]))
-    with pytest.raises(UserError, match="has the id 199999 twice"):
-        read_table(path)
 
 
 def test_load_sample_that_is_no_file_is_not_ignored(tmp_path):
@@ -240,3 +177,57 @@ def test_fill_table_id_may_be_path_below_test(sample):
     for id in ("a/0.png", "a/0", "0.png", "0"):
         filled = fill_table(SubmissionTable(("id", "label"), ((id, CLASSES[0]),)), table, dataset)
         assert filled.rows == ((id, CLASSES[1]),)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "line"),
+    [
+        ({}, NAMES, "4 rows, each with one of 3 classes (mono, baso, eos) (data.task=single, train.metric=accuracy)"),
+        (
+            {"metric": "map@3"},
+            NAMES,
+            "4 rows, each with the 3 most probable of 3 classes, with spaces between them "
+            "(data.task=single, train.metric=map@3)",
+        ),
+        (
+            {"answer": "best:2"},
+            NAMES,
+            "4 rows, each with the 2 most probable of 3 classes, with spaces between them (submit.answer)",
+        ),
+        (
+            {"metric": "log_loss"},
+            PROBABILITIES,
+            "2 rows, each with the probability of each of 3 classes (mono, baso, eos) "
+            "(data.task=single, train.metric=log_loss)",
+        ),
+    ],
+)
+def test_describe_answer_says_what_a_row_holds_and_why(tmp_path, keys, text, line):
+    (tmp_path / "sample_submission.csv").write_text(text)
+    dataset = replace(make_dataset(tmp_path), source=DataSource(str(tmp_path), **keys))
+    assert describe_answer(dataset) == f"a submission: {line}"
+
+
+def test_describe_answer_without_test_images_or_with_a_sample_that_cannot_be_filled(tmp_path):
+    assert describe_answer(make_dataset(tmp_path, images=())) == "there are no test images, so no submission"
+    (tmp_path / "sample_submission.csv").write_text("id,label\nimg_1,?\n")
+    with pytest.raises(UserError, match="neither class names nor class numbers"):
+        describe_answer(make_dataset(tmp_path))
+
+
+def test_sample_path_is_that_of_the_config_or_of_the_usual_names(tmp_path):
+    assert sample_path(tmp_path) is None
+    with pytest.raises(UserError, match=r"there is no sample submission .*mine\.csv; fix submit\.sample"):
+        sample_path(tmp_path, "mine.csv")
+    for name in ("mine.csv", "sample_submission.json", "sample_submission.csv"):
+        (tmp_path / name).touch()
+        assert sample_path(tmp_path, "mine.csv") == tmp_path / "mine.csv"
+        assert sample_path(tmp_path) == (None if name == "mine.csv" else tmp_path / name)
+
+
+def test_match_rows_finds_images_in_the_folders_of_the_source(tmp_path):
+    images = tuple(Image(f"{name}.png", tmp_path / "a/b" / f"{name}.png") for name in ("x", "y"))
+    dataset = replace(make_dataset(tmp_path), test=images, source=DataSource(str(tmp_path), test=("a",)))
+    for x, y in (("x", "y"), ("b/x", "b/y.png"), ("a/b/x.png", "a/b/y")):
+        rows, line = match_rows(SubmissionTable(("id", "label"), ((y, "mono"), (x, "mono"))), dataset)
+        assert rows.ids == ("y.png", "x.png") and line == ""
