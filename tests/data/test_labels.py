@@ -211,3 +211,48 @@ def test_scan_column_without_a_table_is_an_error(root):
     for keys in ({"label": ("x",)}, {"image": "x"}, {"row": ("x",)}, {"label": ("x",), "labels": "{label}1.jpg"}):
         with pytest.raises(UserError, match=r"names a column, and data.labels names no table"):
             scan(source(root, **keys))
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "images"),
+    [
+        ("file,side,row\nt1.jpg,L,1\nt2.jpg,R,2\n", {"ids": "ids.csv:row", "image": "file"}, ["t1.jpg"]),
+        ("row,side,file\n1,L,t1.jpg\n", {"ids": "ids.csv", "image": "of the training table"}, ["t1.jpg"]),  # the last
+        ("file,row\nt1.jpg,1\n", {"ids": "ids.csv:row", "image": "other"}, ["t1.jpg"]),
+        ("row\n1\n", {"ids": "ids.csv"}, ["1"]),  # an id that is the name of its image
+    ],
+)
+def test_read_ids_of_a_table_by_the_columns_that_are_named(root, text, keys, images):
+    (root / "ids.csv").write_text(text)
+    assert read_ids(source(root, **keys))["1"] == images
+
+
+@pytest.mark.parametrize("content", [[{"id": 1}], [{"file_name": "t1.jpg"}], [3], {"images": [{"id": 1}]}])
+def test_read_ids_of_a_broken_json_is_one_error(root, content):
+    (root / "ids.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"ids\.json must list images with an id and a file_name \(.*\); fix data\.ids"):
+        read_ids(source(root, ids="ids.json"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"images": []},
+        {"images": [{"id": 1, "file_name": "a1.jpg"}], "annotations": [{"image_id": 2, "category_id": 1}]},
+        {"images": [{"id": 1, "file_name": "a1.jpg"}], "annotations": [{"image_id": 1}]},
+        {"images": [{"id": 1}], "annotations": [{"image_id": 1, "category_id": 1}]},
+    ],
+)
+def test_scan_broken_coco_file_is_one_error(root, content):
+    (root / "train.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"train\.json is not a COCO file: images with id and file_name, annotations"):
+        scan(source(root, labels="train.json"))
+
+
+def test_scan_labels_that_stand_for_a_missing_value_are_counted(root):
+    (root / "train.csv").write_text("image,label\na1,x\na2, NULL\na3,null\n")
+    with pytest.raises(UserError, match=r"has 2 labels  ?NULL in label, such as that of a2; fill them in"):
+        scan(source(root, labels="train.csv"))
+    (root / "train.csv").write_text("image,label\na1,NA\na2,None\na3,NA\n")
+    assert scan(source(root, labels="train.csv")).classes == ("NA", "None")  # they may be names
