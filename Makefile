@@ -58,7 +58,7 @@ slow: .venv/.done
 faults: .venv/.done
 	OMP_NUM_THREADS=1 WANDB_MODE=disabled $(RUN) -m tests.faults
 
-# COUNT=0: all 2,400. An interrupted run continues; FRESH=1 begins again.
+# COUNT=0: all 4,400. An interrupted run continues; FRESH=1 begins again.
 COUNT ?= 300
 SEED ?= 0
 mutants: .venv/.done
