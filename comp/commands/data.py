@@ -57,7 +57,8 @@ def check(args: argparse.Namespace) -> int:
     in test, copies in several folds of the split, an empty class. Warnings (exit status 0): a class smaller than the
     number of folds, copies inside a class or inside test, files that are not images, names that differ in case alone,
     and an image size, JPEG quality or colour that predicts the class. Copies are found even when rotated by quarter
-    turns, mirrored, re-encoded, resized or slightly brightened.
+    turns, mirrored, re-encoded, resized or slightly brightened; crops, and images below 96 px with strong colour noise
+    that were saved as JPEG again, are missed.
     Writes runs/checks/<dataset>.json.
     """
     from comp import config

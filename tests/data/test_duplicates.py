@@ -82,11 +82,29 @@ def test_find_duplicates_images_equal_only_at_16_px_are_not_paired(tmp_path):
 
 def test_find_duplicates_compares_across_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(duplicates, "BLOCK_COLUMNS", 3)
     images = [
         save(tmp_path / f"{number}.png", make_pixels(number % 5)[:, :: 1 if number < 5 else -1]) for number in range(10)
     ]
     pair_ids = [(pair.a.id, pair.b.id) for pair in pairs_of(*images)]
     assert pair_ids == [(f"{number}.png", f"{number + 5}.png") for number in range(5)]
+
+
+def test_find_duplicates_finds_what_comparing_all_pairs_in_all_transforms_finds(tmp_path):
+    """The key that spares most comparisons loses no pair: many of these copies are close to the threshold."""
+    rng, images = np.random.default_rng(0), []
+    for number in range(60):
+        pixels = cv2.resize(make_pixels(number), (32, 32), interpolation=cv2.INTER_AREA)
+        copy = np.rot90(pixels[:, ::-1] if number % 2 else pixels, number % 4) + rng.normal(0, number / 6, (32, 32, 3))
+        images += [save(tmp_path / f"{number}.png", pixels)]
+        images += [save(tmp_path / f"{number}copy.png", copy.clip(0, 255).astype(np.uint8))]
+    thumbnails = survey(images).thumbnails
+    details = duplicates._detail(thumbnails, box=5)
+    turned = [duplicates._detail(duplicates._transform(thumbnails, number), box=5) for number in range(8)]
+    highest = np.max([transformed @ details.T for transformed in turned], axis=0)
+    expected = {(a, b) for a, b in np.argwhere(np.triu(highest, 1) >= duplicates.NEAR_THRESHOLD).tolist()}
+    assert 20 < len(expected) < 50  # some copies are too noisy
+    assert {(images.index(pair.a), images.index(pair.b)) for pair in pairs_of(*images)} == expected
 
 
 def test_find_duplicates_flat_images_match_only_their_own_colour(tmp_path):
