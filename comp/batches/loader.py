@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -129,9 +129,13 @@ class TrainingSet:
             return self.oversampled.augmenter
         return self.augmenter
 
+    @cached_property
+    def _chances(self) -> _Chances | None:
+        """How likely each item is to be drawn, None for a permutation of all items."""
+        return _Chances(1.0 / np.bincount(self.targets)[self.targets]) if self.balanced else None
+
     def _order(self, epoch: int) -> np.ndarray:
-        classes = tuple(self.targets.tolist()) if self.balanced else None
-        return _epoch_order(len(self.targets), classes, (*self.rng_key, epoch))
+        return _epoch_order(len(self.targets), self._chances, (*self.rng_key, epoch))
 
     def _seed(self, epoch: int, position: int) -> int:
         return int(np.random.SeedSequence([*self.rng_key, epoch, position]).generate_state(1, np.uint64)[0])
@@ -149,15 +153,20 @@ def shard_indices(count: int, rank: int, world_size: int) -> list[int]:
     return [*pairs, *(count // 2 * 2 - 1 - pair for pair in reversed(pairs)), *odd]
 
 
+@dataclass(frozen=True, eq=False)  # compared by identity: to hash all labels at every step took 15 s an epoch
+class _Chances:
+    """A weight per item, so that a draw takes each class equally often."""
+
+    weights: np.ndarray
+
+
 @lru_cache(maxsize=2)
-def _epoch_order(count: int, classes: tuple[int, ...] | None, rng_key: tuple[int, ...]) -> np.ndarray:
-    """Return the items of an epoch in order: a permutation, or with `classes` a bootstrap sample that draws each class
-    equally often."""
+def _epoch_order(count: int, chances: _Chances | None, rng_key: tuple[int, ...]) -> np.ndarray:
+    """Return the items of an epoch in order: a permutation, or with `chances` a bootstrap sample."""
     rng = np.random.default_rng(rng_key)
-    if classes is None:
+    if chances is None:
         return rng.permutation(count)
-    weight = 1.0 / np.bincount(classes)[list(classes)]
-    return rng.choice(count, size=count, p=weight / weight.sum())
+    return rng.choice(count, size=count, p=chances.weights / chances.weights.sum())
 
 
 class SquareSource(Protocol):
