@@ -45,6 +45,7 @@ COMMANDS = {
     "reproduce": Command("study", "reproduce", "measure a paper's tables again: reported beside measured"),
     "zoo": Command("study", "zoo", "list the papers' models with their parameter counts"),
     "bench": Command("bench", "bench", "measure how fast this machine trains and predicts"),
+    "doctor": Command("doctor", "doctor", "report what this machine has, what will be used, and what is wrong"),
     "tune": Command("study", "tune", "search regularisation (or any other keys) with Optuna"),
 }
 

@@ -27,7 +27,7 @@ def process_info(device: torch.device) -> ProcessInfo:
     return ProcessInfo(
         command=command_line(),
         device=str(device),
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         threads=torch.get_num_threads(),
         host=platform.node(),
         pid=os.getpid(),
@@ -63,7 +63,7 @@ def git_state() -> GitState:
     return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no")))
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """Return the processor's name on Linux, where `platform.processor()` is empty; elsewhere the machine type."""
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "prediction"), 4),
     "blending": 5,
-    **dict.fromkeys(("bench", "papers", "ship", "study"), 6),
+    **dict.fromkeys(("bench", "doctor", "papers", "ship", "study"), 6),
     **dict.fromkeys(("commands", "__main__", "train", "infer"), 7),
 }
 # Imports between packages of one layer: (importer, imported) -> reason.

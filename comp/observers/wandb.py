@@ -104,7 +104,12 @@ def wandb_mode(requested: str) -> str:
         return requested
     if os.environ.get("WANDB_MODE") in ("online", "offline", "disabled"):
         return os.environ["WANDB_MODE"].replace("disabled", "off")
-    return "online" if os.environ.get("WANDB_API_KEY") or _has_key_in_netrc() else "off"
+    return "online" if has_wandb_key() else "off"
+
+
+def has_wandb_key() -> bool:
+    """Return whether an API key is configured."""
+    return bool(os.environ.get("WANDB_API_KEY")) or _has_key_in_netrc()
 
 
 def wandb_observers(run: Run, job_type: str, label: str) -> Sequence[WandbObserver]:
