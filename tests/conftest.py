@@ -14,6 +14,7 @@ import pytest
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # no test may use the network; those of W&B itself set offline
 os.environ.pop("WANDB_API_KEY", None)
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `auto` is the CPU in every test, on any machine
 REPO_ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO_ROOT))
 
@@ -42,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_programs = PROGRAM_FIXTURES & set(getattr(item, "fixturenames", ()))
         if starts_processes or uses_programs or item.path.parent.name in PROGRAM_PACKAGES:
             item.add_marker("program")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_apple_gpu() -> None:
+    """Make `auto` the CPU on a Mac too."""
+    import torch
+
+    torch.backends.mps.is_available = lambda: False
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from comp.batches.loader import choose_workers
 from comp.data.cache import decode
 from comp.data.images import SquareSpec
 from comp.data.scan import Dataset, Image, find_test_images, scan
-from comp.engine.device import choose_device, configure_allocator
+from comp.engine.device import choose_device_or_cpu, configure_allocator
 from comp.engine.runtime import make_torch_network
 from comp.ensemble.blend import Blend, apply_blend
 from comp.errors import UserError
@@ -76,7 +76,7 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     sample = _read_sample(bundle, dataset)
     rows = check_sample(sample, dataset)  # before predicting, which takes minutes
     configure_allocator()
-    device = choose_device("auto")
+    device = choose_device_or_cpu()
     predictions, timing = _predict(bundle, record, dataset, rows, device)
     filled = fill_table(sample, pd.DataFrame(predictions, list(rows.ids), list(dataset.classes)), dataset)
     file = Path(f"submission{filled.suffix}")
