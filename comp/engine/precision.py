@@ -26,11 +26,31 @@ def choose_precision(requested: str, model: nn.Module, device: torch.device, siz
     if requested != "auto":
         return requested
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if has_precision(device, "bf16") else "fp16"
     if device.type != "cpu" or not cpu_computes_bf16():
         return "fp32"
     seconds = _time_steps(model, size, batch_size)
     return "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+
+
+def has_precision(device: torch.device, precision: str) -> bool:
+    """Return whether the device computes in this precision, and does not emulate it.
+
+    Emulated on a GPU without bf16, such as T4, a step launches 9 times as many kernels.
+    """
+    if precision == "fp32":
+        return True
+    if device.type == "cuda":
+        return precision == "fp16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and precision == "bf16" and cpu_computes_bf16()
+
+
+def choose_inference_precision(trained: str, device: torch.device) -> str:
+    """Return the precision of the training where this device has it, else fp32.
+
+    fp16 would be faster than fp32 on a T4, but its range may be too small for a model that was trained in bf16.
+    """
+    return trained if has_precision(device, trained) else "fp32"
 
 
 def cpu_computes_bf16() -> bool:

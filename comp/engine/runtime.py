@@ -1,7 +1,7 @@
 """Runtimes that compute logits from images: torch by default, or ONNX Runtime or OpenVINO for a graph of export.py.
 
 The two are imported only when they are used. All compute in 32 bits, except torch for a run that was trained in fewer,
-and openvino-bf16.
+on a device that has them, and openvino-bf16.
 tests/benchmarks/runtimes.py measures them; docs/results.md has the numbers.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from comp.engine.precision import cpu_computes_bf16
+from comp.engine.precision import choose_inference_precision, cpu_computes_bf16
 from comp.engine.predict import Network, NormalisedModel
 from comp.errors import UserError
 from comp.records.weights import ModelSpec
@@ -28,10 +28,11 @@ FROZEN_TOLERANCES = {"fp32": 1e-4, "bf16": 1e-2}
 
 
 def make_torch_network(model: nn.Module, spec: ModelSpec, device: torch.device) -> Network:
-    """Return a network that runs in torch; frozen on a CPU, where that was measured to be faster."""
-    network = NormalisedModel(model, spec.mean, spec.std, spec.precision).eval()
-    tolerance = FROZEN_TOLERANCES.get(spec.precision)
-    return freeze_network(network, spec.size, tolerance) if device.type == "cpu" and tolerance else network
+    """Return a network that runs in torch, in a precision that the device has; frozen on a CPU, where that was measured
+    to be faster."""
+    precision = choose_inference_precision(spec.precision, device)
+    network = NormalisedModel(model, spec.mean, spec.std, precision).eval()
+    return freeze_network(network, spec.size, FROZEN_TOLERANCES[precision]) if device.type == "cpu" else network
 
 
 @torch.no_grad()

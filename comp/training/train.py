@@ -11,6 +11,7 @@ import torch
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
 from comp.engine import distributed
+from comp.engine.precision import has_precision
 from comp.environment import process_info
 from comp.errors import UserError
 from comp.observers.protocol import Observer, StopTraining
@@ -61,6 +62,12 @@ def run_experiment(
     parameters = setup.run.record.parameters
     print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
     print(f"chosen: {setup.machine_choices}", flush=True)
+    if distributed.rank() == 0 and not has_precision(device, setup.precision):
+        print(
+            f"warning: the run computes in {setup.precision}, which {device} emulates, several times slower; "
+            f"--name NEW starts one in another precision",
+            file=sys.stderr,
+        )
     if config.train.freeze_epochs:
         epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
         print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)

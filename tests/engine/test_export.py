@@ -122,13 +122,25 @@ def test_freeze_network_batch_dependent_model_is_returned_unchanged(model):
     assert freeze_network(network, 8, 1e-4) is network
 
 
-@pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cuda", "bf16"), ("cpu", "fp16")])
-def test_make_torch_network_on_a_gpu_or_in_fp16_is_not_frozen(device, precision):
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cuda", "bf16"), ("mps", "fp32")])
+def test_make_torch_network_on_a_gpu_is_not_frozen(device, precision):
     spec = replace(make_spec("any", 8), precision=precision)
     assert isinstance(make_torch_network(nn.Identity(), spec, torch.device(device)), NormalisedModel)
 
 
-def test_make_torch_network_in_bf16_is_frozen_and_agrees_with_the_plain_model():
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_make_torch_network_on_a_cpu_without_the_precision_of_the_training_computes_in_fp32(monkeypatch, precision):
+    monkeypatch.setattr("comp.engine.precision.cpu_computes_bf16", lambda: False)
+    model, spec = make_trained_model("test_efficientnet", 24), make_spec("test_efficientnet", 24)
+    images = make_images(24)
+    in_fp32, in_fewer_bits = (
+        make_torch_network(model, s, CPU)(images) for s in (spec, replace(spec, precision=precision))
+    )
+    assert torch.equal(in_fp32, in_fewer_bits)
+
+
+def test_make_torch_network_in_bf16_is_frozen_and_agrees_with_the_plain_model(monkeypatch):
+    monkeypatch.setattr("comp.engine.precision.cpu_computes_bf16", lambda: True)
     model, spec = make_trained_model("sharif_deep_efficientnet", 32), make_spec("sharif_deep_efficientnet", 32)
     frozen = make_torch_network(model, replace(spec, precision="bf16"), CPU)
     assert isinstance(frozen, torch.jit.ScriptModule)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from comp.engine import precision
-from comp.engine.precision import choose_precision
+from comp.engine.precision import choose_inference_precision, choose_precision
 
 CPU = torch.device("cpu")
 
@@ -64,3 +64,22 @@ def test_cpu_computes_bf16_knows_the_names_of_x86_and_arm(monkeypatch, name):
 
 def test_choose_precision_a_given_one_is_kept():
     assert choose_precision("bf16", Work(9.0), CPU, 8, 2) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "trained", "predicts"),
+    [
+        ("cuda", True, "bf16", "bf16"),
+        ("cuda", False, "bf16", "fp32"),  # a run of an A100 on a T4
+        ("cuda", False, "fp16", "fp16"),
+        ("cpu", True, "bf16", "bf16"),
+        ("cpu", False, "bf16", "fp32"),
+        ("cpu", True, "fp16", "fp32"),
+        ("mps", True, "bf16", "fp32"),
+        ("mps", True, "fp32", "fp32"),
+    ],
+)
+def test_choose_inference_precision_is_one_that_the_device_has(monkeypatch, device, has_bf16, trained, predicts):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    monkeypatch.setattr(precision, "cpu_computes_bf16", lambda: has_bf16)
+    assert choose_inference_precision(trained, torch.device(device)) == predicts
