@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from comp.data import confounds
 from comp.data.image_stats import survey
 from comp.data.scan import scan
 from tests.data.image_files import QUALITY, check, make_pixels, save
@@ -51,3 +52,10 @@ def test_find_confounds_jpeg_quality_per_class_is_reported(tmp_path):
     stats = survey(scan(tmp_path).train)
     assert set(stats.jpeg_quality) == {95.0, 70.0}
     assert "JPEG quality alone" in check(tmp_path)[0]["confound_jpeg_quality"].summary
+
+
+def test_find_confounds_many_images_and_classes_are_drawn_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(confounds, "MAX_IMAGES", 40)
+    monkeypatch.setattr(confounds, "MAX_CLASSES", 2)
+    issues = check_sizes(tmp_path, lambda label, number: 40 + 4 * label, per_class=30)
+    assert issues["confound_picture_size"].summary.endswith("; on 40 images of 2 classes, drawn from all")
