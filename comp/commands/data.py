@@ -62,6 +62,7 @@ def check(args: argparse.Namespace) -> int:
     Writes runs/checks/<dataset>.json.
     """
     from comp import config
+    from comp.data.cache import stats_file
     from comp.data.check import check_dataset
     from comp.data.check_text import format_report
     from comp.data.folds import read_folds
@@ -76,7 +77,7 @@ def check(args: argparse.Namespace) -> int:
         split = read_folds(settings.folds_file, dataset, allow_split_groups=True)
         is_official = SplitRecord.read(settings.folds_file.with_suffix(".json")).official
     fold_of = None if split is None else dict(zip(split["image"], split["fold"], strict=True))
-    report = check_dataset(dataset, settings.folds.k, fold_of, is_official)
+    report = check_dataset(dataset, settings.folds.k, fold_of, is_official, stats_file(dataset))
     print(format_report(report))
     report.write(Path(f"runs/checks/{report.dataset}.json"))
     try:
@@ -197,6 +198,7 @@ def export_medmnist(args: argparse.Namespace) -> None:
     images have labels: the dataset's own test/ is never read. `data import` turns the file into a dataset.
     """
     from comp import config
+    from comp.data.groups import find_groups
     from comp.data.images import SquareSpec
     from comp.data.medmnist_export import SUBSET_FOLDS, assign_subsets, pack_arrays, write_npz
     from comp.data.scan import scan
@@ -207,7 +209,7 @@ def export_medmnist(args: argparse.Namespace) -> None:
     settings = config.load(args.config, args.overrides)[0]
     dataset, data = scan(settings.source), settings.data
     path = args.out or Path("input", f"{dataset.name}_{args.size}.npz")
-    table = assign_subsets(dataset, _duplicate_groups(dataset), args.seed)
+    table = assign_subsets(dataset, find_groups(dataset), args.seed)
     arrays = pack_arrays(dataset, table, SquareSpec(args.size, data.fit, args.crop or data.crop), args.seed)
     state = f"wrote {path}" if write_npz(path, arrays) else f"{path} already exists and is the same"
     counts = ", ".join(f"{len(arrays[f'{subset}_labels'])} {subset}" for subset in SUBSET_FOLDS)
@@ -233,6 +235,7 @@ def folds(args: argparse.Namespace) -> None:
     """
     from comp import config
     from comp.data.folds import make_folds, trained_only_classes, write_folds
+    from comp.data.groups import find_groups
     from comp.data.scan import scan
     from comp.errors import UserError
     from comp.files import file_exists
@@ -243,7 +246,7 @@ def folds(args: argparse.Namespace) -> None:
     dataset = scan(settings.source)
     for line in dataset.left_out:
         print(f"warning: {line}", file=sys.stderr)
-    table = make_folds(dataset, _duplicate_groups(dataset), k, seed)
+    table = make_folds(dataset, find_groups(dataset), k, seed)
     if file_exists(path):
         existing = read_csv(path, FOLDS_COLUMNS, text_columns=("image", "label", "group"))
         if existing.equals(table) and path.with_suffix(".json").is_file():
@@ -276,24 +279,6 @@ def _print_answer(dataset: Dataset) -> None:
         print(describe_answer(dataset))
     except UserError as error:
         print(f"warning: {error}", file=sys.stderr)
-
-
-def _duplicate_groups(dataset: Dataset) -> dict[str, str]:
-    """Return the group of each training image by id: its copies, and those of its group and row; refuse unreadable."""
-    from comp.data.duplicates import find_duplicates, group_ids
-    from comp.data.image_stats import survey
-    from comp.data.stratify import join_groups
-    from comp.errors import UserError
-
-    stats = survey(dataset.train)
-    if stats.unreadable:
-        example = stats.unreadable[0].image.path
-        raise UserError(f"cannot read {len(stats.unreadable)} images, e.g. {example}; see: python -m comp data check")
-    copies = group_ids(dataset.train, find_duplicates(stats))
-    if all(image.group is None and image.row is None for image in dataset.train):
-        return copies
-    ids, groups, rows = zip(*((image.id, image.group, image.row) for image in dataset.train), strict=True)
-    return join_groups(ids, [copies[id] for id in ids], groups, rows)
 
 
 def _count_groups(table: pd.DataFrame) -> int:

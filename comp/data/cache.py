@@ -2,6 +2,7 @@
 
 runs/.cache/<dataset>-<key>/images.npy, cache.json       the squares; their length and hash, written last
 runs/.cache/files-*.json                                 the index of file_hashes.py
+runs/.cache/stats-<dataset>.npz                          what `data check` and `folds` know of each image
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ WORKING_SIZE = 256  # side to which larger images are reduced: 0.1 ms to read an
 RECORD = "cache.json"
 HEADER_BYTES = 128  # of a .npy file; numpy pads to a multiple of 64
 BLOCK_IMAGES = 256  # images decoded before they are written
+
+
+def stats_file(dataset: Dataset) -> Path:
+    """Return the file of the statistics of a dataset's images."""
+    return CACHE / f"stats-{dataset.name}.npz"
 
 
 def make_square_spec(images: Sequence[Image], size: int, fit: str, crop: int | None) -> SquareSpec:

@@ -19,13 +19,18 @@ LEFT_OUT_ADVICE = "complete the labels or the images, or leave it: data.allow_mi
 
 
 def check_dataset(
-    dataset: Dataset, k: int, fold_of: Mapping[str, int] | None = None, is_official: bool = False
+    dataset: Dataset,
+    k: int,
+    fold_of: Mapping[str, int] | None = None,
+    is_official: bool = False,
+    kept_stats: Path | None = None,
 ) -> DatasetReport:
     """Open every image once and report what harms a split into `k` folds, a training or a score.
 
     `fold_of` is the fold of each training image by id, if there is a split; others drew an official one.
+    An image whose statistics are in the file `kept_stats` is not opened again.
     """
-    stats = survey(dataset.train + dataset.test)
+    stats = survey(dataset.train + dataset.test, kept=kept_stats)
     groups = _duplicate_groups(stats, find_duplicates(stats))
     train = stats.select([image.label is not None for image in stats.images])
     issues = [

@@ -42,11 +42,10 @@ def hash_files(images: Sequence[Image], folder: Path, use_index: bool = True) ->
     known = dict(_read_index(index, len(images)) if use_index else ())
     now, hashes, entries = time.time_ns(), [], []
     for row, image in enumerate(images):
-        signature = _signature(image.path)
+        signature = file_signature(image.path)
         sha = known[row][1] if row in known and known[row][0] == signature else _image_hash(image.path)
         hashes.append(sha)
-        is_settled = max(signature[1:3]) < now - MIN_AGE_NS
-        entries.append((*signature, sha) if is_settled else None)
+        entries.append((*signature, sha) if is_settled(signature, now) else None)
     if entries != [(*known[row][0], known[row][1]) if row in known else None for row in range(len(images))]:
         with contextlib.suppress(OSError):  # without an index the files are read again
             write_json(index, FileIndex(tuple(entries), CONVERSION).to_dict())
@@ -63,9 +62,15 @@ def _image_hash(path: Path) -> str:
     return "+".join(filter(None, (content_hash(path), conversion(path))))
 
 
-def _signature(path: Path) -> Signature:
+def file_signature(path: Path) -> Signature:
+    """Return what changes when a file is replaced or written to."""
     stat = os.stat(path)
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def is_settled(signature: Signature, now: int) -> bool:
+    """Return whether a file was so old at the time `now`, in nanoseconds, that a change shows in its times."""
+    return max(signature[1:3]) < now - MIN_AGE_NS
 
 
 def _read_index(index: Path, count: int) -> list[tuple[int, tuple[Signature, str]]]:

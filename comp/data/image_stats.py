@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from comp.data.file_hashes import Signature, file_signature, is_settled
+from comp.data.image_stats_file import ImageStats, read_stats, write_stats
 from comp.data.images import UnreadableImageError, decode_image, read_header
 from comp.data.scan import Image
 
@@ -25,19 +29,6 @@ class UnreadableImage(NamedTuple):
 
     image: Image
     reason: str
-
-
-@dataclass(frozen=True)
-class ImageStats:
-    """The statistics of one image."""
-
-    width: int
-    height: int
-    jpeg_quality: float  # estimated, from 1 to 100; NaN for any other format
-    mean_colour: tuple[float, ...]  # red, green, blue
-    sha256: str  # hash of shape and pixels, not of the file: a PNG of the same pixels has the same hash
-    thumbnail: np.ndarray  # THUMBNAIL_SIDE x THUMBNAIL_SIDE RGB
-    rule: str  # by which its values became 8 bits; empty for an image of 8 bits
 
 
 @dataclass(frozen=True)
@@ -73,12 +64,26 @@ class Survey:
         )
 
 
-def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
-    """Decode each image once, in threads: decoders release Python's lock, so two cores read twice as fast."""
+def survey(images: Sequence[Image], *, kept: Path | None = None, desc: str = "reading images") -> Survey:
+    """Return the statistics of all images; those in the file `kept` are not read again, and are written to it.
+
+    Images are decoded in threads: decoders release Python's lock, so two cores read twice as fast.
+    """
+    known, start = read_stats(kept) if kept else {}, time.time_ns()
+
+    def find(image: Image) -> tuple[Signature | None, ImageStats | UnreadableImage]:
+        try:
+            signature = file_signature(image.path)
+        except OSError as error:
+            return None, UnreadableImage(image, str(error))
+        stored = known.get(_absolute(image))
+        return signature, stored[1] if stored and stored[0] == signature else _read_stats(image)
+
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        results = list(
-            tqdm(executor.map(_read_stats, images), total=len(images), desc=desc, unit="img", disable=None, leave=False)
-        )
+        progress = tqdm(executor.map(find, images), desc, len(images), unit="img", disable=None, leave=False)
+        signatures, results = zip(*progress, strict=True) if images else ((), ())
+    if kept:
+        _keep(kept, known, images, signatures, results, start)
     readable = [(image, row) for image, row in zip(images, results, strict=True) if isinstance(row, ImageStats)]
     rows = [row for _, row in readable]
     return Survey(
@@ -92,6 +97,28 @@ def survey(images: Sequence[Image], *, desc: str = "reading images") -> Survey:
         unreadable=tuple(result for result in results if isinstance(result, UnreadableImage)),
         rules=tuple(row.rule for row in rows),
     )
+
+
+def _absolute(image: Image) -> str:
+    return os.path.abspath(image.path)
+
+
+def _keep(
+    file: Path,
+    known: Mapping[str, tuple[Signature, ImageStats]],
+    images: Sequence[Image],
+    signatures: Sequence[Signature | None],
+    results: Sequence[ImageStats | UnreadableImage],
+    start: int,
+) -> None:
+    """Write the statistics of all files that can be recognised by their times, unless the file has them."""
+    settled = {
+        _absolute(image): (signature, result)
+        for image, signature, result in zip(images, signatures, results, strict=True)
+        if signature and isinstance(result, ImageStats) and is_settled(signature, start)
+    }
+    if any(known.get(path, (None,))[0] != signature for path, (signature, _) in settled.items()):
+        write_stats(file, list(settled), [row[0] for row in settled.values()], [row[1] for row in settled.values()])
 
 
 def _read_stats(image: Image) -> ImageStats | UnreadableImage:
