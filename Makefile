@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo lint test test-fast slow faults mutants docs bench clean
+.PHONY: help demo lint test test-fast slow faults mutants gpu-check docs bench clean
 
 help:
 	@echo "make demo    draw a small competition, check, split, train, predict: submissions/demo.csv in minutes"
@@ -13,6 +13,7 @@ help:
 	@echo "make slow    run the tests that take minutes, e.g. kills at random moments"
 	@echo "make faults  disturb every program by kills, obstacles and full disks, in an hour; writes tests/faults/RESULTS.md"
 	@echo "make mutants    put COUNT=300 mistakes into the code, one at a time, and count those that a test notices, in an hour"
+	@echo "make gpu-check    on the first day with a GPU: check what only a GPU can show, and print one table"
 	@echo "make docs    build docs/configuration.md and the pages in site/, with MkDocs"
 	@echo "make bench   compare the speed with timm, fastai and Lightning on this machine, in about an hour"
 	@echo "make clean   remove the virtual environments, site/ and the files of the demo"
@@ -63,6 +64,9 @@ COUNT ?= 300
 SEED ?= 0
 mutants: .venv/.done
 	$(RUN) -m tests.mutants --count $(COUNT) --seed $(SEED) $(if $(FRESH),--fresh)
+
+gpu-check: .venv/.done
+	$(RUN) -m tests.gpu_check
 
 .venv/.docs-done: .venv/.done
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
