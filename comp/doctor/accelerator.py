@@ -60,7 +60,7 @@ def _check_gpu(report: Report, device: torch.device) -> None:
     free, total = torch.cuda.mem_get_info(device)
     memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GB free"
     report.add("gpu", f"{device}: {name}, sm_{major}{minor}, {memory}, {kernel}")
-    if free < MIN_GPU_MEMORY:
+    if kernel == "a kernel ran" and free < MIN_GPU_MEMORY:
         report.warn(f"{device} has {memory}; end the programs that nvidia-smi lists, or use another --device")
 
 
@@ -73,6 +73,7 @@ def choose(report: Report, requested: str) -> torch.device | None:
             device = choose_device(requested)
     except UserError as error:
         report.error(str(error))
+        report.add("device", f"none ({requested})")
         return None
     report.add("device", f"{device}{' (auto)' if requested == 'auto' else ''}")
     return device
