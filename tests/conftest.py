@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def no_apple_gpu() -> None:
     """Make `auto` the CPU on a Mac too."""
     import torch
 
-    torch.backends.mps.is_available = lambda: False
+    torch.backends.mps.is_available = cache(lambda: False)  # torch._dynamo reads its __wrapped__
 
 
 @pytest.fixture(scope="session")
