@@ -94,7 +94,7 @@ def _device_error(name: str, reason: str) -> UserError:
     """Return the error for a device on which torch fails for this reason."""
     if not name.startswith("cuda") or not torch.cuda.is_available() or "invalid device ordinal" in reason:
         return UserError(f"--device {name} is not available; use auto, cpu, cuda or mps")
-    if "out of memory" in reason:
+    if is_out_of_memory(reason):
         advice = "wait for the programs that nvidia-smi lists, or use another GPU (--device cuda:1) or --device cpu"
         return DeviceError(f"the memory of {name} is full", advice)
     if "no kernel image" in reason:
@@ -106,6 +106,11 @@ def _device_error(name: str, reason: str) -> UserError:
             f"pip install --upgrade --force-reinstall torch torchvision{build}, or use --device cpu",
         )
     return DeviceError(f"{name} cannot be used ({shorten(reason.splitlines()[0])})", "use another GPU, or --device cpu")
+
+
+def is_out_of_memory(reason: Exception | str) -> bool:
+    """Return whether torch failed because the memory of the device is full; cuBLAS has a text of its own for it."""
+    return any(text in str(reason) for text in ("out of memory", "ALLOC_FAILED"))
 
 
 def configure_allocator() -> bool:

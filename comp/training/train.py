@@ -11,6 +11,7 @@ import torch
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
 from comp.engine import distributed
+from comp.engine.device import is_out_of_memory
 from comp.engine.precision import has_precision
 from comp.environment import process_info
 from comp.errors import UserError
@@ -111,6 +112,19 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
                 f"train.precision=fp32, and train again with --restart"
             ) from None
         except Exception as error:
+            is_memory = isinstance(error, RuntimeError) and is_out_of_memory(error)
             with contextlib.suppress(OSError):  # the disk may be full
-                fold_dir.mark_ended("failed", reason=f"{type(error).__name__}: {error}")
+                reason = "the memory of the device is full" if is_memory else f"{type(error).__name__}: {error}"
+                fold_dir.mark_ended("failed", reason=reason)
+            if is_memory:
+                raise _memory_error(setup, fold) from None
             raise
+
+
+def _memory_error(setup: Setup, fold: Fold) -> UserError:
+    train = setup.config.train
+    return UserError(
+        f"fold {fold} of {setup.run.name}: the memory of {setup.device} is full; halve the batch (train.batch="
+        f"{max(1, train.batch // 2)} train.accumulate={2 * train.accumulate}), keep the images off the GPU "
+        f"(augment.device=cpu), or use fewer --jobs; changed keys need --name NEW or --restart"
+    )
