@@ -70,6 +70,11 @@ class Cache:
         return self.count
 
     @property
+    def key(self) -> str:
+        """The `cache_key` of its images, with which its folder's name ends."""
+        return self.file.parent.name.rpartition("-")[2]
+
+    @property
     def nbytes(self) -> int:
         """The size of all squares in bytes."""
         return self.count * self.side * self.side * 3

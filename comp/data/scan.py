@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from comp.data.dataset import Dataset, Image
 from comp.data.image_index import ImageIndex
@@ -215,12 +215,14 @@ def files_below(folder: Path) -> list[Path]:
 
     Natural: img_2 before img_10. A directory that is named like an image is listed, but not an image (`is_image`).
     """
-    paths = [
+    paths = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(parent)
+        listed = [below / name for name in folders if is_named_like_an_image(PurePath(name))]
+        paths += [*listed, *(below / name for name in files if not name.startswith("."))]
+    for path in paths:
         check_file_name(path, folder)
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (is_named_like_an_image(path) or not path.is_dir())
-    ]
     return sorted(paths, key=lambda path: (len(path.name), path.as_posix()))
 
 
@@ -231,6 +233,8 @@ def is_image(path: Path) -> bool:
 
 def check_file_name(path: Path, base: Path) -> Path:
     """Return `path`; refuse a name below `base` that a line of text or a CSV cannot hold."""
+    if str(path).isascii() and str(path).isprintable():  # nearly all: the rest is ten times as slow
+        return path
     name = path.relative_to(base).as_posix()
     if any(unicodedata.category(character) in FORBIDDEN_IN_NAMES for character in name):
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")

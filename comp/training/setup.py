@@ -13,7 +13,7 @@ from torch import nn
 
 from comp.batches.device_batches import choose_augment_device
 from comp.batches.loader import choose_workers
-from comp.data.cache import Cache, cache_key, load_cache, make_square_spec
+from comp.data.cache import Cache, load_cache, make_square_spec
 from comp.data.folds import count_split_groups, read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
@@ -131,13 +131,18 @@ class Setup:
 MakeRun = Callable[[RunRecord, nn.Module, Callable[[], str]], Run]
 
 
-def open_setup(config: Config, device: torch.device, folds: Sequence[Fold], restart: bool = False) -> Setup:
-    """Check every name and every image before anything is written, then open or create the run."""
+def open_setup(
+    config: Config, device: torch.device, folds: Sequence[Fold], restart: bool = False, dataset: Dataset | None = None
+) -> Setup:
+    """Check every name and every image before anything is written, then open or create the run.
+
+    `dataset` is that of the config, if it has been scanned.
+    """
 
     def open_checked(draft: RunRecord, model: nn.Module, choose_precision: Callable[[], str]) -> Run:
         return open_run(config, check_init_weights(config, draft, model, folds, restart), choose_precision, restart)
 
-    return _build_setup(config, device, open_checked)
+    return _build_setup(config, device, open_checked, dataset)
 
 
 def setup_from_run(run: Run, device: torch.device) -> Setup:
@@ -154,7 +159,9 @@ def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
     return _build_setup(config, device, unwritten_run)
 
 
-def open_debug_setup(config: Config, device: torch.device, folds: Sequence[Fold]) -> Setup:
+def open_debug_setup(
+    config: Config, device: torch.device, folds: Sequence[Fold], dataset: Dataset | None = None
+) -> Setup:
     """Open a setup for a few batches of one epoch, from scratch, in runs/debug/, which no other command reads."""
     check_names(config)
     config = config.model_copy(
@@ -165,13 +172,13 @@ def open_debug_setup(config: Config, device: torch.device, folds: Sequence[Fold]
         }
     )
     distributed.call_on_rank_zero(lambda: shutil.rmtree(RUNS / config.name, ignore_errors=True))
-    return replace(open_setup(config, device, folds), max_batches=DEBUG_BATCHES)
+    return replace(open_setup(config, device, folds, dataset=dataset), max_batches=DEBUG_BATCHES)
 
 
-def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Setup:
+def _build_setup(config: Config, device: torch.device, make_run: MakeRun, dataset: Dataset | None = None) -> Setup:
     check_names(config)
     memory_kept = configure_allocator()
-    dataset = scan(config.source)
+    dataset = dataset or scan(config.source)
     split = (
         read_folds(config.folds_file, dataset, config.folds.allow_split_groups)
         .set_index("image")
@@ -199,7 +206,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun) -> Set
         split["fold"].to_numpy(),
         dataset.targets,
         cache,
-        cache_key(dataset.train, square_spec),
+        cache.key,
         device,
         memory_kept,
         local_processes=distributed.local_world_size(),

@@ -59,7 +59,11 @@ def run_experiment(
     check_size(split, folds, len(dataset.test), len(dataset.task.columns))
     if "full" in folds and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
-    setup = open_debug_setup(config, device, folds) if debug else open_setup(config, device, folds, restart)
+    setup = (
+        open_debug_setup(config, device, folds, dataset)
+        if debug
+        else open_setup(config, device, folds, restart, dataset)
+    )
     parameters = setup.run.record.parameters
     print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
     print(f"chosen: {setup.machine_choices}", flush=True)
