@@ -22,7 +22,15 @@ pip install -e '.[export]'
 
 from __future__ import annotations
 
-from comp.cli import DEFAULT_CONFIG, Parser, add_blend_arguments, add_device_argument, add_verify_argument, run_main
+from comp.cli import (
+    DEFAULT_CONFIG,
+    Parser,
+    add_blend_arguments,
+    add_device_argument,
+    add_verify_argument,
+    announce_imports,
+    run_main,
+)
 
 
 def parser() -> Parser:
@@ -43,6 +51,7 @@ def parser() -> Parser:
 def main() -> None:
     """Blend the runs that the arguments name, and write a submission."""
     args = parser().parse_args()
+    announce_imports()
     from comp import config, runs  # after --help, which must not import torch
     from comp.blending.infer import InferOptions, infer
     from comp.data.cache import verify_cache

@@ -18,7 +18,7 @@ A run is stored in runs/<config>+<overrides>/. To resume it, run the same comman
 
 from __future__ import annotations
 
-from comp.cli import Parser, add_config_arguments, add_device_argument, add_verify_argument, run_main
+from comp.cli import Parser, add_config_arguments, add_device_argument, add_verify_argument, announce_imports, run_main
 from comp.errors import UserError
 
 
@@ -53,6 +53,7 @@ def main() -> None:
     args = parser().parse_intermixed_args()
     if args.jobs < 1:
         raise UserError("--jobs must be 1 or more")
+    announce_imports()
     from comp import config  # not before --help, which must not wait for torch
     from comp.data.cache import verify_cache
     from comp.data.scan import scan

@@ -121,6 +121,12 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def announce_imports() -> None:
+    """Print a line at once for a person who waits: PyTorch and timm take seconds to import."""
+    if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+        print("loading PyTorch and timm ...", file=sys.stderr, flush=True)
+
+
 def run_main(main: Callable[[], int | None]) -> int:
     """Run `main` and return its exit status; report an error that the user can fix in one line, with status 2.
 

@@ -29,6 +29,26 @@ def shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.parametrize("program", [["train.py"], ["infer.py", "no-such-run"]])
+def test_cli_terminal_shows_a_line_before_the_imports(tmp_path, program):
+    ours, theirs = os.openpty()
+    (tmp_path / "torch.py").write_text("import time; time.sleep(600)")  # an import that does not end
+    process = subprocess.Popen(
+        [sys.executable, *program],
+        cwd=REPO_ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        assert os.read(ours, 1000).startswith(b"loading PyTorch")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_cli_images_to_submission_file(workspace, run_cli):
     assert run_cli("comp", "data", "check", *SMALL)[0] == 0
     assert run_cli("comp", "folds", *SMALL)[0] == 0

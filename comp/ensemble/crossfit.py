@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import KFold
 from tqdm import tqdm
 
 from comp.ensemble import blend as blends
@@ -104,6 +103,8 @@ def fit_each_fold(pool: Pool, options: MemberFitOptions) -> list[FoldFit]:
     if len(np.unique(pool.folds)) > 1:
         masks = [pool.folds == fold for fold in np.unique(pool.folds)]
     else:
+        from sklearn.model_selection import KFold  # imported here: scikit-learn takes 0.5 s, and few blends need it
+
         split = KFold(min(5, len(pool.targets)), shuffle=True, random_state=0).split(pool.targets)
         masks = [np.isin(np.arange(len(pool.targets)), rows) for _, rows in split]
     return [FoldFit(fit_members(pool, np.flatnonzero(~mask), options), np.flatnonzero(mask)) for mask in masks]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse penalties; chosen by log loss, cross-validated on the folds it is fitted to
 
@@ -41,6 +43,9 @@ def _fit_regression(
     features: np.ndarray, targets: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
 ) -> LogisticRegression:
     """Fit a logistic regression with the C of the lowest log loss on `splits`; without splits, with the smallest C."""
+    from sklearn.linear_model import LogisticRegression  # imported here: it takes 0.5 s, and most blends are no stack
+    from sklearn.model_selection import GridSearchCV
+
     # newton-cg: a fit of 5 members of 3,200 images takes 0.03 s, by lbfgs 0.1 to 0.7 s; of 20, 0.1 s and 0.2 to 0.5 s
     strongest = LogisticRegression(C=C_GRID[0], solver="newton-cg")
     if not splits:  # no data to choose C by
@@ -51,6 +56,8 @@ def _fit_regression(
 
 def _splits(targets: np.ndarray, folds: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return splits that hold out each fold, or each third of a single fold, if two classes remain to train on."""
+    from sklearn.model_selection import KFold, LeaveOneGroupOut
+
     splits = (
         LeaveOneGroupOut().split(targets, groups=folds)
         if len(np.unique(folds)) > 1

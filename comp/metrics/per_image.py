@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array, vstack
-from scipy.stats import rankdata
 
 from comp.metrics.computation import Mean, Sums, divide
 
@@ -126,6 +125,8 @@ def _r2(sums: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 def _rank_moments(targets: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Return the moments of ranks. Resamples keep the ranks of all images: ranking each anew takes 100 times longer."""
+    from scipy.stats import rankdata  # imported here: it takes 0.5 s, and most programs never need it
+
     return _moments(rankdata(targets), rankdata(predictions[:, 0])[:, None])
 
 
