@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from comp.errors import UserError
 from comp.files import MissingFileError, read_bytes, write_atomic
@@ -99,7 +100,8 @@ def read(path: Path, metric: str = "") -> list[Event]:
     names none; it decides their range.
     """
     events: dict[Event, int] = {}  # event -> number of its line
-    for line_number, line in enumerate(re.split("\r\n|\n|\r", _decode(path, _read_bytes(path))), 1):
+    lines = re.split("\r\n|\n|\r", _decode(path, _read_bytes(path)))
+    for line_number, line in enumerate(tqdm(lines, path.name, disable=None, leave=False, delay=2), 1):
         try:
             event = parse_line(line)
         except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from comp import config as configs
 from comp.errors import UserError
@@ -105,7 +106,7 @@ def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> d
     if reference is None or not _is_known(best.metric):
         return {}
     groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
-    for entry in entries:
+    for entry in tqdm(entries, "reading predictions", disable=None, leave=False):
         oof = _read_oof(entry) if entry is not best else None
         if oof is None or oof.classes != reference.classes:
             continue
