@@ -140,6 +140,9 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the training. `auto`: on a GPU bf16, or fp16 where it has no bf16; on a CPU fp32 or bf16,
     whichever is faster in a few timed steps."""
+    cuda_graph: Literal["off", "auto", "on"] = "off"
+    """Replay each step from a CUDA graph, so that a fast GPU does not wait for the CPU. `auto`: where possible (one
+    process, no accumulation, no frozen start, a fused optimiser); `on`: an error elsewhere. No GPU has tried it."""
     init: str | None = None
     """Name of a run to start from: fold k starts from its fold k."""
     save_every: NotNegative = 60.0
@@ -232,7 +235,12 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """Return the flat keys that identify a run: all but those of logging, saving, loading and submitting."""
         flat = flatten(self.model_dump(exclude={"name", "log", "infer", "submit"}))
-        left_out = {"data.workers", "data.allow_missing", "train.save_every"}  # the list of images is hashed
+        left_out = {
+            "data.workers",
+            "data.allow_missing",
+            "train.save_every",
+            "train.cuda_graph",
+        }  # the list of images is hashed
         return {key: value for key, value in flat.items() if key not in left_out}
 
     def to_yaml(self) -> str:

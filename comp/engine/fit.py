@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -27,9 +28,10 @@ from torch import nn
 from comp.batches.loader import Batch, ShardInfo
 from comp.checkpoints import load_state_dict
 from comp.engine import distributed
+from comp.engine.cuda_graph import StepGraph, portable_state
 from comp.engine.freeze import BackboneFreezer
 from comp.engine.mixup import Mix
-from comp.engine.optim import LearningRateFn, clip_gradients, set_lr
+from comp.engine.optim import LearningRateFn, check_hyperparameters, clip_gradients, set_lr
 from comp.engine.precision import autocast
 from comp.tasks.losses import LossFunction
 
@@ -59,6 +61,7 @@ class FitOptions:
     clip_mode: str = "norm"
     freeze_epochs: int = 0  # first epochs, in which the backbone is frozen
     yield_interval: float = 0.5  # seconds between two `Step` events
+    cuda_graph: bool = False  # replay steps of one batch each as a CUDA graph, see `use_cuda_graph`
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class TrainState:
         """Return the content of a checkpoint: tensors and plain Python, the same for any number of processes."""
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": portable_state(self.optimizer),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
             "step": self.step,
@@ -126,7 +129,7 @@ class TrainState:
         """
         try:
             load_state_dict(self.model, saved["model"])
-            _check_hyperparameters(self.optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"])
+            check_hyperparameters(self.optimizer.state_dict()["param_groups"], saved["optimizer"]["param_groups"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.scaler.load_state_dict(saved["scaler"])
             if self.ema:
@@ -135,16 +138,6 @@ class TrainState:
             raise ValueError(f"the state does not fit: {error}") from error
         self.step, self.updates, self.history = saved["step"], saved["updates"], saved["history"]
         self.loss_sum, self.images, self.seconds = saved["loss_sum"], saved["images"], saved["seconds"]
-
-
-def _check_hyperparameters(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
-    """Raise a ValueError if a saved value has another type than the optimizer's own: torch would compute with it."""
-    for group, saved_group in zip(groups, saved, strict=True):
-        for key in group.keys() & saved_group.keys():
-            own, value = group[key], saved_group[key]
-            both_numbers = isinstance(own, int | float) and isinstance(value, int | float)
-            if not both_numbers and type(own) is not type(value) and None not in (own, value):
-                raise ValueError(f"the optimizer's {key} is {value!r}")
 
 
 def fit(
@@ -161,6 +154,9 @@ def fit(
     steps_per_epoch, total_steps = data.steps_per_epoch, options.epochs * data.steps_per_epoch
     backbone.start_epoch(state.step // steps_per_epoch)
     network = distributed.wrap_model(state.model)
+    graph = None
+    if options.cuda_graph:
+        graph = StepGraph(partial(_whole_step, state, network, options, loss), state.optimizer)
     batches = data.batches(range(state.step, total_steps))
     if len(state.history) < state.step // steps_per_epoch:
         yield _finished_epoch(state, steps_per_epoch)  # stopped after the last batch, before it was validated
@@ -177,7 +173,9 @@ def fit(
             # A group ends with the epoch. A smaller last group takes its own mean over images.
             group = list(islice(batches, min(options.accumulate, epoch_end - state.step)))
             set_lr(state.optimizer, lr_at(state.step / steps_per_epoch, [row["val_loss"] for row in state.history]))
-            _optimizer_step(state, network, group, data, options, loss, mix if mix and mix.active(epoch) else None)
+            _optimizer_step(
+                state, network, group, data, options, loss, mix if mix and mix.active(epoch) else None, graph
+            )
             now = time.perf_counter()
             if now - last_yield > options.yield_interval and state.step < epoch_end:
                 state.seconds += now - start
@@ -199,6 +197,7 @@ def _optimizer_step(
     options: FitOptions,
     loss: LossFunction,
     mix: Mix | None,
+    graph: StepGraph | None,
 ) -> None:
     """Take one optimiser step on the mean loss over all images of the group, in all processes."""
     shards = [
@@ -211,25 +210,62 @@ def _optimizer_step(
     loss_sums = []
     for index, (batch, shard) in enumerate(zip(group, shards, strict=True)):
         images, targets = prepare_batch(batch, state.step, data.prepare, options.device, options.rng_key, mix)
-        with distributed.gradient_sync(network, enabled=index == len(group) - 1):
-            with autocast(options.device, options.precision):
-                logits = network(images)
-            loss_sum = loss(logits.float(), targets).sum() * shard.has_images
-            state.scaler.scale(loss_sum / divisor).backward()
-        loss_sums.append(loss_sum.detach())
+        if graph:
+            loss_sums.append(graph(images, targets))
+        else:
+            with distributed.gradient_sync(network, enabled=index == len(group) - 1):
+                loss_sums.append(_backward(state, network, images, targets, options, loss, divisor, shard.has_images))
         state.images += shard.global_batch_size
         state.step += 1
     for loss_sum in distributed.reduce_losses_and_statistics(loss_sums, state.model):
         state.loss_sum = state.loss_sum + loss_sum
+    if not graph:
+        _update_weights(state, options)
+    if state.ema:
+        state.updates += 1
+        state.ema.update(state.model, step=state.updates)
+
+
+def _backward(
+    state: TrainState,
+    network: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    options: FitOptions,
+    loss: LossFunction,
+    divisor: float,
+    has_images: bool,
+) -> torch.Tensor:
+    """Add a batch's gradients to those of its group, and return the sum of its losses."""
+    with autocast(options.device, options.precision):
+        logits = network(images)
+    loss_sum = loss(logits.float(), targets).sum() * has_images
+    state.scaler.scale(loss_sum / divisor).backward()
+    return loss_sum.detach()
+
+
+def _update_weights(state: TrainState, options: FitOptions) -> None:
+    """Take the optimiser's step on the gradients, and remove them."""
     if options.clip is not None:
         state.scaler.unscale_(state.optimizer)
         clip_gradients(state.model, options.clip, options.clip_mode)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
-    if state.ema:
-        state.updates += 1
-        state.ema.update(state.model, step=state.updates)
+
+
+def _whole_step(
+    state: TrainState,
+    network: nn.Module,
+    options: FitOptions,
+    loss: LossFunction,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """Train on a batch in one process, without reading from the device, and return the sum of its losses."""
+    loss_sum = _backward(state, network, images, targets, options, loss, len(images), True)
+    _update_weights(state, options)
+    return loss_sum
 
 
 def prepare_batch(
@@ -255,4 +291,4 @@ def _finished_epoch(state: TrainState, steps_per_epoch: int) -> Epoch:
 
 def _lr(state: TrainState) -> float:
     """Return the largest learning rate: with layer-wise decay that of the last layers, else that of all."""
-    return max(group["lr"] for group in state.optimizer.param_groups)
+    return float(max(group["lr"] for group in state.optimizer.param_groups))

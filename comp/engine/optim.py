@@ -61,10 +61,27 @@ def make_optimizer(
         raise UserError(f"optim.name={name}: {error}") from None
 
 
+def check_hyperparameters(groups: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+    """Raise a ValueError if a saved value has another type than the optimizer's own: torch would compute with it."""
+    for group, saved_group in zip(groups, saved, strict=True):
+        for key in group.keys() & saved_group.keys():
+            own, value = group[key], saved_group[key]
+            both_numbers = isinstance(own, int | float) and isinstance(value, int | float)
+            if not both_numbers and type(own) is not type(value) and None not in (own, value):
+                raise ValueError(f"the optimizer's {key} is {value!r}")
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group, times the group's `lr_scale`, where timm keeps its layer-wise decay."""
+    """Set the learning rate of every group, times the group's `lr_scale`, where timm keeps its layer-wise decay.
+
+    A tensor is filled: a CUDA graph reads it at its address.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_scale", 1.0)
+        value = lr * group.get("lr_scale", 1.0)
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def clip_gradients(model: nn.Module, value: float, mode: str) -> None:

@@ -14,6 +14,7 @@ from comp.batches.device_batches import DeviceBatches, make_device_pool
 from comp.batches.loader import Batch, EvaluationSet, TrainingSet, iterate_batches
 from comp.batches.oversample import oversample
 from comp.engine import distributed
+from comp.engine.cuda_graph import use_cuda_graph
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fuse import apply_kernels
 from comp.engine.mixup import Mix
@@ -151,6 +152,7 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             clip=config.optim.clip,
             clip_mode=config.optim.clip_mode,
             freeze_epochs=config.train.freeze_epochs,
+            cuda_graph=use_cuda_graph(config.train.cuda_graph, setup.device, config.train.accumulate, state.optimizer),
         ),
         loss=setup.task.make_loss(config.loss, components.train_set.targets, setup.device),
         lr_at=make_schedule(

@@ -17,6 +17,7 @@ from comp.tasks.losses import class_loss
 from comp.zoo.build import build_model
 
 CPU = torch.device("cpu")
+LEARNING_RATE = 1e-2
 IMAGES = torch.randint(0, 256, (40, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 4
 PLAIN = class_loss(Loss(), LABELS.numpy(), 4, CPU)
@@ -73,7 +74,14 @@ def train(
 
     lr_at = make_schedule(
         ScheduleOptions(
-            schedule, lr=1e-2, min_lr=1e-6, epochs=epochs, warmup_epochs=warmup, gamma=0.5, step_epochs=1, patience=1
+            schedule,
+            lr=LEARNING_RATE,
+            min_lr=1e-6,
+            epochs=epochs,
+            warmup_epochs=warmup,
+            gamma=0.5,
+            step_epochs=1,
+            patience=1,
         )
     )
     options = FitOptions(epochs=epochs, device=CPU, precision="fp32", rng_key=(7, 0), **changes)

@@ -21,16 +21,17 @@ from comp.data.scan import scan
 from comp.doctor.accelerator import check_gpus
 from comp.doctor.report import Report
 from comp.engine.device import choose_device
-from comp.engine.fit import FitOptions
+from comp.engine.fit import Epoch, FitOptions
 from comp.engine.precision import choose_precision
 from comp.training import components as components_module
 from comp.training.components import build_components, fit_fold, make_train_state
-from comp.training.setup import open_benchmark_setup
+from comp.training.setup import Setup, open_benchmark_setup
 from tests.gpu_check.workspace import OVERRIDES, Skipped
 
 CUDA = torch.device("cuda")
 KERNEL_TOLERANCE = 2e-3  # of the largest value: TF32 has 10 bits
 MAX_GREY_LEVELS = 1.0  # between the same pixel on CPU and GPU, for all but one in a thousand
+GRAPH_TOLERANCE = 0.02  # between the losses of an epoch; GPUs add in another order each time
 STRICT_STEPS = range(3, 6)  # the first steps choose algorithms and allocate memory, which may wait
 
 
@@ -86,10 +87,8 @@ def augmentation() -> str:
 
 def step_without_waiting(number_format: str) -> str:
     """Train steps of the demo while every wait for the device is an error."""
-    if number_format == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise Skipped("this GPU has no bf16")
-    [settings] = config.load("configs/demo.yaml", [*OVERRIDES, f"train.precision={number_format}"])
-    setup = open_benchmark_setup(settings, choose_device("cuda"))
+    _need(number_format)
+    setup = _open_setup(f"train.precision={number_format}")
     components = build_components(setup, 0, use_initial_weights=False)
 
     def batches(steps: range) -> Iterator[Batch]:
@@ -109,6 +108,36 @@ def step_without_waiting(number_format: str) -> str:
     return f"{len(STRICT_STEPS)} steps without a wait, {torch.cuda.max_memory_allocated() / 2**30:.2f} GB at most"
 
 
+def replayed_step(number_format: str) -> str:
+    """Train three epochs of the demo with eager steps and with a CUDA graph, and compare their losses."""
+    _need(number_format)
+    losses, milliseconds = {}, {}
+    for name in ("off", "on"):
+        setup = _open_setup(f"train.precision={number_format}", f"train.cuda_graph={name}", "train.epochs=3")
+        components = build_components(setup, 0, use_initial_weights=False)
+        state, losses[name] = make_train_state(setup, components.model), []
+        for event in fit_fold(setup, 0, components, state):
+            if isinstance(event, Epoch):
+                state.history.append({"val_loss": event.train_loss})
+                losses[name].append(event.train_loss)
+                milliseconds[name] = 1e3 * event.seconds / components.train_set.steps_per_epoch
+    difference = float(np.abs(np.array(losses["on"]) / np.array(losses["off"]) - 1).max())
+    assert difference <= GRAPH_TOLERANCE, f"losses {losses['on']} instead of {losses['off']}"
+    return (
+        f"losses within {difference:.1e}; {milliseconds['off']:.1f} ms a step, {milliseconds['on']:.1f} with the graph"
+    )
+
+
+def _need(number_format: str) -> None:
+    if number_format == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise Skipped("this GPU has no bf16")
+
+
+def _open_setup(*overrides: str) -> Setup:
+    [settings] = config.load("configs/demo.yaml", [*OVERRIDES, *overrides])
+    return open_benchmark_setup(settings, choose_device("cuda"))
+
+
 COMPUTATIONS: dict[str, Callable[[], str]] = {
     "driver": driver,
     "architecture": architecture,
@@ -117,4 +146,6 @@ COMPUTATIONS: dict[str, Callable[[], str]] = {
     "augmentation": augmentation,
     "step bf16": lambda: step_without_waiting("bf16"),
     "step fp16": lambda: step_without_waiting("fp16"),
+    "graph bf16": lambda: replayed_step("bf16"),
+    "graph fp16": lambda: replayed_step("fp16"),
 }
