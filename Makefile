@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: help demo lint test test-fast slow faults mutants gpu-check docs bench clean
+.PHONY: help demo lint test test-fast slow faults mutants gpu-check docs bench growth clean
 
 help:
 	@echo "make demo    draw a small competition, check, split, train, predict: submissions/demo.csv in minutes"
@@ -16,6 +16,7 @@ help:
 	@echo "make gpu-check    on the first day with a GPU: check what only a GPU can show, and print one table"
 	@echo "make docs    build docs/configuration.md and the pages in site/, with MkDocs"
 	@echo "make bench   compare the speed with timm, fastai and Lightning on this machine, in about an hour"
+	@echo "make growth  measure how costs grow with the number of images, in minutes"
 	@echo "make clean   remove the virtual environments, site/ and the files of the demo"
 
 # The stamp is written last, so an interrupted installation is run again.
@@ -83,6 +84,11 @@ docs: .venv/.docs-done
 	$(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$PACKAGES/kit.pth"
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r tests/benchmarks/requirements.txt
 	touch $@
+
+# SIZES='2000 10000 50000 200000' measures 200,000 images too.
+SIZES ?= 2000 10000 50000
+growth: .venv/.done
+	OMP_NUM_THREADS=1 $(RUN) -m tests.benchmarks.growth_table $(SIZES)
 
 bench: .venv/.done .venv-bench/.done
 	PYTHONPATH=. $(RUN) tests/benchmarks/compare.py
