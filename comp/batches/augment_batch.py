@@ -48,10 +48,11 @@ def augment_batch(squares: torch.Tensor, transforms: SampledTransforms, size: in
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """Copy an array to the device as whole numbers or float32.
 
-    The copy is non-blocking: a blocking one waits for all work in the device's queue.
+    On CUDA the copy is non-blocking: a blocking one waits for all work in the device's queue. On MPS the source of a
+    non-blocking copy may be freed before it is read.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return (tensor.float() if tensor.is_floating_point() else tensor).to(device, non_blocking=True)
+    return (tensor.float() if tensor.is_floating_point() else tensor).to(device, non_blocking=device.type == "cuda")
 
 
 def _warp(squares: torch.Tensor, transforms: SampledTransforms, size: int) -> torch.Tensor:

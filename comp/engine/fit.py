@@ -274,7 +274,7 @@ def prepare_batch(
     """Return the model's input and the targets of a step, and seed torch for the model's dropout and drop path."""
     seed = int(np.random.SeedSequence([*rng_key, step]).generate_state(1, np.uint64)[0] >> 1)  # 63 bits, not negative
     torch.manual_seed(seed + distributed.rank())  # every rank draws its own masks
-    images, targets = prepare(batch[0]), batch[1].to(device, non_blocking=True)
+    images, targets = prepare(batch[0]), batch[1].to(device, non_blocking=device.type == "cuda")
     return mix(images, targets, seed) if mix else (images, targets)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from comp.engine.device import is_out_of_memory
 from comp.engine.precision import autocast
 from comp.engine.views import VIEWS, check_views
 
@@ -28,7 +29,7 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     that were augmented there.
     """
     if images.dtype == torch.uint8:
-        floats = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+        floats = images.to(device, non_blocking=device.type == "cuda").permute(0, 3, 1, 2).float()
     else:
         floats = images.to(device, memory_format=torch.channels_last, copy=True)
     shift, scale = _on_device(tuple(mean), device), _on_device(tuple(std), device)
@@ -91,12 +92,23 @@ def predict_probabilities(
 ) -> np.ndarray:
     """Return float32 predictions (networks, views, images, columns) for batches of uint8 (N, H, W, 3)."""
     check_views(views)
-    batch_probabilities = []
-    for batch in batches:
-        images = batch.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    batch_probabilities = [_predict_batch(networks, batch, views, device, activate) for batch in batches]
+    return torch.cat(batch_probabilities, dim=2).numpy()
+
+
+def _predict_batch(
+    networks: Sequence[Network], batch: torch.Tensor, views: Sequence[str], device: torch.device, activate: Activation
+) -> torch.Tensor:
+    """Return the predictions of a batch, in two halves where the memory of the device is too small for all of it."""
+    try:
+        images = batch.to(device, non_blocking=device.type == "cuda").permute(0, 3, 1, 2)
         logits = []
         for view in views:  # views are applied to uint8: 4 times fewer bytes than floats
             turned = VIEWS[view].apply(images).permute(0, 2, 3, 1).contiguous()
             logits.append(torch.stack([network(turned) for network in networks]))
-        batch_probabilities.append(activate(torch.stack(logits, 1).float()).cpu())
-    return torch.cat(batch_probabilities, dim=2).numpy()
+        return activate(torch.stack(logits, 1).float()).cpu()
+    except RuntimeError as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    halves = batch.tensor_split(2)
+    return torch.cat([_predict_batch(networks, half, views, device, activate) for half in halves], dim=2)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
-from comp.engine.predict import normalise, predict_models
+from comp.batches.augment_batch import to_device
+from comp.engine import predict
+from comp.engine.fit import prepare_batch
+from comp.engine.predict import normalise, predict_models, predict_probabilities
 from comp.zoo.build import build_model
 
 CPU = torch.device("cpu")
@@ -27,6 +32,48 @@ def test_normalise_is_the_torchvision_formula():
         [0.2, 0.3, 0.4]
     ).view(3, 1, 1)
     assert torch.allclose(normalise(IMAGES, OPTIONS["mean"], OPTIONS["std"], CPU), expected, atol=1e-6)
+
+
+def test_predict_models_batch_that_does_not_fit_into_memory_is_predicted_in_parts():
+    class Small(nn.Module):
+        """A model for which the memory of the device holds three images."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return images.mean((2, 3))
+
+    in_parts, one_by_one = (
+        predict_models([Small()], IMAGES.split(count), views=["identity", "hflip"], **OPTIONS) for count in (11, 1)
+    )
+    assert in_parts.shape == (1, 2, 11, 3) and np.allclose(in_parts, one_by_one)
+
+
+def test_predict_models_one_image_that_does_not_fit_is_an_error():
+    class TooLarge(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        predict_models([TooLarge()], [IMAGES], views=["identity"], **OPTIONS)
+
+
+@pytest.mark.parametrize(("device", "waits"), [("cuda", False), ("mps", True)])
+def test_copies_to_a_device_wait_unless_it_is_cuda(monkeypatch, device, waits):
+    waited = []
+
+    def record(tensor: torch.Tensor, *_, non_blocking: bool = False) -> torch.Tensor:
+        waited.append(not non_blocking)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "to", record)
+    monkeypatch.setattr(predict, "_on_device", lambda *_: torch.ones(3).view(1, 3, 1, 1))
+    images, target = IMAGES.clone(), torch.device(device)
+    normalise(images, [0.5] * 3, [0.5] * 3, target)
+    to_device(np.zeros(3), target)
+    predict_probabilities([lambda x: x.float().mean((1, 2))], [images], views=["identity"], device=target)
+    prepare_batch((images, images), 0, lambda x: x, target, (0, 0), None)
+    assert waited == [waits] * 4
 
 
 def test_predict_models_batch_size_and_order_change_nothing():
