@@ -185,11 +185,11 @@ class Run:
         return FileLock(self.path / ".lock")
 
 
-def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], str], restart: bool = False) -> Run:
+def open_run(config: Config, draft: RunRecord, measure: Callable[[RunRecord], RunRecord], restart: bool = False) -> Run:
     """Open the run of a config, and create it if it does not exist; refuse one made from another config or split.
 
-    `draft` is its record before the run exists. `choose_precision` is called once in a run's life, when the run is
-    created, because a choice based on timing could differ the next time.
+    `draft` is its record before the run exists. `measure` completes it by what is measured, such as the precision. It
+    is called once in a run's life, when the run is created, because a measurement could differ the next time.
     """
     path = RUNS / config.name
     for parent in path.parents:
@@ -202,7 +202,7 @@ def open_run(config: Config, draft: RunRecord, choose_precision: Callable[[], st
             _archive_run(path)
         if not file_exists(path / "run.json"):
             _write_config(path, config, draft)
-            record = replace(draft, created=_now(), git=git_state(), precision=choose_precision())
+            record = measure(replace(draft, created=_now(), git=git_state()))
             record.write(path / "run.json")
         run = read_run(path)
         check_unchanged(run, config, draft)

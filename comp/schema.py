@@ -119,6 +119,9 @@ class Train(Section):
     """Batch size: images in a batch. Under torchrun it is the batch of all processes together."""
     accumulate: Count = 1
     """Batches that make one update together."""
+    fit_memory: bool = False
+    """On a GPU: halve `batch` and double `accumulate` until a training step fits into its memory. It is tried when the
+    run begins, and the run keeps the result."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of everything random. A list such as `0,1,2` trains one run per seed."""
     metric: str = "accuracy"

@@ -47,7 +47,9 @@ def config(*overrides: str, name: str | None = None) -> Config:
 
 
 def make_run(name: str = "base", *overrides: str, **changes) -> Run:
-    return open_run(config(*overrides, name=name), replace(DRAFT, **changes), lambda: "fp32")
+    return open_run(
+        config(*overrides, name=name), replace(DRAFT, **changes), lambda record: replace(record, precision="fp32")
+    )
 
 
 # ---- checkpoints ----
@@ -137,12 +139,12 @@ def test_open_run_twice_changes_nothing_on_disk():
 
 def test_open_run_chooses_precision_once():
     answers = iter(["bf16"])
-    runs = [open_run(config(), DRAFT, lambda: next(answers)) for _ in range(3)]
+    runs = [open_run(config(), DRAFT, lambda record: replace(record, precision=next(answers))) for _ in range(3)]
     assert {run.record.precision for run in runs} == {"bf16"}
 
 
 def test_open_run_after_interrupted_creation_starts_again():
-    def killed():
+    def killed(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -177,7 +179,12 @@ def test_open_run_changed_split_error_names_file_and_ways_out():
 
 def test_open_run_restart_archives_the_old_run(capsys):
     for times in range(3):
-        run = open_run(config(f"train.epochs={times + 1}", name="a/b"), DRAFT, lambda: "fp32", restart=True)
+        run = open_run(
+            config(f"train.epochs={times + 1}", name="a/b"),
+            DRAFT,
+            lambda record: replace(record, precision="fp32"),
+            restart=True,
+        )
         run.fold_dir(0).path.mkdir()
         run.fold_dir(0).resume_path.write_text(str(times))
     assert run.config.train.epochs == 3
@@ -330,7 +337,7 @@ def test_check_unchanged_changed_dataset_is_an_error(fact, value, word):
 def test_open_run_restart_of_a_locked_fold_is_refused():
     run = make_run("base")
     with run.fold_dir(1).lock(), pytest.raises(UserError, match="being trained by another process"):
-        open_run(config(name="base"), DRAFT, lambda: "fp32", restart=True)
+        open_run(config(name="base"), DRAFT, lambda record: replace(record, precision="fp32"), restart=True)
     assert (run.path / "run.json").is_file()
 
 

@@ -41,7 +41,7 @@ class DeviceBatches:
         if self.device_pool is None:
             batches = SquareBatches(self.train_set)
             for squares, targets in iterate_batches(batches, steps, self.workers, pin=self.device.type == "cuda"):
-                yield squares.to(self.device, non_blocking=True), targets
+                yield squares.to(self.device, non_blocking=self.device.type == "cuda"), targets
             return
         for step in steps:
             items = self.train_set.plan_step(step).items
@@ -85,14 +85,17 @@ class SquareBatches:
         return torch.from_numpy(squares), torch.from_numpy(self.train_set.targets[items])
 
 
-def make_device_pool(squares: Cache, device: torch.device) -> torch.Tensor | None:
-    """Return all squares on the device, or None if they need more than half of its free memory.
+def make_device_pool(squares: Cache, device: torch.device, processes: int) -> torch.Tensor | None:
+    """Return all squares on the device, or None if they need too much of its memory.
 
     On a CPU the pool is None too: reading the cache file is as fast.
     """
-    if device.type != "cuda" or squares.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return None
-    return load_device_pool(squares, device)
+    return load_device_pool(squares, device) if fits_device(squares.nbytes, device, processes) else None
+
+
+def fits_device(square_bytes: int, device: torch.device, processes: int) -> bool:
+    """Return whether the squares need at most a quarter of the GPU's free memory for all `processes` on it together."""
+    return device.type == "cuda" and square_bytes * processes <= torch.cuda.mem_get_info(device)[0] / 4
 
 
 def load_device_pool(squares: Cache, device: torch.device) -> torch.Tensor:

@@ -23,7 +23,8 @@ class GitState(Record):
 class RunRecord(Record):
     """run.json: what every fold of a run shares. Written once, when the run is created.
 
-    `created`, `git` and `precision` are filled in by `open_run`, which creates the run.
+    `open_run`, which creates the run, fills in `created` and `git`, and measures `precision`, `fitted_batch` and
+    `sync_batchnorm`.
     """
 
     ADVICE: ClassVar[str] = "restore it, or train the run again"
@@ -48,6 +49,8 @@ class RunRecord(Record):
     snapshots: int | None = None  # how many of them per fold
     task: TaskSpec | None = None  # None: one of `classes` per image
     model_weights_sha256: str | None = None  # of the file `model.weights` that the run starts from
+    fitted_batch: int | None = None  # train.batch, halved until it fitted into memory; None: not by train.fit_memory
+    sync_batchnorm: bool | None = None  # None: the run was not begun on several GPUs
     schema: int = 1
 
     @property
@@ -64,8 +67,9 @@ class RunRecord(Record):
             del content["soup_of"], content["snapshots"]
         if not self.split_groups:
             del content["split_groups"]
-        if self.model_weights_sha256 is None:
-            del content["model_weights_sha256"]
+        for key in ("model_weights_sha256", "fitted_batch", "sync_batchnorm"):
+            if content[key] is None:
+                del content[key]
         del content["task"]
         if self.task is not None:
             content["task"] = self.task.to_dict()

@@ -18,13 +18,13 @@ from comp.engine.cuda_graph import use_cuda_graph
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fuse import apply_kernels
 from comp.engine.mixup import Mix
-from comp.engine.optim import ScheduleOptions, make_optimizer, make_schedule
+from comp.engine.optim import ScheduleOptions, make_schedule
 from comp.engine.predict import normalise
 from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
-from comp.schema import Optim
 from comp.training.init_weights import load_init_weights, new_model
+from comp.training.optimizer import make_config_optimizer
 from comp.training.setup import Setup
 
 TrainBatches = Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
@@ -63,7 +63,7 @@ def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> Tra
         rows,
         setup.task.network_targets(setup.targets[rows]),
         config.data.size,
-        config.train.batch,
+        setup.batch_size,
         ImageAugmenter(config.augment.policy),
         setup.rng_key(fold),
         config.train.balanced,
@@ -84,7 +84,7 @@ def _make_batches(setup: Setup, train_set: TrainingSet, val_rows: np.ndarray) ->
     read = partial(iterate_batches, validation_set, range(len(validation_set)), workers=0)
     if setup.augment_device == "cpu":
         return partial(iterate_batches, train_set, workers=workers, pin=device.type == "cuda"), read
-    pool = make_device_pool(setup.cache, device)
+    pool = make_device_pool(setup.cache, device, setup.device_processes)
     if pool is None:
         return DeviceBatches(train_set, device, workers, None), read
     # The validation images fit as well where all squares do: no epoch has to read and resize them again.
@@ -100,23 +100,11 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
     if use_initial_weights:
         load_init_weights(model, config, setup.run.record, fold)
     model = apply_kernels(model, setup.kernels, setup.device)
-    return distributed.use_sync_batchnorm(model.to(setup.device), setup.device)
-
-
-def make_config_optimizer(
-    model: torch.nn.Module, optim: Optim, layer_decay: float | None = None, fused: bool = True
-) -> torch.optim.Optimizer:
-    """Return the optimiser of a config's section `optim` for `model`."""
-    return make_optimizer(
-        model,
-        optim.name,
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        momentum=optim.momentum,
-        decay_all=optim.decay_all,
-        layer_decay=layer_decay,
-        fused=fused,
-    )
+    sync = setup.run.record.sync_batchnorm
+    if sync is None:  # the run was begun in one process
+        sync = distributed.choose_sync_batchnorm(setup.batch_size, setup.device)
+    model = model.to(setup.device)
+    return distributed.use_sync_batchnorm(model, setup.device) if sync else model
 
 
 def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
@@ -148,11 +136,11 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             device=setup.device,
             precision=setup.precision,
             rng_key=setup.rng_key(fold),
-            accumulate=config.train.accumulate,
+            accumulate=setup.accumulate,
             clip=config.optim.clip,
             clip_mode=config.optim.clip_mode,
             freeze_epochs=config.train.freeze_epochs,
-            cuda_graph=use_cuda_graph(config.train.cuda_graph, setup.device, config.train.accumulate, state.optimizer),
+            cuda_graph=use_cuda_graph(config.train.cuda_graph, setup.device, setup.accumulate, state.optimizer),
         ),
         loss=setup.task.make_loss(config.loss, components.train_set.targets, setup.device),
         lr_at=make_schedule(

@@ -48,7 +48,8 @@ class FoldProcess:
     def start(cls, slot: int, fold: Fold, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
         parent_end, child_end = multiprocessing.Pipe()
         # The process opens the run itself: sending it the list of all images would wait until it has imported torch.
-        task = FoldTask(setup.config, fold, device_for_slot(slot, setup.device), setup.max_batches, jobs)
+        device = device_for_slot(slot, setup.device)
+        task = FoldTask(setup.config, fold, device, setup.max_batches, jobs, processes_per_device(jobs, setup.device))
         process = spawn_process(_train, child_end, train_fold, task)
         child_end.close()
         return cls(slot, fold, parent_end, process)
@@ -83,6 +84,12 @@ def device_for_slot(slot: int, device: torch.device) -> torch.device:
     return torch.device(f"cuda:{slot % torch.cuda.device_count()}")  # type: ignore[unreachable]
 
 
+def processes_per_device(jobs: int, device: torch.device) -> int:
+    """Return how many of `jobs` processes share a device: all, unless `device_for_slot` spreads them over the GPUs."""
+    spread = device.type == "cuda" and device.index is None
+    return -(-jobs // torch.cuda.device_count()) if spread else jobs
+
+
 @dataclass(frozen=True)
 class FoldTask:
     """The arguments of a fold's process."""
@@ -92,6 +99,7 @@ class FoldTask:
     device: torch.device
     max_batches: int | None
     jobs: int  # processes that train at the same time
+    device_processes: int  # those of them on `device`
 
 
 def _train(connection: Connection, train_fold: TrainFold, task: FoldTask) -> None:
@@ -104,7 +112,7 @@ def _train(connection: Connection, train_fold: TrainFold, task: FoldTask) -> Non
     ):
         try:
             device = choose_device(str(task.device))  # makes it the current CUDA device of this process
-            setup = open_setup(task.config, device, [task.fold])
+            setup = open_setup(task.config, device, [task.fold], device_processes=task.device_processes)
             setup = replace(setup, max_batches=task.max_batches, local_processes=task.jobs)
             train_fold(setup, task.fold, [parent])
         except PauseTraining:

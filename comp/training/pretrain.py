@@ -19,7 +19,8 @@ from comp.records.base import Fold
 from comp.records.checkpoint import check_fit_state
 from comp.runs import FoldDir
 from comp.tables import write_csv
-from comp.training.components import TrainingComponents, make_config_optimizer
+from comp.training.components import TrainingComponents
+from comp.training.optimizer import make_config_optimizer
 from comp.training.progress import check_origin
 from comp.training.setup import Setup
 from comp.zoo.init import initialise
@@ -61,7 +62,7 @@ def pretrain(setup: Setup, fold: Fold, fold_dir: FoldDir, components: TrainingCo
         device=setup.device,
         precision=setup.precision,
         rng_key=train_set.rng_key,
-        accumulate=config.train.accumulate,
+        accumulate=setup.accumulate,
         clip=optim.clip,
         clip_mode=optim.clip_mode,
     )

@@ -29,6 +29,7 @@ from comp.runs import RUNS, Run, check_unchanged, open_run
 from comp.schema import Config
 from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
+from comp.training.fit_memory import fit_batch
 from comp.training.init_weights import check_init_weights, new_model
 
 FULL_FOLD_SEED = 1_000_000  # the fold number in the random number key of the fold `full`
@@ -65,6 +66,7 @@ class Setup:
     memory_kept: bool  # freed blocks stay with the process
     max_batches: int | None = None  # of training, and of validation; None: all images
     local_processes: int = 1  # processes that train on this machine at the same time
+    device_processes: int = 1  # those of them on this device
 
     @property
     def config(self) -> Config:
@@ -77,6 +79,16 @@ class Setup:
     @property
     def precision(self) -> str:
         return self.run.record.precision
+
+    @property
+    def batch_size(self) -> int:
+        """The images of a batch: `train.batch`, or what `train.fit_memory` made of it."""
+        return self.run.record.fitted_batch or self.config.train.batch
+
+    @property
+    def accumulate(self) -> int:
+        """The batches of an update, which has the images of `train.batch` times `train.accumulate`."""
+        return self.config.train.accumulate * (self.config.train.batch // self.batch_size)
 
     @property
     def kernels(self) -> str:
@@ -109,7 +121,7 @@ class Setup:
         if self.max_batches is None:
             return train, val
         sample = np.random.default_rng(0).permutation(rows)  # of every class: the rows are sorted by class
-        limit = self.max_batches * self.config.train.batch
+        limit = self.max_batches * self.batch_size
         return sample[np.isin(sample, train)][:limit], sample[np.isin(sample, val)][:limit]
 
     def by_row(self, images: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,22 +139,28 @@ class Setup:
         return f"{self.run.record.created} seed {self.config.train.seed} fold {fold}"
 
 
-# a draft of run.json, the model with random weights and a choice of precision -> the run
-MakeRun = Callable[[RunRecord, nn.Module, Callable[[], str]], Run]
+# a draft of run.json, the model with random weights and what completes the record by measuring -> the run
+MakeRun = Callable[[RunRecord, nn.Module, Callable[[RunRecord], RunRecord]], Run]
 
 
 def open_setup(
-    config: Config, device: torch.device, folds: Sequence[Fold], restart: bool = False, dataset: Dataset | None = None
+    config: Config,
+    device: torch.device,
+    folds: Sequence[Fold],
+    restart: bool = False,
+    dataset: Dataset | None = None,
+    device_processes: int = 1,
 ) -> Setup:
     """Check every name and every image before anything is written, then open or create the run.
 
-    `dataset` is that of the config, if it has been scanned.
+    `dataset` is that of the config, if it has been scanned. `device_processes` train on the device at the same time,
+    and share its memory.
     """
 
-    def open_checked(draft: RunRecord, model: nn.Module, choose_precision: Callable[[], str]) -> Run:
-        return open_run(config, check_init_weights(config, draft, model, folds, restart), choose_precision, restart)
+    def open_checked(draft: RunRecord, model: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
+        return open_run(config, check_init_weights(config, draft, model, folds, restart), measure, restart)
 
-    return _build_setup(config, device, open_checked, dataset)
+    return _build_setup(config, device, open_checked, dataset, device_processes)
 
 
 def setup_from_run(run: Run, device: torch.device) -> Setup:
@@ -153,8 +171,8 @@ def setup_from_run(run: Run, device: torch.device) -> Setup:
 def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
     """Build a setup for benchmarks: like `open_setup`, but without a run directory. Only the image cache is written."""
 
-    def unwritten_run(draft: RunRecord, _: nn.Module, choose_precision: Callable[[], str]) -> Run:
-        return Run(RUNS / config.name, config, replace(draft, precision=choose_precision()))
+    def unwritten_run(draft: RunRecord, _: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
+        return Run(RUNS / config.name, config, measure(draft))
 
     return _build_setup(config, device, unwritten_run)
 
@@ -175,7 +193,9 @@ def open_debug_setup(
     return replace(open_setup(config, device, folds, dataset=dataset), max_batches=DEBUG_BATCHES)
 
 
-def _build_setup(config: Config, device: torch.device, make_run: MakeRun, dataset: Dataset | None = None) -> Setup:
+def _build_setup(
+    config: Config, device: torch.device, make_run: MakeRun, dataset: Dataset | None = None, device_processes: int = 1
+) -> Setup:
     check_names(config)
     memory_kept = configure_allocator()
     dataset = dataset or scan(config.source)
@@ -195,10 +215,16 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun, datase
     timed_model = apply_kernels(model, draft.kernels, device)
     timed_batch = min(config.train.batch, len(dataset.train))
 
-    def choose() -> str:
-        return choose_precision(config.train.precision, timed_model, device, config.data.size, timed_batch)
+    def measure(record: RunRecord) -> RunRecord:
+        precision = choose_precision(config.train.precision, timed_model, device, config.data.size, timed_batch)
+        batch = None
+        if config.train.fit_memory:
+            square_bytes = cache.nbytes if draft.augment_device == "gpu" else 0
+            batch = fit_batch(config, timed_model, device, precision, square_bytes, device_processes)
+        sync = distributed.choose_sync_batchnorm(batch or config.train.batch, device)
+        return replace(record, precision=precision, fitted_batch=batch, sync_batchnorm=sync)
 
-    run = distributed.call_on_rank_zero(lambda: make_run(draft, timed_model, choose))
+    run = distributed.call_on_rank_zero(lambda: make_run(draft, timed_model, measure))
     check_unchanged(run, config, draft)  # the images and the split of this machine may differ from the run's
     return Setup(
         run,
@@ -210,6 +236,7 @@ def _build_setup(config: Config, device: torch.device, make_run: MakeRun, datase
         device,
         memory_kept,
         local_processes=distributed.local_world_size(),
+        device_processes=device_processes,
     )
 
 

@@ -52,7 +52,7 @@ def make_soup(run: Run, device: torch.device) -> RunMetrics:
     for fold in missing:
         _check_snapshots_exist(run, fold)
     setup = setup_from_run(run, device)
-    soup = open_run(_config(run), _soup_record(run), lambda: run.record.precision, restart=stale)
+    soup = open_run(_config(run), _soup_record(run), lambda record: record, restart=stale)
     for fold in missing:
         with soup.fold_dir(fold).lock():
             _make_fold(setup, fold, soup)

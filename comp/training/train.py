@@ -21,6 +21,7 @@ from comp.records.metrics import RunMetrics
 from comp.runs import ReadOnlyFoldDir
 from comp.schema import Config
 from comp.training.checks import check_training_images
+from comp.training.fold_process import processes_per_device
 from comp.training.fold_training import prepare_training
 from comp.training.parallel_folds import train_parallel
 from comp.training.setup import Setup, open_debug_setup, open_setup
@@ -59,10 +60,11 @@ def run_experiment(
     check_size(split, folds, len(dataset.test), len(dataset.task.columns))
     if "full" in folds and config.schedule.name == "plateau":
         raise UserError("--fold full has no validation loss for schedule.name=plateau; use another schedule")
+    processes = processes_per_device(min(jobs, len(folds)), device)
     setup = (
         open_debug_setup(config, device, folds, dataset)
         if debug
-        else open_setup(config, device, folds, restart, dataset)
+        else open_setup(config, device, folds, restart, dataset, processes)
     )
     parameters = setup.run.record.parameters
     print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
@@ -73,6 +75,8 @@ def run_experiment(
             f"--name NEW starts one in another precision",
             file=sys.stderr,
         )
+    if setup.batch_size != config.train.batch:
+        print(f"fitted: batches of {setup.batch_size} images, {setup.accumulate} to an update", flush=True)
     if config.train.freeze_epochs:
         epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
         print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
@@ -126,9 +130,9 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
 
 
 def _memory_error(setup: Setup, fold: Fold) -> UserError:
-    train = setup.config.train
+    batch, accumulate = max(1, setup.batch_size // 2), 2 * setup.accumulate
     return UserError(
-        f"fold {fold} of {setup.run.name}: the memory of {setup.device} is full; halve the batch (train.batch="
-        f"{max(1, train.batch // 2)} train.accumulate={2 * train.accumulate}), keep the images off the GPU "
+        f"fold {fold} of {setup.run.name}: the memory of {setup.device} is full; halve the batch "
+        f"(train.fit_memory=true, or train.batch={batch} train.accumulate={accumulate}), keep the images off the GPU "
         f"(augment.device=cpu), or use fewer --jobs; changed keys need --name NEW or --restart"
     )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from comp.batches.augment_image import ImageAugmenter
-from comp.batches.device_batches import DeviceBatches, choose_augment_device, load_device_pool
+from comp.batches.device_batches import DeviceBatches, choose_augment_device, fits_device, load_device_pool
 from comp.batches.loader import TrainingSet
 from comp.batches.oversample import oversample
 from comp.config import load
@@ -112,6 +112,14 @@ def test_choose_augment_device_auto_depends_on_the_device():
     assert choose_augment_device("gpu", CPU) == "gpu" and choose_augment_device("cpu", cuda) == "cpu"
 
 
+def test_fits_device_processes_share_a_quarter_of_the_free_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (800, 1000))
+    cuda = torch.device("cuda")
+    assert fits_device(200, cuda, 1) and not fits_device(201, cuda, 1)
+    assert fits_device(100, cuda, 2) and not fits_device(101, cuda, 2)
+    assert not fits_device(1, CPU, 1)
+
+
 class InterruptingObserver:
     """An observer that stops the training as a signal would, after its first epoch."""
 
@@ -151,7 +159,9 @@ def test_train_device_pool_gives_the_results_of_the_file(workspace, run_cli, mon
     run_cli("comp", "folds", *SMALL)
     for name in ("file", "pool"):
         assert run_cli("train.py", "--fold", "0", *SMALL, "augment.device=gpu", "--name", name)[0] == 0
-        monkeypatch.setattr(components, "make_device_pool", load_device_pool)
+        monkeypatch.setattr(
+            components, "make_device_pool", lambda squares, device, _: load_device_pool(squares, device)
+        )
     assert Path("runs/file/fold0/last.npz").read_bytes() == Path("runs/pool/fold0/last.npz").read_bytes()
 
 

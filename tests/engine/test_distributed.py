@@ -264,6 +264,15 @@ def test_mix_of_shards_equals_mix_of_the_batch(mix, count):
             assert torch.equal(mixed, expected[shard])
 
 
+@pytest.mark.parametrize(
+    ("processes", "device", "batch", "synchronised"),
+    [(2, "cuda", 31, True), (2, "cuda", 32, False), (4, "cuda", 32, True), (1, "cuda", 4, None), (2, "cpu", 4, None)],
+)
+def test_choose_sync_batchnorm_only_where_a_gpu_has_few_images(monkeypatch, processes, device, batch, synchronised):
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    assert distributed.choose_sync_batchnorm(batch, torch.device(device)) is synchronised
+
+
 def test_distributed_single_process_returns_inputs():
     model = torch.nn.BatchNorm2d(3)
     losses = [torch.tensor(1.5)]

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from comp.errors import UserError
 from comp.files import read_json
+from comp.training.fit_memory import halve_until_fits
 from tests.conftest import SMALL
 
 
@@ -40,3 +42,45 @@ def test_train_out_of_memory_is_one_line_with_three_ways_out(trained_copy, run_c
     for way_out in ("train.batch=4 train.accumulate=2", "augment.device=cpu", "--jobs"):
         assert way_out in err
     assert read_json(Path("runs/big/fold0/fold.json"))["status"] == "failed"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUBLAS_ALLOC_FAILED")])
+def test_halve_until_fits_returns_the_first_batch_that_does(error):
+    tried = []
+
+    def take_step(batch: int) -> None:
+        tried.append(batch)
+        if batch > 8:
+            raise error
+
+    assert halve_until_fits(33, take_step) == 8 and tried == [33, 16, 8]
+
+
+def test_halve_until_fits_other_errors_and_a_model_that_is_too_large_are_errors():
+    def fail_with(error: RuntimeError):
+        def take_step(_: int) -> None:
+            raise error
+
+        return take_step
+
+    with pytest.raises(UserError, match="no batch of 2 images fits"):
+        halve_until_fits(32, fail_with(torch.OutOfMemoryError("CUDA out of memory.")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        halve_until_fits(32, fail_with(RuntimeError("shapes")))
+
+
+def test_train_fit_memory_trains_as_the_smaller_batch_and_a_resume_keeps_it(workspace, run_cli, monkeypatch):
+    run_cli("comp", "folds", *SMALL)
+    command = ["train.py", "--fold", "0", *SMALL, "train.epochs=1"]
+    assert run_cli(*command, "train.batch=4", "train.accumulate=2", "--name", "small")[0] == 0
+    fitted = [*command, "train.batch=8", "train.fit_memory=true", "--name", "fitted"]
+    monkeypatch.setattr("comp.training.setup.fit_batch", lambda *_: 4)
+    status, out, _ = run_cli(*fitted, "--debug")
+    assert status == 0 and "fitted: batches of 4 images, 2 to an update" in out
+    assert run_cli(*fitted)[0] == 0 and read_json(Path("runs/fitted/run.json"))["fitted_batch"] == 4
+    weights = [
+        torch.load(f"runs/{name}/fold0/weights.pt", weights_only=True)["state_dict"] for name in ("small", "fitted")
+    ]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    monkeypatch.setattr("comp.training.setup.fit_batch", lambda *_: pytest.fail("tried again"))
+    assert "fitted: batches of 4" in run_cli(*fitted)[1]

@@ -20,7 +20,7 @@ import torch
 
 from comp.config import load
 from comp.files import read_json
-from comp.training.fold_process import FoldProcess, ParentObserver, device_for_slot
+from comp.training.fold_process import FoldProcess, ParentObserver, device_for_slot, processes_per_device
 from comp.training.parallel_folds import train_parallel
 from comp.training.process import spawn_process
 from comp.training.train import run_experiment
@@ -161,6 +161,13 @@ def test_device_for_slot_gpus_in_turn_unless_one_is_requested(monkeypatch):
     assert devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
     for device in (torch.device("cuda:0"), torch.device("cpu")):
         assert device_for_slot(1, device) == device
+
+
+def test_processes_per_device_counts_those_that_share_its_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    shared = [processes_per_device(jobs, torch.device("cuda")) for jobs in (1, 2, 3, 5)]
+    assert shared == [1, 1, 2, 3]
+    assert processes_per_device(3, torch.device("cuda:0")) == processes_per_device(3, torch.device("cpu")) == 3
 
 
 def test_spawn_process_that_cannot_start_leaves_ctrl_c_as_it_was():

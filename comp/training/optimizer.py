@@ -1,0 +1,24 @@
+"""The optimiser that a config names."""
+
+from __future__ import annotations
+
+import torch
+
+from comp.engine.optim import make_optimizer
+from comp.schema import Optim
+
+
+def make_config_optimizer(
+    model: torch.nn.Module, optim: Optim, layer_decay: float | None = None, fused: bool = True
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a config's section `optim` for `model`."""
+    return make_optimizer(
+        model,
+        optim.name,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        momentum=optim.momentum,
+        decay_all=optim.decay_all,
+        layer_decay=layer_decay,
+        fused=fused,
+    )
