@@ -109,6 +109,7 @@ ELSEWHERE = {
     "folds.seed",
     "folds.allow_split_groups",  # accepts a split or refuses it: tests/data/test_folds.py
     "train.pretrain_epochs",  # test_pretrain.py
+    "train.cuda_graph",  # tests/engine/test_cuda_graph.py
     "train.fit_memory",  # test_machines.py
     "train.keep",  # test_progress.py, test_keep.py
     "train.monitor",
