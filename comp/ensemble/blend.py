@@ -170,9 +170,8 @@ def _majority_vote(probabilities: np.ndarray) -> np.ndarray:
     predicted = probabilities.argmax(2)
     votes = np.stack([(predicted == index).sum(0) for index in range(classes)], 1).astype(np.float64)
     mean = probabilities.mean(0, dtype=np.float64)
-    leading = votes == votes.max(1, keepdims=True)
-    leading_mean = np.where(leading, mean, -1)
-    leading &= leading_mean >= leading_mean.max(1, keepdims=True)
+    leading_mean = np.where(votes == votes.max(1, keepdims=True), mean, -1)
+    leading = leading_mean >= leading_mean.max(1, keepdims=True)
     votes_for_leader = np.take_along_axis(leading, predicted.T, 1)  # (images, members)
     winner = predicted.T[np.arange(images), votes_for_leader.argmax(1)]
     votes[np.arange(images), winner] += 0.5
