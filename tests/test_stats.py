@@ -152,6 +152,9 @@ def test_bootstrap_interval_constant_predictions_do_not_vary_in_balanced_accurac
     """One class is always correct and the others never, in every resample: this is no perfect prediction."""
     targets, constant = np.arange(200) % 2, np.eye(2)[np.zeros(200, int)]
     assert bootstrap_interval("balanced_accuracy", targets, constant) == (0.5, 0.5)
+    assert bootstrap_interval("balanced_accuracy", 1 - targets, constant) == (0.5, 0.5)
+    rare = (np.arange(200) < 20).astype(int)  # the first images that are moved elsewhere are of the rarer class
+    assert bootstrap_interval("balanced_accuracy", rare, constant) == (0.5, 0.5)
     low, high = bootstrap_interval("accuracy", targets, constant)
     assert 0.42 < low < 0.45 and 0.55 < high < 0.58
 

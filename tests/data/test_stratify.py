@@ -61,6 +61,15 @@ def test_spread_tags_is_the_same_on_every_machine():
     assert "".join(map(str, folds)) == "001111000010000101111110"
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_spread_tags_fills_folds_that_lack_the_tag_equally_by_the_images_that_they_lack(seed):
+    tags = (np.random.default_rng(seed).random((12, 3)) < [0.6, 0.3, 0.1]).astype(int)
+    folds = spread(tags, np.arange(12).astype(str), 3, seed=0)
+    assert np.bincount(folds).tolist() == [4, 4, 4]
+    if seed == 3:  # one image has the last tag, and is therefore the first that is placed
+        assert tags.sum(0).tolist() == [6, 9, 1] and "".join(map(str, folds)) == "211020011202"
+
+
 def test_join_groups_links_through_either_grouping():
     copies = ["a", "b", "b", "c", "d", "e"]
     patients = ["p", "p", None, None, "q", None]

@@ -154,3 +154,11 @@ def test_predict_cross_fitted_decides_each_fold_by_the_other_folds(tumours, meth
     assert np.array_equal(without, predict_cross_fitted(method, others, tumours))
     in_sample = predict_in_sample(method, fit_members(tumours, np.arange(IMAGES), options), tumours)
     assert score("macro_f1", tumours.targets, in_sample) > 0.8
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_fit_each_fold_holds_out_each_fold_in_turn(folds):
+    pool = replace(three_members(), folds=np.arange(IMAGES) % folds + 1)
+    fold_fits = fit_each_fold(pool, MemberFitOptions())
+    assert [set(pool.folds[fold_fit.held_out_rows]) for fold_fit in fold_fits] == [{n + 1} for n in range(folds)]
+    assert all(len(fold_fit.held_out_rows) == IMAGES / folds for fold_fit in fold_fits)

@@ -146,3 +146,8 @@ def test_sample_images_are_64_from_the_first_to_the_last(monkeypatch, images, ro
     chosen, batch_size = export._sample_images(dataset, make_spec("test_efficientnet", 24))
     assert len(set(chosen)) == len(chosen) == batch_size == rows and (chosen[0], chosen[-1]) == (0, images - 1)
     assert set(np.diff(chosen)) <= {images // rows, images // rows + 1}
+
+
+@pytest.mark.parametrize("runtime", export.RUNTIME_FILES)
+def test_precision_of_a_runtime_is_in_its_name(runtime):
+    assert export.precision_of(runtime) == ("bf16" if "bf16" in runtime else "fp32")

@@ -46,3 +46,18 @@ def test_push_in_a_terminal_shows_what_it_waits_for_and_removes_the_line(kaggle_
     shown = terminal.getvalue().split("\r")
     assert "Kaggle is scoring it, 00:00" in shown and "it/s" not in "".join(shown)
     assert shown[-2].strip() == "" and shown[-1] == ""
+
+
+def test_push_into_a_pipe_shows_what_it_waits_for_before_it_waits(kaggle_server, report, pauses, monkeypatch):
+    class Pipe(io.StringIO):
+        shown = ""
+
+        def flush(self) -> None:
+            self.shown = self.getvalue()
+
+    seen = []
+    monkeypatch.setattr(sys, "stdout", pipe := Pipe())
+    monkeypatch.setattr(push.time, "sleep", lambda pause: pauses.append(pause) or seen.append(pipe.shown))
+    kaggle_server.polls = 10**6
+    send(report, timeout=2)
+    assert "more may be sent today" in seen[0] and "waiting for its score, 2 s at most" in seen[0]

@@ -178,3 +178,32 @@ def test_is_save_due_after_save_every_seconds_since_the_last_save(tmp_path):
     assert progress.is_save_due()
     progress.save(FoldDir(tmp_path))
     assert not progress.is_save_due()
+
+
+@pytest.mark.parametrize("val_images", [0, 6])
+def test_progress_saved_within_the_first_epoch_has_no_results_yet(tmp_path, val_images):
+    progress = make_progress()
+    progress.state.step, progress.state.images = 3, 24
+    progress.save(FoldDir(tmp_path))
+    restored = make_progress()
+    restored.load(FoldDir(tmp_path), steps_per_epoch=4, val_images=val_images)
+    assert (restored.best, restored.last, restored.history, restored.state.step) == (None, None, [], 3)
+
+
+def test_progress_of_a_model_of_all_images_has_no_results(tmp_path):
+    progress = make_progress()
+    end_epoch(progress, None)
+    progress.save(FoldDir(tmp_path))
+    restored = make_progress()
+    restored.load(FoldDir(tmp_path), steps_per_epoch=4, val_images=0)
+    assert (restored.best, restored.last, len(restored.history)) == (None, None, 1)
+    with pytest.raises(UserError, match="contradicts itself"):
+        make_progress().load(FoldDir(tmp_path), steps_per_epoch=4, val_images=6)
+
+
+def test_record_epoch_has_the_speed_in_images_per_second():
+    progress = make_progress()
+    end_epoch(progress, predictions(5, 0.6))
+    [row] = progress.history
+    assert (row.epoch, row.step, row.seconds, row.images_per_second, row.val_seconds) == (1, 4, 2.0, 20.0, 0.5)
+    assert (row.lr, row.train_loss, row.val_score) == (0.1, 9.0, pytest.approx(5 / 6))
