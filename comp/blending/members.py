@@ -102,6 +102,8 @@ def predict_oof(members: Members, options: InferOptions) -> Pool:
     for name, predictor in members.predictors.items():
         views = TTA["d4" if options.tta == "auto" else options.tta or predictor.run.config.infer.tta]
         tables[name] = dict(zip(views, predictor.predict_oof(views), strict=True))
+        if len(members.predictors) > 1:  # one member's models at a time; a single one's are used again for the test
+            predictor.release_networks()
     pool, copies = drop_duplicate_members(build_pool(members.task, members.first.record.metric, tables))
     for copy, original in copies.items():
         print(f"warning: {copy} has the same predictions as {original}; it is used once", file=sys.stderr)
@@ -111,13 +113,10 @@ def predict_oof(members: Members, options: InferOptions) -> Pool:
 def predict_test(blend: Blend, members: Members, images: Sequence[Image], rows: Rows) -> pd.DataFrame:
     """Return the blended predictions of the rows of a submission, made of the test `images`: a column per class."""
     ids, classes = [image.id for image in images], members.first.classes
-    probabilities = [
-        np.stack(
-            [
-                stack_tables(tables, ids, classes)
-                for tables in members.predictors[member.name].predict_test(member.views)
-            ]
-        )
-        for member in blend.members
-    ]
+    probabilities = []
+    for member in blend.members:
+        predictor = members.predictors[member.name]
+        by_fold = predictor.predict_test(member.views)
+        probabilities.append(np.stack([stack_tables(tables, ids, classes) for tables in by_fold]))
+        predictor.release_networks()
     return pd.DataFrame(apply_blend(blend, probabilities, rows), pd.Index(rows.ids, name="image"), list(classes))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from comp.batches.loader import choose_workers
+from comp.batches.loader import choose_evaluation_batch, choose_workers
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.folds import read_folds
 from comp.data.scan import Dataset, Image
@@ -86,7 +86,10 @@ def open_predictor(
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts with the fold models of one run; each model is loaded at its first use, and stays in memory."""
+    """Predicts with the fold models of one run; each model is loaded at its first use.
+
+    It stays in memory until `release_networks`.
+    """
 
     run: Run
     dataset: Dataset
@@ -164,6 +167,10 @@ class Predictor:
         rows = range(len(self.dataset.test))
         return self._compute(folds, self.dataset.test, rows, views, "test")
 
+    def release_networks(self) -> None:
+        """Free the memory of the networks; the next prediction loads them again."""
+        self.networks.clear()
+
     def latency_ms(self) -> float:
         """Return the milliseconds per image, view and fold model, measured once and then read from a file.
 
@@ -191,7 +198,7 @@ class Predictor:
         square_spec = make_square_spec(self.dataset.train, data.size, data.fit, data.crop)
         options = InferenceOptions(
             size=data.size,
-            batch_size=self.run.config.train.batch,
+            batch_size=choose_evaluation_batch(self.run.config.train.batch, self.device.type),
             device=self.device,
             workers=choose_workers(data.workers, self.device.type),
             title=f"{self.run.name} {title}",

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from comp.batches.loader import choose_workers
+from comp.batches.loader import choose_evaluation_batch, choose_workers
 from comp.data.cache import decode
 from comp.data.images import SquareSpec
 from comp.data.scan import Dataset, Image, find_test_images, scan
@@ -152,7 +152,7 @@ def _predict(
                 part.views,
                 InferenceOptions(
                     size=member.size,
-                    batch_size=member.batch,
+                    batch_size=choose_evaluation_batch(member.batch, device.type),
                     device=device,
                     workers=choose_workers("auto", device.type),
                     title=f"member {number} of {len(record.members)}",

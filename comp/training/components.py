@@ -11,7 +11,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from comp.batches.device_batches import DeviceBatches, make_device_pool
-from comp.batches.loader import Batch, EvaluationSet, TrainingSet, iterate_batches
+from comp.batches.loader import Batch, EvaluationSet, TrainingSet, choose_evaluation_batch, iterate_batches
 from comp.batches.oversample import oversample
 from comp.engine import distributed
 from comp.engine.cuda_graph import use_cuda_graph
@@ -80,7 +80,8 @@ def _make_batches(setup: Setup, train_set: TrainingSet, val_rows: np.ndarray) ->
     """Return this rank's batches to train and to validate on."""
     config, device, workers = setup.config, setup.device, setup.workers
     own_rows = val_rows[distributed.rank() :: distributed.world_size()]
-    validation_set = EvaluationSet(setup.cache, own_rows, config.data.size, config.train.batch)
+    batch_size = choose_evaluation_batch(setup.batch_size, device.type)
+    validation_set = EvaluationSet(setup.cache, own_rows, config.data.size, batch_size)
     read = partial(iterate_batches, validation_set, range(len(validation_set)), workers=0)
     if setup.augment_device == "cpu":
         return partial(iterate_batches, train_set, workers=workers, pin=device.type == "cuda"), read

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from comp.batches.augment_image import ImageAugmenter
-from comp.batches.loader import EvaluationSet, TrainingSet, choose_workers, iterate_batches
+from comp.batches.loader import EvaluationSet, TrainingSet, choose_evaluation_batch, choose_workers, iterate_batches
 from comp.data.cache import load_cache, make_square_spec
 from comp.data.scan import scan
 
@@ -88,3 +88,8 @@ def test_evaluation_set_keeps_the_order_at_any_batch_size(make_train_set):
 def test_choose_workers_auto_depends_on_the_device():
     assert choose_workers("auto", "cpu") == 0
     assert choose_workers(3, "cpu") == 3
+
+
+def test_choose_evaluation_batch_is_larger_than_that_of_the_training_on_a_gpu_only():
+    """On a CPU the last bits of predictions depend on it, and no time is gained."""
+    assert [choose_evaluation_batch(32, device) for device in ("cpu", "cuda", "mps")] == [32, 128, 32]
