@@ -238,12 +238,8 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """Return the flat keys that identify a run: all but those of logging, saving, loading and submitting."""
         flat = flatten(self.model_dump(exclude={"name", "log", "infer", "submit"}))
-        left_out = {
-            "data.workers",
-            "data.allow_missing",
-            "train.save_every",
-            "train.cuda_graph",
-        }  # the list of images is hashed
+        # data.allow_missing: the list of images is hashed
+        left_out = {"data.workers", "data.allow_missing", "train.save_every", "train.cuda_graph"}
         return {key: value for key, value in flat.items() if key not in left_out}
 
     def to_yaml(self) -> str:

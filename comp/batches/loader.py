@@ -131,7 +131,7 @@ class TrainingSet:
 
     @cached_property
     def _chances(self) -> _Chances | None:
-        """How likely each item is to be drawn, None for a permutation of all items."""
+        """The chance of each item to be drawn; None for a permutation of all items."""
         return _Chances(1.0 / np.bincount(self.targets)[self.targets]) if self.balanced else None
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -102,8 +102,8 @@ def _draw_rows(classes: np.ndarray) -> np.ndarray:
     rows = rows[is_drawn[rows]]
     rows = rows[np.argsort(classes[rows], kind="stable")]
     sizes = np.unique(classes[rows], return_counts=True)[1]
-    place_in_class = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(rows[np.argsort(place_in_class, kind="stable")][:MAX_IMAGES])
+    position_in_class = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(rows[np.argsort(position_in_class, kind="stable")][:MAX_IMAGES])
 
 
 def _labels(survey: Survey) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""What this machine has, what a training would use, and what is wrong."""
+"""Examine a machine: its parts, the choices of a training on it, and its problems."""

@@ -386,7 +386,7 @@ def test_read_folds_official_split_is_imported_again(split):
 
 
 def test_make_folds_numbers_are_all_validated():
-    """Of numbers no class is too small, though their ten strata are: of 20 images in five folds, two each."""
+    """Numbers have no small class, though their ten strata are small: 20 images in five folds have two each."""
     task = make_task(TaskSpec("regression", ("y",)))
     labels = [f"{number / 7:.3f}" for number in range(20)]
     train = tuple(Image(f"{n:02}.png", Path("x"), label) for n, label in enumerate(labels))

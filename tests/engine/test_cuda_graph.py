@@ -29,11 +29,11 @@ def noisy_network() -> nn.Module:
 class ReplayedFunction:
     """A graph that calls the function at each replay. Its result is invalid until then, as that of a real one."""
 
-    made: list[ReplayedFunction]
+    instances: list[ReplayedFunction]
 
     def __init__(self):
         self.replays = self.captures = 0
-        self.made.append(self)
+        self.instances.append(self)
 
     def warm_up(self, function):
         return function()
@@ -50,9 +50,9 @@ class ReplayedFunction:
 @pytest.fixture
 def graphs(monkeypatch) -> list[ReplayedFunction]:
     """The graphs that a training on the CPU makes."""
-    monkeypatch.setattr(ReplayedFunction, "made", [], raising=False)
+    monkeypatch.setattr(ReplayedFunction, "instances", [], raising=False)
     monkeypatch.setattr(fit, "StepGraph", partial(StepGraph, make_graph=ReplayedFunction))
-    return ReplayedFunction.made
+    return ReplayedFunction.instances
 
 
 def trained(optimizer: str = "adamw", **options) -> fit.TrainState:
