@@ -122,6 +122,8 @@ class Train(Section):
     fit_memory: bool = False
     """On a GPU: halve `batch` and double `accumulate` until a training step fits into its memory. It is tried when the
     run begins, and the run keeps the result."""
+    deterministic: bool = False
+    """On a GPU: only algorithms that compute the same bits in every run, which are slower. A CPU always does."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of everything random. A list such as `0,1,2` trains one run per seed."""
     metric: str = "accuracy"

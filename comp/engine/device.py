@@ -14,8 +14,7 @@ import torch
 from comp.engine import distributed
 from comp.errors import UserError, shorten
 
-# torch's last build with kernels for GPUs before capability 7.5 (Turing), such as P100 and V100
-OLD_GPU_BUILD = "--index-url https://download.pytorch.org/whl/cu126"
+OLD_GPU_BUILD = "CUDA 12.6 (cu126)"  # torch's last with kernels before capability 7.5 (Turing): P100 and V100
 GPU_FILE = Path("/dev/nvidia0")
 NO_GPU_ERRORS = (
     "No CUDA GPUs",
@@ -99,11 +98,11 @@ def _device_error(name: str, reason: str) -> UserError:
         return DeviceError(f"the memory of {name} is full", advice)
     if "no kernel image" in reason:
         capability = torch.cuda.get_device_capability(name)
-        build = f" {OLD_GPU_BUILD}" if capability < (7, 5) else ""
+        build = OLD_GPU_BUILD if capability < (7, 5) else "a newer CUDA"
         return DeviceError(
             f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(name)} (compute capability "
             f"{capability[0]}.{capability[1]})",
-            f"pip install --upgrade --force-reinstall torch torchvision{build}, or use --device cpu",
+            f"install the build of torch and torchvision for {build}, or use --device cpu",
         )
     return DeviceError(f"{name} cannot be used ({shorten(reason.splitlines()[0])})", "use another GPU, or --device cpu")
 
@@ -111,6 +110,22 @@ def _device_error(name: str, reason: str) -> UserError:
 def is_out_of_memory(reason: Exception | str) -> bool:
     """Return whether torch failed because the memory of the device is full; cuBLAS has a text of its own for it."""
     return any(text in str(reason) for text in ("out of memory", "ALLOC_FAILED"))
+
+
+def use_deterministic_algorithms(device: torch.device) -> None:
+    """Let this process compute the same bits in every run on a GPU; a CPU does anyway.
+
+    Call it before the first matrix product: cuBLAS reads the variable when it starts.
+    """
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def is_nondeterministic(error: Exception) -> bool:
+    """Return whether torch refused an operation that has no deterministic algorithm."""
+    return "does not have a deterministic implementation" in str(error)
 
 
 def configure_allocator() -> bool:
@@ -134,7 +149,6 @@ def peak_memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource
-    import sys
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -17,7 +17,7 @@ from comp.data.cache import Cache, load_cache, make_square_spec
 from comp.data.folds import count_split_groups, read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
-from comp.engine.device import configure_allocator
+from comp.engine.device import configure_allocator, use_deterministic_algorithms
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
 from comp.files import file_sha256
@@ -198,6 +198,8 @@ def _build_setup(
 ) -> Setup:
     check_names(config)
     memory_kept = configure_allocator()
+    if config.train.deterministic:
+        use_deterministic_algorithms(device)
     dataset = dataset or scan(config.source)
     split = (
         read_folds(config.folds_file, dataset, config.folds.allow_split_groups)

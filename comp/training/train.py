@@ -11,7 +11,7 @@ import torch
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
 from comp.engine import distributed
-from comp.engine.device import is_out_of_memory
+from comp.engine.device import is_nondeterministic, is_out_of_memory, use_deterministic_algorithms
 from comp.engine.precision import has_precision
 from comp.environment import process_info
 from comp.errors import UserError
@@ -96,6 +96,8 @@ def run_experiment(
 
 def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> None:
     """Train one fold to its end; resume it if an earlier process began it."""
+    if setup.config.train.deterministic:
+        use_deterministic_algorithms(setup.device)  # for --jobs: this may be another process than the setup's
     fold_dir = setup.run.fold_dir(fold) if distributed.rank() == 0 else ReadOnlyFoldDir(setup.run.fold_dir(fold).path)
     with fold_dir.lock():
         if distributed.call_on_rank_zero(lambda: fold_dir.is_done):
@@ -126,6 +128,11 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
                 fold_dir.mark_ended("failed", reason=reason)
             if is_memory:
                 raise _memory_error(setup, fold) from None
+            if is_nondeterministic(error):
+                raise UserError(
+                    f"fold {fold} of {setup.run.name}: {str(error).partition(' does not')[0]} has no deterministic "
+                    f"algorithm on {setup.device}; use another model, or train.deterministic=false with --name NEW"
+                ) from None
             raise
 
 

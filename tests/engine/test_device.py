@@ -72,7 +72,7 @@ def pretend_no_cuda(monkeypatch, tmp_path):
     return pretend
 
 
-@pytest.mark.parametrize(("capability", "build"), [((6, 0), "whl/cu126"), ((12, 0), "torchvision,")])
+@pytest.mark.parametrize(("capability", "build"), [((6, 0), "CUDA 12.6 (cu126)"), ((12, 0), "a newer CUDA")])
 def test_choose_device_gpu_without_kernels_names_the_build_to_install(pretend_gpu, capability, build):
     pretend_gpu(capability, NO_KERNEL)
     for name in ("auto", "cuda"):

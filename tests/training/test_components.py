@@ -111,6 +111,7 @@ ELSEWHERE = {
     "train.pretrain_epochs",  # test_pretrain.py
     "train.cuda_graph",  # tests/engine/test_cuda_graph.py
     "train.fit_memory",  # test_machines.py
+    "train.deterministic",
     "train.keep",  # test_progress.py, test_keep.py
     "train.monitor",
     "train.patience",

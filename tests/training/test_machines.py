@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from comp.engine.device import use_deterministic_algorithms
 from comp.errors import UserError
 from comp.files import read_json
 from comp.training.fit_memory import halve_until_fits
@@ -84,3 +86,39 @@ def test_train_fit_memory_trains_as_the_smaller_batch_and_a_resume_keeps_it(work
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
     monkeypatch.setattr("comp.training.setup.fit_batch", lambda *_: pytest.fail("tried again"))
     assert "fitted: batches of 4" in run_cli(*fitted)[1]
+
+
+@pytest.fixture
+def restored_algorithms(monkeypatch):
+    """Undo what a test sets for the whole process."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize(("device", "is_set"), [("cuda", True), ("cpu", False)])
+def test_use_deterministic_algorithms_is_for_gpus(restored_algorithms, device, is_set):
+    use_deterministic_algorithms(torch.device(device))
+    assert torch.are_deterministic_algorithms_enabled() == is_set
+    assert torch.backends.cudnn.benchmark == (not is_set)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if is_set else None)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_train_deterministic_is_set_in_the_process_that_trains_and_names_what_cannot(
+    trained_copy, run_cli, monkeypatch, deterministic
+):
+    devices = []
+
+    def fail(*_):
+        raise RuntimeError("upsample_backward does not have a deterministic implementation, but you set ...")
+
+    for module in ("setup", "train"):
+        monkeypatch.setattr(f"comp.training.{module}.use_deterministic_algorithms", devices.append)
+    monkeypatch.setattr("comp.training.train.prepare_training", fail)
+    overrides = [*SMALL, f"train.deterministic={str(deterministic).lower()}", "train.seed=0", "--name", "bits"]
+    status, _, err = run_cli("train.py", "--fold", "0", *overrides)
+    assert status == 2 and err.startswith("error: fold 0 of bits: upsample_backward has no deterministic algorithm")
+    assert devices == [torch.device("cpu")] * (2 if deterministic else 0)
