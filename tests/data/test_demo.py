@@ -75,6 +75,7 @@ def test_draw_competition_full_disk_leaves_no_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_draw_competition_linear_classifier_on_pixels_does_not_solve_it(tmp_path):
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
