@@ -1,4 +1,6 @@
-"""Measure each fused operation against torch's own: CPU time of one thread for a training step of 16 images.
+"""Measure fused operations against torch's own: CPU time of one thread for a training step of 16 images.
+
+First of whole models in fp32, then of each operation in fp32 and bf16, by turns in one process.
 
 python -m tests.benchmarks.kernels
 """
@@ -15,8 +17,10 @@ from torch import nn
 from comp.engine.device import configure_allocator
 from comp.engine.kernels.fuse import fuse
 from comp.engine.precision import autocast
+from comp.zoo.build import build_model
 
 IMAGES, ROUNDS = 16, 7
+MODELS = {"sharif_deep_efficientnet": 224, "efficientnet_b0": 224, "mobilenetv4_conv_small": 128, "resnet18": 224}
 CASES: list[tuple[str, nn.Module, int, int]] = [  # operation, its module, channels and side of its feature map
     *(
         ("BatchNorm and SiLU", nn.Sequential(nn.BatchNorm2d(channels), nn.SiLU()), channels, side)
@@ -50,19 +54,32 @@ def step_ms(module: nn.Module, x: torch.Tensor, precision: str) -> float:
     return 1000 * (time.thread_time() - start)
 
 
+def compare(module: nn.Module, x: torch.Tensor, precision: str) -> tuple[float, float]:
+    """Return the milliseconds of a step with torch's operations and with the fused ones: the shortest of its rounds."""
+    variants = module.train(), fuse(copy.deepcopy(module)).train()
+    times = [[step_ms(variant, x, precision) for variant in variants] for _ in range(ROUNDS)]
+    plain, fused = (min(column) for column in zip(*times, strict=True))
+    return plain, fused
+
+
+def feature_map(channels: int, side: int) -> torch.Tensor:
+    return torch.randn(IMAGES, channels, side, side).to(memory_format=torch.channels_last)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     configure_allocator()
-    print("| operation | feature map | fp32: torch, fused, ms | ratio | bf16: torch, fused, ms | ratio |")
+    print("| model | size | torch, fused, ms | ratio |\n|---|---|---|---|")
+    for name, size in MODELS.items():
+        model = build_model(name, 8, size=size).to(memory_format=torch.channels_last)
+        plain, fused = compare(model, feature_map(3, size), "fp32")
+        print(f"| {name} | {size} px | {plain:.0f}, {fused:.0f} | {plain / fused:.2f} |", flush=True)
+    print("\n| operation | feature map | fp32: torch, fused, ms | ratio | bf16: torch, fused, ms | ratio |")
     print("|---|---|---|---|---|---|")
     for name, module, channels, side in CASES:
-        modules = module.train(), fuse(copy.deepcopy(module)).train()
         cells = []
-        for precision in ("fp32", "bf16"):
-            x = torch.randn(IMAGES, channels, side, side).to(memory_format=torch.channels_last)
-            x = x.bfloat16() if precision == "bf16" else x
-            times = [[step_ms(variant, x, precision) for variant in modules] for _ in range(ROUNDS)]
-            plain, fused = (min(column) for column in zip(*times, strict=True))
+        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            plain, fused = compare(module, feature_map(channels, side).to(dtype), precision)
             cells += [f"{plain:.1f}, {fused:.1f}", f"{plain / fused:.2f}"]
         print(f"| {name} | {channels} x {side} x {side} | {' | '.join(cells)} |", flush=True)
 
