@@ -35,7 +35,7 @@ def draw_dataset(root: Path, classes: int, test: int = 20) -> None:
     sample.to_csv(root / "sample_submission.csv", index=False)
 
 
-@pytest.mark.parametrize("classes", [1500, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("classes", [pytest.param(classes, marks=pytest.mark.slow) for classes in (1500, 5000)])
 def test_many_classes_from_files_to_a_submission(classes, workspace, run_cli):
     draw_dataset(Path("input/herbarium"), classes)
 

@@ -226,6 +226,7 @@ def test_train_failing_process_ends_all_with_its_own_error(uneven):
     assert process.communicate()[1].count("did you mean train.epochs") == 1  # both raise it, one prints
 
 
+@pytest.mark.slow
 def test_fit_two_processes_with_frozen_and_unused_weights_equal_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two_models.py").write_text(TWO_MODELS)

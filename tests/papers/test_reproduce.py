@@ -212,6 +212,7 @@ def test_reproduce_wrong_arguments_are_one_error_before_training(split, run_cli,
     assert not list(Path("runs").rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_worker_trains_in_a_process_and_a_killed_one_returns_an_error(split, monkeypatch):
     write_paper(*TWO)
     path = config_file("mini", "small")
