@@ -198,11 +198,11 @@ def open_run(config: Config, draft: RunRecord, measure: Callable[[RunRecord], Ru
     path.mkdir(parents=True, exist_ok=True)
     with FileLock(path / ".lock"):
         _check_not_soup(path, draft)
-        if restart and file_exists(path / "run.json"):
-            _archive_run(path)
-        if not file_exists(path / "run.json"):
+        if restart or not file_exists(path / "run.json"):
+            record = measure(replace(draft, created=_now(), git=git_state()))  # may fail, so before anything changes
+            if file_exists(path / "run.json"):
+                _archive_run(path)
             _write_config(path, config, draft)
-            record = measure(replace(draft, created=_now(), git=git_state()))
             record.write(path / "run.json")
         run = read_run(path)
         check_unchanged(run, config, draft)

@@ -24,7 +24,7 @@ from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
 from comp.training.init_weights import load_init_weights, new_model
-from comp.training.optimizer import make_config_optimizer
+from comp.training.optimizer import make_train_optimizer
 from comp.training.setup import Setup
 
 TrainBatches = Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
@@ -111,9 +111,7 @@ def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn
 def make_train_state(setup: Setup, model: torch.nn.Module) -> TrainState:
     """Return the state of a training that has not started: optimiser, gradient scaler and moving average."""
     config = setup.config
-    optimizer = make_config_optimizer(
-        model, config.optim, config.optim.layer_decay, fused=not config.train.freeze_epochs
-    )
+    optimizer = make_train_optimizer(model, config)
     # With warm-up the average forgets the random start: without it, 20 short epochs end in a model that lags behind.
     ema = ModelEmaV3(model, decay=config.train.ema, use_warmup=True) if config.train.ema else None
     scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")

@@ -14,7 +14,7 @@ from comp.engine.device import is_out_of_memory
 from comp.engine.precision import autocast
 from comp.errors import UserError
 from comp.schema import Config
-from comp.training.optimizer import make_config_optimizer
+from comp.training.optimizer import make_train_optimizer
 
 MIN_BATCH = 2  # BatchNorm cannot normalise a batch of one
 MEMORY_SHARE = 0.9  # of the free memory; the rest is for what another epoch or cuDNN's choices take more
@@ -67,7 +67,7 @@ def _train_one_step(
     pool = torch.empty(pool_bytes, dtype=torch.uint8, device=device)
     trial = copy.deepcopy(model).to(device).train()
     average = copy.deepcopy(trial) if config.train.ema else None
-    optimizer = make_config_optimizer(trial, config.optim, config.optim.layer_decay)
+    optimizer = make_train_optimizer(trial, config)
     size = config.data.size
     images = torch.zeros(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
     with autocast(device, precision):

@@ -1,11 +1,11 @@
-"""The optimiser that a config names."""
+"""The optimisers that a config names."""
 
 from __future__ import annotations
 
 import torch
 
 from comp.engine.optim import make_optimizer
-from comp.schema import Optim
+from comp.schema import Config, Optim
 
 
 def make_config_optimizer(
@@ -22,3 +22,8 @@ def make_config_optimizer(
         layer_decay=layer_decay,
         fused=fused,
     )
+
+
+def make_train_optimizer(model: torch.nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Return the optimiser of a config's training."""
+    return make_config_optimizer(model, config.optim, config.optim.layer_decay, fused=not config.train.freeze_epochs)

@@ -17,6 +17,7 @@ from comp.data.cache import Cache, load_cache, make_square_spec
 from comp.data.folds import count_split_groups, read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
+from comp.engine.cuda_graph import use_cuda_graph
 from comp.engine.device import configure_allocator, use_deterministic_algorithms
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
@@ -31,6 +32,7 @@ from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
 from comp.training.fit_memory import fit_batch
 from comp.training.init_weights import check_init_weights, new_model
+from comp.training.optimizer import make_train_optimizer
 
 FULL_FOLD_SEED = 1_000_000  # the fold number in the random number key of the fold `full`
 DEBUG_BATCHES = 4
@@ -216,6 +218,8 @@ def _build_setup(
     draft = _run_record(config, dataset, split, model, device)
     timed_model = apply_kernels(model, draft.kernels, device)
     timed_batch = min(config.train.batch, len(dataset.train))
+    if config.train.cuda_graph == "on":  # an error where it is impossible, before the run is created
+        use_cuda_graph("on", device, config.train.accumulate, make_train_optimizer(timed_model, config))
 
     def measure(record: RunRecord) -> RunRecord:
         precision = choose_precision(config.train.precision, timed_model, device, config.data.size, timed_batch)

@@ -88,6 +88,13 @@ def test_train_fit_memory_trains_as_the_smaller_batch_and_a_resume_keeps_it(work
     assert "fitted: batches of 4" in run_cli(*fitted)[1]
 
 
+def test_train_cuda_graph_without_a_gpu_is_an_error_and_no_run_is_created(workspace, run_cli):
+    run_cli("comp", "folds", *SMALL)
+    status, _, err = run_cli("train.py", "--fold", "0", *SMALL, "train.cuda_graph=on", "--name", "graph")
+    assert status == 2 and err.startswith("error: train.cuda_graph=on is impossible here: the device is cpu")
+    assert not Path("runs/graph").exists()
+
+
 @pytest.fixture
 def restored_algorithms(monkeypatch):
     """Undo what a test sets for the whole process."""
