@@ -109,8 +109,8 @@ def gather(value: T) -> list[T]:
 def choose_sync_batchnorm(batch: int, device: torch.device) -> bool | None:
     """Return whether BatchNorm needs the images of all processes, or None without several GPUs.
 
-    It does where a process has few of a batch's images. SyncBatchNorm waits for the other processes in every layer:
-    120 times a step of DeepEfficientNet.
+    It does where a process has few of a batch's images. SyncBatchNorm waits for the other processes in every layer,
+    forward and backward.
     """
     if world_size() == 1 or device.type != "cuda":
         return None

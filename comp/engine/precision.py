@@ -34,10 +34,7 @@ def choose_precision(requested: str, model: nn.Module, device: torch.device, siz
 
 
 def has_precision(device: torch.device, precision: str) -> bool:
-    """Return whether the device computes in this precision, and does not emulate it.
-
-    Emulated on a GPU without bf16, such as T4, a step launches 9 times as many kernels.
-    """
+    """Return whether the device computes in this precision, and does not emulate it as a T4 does bf16."""
     if precision == "fp32":
         return True
     if device.type == "cuda":

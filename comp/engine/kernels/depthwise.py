@@ -1,7 +1,6 @@
 """The gradients of a depthwise convolution on a CPU, both in one pass (depthwise.cpp).
 
-torch computes them in two passes, and in bf16 it is slow: on two cores with AVX512_BF16, stride 2 takes 7 to 28 times
-as long as in fp32. The forward pass is torch's own.
+torch computes them in two passes, and in bf16 with stride 2 by a slow path. The forward pass is torch's own.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ def library() -> Any:
 def is_supported(module: nn.Module) -> bool:
     """Return whether depthwise.cpp computes the gradients of this convolution, and not slower than torch.
 
-    On an AVX2 core, for 16 images, torch's time over ours in fp32 is 1.0 to 1.8 for kernels of 3, and 2.0 to 3.3 for
-    kernels of 5; with a kernel of 3 and stride 2 it is 0.7 to 1.1. In bf16, where torch computes in fp32 and casts,
-    ours takes 0.6 of the time or less in every case.
+    On an AVX2 core torch's time over ours, forward and backward, is 1.2 to 1.6 in fp32 for kernels of 3 and stride 1,
+    1.6 to 2.2 for kernels of 5, and 2.3 to 3.1 in bf16 (tests/benchmarks/kernels.py). A kernel of 3 with stride 2 in
+    fp32 was not faster, and stays torch's.
     """
     return (
         type(module) is nn.Conv2d
