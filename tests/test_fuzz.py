@@ -111,11 +111,12 @@ def record_types() -> list[type[Record]]:
     """Return every record of the kit."""
     for module in pkgutil.iter_modules(comp.records.__path__, "comp.records."):
         importlib.import_module(module.name)
-    types, found = [Record], []
+    types, records = [Record], []
     while types:
-        found += (subclasses := types.pop().__subclasses__())
+        records += (subclasses := types.pop().__subclasses__())
         types += subclasses
-    return sorted({record for record in found if record.__module__.startswith("comp.")}, key=lambda kind: kind.__name__)
+    own = {record for record in records if record.__module__.startswith("comp.")}
+    return sorted(own, key=lambda kind: kind.__name__)
 
 
 RECORDS = record_types()

@@ -185,13 +185,13 @@ def identifiers(file: Path) -> Iterator[str]:
 
 
 def test_names_old_words_do_not_return():
-    found = [
+    old_names = [
         f"{file.relative_to(REPO_ROOT)}: {name}"
         for file in FILES
         for name in identifiers(file)
         if OLD_WORDS & set(name.lower().strip("_").split("_"))
     ]
-    assert not found
+    assert not old_names
 
 
 @pytest.mark.parametrize("command", ["train.py", "infer.py", "-m comp", *(f"-m comp {name}" for name in COMMANDS)])

@@ -77,14 +77,14 @@ def test_import_keeps_the_official_split(workdir, run_cli):
 def test_import_has_the_layout_of_a_competition(workdir, run_cli, tiny_dataset):
     np.savez(workdir / "cells.npz", **arrays())
     run_cli("comp", "data", "import", "cells.npz", "--root", "elsewhere/mine", "--folds", "splits/official.csv")
-    mine, drawn = Path("elsewhere/mine"), tiny_dataset
-    assert sorted(os.listdir(mine)) == sorted(os.listdir(drawn))
+    imported, drawn = Path("elsewhere/mine"), tiny_dataset
+    assert sorted(os.listdir(imported)) == sorted(os.listdir(drawn))
     for name in ("test_labels.csv", "sample_submission.csv"):
-        assert list(pd.read_csv(mine / name)) == list(pd.read_csv(drawn / name))
-        assert pd.read_csv(mine / name)["image"].tolist() == [image.id for image in scan(mine).test]
-    assert set(pd.read_csv(mine / "sample_submission.csv")["label"]) == {0}
-    assert read_json(mine / "class_map.json") == {"class_0": 0, "class_1": 1, "class_2": 2}
-    assert len(read_folds(Path("splits/official.csv"), scan(mine))) == 17 and not Path("folds").exists()
+        assert list(pd.read_csv(imported / name)) == list(pd.read_csv(drawn / name))
+        assert pd.read_csv(imported / name)["image"].tolist() == [image.id for image in scan(imported).test]
+    assert set(pd.read_csv(imported / "sample_submission.csv")["label"]) == {0}
+    assert read_json(imported / "class_map.json") == {"class_0": 0, "class_1": 1, "class_2": 2}
+    assert len(read_folds(Path("splits/official.csv"), scan(imported))) == 17 and not Path("folds").exists()
     assert sorted(os.listdir(workdir)) == ["cells.npz", "elsewhere", "splits"]
 
 

@@ -159,7 +159,7 @@ def test_load_bf16_network_without_instructions_for_it_is_an_error(monkeypatch):
 
 
 def test_load_bf16_network_asks_openvino_for_bf16(monkeypatch, get_network):
-    """Where the processor cannot, OpenVINO computes in fp32 instead, so only its setting is compared everywhere."""
+    """OpenVINO computes in fp32 where the processor has no bf16, so only its setting is compared everywhere."""
     monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: True)
     settings, core = [], runtime._openvino_core()
 

@@ -260,5 +260,5 @@ def test_list_submissions_too_many_requests_without_a_time_are_some_minutes(list
     ],
 )
 def test_to_user_error_of_other_failures_is_one_line(error, is_temporary, line):
-    told = to_user_error(error, COMPETITION)
-    assert line in str(told) and isinstance(told, KaggleTemporaryError) == is_temporary
+    user_error = to_user_error(error, COMPETITION)
+    assert line in str(user_error) and isinstance(user_error, KaggleTemporaryError) == is_temporary
