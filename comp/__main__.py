@@ -32,6 +32,7 @@ COMMANDS = {
     "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),
     "folds": Command("data", "folds", "write the split that the team shares: folds/<dataset>.csv"),
     "leaderboard": Command("runs", "leaderboard", "rank all runs and blends, with paired tests against the best"),
+    "report": Command("report", "report", "write a page about a run, a blend, a submission, a study or several runs"),
     "soup": Command("runs", "soup", "average the weights of a run's last epochs, as a run of its own"),
     "export": Command("runs", "export", "write a run's models as ONNX or OpenVINO files that agree with torch"),
     "predictions export": Command("predictions", "export", "write the stored predictions of a run or blend as CSV"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 GOOD, BAD = "#1b6ca8", "#c8553d"  # blue: better, measured, or not picked; red: worse, reported, or picked
 QUIET, GRID, TEXT = "#9aa0a6", "#e8eaed", "#5f6368"  # greys for insignificant values, grid lines, and remarks
+INK = "#1f2328"  # of texts and axes
+# Two colours that also the colour-blind tell apart from each other and from GOOD and BAD (Okabe and Ito)
+THIRD, FOURTH = "#009e73", "#cc79a7"
+# In a page a figure takes its inks from the style: light ones on a dark ground
+PAGE_INKS = {
+    INK: "currentColor",
+    TEXT: "var(--muted)",
+    QUIET: "var(--quiet)",
+    GRID: "var(--grid)",
+    GOOD: "var(--good)",
+    BAD: "var(--bad)",
+}
 DPI = 130
 
 
@@ -51,3 +64,39 @@ def save_figure(path: Path, figure: Figure) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     write_atomic(path, buffer.getvalue())
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a figure as an SVG element without ground, for a page whose style gives the inks of `PAGE_INKS`.
+
+    Texts stay texts, in the font of the page.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "comp"}):  # the same figure gives the same bytes
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for ink, variable in PAGE_INKS.items():
+        svg = svg.replace(ink, variable)
+    return svg
+
+
+def page_style() -> AbstractContextManager[None]:
+    """Return a context in which figures of a page are drawn: with its ink, and without formulas in texts."""
+    from matplotlib import rc_context
+
+    return rc_context(
+        {
+            "text.color": INK,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "text.parse_math": False,  # a class may be called $x
+            "font.size": 8,
+            "axes.titlesize": 9,
+            "legend.frameon": False,
+        }
+    )

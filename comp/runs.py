@@ -23,6 +23,7 @@ runs/blends/<name>/                what infer.py fitted and how good it is
 runs/bundles/<submission>.zip      verified bundles for notebooks without internet
 runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
 runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
+runs/reports/<name>/               report.html and its figures as PNG (python -m comp report)
 """
 
 from __future__ import annotations

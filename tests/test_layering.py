@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "prediction"), 4),
     "blending": 5,
-    **dict.fromkeys(("bench", "doctor", "papers", "ship", "study"), 6),
+    **dict.fromkeys(("bench", "doctor", "papers", "report", "ship", "study"), 6),
     **dict.fromkeys(("commands", "__main__", "train", "infer"), 7),
 }
 # Imports between packages of one layer: (importer, imported) -> reason.
@@ -63,6 +63,7 @@ ALLOWED_IMPORTS = {
     ("metrics", "errors"): "an unknown metric is a UserError",
     ("data", "tasks"): "a dataset has a task",
     ("batches", "data"): "batches are made of cached images",
+    ("report", "study"): "runs are compared as on the leaderboard",
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
 }
 WRAPPED_LIBRARIES = {  # imported in one place only
