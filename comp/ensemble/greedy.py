@@ -54,7 +54,7 @@ def _make_ensemble(task: Task, predictions: np.ndarray, targets: np.ndarray, met
     if isinstance(computation, ClassSums):
         return _ClassEnsemble(predictions, targets, find_metric(metric).sign, computation.from_counts)
     if metric == "log_loss" and task.form == "classes":
-        return _ClassEnsemble(predictions, targets, 1, None)
+        return _LossEnsemble(predictions, targets)
     return _PlainEnsemble(task, predictions, targets, metric)
 
 
@@ -75,26 +75,38 @@ class _PlainEnsemble:
         self.size += 1
 
 
-class _ClassEnsemble:
-    """An ensemble scored by class counts, or by the log loss (`from_counts` is None)."""
+class _LossEnsemble:
+    """An ensemble of classes scored by the log loss, which needs each image's probability of its own class alone."""
 
-    def __init__(self, probabilities: np.ndarray, targets: np.ndarray, sign: int, from_counts: ClassScore | None):
-        self.targets, self.sign, self.from_counts = targets, sign, from_counts
-        self.by_class = np.ascontiguousarray(probabilities.transpose(0, 2, 1), dtype=np.float32)
+    def __init__(self, probabilities: np.ndarray, targets: np.ndarray):
         self.of_target = probabilities[:, np.arange(len(targets)), targets].astype(np.float32)
-        self.total = np.zeros(self.by_class.shape[1:], np.float32)
-        self.total_of_target, self.size = np.zeros(len(targets), np.float32), 0
+        self.total, self.size = np.zeros(len(targets), np.float32), 0
 
     def try_each(self) -> tuple[np.ndarray, np.ndarray]:
-        losses = _log_losses(self.total_of_target + self.of_target, self.size + 1)
-        if self.from_counts is None:
-            return -losses, losses
+        losses = np.array([_log_loss(self.total + added, self.size + 1) for added in self.of_target])
+        return -losses, losses
+
+    def add(self, member: int) -> None:
+        self.total += self.of_target[member]
+        self.size += 1
+
+
+class _ClassEnsemble:
+    """An ensemble scored by class counts."""
+
+    def __init__(self, probabilities: np.ndarray, targets: np.ndarray, sign: int, from_counts: ClassScore):
+        self.targets, self.sign, self.from_counts = targets, sign, from_counts
+        self.by_class = np.ascontiguousarray(probabilities.transpose(0, 2, 1), dtype=np.float32)
+        self.total = np.zeros(self.by_class.shape[1:], np.float32)
+        self.loss = _LossEnsemble(probabilities, targets)
+
+    def try_each(self) -> tuple[np.ndarray, np.ndarray]:
+        losses = self.loss.try_each()[1]
         return self.sign * _scores(self.by_class, self.total, self.targets, self.from_counts), losses
 
     def add(self, member: int) -> None:
         self.total += self.by_class[member]
-        self.total_of_target += self.of_target[member]
-        self.size += 1
+        self.loss.add(member)
 
 
 def _choose(scores: np.ndarray, in_ensemble: np.ndarray, losses: np.ndarray) -> int:
@@ -104,8 +116,8 @@ def _choose(scores: np.ndarray, in_ensemble: np.ndarray, losses: np.ndarray) -> 
     return int(tied[np.argmin(losses[tied])])  # argmin takes the first of equals
 
 
-def _log_losses(sums: np.ndarray, size: int) -> np.ndarray:
-    return -np.log(np.maximum(sums / np.float32(size), np.finfo(np.float32).eps)).mean(1, dtype=np.float64)
+def _log_loss(sums: np.ndarray, size: int) -> float:
+    return float(-np.log(np.maximum(sums / np.float32(size), np.finfo(np.float32).eps)).mean(dtype=np.float64))
 
 
 def _scores(by_class: np.ndarray, total: np.ndarray, targets: np.ndarray, from_counts: ClassScore) -> np.ndarray:
