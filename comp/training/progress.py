@@ -88,10 +88,13 @@ class FoldProgress:
     ) -> HistoryRow:
         """Score an epoch, keep its result if it is the best, and return its row of the history.
 
-        `probabilities` are by image; `scored` are targets and predictions by row of a submission.
+        `probabilities` are by image; `scored` are targets and predictions by row of a submission. Predictions that
+        cannot be any, such as NaN, are a FloatingPointError.
         """
         val_loss = val_score = None
         if scored is not None:
+            if problem := task.find_invalid(scored[1]):  # of no use later, and a NaN in BatchNorm's statistics stays
+                raise FloatingPointError(f"the validation predictions of epoch {event.epoch + 1} have {problem}")
             val_loss = float(task.losses(*scored).mean())
             val_score = score(self.config.train.metric, *scored)
         row = HistoryRow(

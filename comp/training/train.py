@@ -30,7 +30,7 @@ from comp.training.summary import write_metrics
 
 
 class DivergedError(UserError):
-    """The loss is NaN or infinite."""
+    """The loss or a prediction is NaN or infinite."""
 
 
 def run_experiment(

@@ -207,3 +207,13 @@ def test_record_epoch_has_the_speed_in_images_per_second():
     [row] = progress.history
     assert (row.epoch, row.step, row.seconds, row.images_per_second, row.val_seconds) == (1, 4, 2.0, 20.0, 0.5)
     assert (row.lr, row.train_loss, row.val_score) == (0.1, 9.0, pytest.approx(5 / 6))
+
+
+def test_predictions_that_are_no_numbers_end_the_fold():
+    progress = make_progress()
+    end_epoch(progress, predictions(4, 0.8))
+    broken = predictions(4, 0.8)
+    broken[2] = np.nan
+    with pytest.raises(FloatingPointError, match="the validation predictions of epoch 2 have a probability"):
+        end_epoch(progress, broken)
+    assert progress.last is not None and progress.last.row.epoch == 1
