@@ -61,3 +61,15 @@ def format_interval(interval: tuple[float, float], digits: int = 4, signed: bool
     """Return an interval as `[0.9500, 0.9700]`; with `signed`, as `[-0.0012, +0.0040]`."""
     sign = "+" if signed else "-"
     return "[" + ", ".join(f"{end:{sign}z.{digits}f}" for end in interval) + "]"
+
+
+def format_count(count: int) -> str:
+    """Return a number of parameters as `1.84 M` or `840 k`."""
+    return f"{count / 1e6:.2f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as `42 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -13,32 +16,71 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from tqdm import tqdm
 
-from comp.environment import git_state
+from comp.environment import command_line
 from comp.figures import page_style, save_figure, to_svg
 from comp.files import write_atomic
-from comp.report.section import Section
-from comp.report.sections import headline
+from comp.report.section import Finding, Section
+from comp.report.sections import (
+    blend,
+    calibration,
+    classes,
+    comparison,
+    conformal,
+    confused,
+    curves,
+    headline,
+    numbers,
+    study,
+    submission,
+    tags,
+    training,
+)
 from comp.report.source import Source
 from comp.runs import RUNS
+from comp.text import format_count, format_duration, format_interval
 
 REPORTS = RUNS / "reports"
 BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of the page
+    submission.build,
     headline.build,
+    comparison.build,
+    study.build,
+    blend.build,
+    classes.build,
+    tags.build,
+    numbers.build,
+    confused.build,
+    calibration.build,
+    conformal.build,
+    curves.build,
+    training.build,
 )
+UNKNOWN = "nothing to show yet"
 
 
-def write_report(source: Source) -> Path:
-    """Write a report into runs/reports/<name>/ and return the path of its page."""
+@dataclass(frozen=True)
+class _Entry:
+    """A finding and the section that it is of."""
+
+    finding: Finding
+    section: Section
+
+
+def write_report(source: Source, is_live: bool = False) -> Path:
+    """Write a report into runs/reports/<name>/ and return the path of its page.
+
+    `is_live`: the page asks the server that it came from for a newer one.
+    """
     sections = build_sections(source)
     directory = REPORTS / source.name
     directory.mkdir(parents=True, exist_ok=True)
-    html = render(source, sections)
-    names = set()
-    for figure in (figure for section in sections for figure in section.figures):
+    html = render(source, sections, is_live)
+    figures = [figure for section in sections for figure in section.figures]
+    for figure in figures:
         save_figure(directory / f"{figure.name}.png", figure.drawing)
-        names.add(f"{figure.name}.png")
+    names = {f"{figure.name}.png" for figure in figures}
     for file in directory.glob("*.png"):
-        if file.name not in names:  # of a report before, when there was such a section
+        if file.name not in names:  # of an earlier report, which had such a section
             file.unlink()
     path = directory / "report.html"
     write_atomic(path, html)
@@ -48,35 +90,55 @@ def write_report(source: Source) -> Path:
 def build_sections(source: Source) -> list[Section]:
     """Return the sections that have a meaning for the source, in their order."""
     with page_style():
-        built = [build(source) for build in tqdm(BUILDERS, "report", disable=None, leave=False)]
-    return [section for section in built if section]
+        sections = [build(source) for build in tqdm(BUILDERS, "report", disable=None, leave=False)]
+    return [section for section in sections if section]
 
 
-def render(source: Source, sections: Sequence[Section]) -> str:
+def render(source: Source, sections: Sequence[Section], is_live: bool = False) -> str:
     """Return the page of a source and its sections as HTML."""
     environment = _environment()
-    page = environment.get_template("page.html")
     bodies = [_render_section(environment, section) for section in sections]
-    script = _read("page.js")
-    return page.render(
-        source=source,
+    scripts = [_read("page.js"), *([_read("live.js")] if is_live else [])]
+    return environment.get_template("page.html").render(
+        title=source.name,
+        lead=_lead(source),
         sections=list(zip(sections, bodies, strict=True)),
-        findings=[(finding, section) for section in sections for finding in section.findings],
+        findings=[_Entry(finding, section) for section in sections for finding in section.findings],
+        unknown=UNKNOWN,
         style=Markup(_read("page.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        scripts=[Markup(script) for script in scripts],
+        script_sources=Markup(" ".join(map(_hash_source, scripts))),
+        is_live=is_live,
+        written=time.strftime("%Y-%m-%d %H:%M"),
         version=version("comp"),
-        git=git_state(),
+        command=command_line(),
     )
+
+
+def _lead(source: Source) -> str:
+    """Return the line below the title: what the report is about."""
+    if not source.runs:
+        return source.kind
+    run, oof = source.runs[0], source.oof
+    columns = len(run.classes)
+    kinds = {
+        "single": f"{columns:,} classes",
+        "binary": "yes or no",
+        "multilabel": f"{columns:,} tags",
+        "ordinal": f"{columns:,} grades",
+        "regression": f"the number {run.classes[0]}",
+    }
+    images = f"{len(oof.images):,} images out of fold" if oof else ""
+    kind = {"comparison": f"comparison of {len(source.runs)} runs"}.get(source.kind, source.kind)
+    return " · ".join(filter(None, [kind, run.config.dataset, kinds[run.task.kind], images, run.record.metric]))
 
 
 def _render_section(environment: Environment, section: Section) -> Markup:
     figures = {figure.name: figure for figure in section.figures if figure.is_inline}
 
     def figure(name: str) -> Markup:
-        chosen = figures[name]
-        svg = Markup(to_svg(chosen.drawing))  # matplotlib has escaped its texts
-        return Markup(environment.get_template("figure.html").render(figure=chosen, svg=svg))
+        svg = Markup(to_svg(figures[name].drawing))  # matplotlib has escaped its texts
+        return Markup(environment.get_template("figure.html").render(figure=figures[name], svg=svg))
 
     return Markup(environment.get_template(section.template).render(**section.values, figure=figure))
 
@@ -89,7 +151,34 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "score": "{:.4f}".format,
+        "percent": _format_percent,
+        "whole": "{:,}".format,
+        "interval": lambda interval: format_interval(interval, 3),
+        "words": lambda name: name.replace("_", " "),
+        "duration": format_duration,
+        "count": format_count,
+        "time": _format_time,
+    }
     return environment
+
+
+def _format_percent(share: float) -> str:
+    return f"{share:.1%}".replace(".0%", "%")
+
+
+def _format_time(text: str) -> str:
+    """Return an ISO time as `2026-11-30 12:01`; another text as it is."""
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}"
+    except ValueError:
+        return text
+
+
+def _hash_source(script: str) -> str:
+    """Return the only script that the page's policy lets run, by its hash."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _read(name: str) -> str:

@@ -20,6 +20,8 @@ class Finding:
     question: Question
     text: str
     level: Level = "notice"
+    is_headline: bool = False  # shown large, as the score is, with the remark below
+    remark: str = ""
 
 
 @dataclass(frozen=True, eq=False)

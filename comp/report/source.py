@@ -13,6 +13,7 @@ from comp.data.scan import Dataset, scan
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists
 from comp.prediction_file import find_table
+from comp.records.base import Fold
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
 from comp.records.submission import SubmissionManifest
@@ -99,6 +100,11 @@ def read_metrics(run: Run) -> RunMetrics | None:
     file = run.path / "metrics.json"
     metrics = RunMetrics.read(file) if file_exists(file) else None
     return metrics if metrics and metrics.scores else None
+
+
+def possible_folds(run: Run) -> list[Fold]:
+    """Return the folds of a run, trained or not, and "full", the model trained on all images."""
+    return [*run.record.folds, "full"]
 
 
 def _run_source(run: Run, device: str | None) -> Source:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from comp.stats import format_p, verdict
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup
-from comp.text import format_interval, format_table
+from comp.text import format_count, format_duration, format_interval, format_table
 
 COLUMNS = ("OOF", "95 % interval", "best-last", "params", "train time", "vs best", "folds", "name")
 LEFT_ALIGNED = (1, 2, 5, 6, 7)
@@ -33,8 +33,8 @@ def _row(group: LeaderboardGroup, entry: LeaderboardEntry) -> tuple[str, ...]:
         "-" if entry.score is None else f"{entry.score:.4f}",
         "" if entry.interval is None else format_interval(entry.interval, 3),
         _format_optimism(entry),
-        "" if entry.parameters is None else _format_count(entry.parameters),
-        "" if entry.seconds is None else _format_duration(entry.seconds),
+        "" if entry.parameters is None else format_count(entry.parameters),
+        "" if entry.seconds is None else format_duration(entry.seconds),
         _format_test(group, entry),
         " ".join(f"{score:.3f}" for score in entry.per_fold),
         entry.name + (f"  ({'; '.join(remarks)})" if remarks else ""),
@@ -52,16 +52,6 @@ def _format_test(group: LeaderboardGroup, entry: LeaderboardEntry) -> str:
         return "the best"
     test = group.tests_vs_best.get(entry.name)
     return f"{test.difference:+.4f}  {format_p(test.p)}  {verdict(test.difference, test.p)}" if test else ""
-
-
-def _format_count(parameters: int) -> str:
-    return f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
-
-
-def _format_duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def to_json(groups: Sequence[LeaderboardGroup], warnings: Sequence[str]) -> str:
