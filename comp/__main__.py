@@ -45,6 +45,7 @@ COMMANDS = {
     "bundle": Command("submit", "bundle", "pack a submission for notebooks without internet"),
     "reproduce": Command("study", "reproduce", "measure a paper's tables again: reported beside measured"),
     "zoo": Command("study", "zoo", "list the papers' models with their parameter counts"),
+    "track sync": Command("track", "sync", "fill W&B from run directories, submissions and the ledger"),
     "bench": Command("bench", "bench", "measure how fast this machine trains and predicts"),
     "doctor": Command("doctor", "doctor", "report what this machine has, what will be used, and what is wrong"),
     "tune": Command("study", "tune", "search regularisation (or any other keys) with Optuna"),

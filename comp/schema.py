@@ -180,12 +180,14 @@ class Submit(Section):
 
 
 class Log(Section):
-    """Weights & Biases."""
+    """Weights & Biases, and TensorBoard."""
 
     wandb: Literal["off", "offline", "online", "auto"] = "auto"
     """`auto`: online where a key is set, else off. Nothing ever prompts."""
     project: str | None = None
     """Name of the W&B project; `null`: the dataset's name."""
+    tensorboard: bool = False
+    """Write event files too, for `tensorboard --logdir runs`. Needs the extra `tensorboard`."""
 
 
 class Config(Section):

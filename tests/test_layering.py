@@ -23,7 +23,7 @@ LAYERS = {
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("ensemble", "submit", "observers"), 3),
-    **dict.fromkeys(("training", "prediction"), 4),
+    **dict.fromkeys(("training", "track", "prediction"), 4),
     "blending": 5,
     **dict.fromkeys(("bench", "doctor", "papers", "report", "ship", "study"), 6),
     **dict.fromkeys(("commands", "__main__", "train", "infer"), 7),
@@ -64,10 +64,12 @@ ALLOWED_IMPORTS = {
     ("data", "tasks"): "a dataset has a task",
     ("batches", "data"): "batches are made of cached images",
     ("report", "study"): "runs are compared as on the leaderboard",
+    ("training", "track"): "a fold and a run are written to W&B as later programs do",
+    ("track", "prediction"): "the predictions of a run are read as by other programs",
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
 }
 WRAPPED_LIBRARIES = {  # imported in one place only
-    "wandb": "comp/observers/wandb.py",
+    "wandb": "comp/observers/wandb",
     "albumentations": "comp/batches/augment_image.py",
     "optuna": "comp/study/",
     "pydicom": "comp/data/dicom.py",

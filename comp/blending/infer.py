@@ -17,6 +17,7 @@ from comp.errors import UserError
 from comp.runs import BLENDS, Run
 from comp.submit.sample import check_sample, fill_table, load_sample
 from comp.submit.write import write_submission
+from comp.track.live import report_inference
 
 
 def infer(runs: Sequence[Run], options: InferOptions) -> Path:
@@ -57,4 +58,5 @@ def infer(runs: Sequence[Run], options: InferOptions) -> Path:
     )
     if assessment:  # last, since it can take longer than the blend
         write_explanation(BLENDS / options.name, assessment, members)
+    report_inference(path, members.first.config.log.wandb)
     return path

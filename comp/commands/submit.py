@@ -74,16 +74,21 @@ def push(args: argparse.Namespace) -> int:
 
     Exit status: 0 the score is in the ledger, 1 the file was not sent or not scored, 2 there is something to fix.
     """
+    from pathlib import Path
+
     from comp.errors import UserError
     from comp.submit.check import check_submission
     from comp.submit.competition import config_from_args
     from comp.submit.manifest import find_submission
     from comp.submit.push import push as push_submission
+    from comp.track.live import report_scores
 
     if not 0 <= args.timeout < float("inf"):  # waiting for nan seconds would never end
         raise UserError(f"--timeout {args.timeout:g} is not a number of seconds; use for example 300")
     report = check_submission(find_submission(args.file), config_from_args(args.config, args.overrides), args.yes)
-    return push_submission(report, args.message, args.timeout)
+    status = push_submission(report, args.message, args.timeout)
+    report_scores(report.id, Path(report.competition.ledger))
+    return status
 
 
 def log_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +118,7 @@ def log(args: argparse.Namespace) -> None:
     from comp.submit.competition import config_from_args
     from comp.submit.manifest import competition_for
     from comp.submit.manual_score import resolve_entry, score_events
+    from comp.track.live import report_scores
 
     scores = {"public": args.public, "private": args.private, "rank": args.rank}
     if set(scores.values()) == {None} and not args.sent:
@@ -134,6 +140,7 @@ def log(args: argparse.Namespace) -> None:
     )
     values = ", ".join(f"{name} {value:g}" for name, value in scores.items() if value is not None)
     print(f"{competition.ledger}: {entry.id} {recorded}{': ' if values else ''}{values}")
+    report_scores(entry.id, Path(competition.ledger))
 
 
 def status_arguments(parser: argparse.ArgumentParser) -> None:

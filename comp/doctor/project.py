@@ -24,7 +24,7 @@ def check_data(report: Report, config: Config) -> None:
 
 def check_logins(report: Report, config: Config) -> None:
     """Report whether W&B and Kaggle have a key."""
-    from comp.observers.wandb import has_wandb_key, wandb_mode
+    from comp.observers.wandb_login import has_wandb_key, wandb_mode
 
     wandb_key, mode = has_wandb_key(), wandb_mode(config.log.wandb)
     report.add("W&B", f"{'a key is set' if wandb_key else 'no key'}, log.wandb {mode}")

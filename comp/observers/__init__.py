@@ -1,1 +1,1 @@
-"""Observers of a fold's training: the protocol, the console, and W&B. Each file alone names its library."""
+"""Observers of a fold's training: the protocol, the console, W&B and TensorBoard. Each library is named here alone."""

@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from comp.engine.fit import Step
@@ -64,7 +63,7 @@ class ConsoleObserver:
         """Print a line above this bar and append it to train.log."""
         log_line(line, self.bar, self.log)
 
-    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
+    def log_end(self) -> None:
         pass
 
     def close(self) -> None:

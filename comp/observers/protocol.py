@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-
 from comp.engine.fit import Step
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
@@ -20,7 +18,7 @@ class PauseTraining(KeyboardInterrupt):
 
 
 class Observer(Protocol):
-    """Called by the training of one fold, in this order: steps and epochs, then once the predictions, then close."""
+    """Called by the training of one fold, in this order: steps and epochs, then once the end, then close."""
 
     def log_step(self, event: Step, images: int) -> None:
         """Receive a point inside an epoch; `images` have been trained on in this epoch."""
@@ -28,8 +26,8 @@ class Observer(Protocol):
     def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Receive the row that history.csv gets for a finished epoch."""
 
-    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
-        """Receive class indices and probabilities of the validation images, by the kept weights."""
+    def log_end(self) -> None:
+        """Learn that the fold is done: all of its files are written."""
 
     def close(self) -> None:
         """Release what is held, also when the training ends with an exception."""

@@ -67,8 +67,8 @@ class OptunaReporter:
         if self.trial.should_prune():
             raise StopTraining
 
-    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
-        """Ignore the predictions: the score of each epoch is reported."""
+    def log_end(self) -> None:
+        """Ignore the end: the score of each epoch is reported."""
 
     def close(self) -> None:
         """Close the observer, which holds nothing."""

@@ -14,6 +14,7 @@ from comp.batches.policies import check_policy
 from comp.engine.optim import check_optimizer
 from comp.errors import UserError, shorten_list
 from comp.metrics import METRICS, find_metric
+from comp.observers.tensorboard import check_tensorboard
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
@@ -33,6 +34,8 @@ def check_names(config: Config) -> None:
         raise UserError("augment.oversample and train.balanced both repeat images of small classes; set one of them")
     _check_init(config)
     find_metric(config.train.metric)  # a UserError, if there is none
+    if config.log.tensorboard:
+        check_tensorboard()
 
 
 def _check_init(config: Config) -> None:

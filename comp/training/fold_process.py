@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-import numpy as np
 import torch
 
 from comp.cli import format_error
@@ -146,7 +145,7 @@ class ParentObserver:
         if self.connection.poll():  # the parent has only one message
             raise PauseTraining
 
-    def log_predictions(self, targets: np.ndarray, probabilities: np.ndarray) -> None:
+    def log_end(self) -> None:
         pass
 
     def close(self) -> None:

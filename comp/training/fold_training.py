@@ -14,13 +14,14 @@ from comp.engine.fit import Epoch, Step
 from comp.files import file_sha256
 from comp.observers.console import ConsoleObserver
 from comp.observers.protocol import Observer, PauseTraining
-from comp.observers.wandb import wandb_observers
+from comp.observers.tensorboard import TensorBoardObserver
 from comp.prediction.validation import write_validation
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 from comp.records.weights import WeightsFile
 from comp.runs import FoldDir
 from comp.tables import HISTORY_COLUMNS, write_csv
+from comp.track.live import wandb_observers
 from comp.training.components import TrainingComponents, build_components, fit_fold, make_train_state
 from comp.training.outputs import predict_validation
 from comp.training.pretrain import pretrain
@@ -81,10 +82,8 @@ class FoldTraining:
                     break
             if self.is_writer:
                 self._write_outputs()
-            if progress.kept and self.setup.task.has_confusion:
-                scored = self.setup.by_row(self.val_rows, progress.kept.probabilities.numpy())
-                for observer in observers:
-                    observer.log_predictions(*scored)
+            for observer in observers:
+                observer.log_end()
         except PauseTraining:
             progress.save(self.fold_dir)
             raise
@@ -144,7 +143,10 @@ class FoldTraining:
         if state.step:
             epoch = state.step // steps_per_epoch + 1
             console.log_line(f"fold {self.fold}  resumes at step {state.step} of epoch {epoch}")
-        return console, *wandb_observers(self.setup.run, "train", f"fold{self.fold}"), *others
+        mirrors: list[Observer] = [*wandb_observers(self.setup.run, self.fold, self.setup.dataset)]
+        if self.setup.config.log.tensorboard:
+            mirrors.append(TensorBoardObserver(self.fold_dir.path / "tensorboard", len(state.history)))
+        return console, *mirrors, *others
 
     def _write_outputs(self) -> None:
         """Write the fold's outputs, and `done` last: a kill before it repeats only this."""

@@ -188,7 +188,7 @@ def open_debug_setup(
         update={
             "name": f"debug/{config.name}",
             "train": config.train.model_copy(update={"epochs": 1}),
-            "log": config.log.model_copy(update={"wandb": "off"}),
+            "log": config.log.model_copy(update={"wandb": "off", "tensorboard": False}),
         }
     )
     distributed.call_on_rank_zero(lambda: shutil.rmtree(RUNS / config.name, ignore_errors=True))

@@ -14,18 +14,18 @@ from comp.config import load
 from comp.data.folds import describe_split_groups
 from comp.errors import UserError
 from comp.metrics import find_metric, score
-from comp.observers.wandb import wandb_observers
 from comp.prediction.provenance import validation_provenance
 from comp.prediction.tables import PredictionFiles
 from comp.prediction.validation import read_validation, validation_file
 from comp.records.metrics import EpochOof, KeptOof, OofScores, RunMetrics, RunScores
 from comp.runs import Run
 from comp.stats import bootstrap_interval, score_report
+from comp.track.live import report_summary
 from comp.training.setup import Setup
 
 
 def write_metrics(setup: Setup) -> RunMetrics:
-    """Score the folds that are done, write the OOF table and metrics.json, and report a complete run to W&B."""
+    """Score the folds that are done, write the OOF table and metrics.json, and report them to W&B."""
     run = setup.run
     kept = run.config.train.keep
     with run.lock():
@@ -45,8 +45,7 @@ def write_metrics(setup: Setup) -> RunMetrics:
             provenance = validation_provenance(run, setup.dataset, done)
             files.write_oof(files.oof_path("identity"), tables[kept].reset_index(), provenance)
         metrics.write(run.path / "metrics.json")
-    if metrics.complete and metrics.scores:
-        _report_to_wandb(run, metrics.scores)
+    report_summary(run, setup.dataset)
     return metrics
 
 
@@ -94,19 +93,6 @@ def _score_run(run: Run, tables: dict[str, pd.DataFrame]) -> RunScores:
         baseline=score(metric, targets, np.broadcast_to(run.task.baseline(targets), probabilities.shape)),
         report=score_report(targets, probabilities, run.classes) if run.task.has_confusion else None,
     )
-
-
-def _report_to_wandb(run: Run, scores: RunScores) -> None:
-    for observer in wandb_observers(run, "summary", "summary"):
-        observer.log_summary(
-            {
-                "mean": scores.mean,
-                "sd": scores.sd,
-                "oof": scores.oof.kept.score,
-                "best_minus_last": scores.best_minus_last,
-            }
-        )
-        observer.close()
 
 
 def summary_line(metrics: RunMetrics, full: bool = False) -> str:

@@ -129,7 +129,7 @@ class InterruptingObserver:
     def log_epoch(self, *_):
         raise KeyboardInterrupt
 
-    log_predictions = close = log_step
+    log_end = close = log_step
 
 
 def test_train_resumed_run_keeps_its_augment_device(workspace, run_cli, monkeypatch):

@@ -3,75 +3,110 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from comp.observers.wandb import WandbObserver, wandb_observers
+from comp.observers.tracked import TrackedRun
+from comp.observers.wandb import WandbObserver, is_written
+from comp.records.checkpoint import HistoryRow
 from comp.records.run import RunRecord
 from comp.runs import Run
 from comp.schema import Config, Log
+from comp.track.identity import fold_identity, summary_identity
+from comp.track.live import wandb_observers
 
 RECORD = RunRecord(42, "accuracy", True, ("a", "b", "c"), (0, 1), "folds/x.csv", "", "", 10, created="2026-01-01")
 
 
+class StandIn(SimpleNamespace):
+    """The client, and what it received. `step` is the first step that W&B does not have yet."""
+
+    def __init__(self, step: int = 0):
+        super().__init__(inits=[], steps=[], exit_codes=[], step=step, id="0", Settings=lambda **_: None)
+        self.config = self.summary = SimpleNamespace(update=lambda *_, **__: None)
+
+    def init(self, **arguments):
+        self.inits.append(arguments)
+        return self
+
+    def define_metric(self, *_, **__): ...
+
+    def log(self, values, step, commit):
+        self.steps.append(step)
+
+    def finish(self, exit_code):
+        self.exit_codes.append(exit_code)
+
+
 @pytest.fixture
-def calls(monkeypatch) -> dict:
-    """The arguments of the client's functions, by their names."""
-    calls: dict = {}
-    wandb_run = SimpleNamespace(
-        define_metric=lambda *_, **__: None,
-        log=lambda values: calls.update(log=values),
-        finish=lambda exit_code: calls.update(exit_code=exit_code),
-        summary={},
-    )
-
-    def init(**arguments):
-        calls.update(init=arguments)
-        return wandb_run
-
-    plot = SimpleNamespace(confusion_matrix=lambda **arguments: arguments)
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, plot=plot, Settings=lambda **_: None))
-    return calls
+def client(monkeypatch) -> StandIn:
+    monkeypatch.setitem(sys.modules, "wandb", client := StandIn())
+    return client
 
 
-def make_run(path, **log) -> Run:
+def make_run(path: Path, **log) -> Run:
     return Run(path, Config(name="x", log=Log(**log)), RECORD)
 
 
-def test_wandb_observer_confusion_matrix_has_targets_as_truth(calls, tmp_path):
-    observer = WandbObserver(make_run(tmp_path), "offline", "train", "fold0")
-    observer.log_predictions(np.array([0, 1, 2]), np.eye(3)[[1, 1, 2]])
-    expected = {"y_true": [0, 1, 2], "preds": [1, 1, 2], "class_names": ["a", "b", "c"]}
-    assert calls["log"] == {"confusion": expected}
+def epoch(number: int) -> HistoryRow:
+    return HistoryRow(number, 10 * number, 1e-3, 1.0, 1.0, 0.5, 1.0, 10.0, 0.0, 1.0)
 
 
-def test_wandb_observer_project_is_the_configs_or_the_datasets_and_each_fold_has_an_id_that_it_keeps(calls, tmp_path):
-    ids = []
-    for label in ("fold0", "fold1", "fold0"):
-        WandbObserver(make_run(tmp_path), "offline", "train", label)
-        ids.append(calls["init"]["id"])
-    assert ids[0] == ids[2] != ids[1] and calls["init"]["resume"] == "allow"
-    assert calls["init"]["project"] == "blood-cells" and calls["init"]["name"] == "x-fold0"
-    WandbObserver(make_run(tmp_path, project="mine"), "online", "train", "fold0")
-    assert calls["init"]["project"] == "mine" and calls["init"]["mode"] == "online"
+def observe(path: Path, content: TrackedRun | None = None, mode: str = "offline") -> WandbObserver:
+    return WandbObserver(fold_identity(make_run(path), 0), {}, mode, lambda: content)
 
 
-def test_wandb_observer_closed_by_an_error_reports_a_crash(calls, tmp_path):
-    WandbObserver(make_run(tmp_path), "offline", "train", "fold0").close()
-    assert calls["exit_code"] == 0
-    observer = WandbObserver(make_run(tmp_path), "offline", "train", "fold0")
+def test_wandb_identity_has_an_id_that_a_fold_keeps_and_the_project_of_config_or_dataset(client, tmp_path):
+    run = make_run(tmp_path)
+    identities = [fold_identity(run, 0), fold_identity(run, 1), summary_identity(run)]
+    assert len({identity.id for identity in identities}) == 3
+    elsewhere = Run(tmp_path / "copied", run.config, run.record)
+    assert fold_identity(elsewhere, 0).id == identities[0].id
+    assert identities[0].project == "blood-cells" and identities[0].name == "x-fold0"
+    assert fold_identity(make_run(tmp_path, project="mine"), 0).project == "mine"
+    observe(tmp_path)
+    assert client.inits[0]["id"] == identities[0].id and client.inits[0]["resume"] == "allow"
+
+
+def test_wandb_observer_resumed_fold_logs_no_epoch_twice(client, tmp_path):
+    client.step = 3  # W&B has epochs 1 and 2, of which the last was not saved before the kill
+    rows = tuple(map(epoch, (1, 2, 3)))
+    observer = observe(tmp_path, TrackedRun(fold_identity(make_run(tmp_path), 0), {}, {}, history=rows))
+    for row in rows[1:]:
+        observer.log_epoch(0, row)
+    observer.log_end()
+    assert client.steps == [3]
+
+
+def test_wandb_observer_closed_by_an_error_reports_a_crash(client, tmp_path):
+    content = TrackedRun(fold_identity(make_run(tmp_path), 0), {}, {})
+    observer = observe(tmp_path, content)
+    observer.log_end()
+    observer.close()
+    assert client.exit_codes == [0] and is_written(content, "offline")
+    observer = observe(tmp_path / "b")
     with pytest.raises(RuntimeError):
         try:
             raise RuntimeError
         finally:
             observer.close()
-    assert calls["exit_code"] == 1
+    assert client.exit_codes == [0, 1]
 
 
-def test_wandb_observers_are_none_only_where_wandb_is_off(calls, tmp_path, monkeypatch):
-    assert wandb_observers(make_run(tmp_path, wandb="off"), "train", "fold0") == () and not calls
-    assert len(wandb_observers(make_run(tmp_path, wandb="offline"), "train", "fold0")) == 1
+def test_wandb_observers_are_none_only_where_wandb_is_off(client, tmp_path, monkeypatch):
+    assert wandb_observers(make_run(tmp_path, wandb="off"), 0, None) == () and not client.inits
+    assert len(wandb_observers(make_run(tmp_path, wandb="offline"), 0, None)) == 1
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert wandb_observers(make_run(tmp_path, wandb="auto"), "train", "fold0") == ()
+    assert wandb_observers(make_run(tmp_path, wandb="auto"), 0, None) == ()
+
+
+def test_what_was_written_offline_is_written_once_and_again_when_online_or_changed(client, tmp_path):
+    identity = fold_identity(make_run(tmp_path), 0)
+    content = TrackedRun(identity, {}, {"status": "done"})
+    observe(tmp_path, content).log_end()
+    assert is_written(content, "offline") and not is_written(content, "online")
+    assert not is_written(TrackedRun(identity, {}, {"status": "failed"}), "offline")
+    observe(tmp_path, content, "online").log_end()
+    assert is_written(content, "offline") and is_written(content, "online")

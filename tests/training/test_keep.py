@@ -16,11 +16,12 @@ from comp.data.folds import make_folds, write_folds
 from comp.data.scan import scan
 from comp.engine.predict import predict_models
 from comp.metrics import log_losses
-from comp.observers import wandb
 from comp.prediction.load import load_model
 from comp.records.metrics import RunMetrics
 from comp.records.weights import read_weights
 from comp.runs import FoldDir, read_run
+from comp.track import live
+from comp.track.fold import track_fold
 from comp.training.setup import open_benchmark_setup, open_debug_setup
 from comp.training.summary import summary_line
 from comp.training.train import run_experiment
@@ -36,7 +37,7 @@ class Recorder:
     """An observer that keeps what it receives."""
 
     def __init__(self):
-        self.predictions = []
+        self.ends = 0
 
     def log_step(self, event, images):
         pass
@@ -44,8 +45,8 @@ class Recorder:
     def log_epoch(self, fold, row):
         pass
 
-    def log_predictions(self, targets, probabilities):
-        self.predictions.append((targets, probabilities))
+    def log_end(self):
+        self.ends += 1
 
     def close(self):
         pass
@@ -142,21 +143,23 @@ def test_run_metrics_are_of_the_kept_epoch_and_best_minus_last_is_a_gain_where_l
     assert ("optimistic" in line) == (keep == "best") and f"best-last +{scores.best_minus_last:.4f}" in line
 
 
-def test_observers_receive_the_predictions_of_the_kept_weights(kept):
+def test_observers_learn_of_each_end_and_wandb_gets_the_confusion_of_the_kept_epoch(kept):
     keep, run, _, recorder = kept
-    for fold, (targets, probabilities) in zip((0, 2), recorder.predictions, strict=True):
-        expected, kept_probabilities = run.task.to_arrays(validation(run.fold_dir(fold), keep, run.classes))
-        assert np.array_equal(targets, expected) and np.allclose(probabilities, kept_probabilities, atol=1e-6)
+    assert recorder.ends == 2
+    for fold in (0, 2):
+        targets, probabilities = run.task.to_arrays(validation(run.fold_dir(fold), keep, run.classes))
+        chart = track_fold(run, fold, None).confusion
+        assert np.array_equal(chart.targets, targets) and np.array_equal(chart.predicted, probabilities.argmax(1))
 
 
 def test_open_debug_setup_is_one_short_epoch_from_scratch_without_wandb(kept, monkeypatch):
     """--debug: no observer is made for it, whatever log.wandb says."""
     _, run, _, _ = kept
     log = run.config.log.model_copy(update={"wandb": "online"})
-    monkeypatch.setattr(wandb, "WandbObserver", lambda *_: pytest.fail("a W&B run was started"))
+    monkeypatch.setattr(live, "WandbObserver", lambda *_: pytest.fail("a W&B run was started"))
     for _ in range(2):
         setup = open_debug_setup(run.config.model_copy(update={"log": log}), CPU, [0])
-        assert wandb.wandb_observers(setup.run, "train", "fold0") == ()
+        assert live.wandb_observers(setup.run, 0, setup.dataset) == ()
         assert setup.run.name == "debug/x" and setup.config.train.epochs == 1
         train, val = setup.split(0)
         assert len(train) == 32 and len(val) == 16 and not set(train) & set(val)  # four batches of 8, and all 16

@@ -1,0 +1,54 @@
+"""The W&B run of a fold, of a run's summary and of a submission: names that do not depend on the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comp.files import file_exists
+from comp.observers.tracked import RunIdentity
+from comp.records.base import Fold
+from comp.runs import RUNS, Run
+
+SUBMISSIONS_FOLDER = RUNS / "submissions" / "wandb"
+
+
+def wandb_folder(run: Run) -> Path:
+    """Return the folder of W&B's own files of a run."""
+    return run.path / "wandb"
+
+
+def is_trial(run: Run) -> bool:
+    """Return whether a run is a trial of a study: it is below the study's journal."""
+    return any(file_exists(parent / "journal.log") for parent in run.path.parents if parent.name)
+
+
+def project_of(run: Run) -> str:
+    """Return the W&B project of a run."""
+    return run.config.log.project or run.config.dataset
+
+
+def fold_identity(run: Run, fold: Fold) -> RunIdentity:
+    """Return the W&B run of a fold: a resumed fold continues in the same one."""
+    return _identity(run, f"fold{fold}", "train")
+
+
+def summary_identity(run: Run) -> RunIdentity:
+    """Return the W&B run of the scores of all folds."""
+    return _identity(run, "summary", "summary")
+
+
+def _identity(run: Run, label: str, job_type: str) -> RunIdentity:
+    return RunIdentity(
+        key=f"{run.record.name or run.name} {run.record.created} {label}",
+        project=project_of(run),
+        group=run.name,
+        job_type="tune" if is_trial(run) else job_type,
+        name=f"{run.name}-{label}",
+        directory=wandb_folder(run),
+    )
+
+
+def submission_identity(project: str, id: str, sha256: str, job_type: str) -> RunIdentity:
+    """Return the W&B run that made (`infer`) or sent (`submit`) the content of a submission."""
+    key = f"{job_type} {project} {id} {sha256}"
+    return RunIdentity(key, project, id, job_type, f"{id}-{job_type}", SUBMISSIONS_FOLDER)
