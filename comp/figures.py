@@ -54,6 +54,17 @@ def style_axis(axis: Axes, title: str = "", label: str = "", grid: Literal["x", 
         axis.tick_params(labelsize=7)
 
 
+def use_log_scale(axis: Axes, which: Literal["x", "y"], linear_below: float | None = None) -> None:
+    """Make a scale logarithmic, with plain numbers at its ticks. `linear_below`: with a linear part, which has a 0."""
+    from matplotlib.ticker import NullFormatter
+
+    scale, options = ("log", {}) if linear_below is None else ("symlog", {"linthresh": linear_below})
+    (axis.set_xscale if which == "x" else axis.set_yscale)(scale, **options)
+    ticks = axis.xaxis if which == "x" else axis.yaxis
+    ticks.set_major_formatter("{x:g}")
+    ticks.set_minor_formatter(NullFormatter())
+
+
 def set_title(figure: Figure, title: str) -> None:
     """Set the title of the whole figure, at its left."""
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")

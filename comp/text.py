@@ -73,3 +73,8 @@ def format_duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def format_share(share: float) -> str:
+    """Return a share of 1 as `97.9 %`, or `98 %` where the digit after it is 0."""
+    return f"{share:.1%}".replace(".0%", "%").replace("%", "\N{NO-BREAK SPACE}%")

@@ -37,7 +37,7 @@ from comp.report.sections import (
 )
 from comp.report.source import Source
 from comp.runs import RUNS
-from comp.text import format_count, format_duration, format_interval
+from comp.text import format_count, format_duration, format_interval, format_share
 
 REPORTS = RUNS / "reports"
 BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of the page
@@ -153,7 +153,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "score": "{:.4f}".format,
-        "percent": _format_percent,
+        "percent": format_share,
+        "short_interval": lambda interval: "–".join(f"{end:.2f}" for end in interval),  # noqa: RUF001
         "whole": "{:,}".format,
         "interval": lambda interval: format_interval(interval, 3),
         "words": lambda name: name.replace("_", " "),
@@ -162,10 +163,6 @@ def _environment() -> Environment:
         "time": _format_time,
     }
     return environment
-
-
-def _format_percent(share: float) -> str:
-    return f"{share:.1%}".replace(".0%", "%")
 
 
 def _format_time(text: str) -> str:

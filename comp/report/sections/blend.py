@@ -84,7 +84,7 @@ def _findings(rows: list[MemberRow]) -> list[Finding]:
     text = f"{len(helpful)} of {len(rows)} members improve the blend beyond the noise"
     findings = [Finding("good", text, "fine" if helpful else "notice")]
     if harmful:
-        findings.append(Finding("wrong", f"the blend is better without {', '.join(harmful)}", "problem"))
+        findings.append(Finding("wrong", f"The blend is better without {', '.join(harmful)}", "problem"))
     return findings
 
 

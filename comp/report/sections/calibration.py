@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from comp.ensemble.calibrate import Confidence, expected_calibration_error, reliability_curve
-from comp.figures import BAD, GOOD, QUIET, new_figure, style_axis
+from comp.figures import BAD, GOOD, QUIET, new_figure, style_axis, use_log_scale
 from comp.report.oof import OofPredictions
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
 from comp.stats import wilson_interval
+from comp.text import format_share
 
 SENT_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)  # of the images, sent to a person
 SENTENCE_SHARE = 0.02
+MAX_SENT = 0.3  # that is drawn
 MAX_ERROR = 0.05  # of the calibration that is good enough
 
 
@@ -75,13 +77,13 @@ def send_least_certain(confidence: Confidence, share: float) -> Sent:
 
 def _findings(error: float, excess: float, sentence: Sent | None, accuracy: float) -> list[Finding]:
     direction = "too high" if excess > 0 else "too low"
-    text = f"calibration error {error:.3f}: confidences are {direction} by {abs(excess):.3f} on average"
+    text = f"Calibration error {error:.3f}: confidences are {direction} by {abs(excess):.3f} on average"
     findings = [Finding("trust", text, "fine" if error < MAX_ERROR else "notice")]
     if sentence:
         findings.append(
             Finding(
                 "trust",
-                f"send the least certain {sentence.share:.0%} to a person: accuracy {accuracy:.3f} becomes "
+                f"Send the least certain {format_share(sentence.share)} to a person: accuracy {accuracy:.3f} becomes "
                 f"{sentence.accuracy:.3f}",
                 "fine",
             )
@@ -115,7 +117,7 @@ def _draw_histogram(confidence: Confidence, count: str) -> Figure:
     ):
         values, label = np.histogram(confidence.confidence[chosen], edges)[0], f"{name} ({int(chosen.sum()):,})"
         axis.stairs(values, edges, color=colour, fill=True, alpha=0.55, label=label, hatch=hatch)
-    axis.set_yscale("symlog", linthresh=10)
+    use_log_scale(axis, "y", linear_below=10)
     axis.set_ylabel("number, logarithmic above 10")
     axis.legend(loc="upper left")
     style_axis(axis, label="confidence", grid="both")
@@ -125,12 +127,12 @@ def _draw_histogram(confidence: Confidence, count: str) -> Figure:
 def _draw_coverage(confidence: Confidence, count: str) -> Figure:
     figure = new_figure(4.5, 3.2)
     axis = figure.subplots()
-    order = np.argsort(-confidence.confidence, kind="stable")
-    answered = np.arange(1, len(order) + 1)
-    accuracy = np.cumsum(confidence.correct[order]) / answered
-    shown = answered >= max(20, 0.02 * len(order))  # of fewer images it is noise
-    axis.plot(100 * answered[shown] / len(order), accuracy[shown], color=GOOD, linewidth=1.5)
-    axis.set_ylabel("accuracy of the answered")
-    axis.invert_xaxis()
-    style_axis(axis, label="answered images (%), the most certain; the others go to a person", grid="both")
-    return Figure("coverage", figure, f"Accuracy when only the most certain images are answered ({count})")
+    images = len(confidence.correct)
+    correct = confidence.correct[np.argsort(confidence.confidence, kind="stable")]  # the least certain first
+    answered = np.arange(images, 0, -1)
+    accuracy = np.cumsum(correct[::-1])[::-1] / answered
+    shown = max(1, int(MAX_SENT * images))
+    axis.plot(100 * np.arange(shown) / images, accuracy[:shown], color=GOOD, linewidth=1.5)
+    axis.set_ylabel("accuracy of the others")
+    style_axis(axis, label="images sent to a person (%), the least certain first", grid="both")
+    return Figure("coverage", figure, f"Accuracy of the answered images when the others go to a person ({count})")

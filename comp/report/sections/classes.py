@@ -11,7 +11,7 @@ from comp.report.class_scores import ClassScore, commonest_confusions, score_cla
 from comp.report.oof import OofPredictions
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
-from comp.text import format_interval, shorten
+from comp.text import format_interval, format_share, shorten
 
 MAX_TABLE = 16  # classes whose matrix is a table in the page: a phone shows the columns
 MAX_MATRIX = 100  # classes whose matrix is drawn
@@ -66,19 +66,21 @@ def _draw_matrix(matrix: np.ndarray, oof: OofPredictions, is_inline: bool) -> Fi
 def _findings(oof: OofPredictions, scores: list[ClassScore]) -> list[Finding]:
     wrong, images = int(oof.is_wrong.sum()), len(oof.images)
     if not wrong:
-        return [Finding("wrong", f"none of {images:,} images is wrong", "fine")]
-    findings = [Finding("wrong", f"{wrong:,} of {images:,} images are wrong ({wrong / images:.1%})", "notice")]
+        return [Finding("wrong", f"None of {images:,} images is wrong", "fine")]
+    findings = [
+        Finding("wrong", f"{wrong:,} of {images:,} images are wrong ({format_share(wrong / images)})", "notice")
+    ]
     names = oof.task.columns
     worst = commonest_confusions(oof.targets, oof.predicted, len(names), 1)[0]
     if len(names) > 2:
-        text = f"most often {names[worst.label]} is taken for {names[worst.predicted]}: {worst.images} images"
-        findings.append(Finding("wrong", f"{text} ({worst.share:.1%} of {names[worst.label]})", "notice"))
+        text = f"Most often {names[worst.label]} is taken for {names[worst.predicted]}: {worst.images} images"
+        findings.append(Finding("wrong", f"{text} ({format_share(worst.share)} of {names[worst.label]})", "notice"))
     weakest = min((score for score in scores if score.images), key=lambda score: score.recall)
     interval = weakest.intervals["recall"]
     findings.append(
         Finding(
             "wrong",
-            f"lowest recall: {weakest.name} {weakest.recall:.3f}"
+            f"Lowest recall: {weakest.name} {weakest.recall:.3f}"
             + (f" {format_interval(interval, 3)}" if interval else "")
             + f" of {weakest.images} images",
             "problem" if weakest.recall < 0.5 else "notice",
@@ -86,5 +88,7 @@ def _findings(oof: OofPredictions, scores: list[ClassScore]) -> list[Finding]:
     )
     if oof.task.kind == "ordinal":
         far = int((abs(oof.targets - oof.predicted) > 1).sum())
-        findings.append(Finding("wrong", f"{far:,} images are wrong by two grades or more ({far / images:.1%})"))
+        findings.append(
+            Finding("wrong", f"{far:,} images are wrong by two grades or more ({format_share(far / images)})")
+        )
     return findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from comp.figures import GOOD, QUIET, TEXT, new_figure, style_axis
+from comp.figures import GOOD, QUIET, TEXT, new_figure, style_axis, use_log_scale
 from comp.report.section import Figure, Finding, Section
 from comp.report.sections.curves import read_histories
 from comp.report.source import Source
@@ -73,7 +73,7 @@ def make_rows(group: LeaderboardGroup, memory: dict[str, float | None]) -> list[
 def _findings(group: LeaderboardGroup, rows: list[Row]) -> list[Finding]:
     best = group.best
     if best is None or best.score is None:
-        return [Finding("wrong", f"no run of {group.dataset} has a score yet", "problem")]
+        return [Finding("wrong", f"No run of {group.dataset} has a score yet", "problem")]
     interval = f"95 % interval {best.interval[0]:.3f} to {best.interval[1]:.3f}" if best.interval else ""
     remark = f"{group.metric.replace('_', ' ')} of {best.name}, the best on {group.dataset}; {interval}"
     findings = [Finding("good", f"{best.score:.4f}", "fine", is_headline=True, remark=remark)]
@@ -136,7 +136,7 @@ def _draw_scatter(name: str, label: str, group: LeaderboardGroup, points: list[t
             axis.annotate(text, (cost, score), (4, 4), textcoords="offset points", fontsize=6.5, color=TEXT)
     costs = [cost for cost, _ in scored]
     if max(costs) > 20 * min(costs):
-        axis.set_xscale("log")
+        use_log_scale(axis, "x")
     axis.margins(x=0.18)
     axis.set_ylabel(f"{group.metric.replace('_', ' ')}, out of fold")
     style_axis(axis, label=label, grid="both")

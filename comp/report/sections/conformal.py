@@ -9,6 +9,7 @@ from comp.report.conformal import PredictionSets, prediction_intervals, predicti
 from comp.report.oof import OofPredictions
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
+from comp.text import format_share
 
 LEVELS = (0.9, 0.95, 0.98, 0.99, 0.995)
 SHOWN_LEVEL = 0.95
@@ -28,14 +29,18 @@ def _of_classes(oof: OofPredictions) -> Section | None:
     if not sets:
         return None
     shown = next(of_level for of_level in sets if of_level.level == SHOWN_LEVEL)
-    values = {"sets": sets, "shown": shown, "images": len(oof.images)}
-    text = f"sets at {shown.level:.0%}: {shown.coverage:.1%} hold the class, mean size {shown.sizes.mean():.2f}"
+    accuracy = float((~oof.is_wrong).mean())
+    values = {"sets": sets, "shown": shown, "images": len(oof.images), "accuracy": accuracy}
+    text = (
+        f"Prediction sets at {format_share(shown.level)}: {format_share(shown.coverage)} hold the label, mean size "
+        f"{shown.sizes.mean():.2f}"
+    )
     return Section(
         "Prediction sets",
         "sets",
         "conformal.html",
         values,
-        (_draw_sizes(shown),),
+        (_draw_sizes(shown),) if shown.sizes.max() > 1 else (),
         (Finding("trust", text, "fine" if shown.coverage > shown.level - 0.02 else "notice"),),
     )
 
@@ -54,7 +59,7 @@ def _draw_sizes(sets: PredictionSets) -> Figure:
     axis.set_xticks(positions, labels)
     axis.set_ylabel("images")
     style_axis(axis, label="classes in the set", grid="both")
-    return Figure("sets", figure, f"Sizes of the sets at {sets.level:.0%} (n = {len(sizes):,} images)")
+    return Figure("sets", figure, f"Sizes of the sets at {format_share(sets.level)} (n = {len(sizes):,} images)")
 
 
 def _of_numbers(oof: OofPredictions) -> Section | None:
@@ -64,5 +69,8 @@ def _of_numbers(oof: OofPredictions) -> Section | None:
         return None
     shown = next(of_level for of_level in intervals if of_level.level == SHOWN_LEVEL)
     values = {"intervals": intervals, "shown": shown, "name": oof.task.columns[0], "images": len(oof.images)}
-    text = f"{shown.level:.0%} intervals: the answer ± {shown.half_width:.4g}, which hold {shown.coverage:.1%}"
+    text = (
+        f"{format_share(shown.level)} intervals: the answer ± {shown.half_width:.4g}, which hold "
+        f"{format_share(shown.coverage)} of the numbers"
+    )
     return Section("Intervals", "sets", "intervals.html", values, (), (Finding("trust", text, "fine"),))

@@ -27,9 +27,9 @@ def build(source: Source) -> Section | None:
     metric = run.record.metric.replace("_", " ")
     panels = {
         "loss": ("loss", ("train_loss", "val_loss"), "Loss of each epoch; dashed: training (with augmentation)"),
-        "curve": (metric, ("val_score",), f"{metric} of each epoch on the validation images"),
-        "lr": ("learning rate", ("lr",), "Learning rate at the end of each epoch"),
-        "speed": ("images/s", ("images_per_second",), "Training images per second"),
+        "curve": (metric, ("val_score",), f"The {metric} of each epoch on the validation images"),
+        "lr": ("learning rate", ("lr",), "Learning rate at the end of each epoch; colours as above"),
+        "speed": ("images/s", ("images_per_second",), "Training images per second; colours as above"),
     }
     count = f"{len(histories)} fold{'s' * (len(histories) > 1)}"
     figures = [
@@ -76,7 +76,7 @@ def _draw(histories: dict[Fold, pd.DataFrame], label: str, columns: tuple[str, .
     axis.set_ylabel(label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style_axis(axis, label="epoch", grid="both")
-    if len(histories) > 1 and label != "learning rate":
+    if len(histories) > 1 and label not in ("learning rate", "images/s"):
         handles, labels = axis.get_legend_handles_labels()
         if "train_loss" in columns:
             handles.append(Line2D([], [], color=TEXT, linestyle="--", linewidth=0.9))
@@ -99,6 +99,6 @@ def _findings(histories: dict[Fold, pd.DataFrame]) -> list[Finding]:
     last = [losses for losses in last if len(losses) >= 5]
     rising = sum(bool(losses[-1] > 1.1 * losses.min()) for losses in last)
     if rising and rising > len(last) / 2:
-        text = f"the validation loss ends more than 10 % above its lowest in {rising} of {len(last)} folds: overfitting"
+        text = f"The validation loss ends more than 10 % above its lowest in {rising} of {len(last)} folds: overfitting"
         return [Finding("wrong", text, "notice")]
     return []

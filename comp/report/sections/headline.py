@@ -106,12 +106,12 @@ def _good(headline: Headline) -> list[Finding]:
     findings = [Finding("good", f"{headline.score:.4f}", "fine", is_headline=True, remark=remark)]
     if headline.baseline is not None:
         is_better = find_metric(headline.metric).sign * (headline.score - headline.baseline) > 0
-        text = f"without looking at an image: {headline.baseline:.4f}"
+        text = f"Without looking at an image: {headline.baseline:.4f}"
         findings.append(Finding("good", text, "fine" if is_better else "problem"))
     if headline.sd is not None:
         values = headline.per_fold.values()
         findings.append(
-            Finding("good", f"folds from {min(values):.4f} to {max(values):.4f}, sd {headline.sd:.4f}", "fine")
+            Finding("good", f"Folds from {min(values):.4f} to {max(values):.4f}, sd {headline.sd:.4f}", "fine")
         )
     return findings
 
@@ -120,17 +120,17 @@ def _trust(headline: Headline) -> list[Finding]:
     findings = []
     if headline.folds_missing:
         done, missing = len(headline.per_fold), headline.folds_missing
-        findings.append(Finding("trust", f"only {done} of {done + missing} folds are done", "notice"))
+        findings.append(Finding("trust", f"Only {done} of {done + missing} folds are done", "notice"))
     if remark := describe_split_groups(headline.split_groups):
         findings.append(Finding("trust", remark, "problem"))
     if headline.is_optimistic:
-        text = "optimistic: each fold's epoch was chosen on the images that are scored"
+        text = "Optimistic: each fold's epoch was chosen on the images that are scored"
         findings.append(Finding("trust", text, "problem"))
     elif headline.best_minus_last is not None:
-        text = f"the epoch was not chosen by the score; choosing the best would add {headline.best_minus_last:+.4f}"
+        text = f"The epoch was not chosen by the score; choosing the best would add {headline.best_minus_last:+.4f}"
         findings.append(Finding("trust", text, "fine"))
     if headline.naive is not None:
-        text = f"cross-fitted; fitted and scored on the same images it would be {headline.naive:.4f}"
+        text = f"Cross-fitted; fitted and scored on the same images it would be {headline.naive:.4f}"
         findings.append(Finding("trust", text, "fine"))
     return findings
 
@@ -148,7 +148,7 @@ def _draw_folds(headline: Headline) -> Figure:
     axis.set_ylim(len(rows) + 0.6, -0.6)
     style_axis(axis, label=f"{headline.metric.replace('_', ' ')}, out of fold")
     caption = (
-        f"{headline.metric.replace('_', ' ')} of each fold, and of all out-of-fold predictions with its interval "
+        f"The {headline.metric.replace('_', ' ')} of each fold, and of all out-of-fold predictions with its interval "
         f"{format_interval(headline.interval)} (n = {headline.images:,} images)"
     )
     return Figure("score", figure, caption)

@@ -30,8 +30,8 @@ def build(source: Source) -> Section | None:
     values = {"scores": scores, "name": name, "images": len(oof.images), "bias": bias}
     worst = float(abs(errors).max())
     findings = (
-        Finding("wrong", f"predictions of {name} are {'above' if bias > 0 else 'below'} by {abs(bias):.3g} on average"),
-        Finding("wrong", f"the largest error is {worst:.4g}; half of them are below {np.median(abs(errors)):.3g}"),
+        Finding("wrong", f"Predictions of {name} are {'above' if bias > 0 else 'below'} by {abs(bias):.3g} on average"),
+        Finding("wrong", f"The largest error is {worst:.4g}; half of them are below {np.median(abs(errors)):.3g}"),
     )
     figures = (_draw_scatter(oof), _draw_errors(errors, name))
     return Section("Numbers", "numbers", "numbers.html", values, figures, findings)

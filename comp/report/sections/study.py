@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from comp.figures import GOOD, QUIET, new_figure, style_axis
+from comp.figures import GOOD, QUIET, new_figure, style_axis, use_log_scale
 from comp.report.section import Figure, Finding, Section
 from comp.report.sections.training import read_fold_records
 from comp.report.source import Source
@@ -67,11 +67,11 @@ def _score(row: TrialRow) -> float | None:
 def _findings(rows: list[TrialRow], metric: str) -> list[Finding]:
     best, score = rows[0], _score(rows[0])
     if score is None:
-        return [Finding("wrong", "no trial is done", "problem")]
+        return [Finding("wrong", "No trial is done", "problem")]
     words = metric.replace("_", " ")
     findings = [
         Finding("good", f"{score:.4f}", "fine", is_headline=True, remark=f"{words} of {best.name}, the best trial"),
-        Finding("trust", "the best of many trials is optimistic: compare it on folds that the study did not use"),
+        Finding("trust", "The best of many trials is optimistic: compare it on folds that the study did not use"),
     ]
     for status in ("pruned", "failed"):
         if count := sum(row.status == status for row in rows):
@@ -107,7 +107,7 @@ def _draw_key(rows: list[TrialRow], key: str, metric: str) -> Figure:
     axis.plot(values, [score for _, score in points], "o", color=GOOD, markersize=5, alpha=0.7)
     positive = [value for value in values if isinstance(value, int | float) and value > 0]
     if is_number and points and len(positive) == len(points) and max(positive) > 20 * min(positive):
-        axis.set_xscale("log")
+        use_log_scale(axis, "x")
     axis.set_ylabel(metric.replace("_", " "))
     style_axis(axis, label=key, grid="both")
     return Figure(f"key-{key}", figure, f"Score against {key} (n = {len(points)} trials)")

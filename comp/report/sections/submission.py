@@ -12,14 +12,14 @@ def build(source: Source) -> Section | None:
         return None
     findings = []
     if ledger and ledger.public is not None:
-        findings.append(Finding("good", f"public leaderboard {ledger.public:.5g}", "fine"))
+        findings.append(Finding("good", f"Public leaderboard {ledger.public:.5g}", "fine"))
     if ledger and ledger.private is not None:
-        findings.append(Finding("good", f"private leaderboard {ledger.private:.5g}", "fine"))
+        findings.append(Finding("good", f"Private leaderboard {ledger.private:.5g}", "fine"))
     if manifest.full:
-        findings.append(Finding("trust", "by models of all images: there is no score out of fold", "notice"))
+        findings.append(Finding("trust", "By models of all images: there is no score out of fold", "notice"))
     elif source.blend is None:
-        findings.append(Finding("trust", "its blend is not here any more: run infer.py again", "notice"))
+        findings.append(Finding("trust", "Its blend is not here any more: run infer.py again", "notice"))
     if manifest.git.dirty:
-        findings.append(Finding("trust", "the code had changes that are in no commit", "notice"))
+        findings.append(Finding("trust", "The code had changes that are in no commit", "notice"))
     values = {"manifest": manifest, "ledger": ledger}
     return Section("Submission", "submission", "submission.html", values, findings=tuple(findings))

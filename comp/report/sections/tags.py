@@ -9,7 +9,7 @@ from comp.figures import GOOD, QUIET, new_figure, style_axis
 from comp.report.class_scores import ClassScore, score_classes
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
-from comp.text import shorten
+from comp.text import format_share, shorten
 
 MAX_ROWS = 40  # tags that are drawn: the commonest
 
@@ -33,8 +33,8 @@ def build(source: Source) -> Section | None:
     }
     weakest = min((score for score in scores if score.images), key=lambda score: score.f1)
     findings = (
-        Finding("good", f"all tags of an image are right for {exact:.1%} of the images", "fine"),
-        Finding("wrong", f"lowest F1: {weakest.name} {weakest.f1:.3f} of {weakest.images} images"),
+        Finding("good", f"All tags of an image are right for {format_share(exact)} of the images", "fine"),
+        Finding("wrong", f"Lowest F1: {weakest.name} {weakest.f1:.3f} of {weakest.images} images"),
     )
     return Section("Tags", "tags", "tags.html", values, (_draw(scores, len(oof.images)),), findings)
 

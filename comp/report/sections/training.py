@@ -81,9 +81,9 @@ def _findings(run: Run, folds: dict[Fold, FoldRecord]) -> list[Finding]:
     findings = []
     for fold, record in folds.items():
         if record.status in ("failed", "pruned"):
-            findings.append(Finding("wrong", f"fold {fold} {record.status}: {record.reason or 'no reason'}", "problem"))
+            findings.append(Finding("wrong", f"Fold {fold} {record.status}: {record.reason or 'no reason'}", "problem"))
         elif record.status == "running":
-            findings.append(Finding("trust", f"fold {fold} is being trained", "notice"))
+            findings.append(Finding("trust", f"Fold {fold} is being trained", "notice"))
     if run.record.git.dirty:
-        findings.append(Finding("trust", "the code had changes that are in no commit", "notice"))
+        findings.append(Finding("trust", "The code had changes that are in no commit", "notice"))
     return findings
