@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -22,6 +21,8 @@ class StackModel:
     intercepts: np.ndarray  # (classes,)
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        from scipy.special import softmax  # imported here: most blends are no stack
+
         return softmax(_features(probabilities) @ self.coefficients.T + self.intercepts, axis=1)
 
 

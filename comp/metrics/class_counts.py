@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from comp.metrics.computation import Sums, divide
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,8 @@ def _values(targets: np.ndarray, predictions: np.ndarray) -> csr_array:
 
 def class_membership(targets: np.ndarray, predicted: np.ndarray, classes: int) -> csr_array:
     """Return which counts (3 x classes) each pair of target and prediction adds to, (3 x classes, pairs)."""
+    from scipy.sparse import csr_array  # imported here: it takes 0.2 s, and a prediction needs no score
+
     pairs, correct = np.arange(len(targets)), np.flatnonzero(targets == predicted)
     rows = np.concatenate([targets, classes + predicted, 2 * classes + targets[correct]])
     columns = np.concatenate([pairs, pairs, correct])

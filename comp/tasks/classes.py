@@ -10,7 +10,6 @@ import numpy as np
 
 from comp.errors import UserError, did_you_mean
 from comp.metrics import log_losses
-from comp.tables import probability_problem
 from comp.tasks.base import BlendObjective, Task
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ class ClassTask(Task):
         return outputs.softmax(-1)
 
     def find_invalid(self, predictions: np.ndarray) -> str:
+        from comp.tables import probability_problem  # imported here: pandas takes 0.4 s
+
         return probability_problem(predictions)
 
     def baseline(self, targets: np.ndarray) -> np.ndarray:
