@@ -73,6 +73,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "albumentations": "comp/batches/augment_image.py",
     "optuna": "comp/study/",
     "pydicom": "comp/data/dicom.py",
+    "captum": "comp/engine/explain.py",
     "onnx": "comp/engine/export.py",
     "onnxruntime": "comp/engine/runtime.py",
     "openvino": "comp/engine/",
