@@ -33,6 +33,7 @@ demo: .venv/.done
 	$(RUN) train.py -c configs/demo.yaml
 	$(RUN) infer.py demo
 	$(RUN) -m comp submit check submissions/demo.csv
+	$(RUN) -m comp report demo
 	@echo
 	@echo "Those were all steps. With your own images in input/NAME/train/<class>/ and input/NAME/test/:"
 	@echo "  $(RUN) -m comp data check data.root=input/NAME"
@@ -95,4 +96,4 @@ bench: .venv/.done .venv-bench/.done
 
 clean:
 	rm -rf .venv .venv-bench site input/demo folds/demo.* submissions/demo.* submissions/demo[+-]* \
-		runs/demo runs/demo-submissions runs/blends/demo runs/submissions/demo.png runs/.cache
+		runs/demo runs/demo-submissions runs/blends/demo runs/reports/demo runs/submissions/demo.png runs/.cache

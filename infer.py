@@ -22,6 +22,8 @@ pip install -e '.[export]'
 
 from __future__ import annotations
 
+import shlex
+
 from comp.cli import (
     DEFAULT_CONFIG,
     Parser,
@@ -73,6 +75,7 @@ def main() -> None:
         for root in dict.fromkeys(run.config.data.root for run in members):
             verify_cache(scan(root))
     path = infer(members, options)
+    print(f"report: python -m comp report {shlex.quote(str(path))}")
     print(f"next: python -m comp submit check {path}")
 
 

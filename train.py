@@ -18,6 +18,8 @@ A run is stored in runs/<config>+<overrides>/. To resume it, run the same comman
 
 from __future__ import annotations
 
+import shlex
+
 from comp.cli import Parser, add_config_arguments, add_device_argument, add_verify_argument, announce_imports, run_main
 from comp.errors import UserError
 
@@ -71,6 +73,8 @@ def main() -> None:
             metrics = run_experiment(
                 run_config, device=device, fold=args.fold, restart=args.restart, debug=args.debug, jobs=args.jobs
             )
+            if not args.debug:
+                print(f"report: python -m comp report {shlex.quote(metrics.run)}")
             print(summary_line(metrics, full=args.fold == "full"))
 
 

@@ -55,7 +55,7 @@ BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of 
     curves.build,
     training.build,
 )
-UNKNOWN = "nothing to show yet"
+UNKNOWN = "Nothing in this report"
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,12 @@ class _Entry:
     section: Section
 
 
-def write_report(source: Source, is_live: bool = False) -> Path:
-    """Write a report into runs/reports/<name>/ and return the path of its page.
-
-    `is_live`: the page asks the server that it came from for a newer one.
-    """
+def write_report(source: Source) -> Path:
+    """Write a report into runs/reports/<name>/ and return the path of its page."""
     sections = build_sections(source)
     directory = REPORTS / source.name
     directory.mkdir(parents=True, exist_ok=True)
-    html = render(source, sections, is_live)
+    html = render(source, sections)
     figures = [figure for section in sections for figure in section.figures]
     for figure in figures:
         save_figure(directory / f"{figure.name}.png", figure.drawing)
@@ -94,13 +91,16 @@ def build_sections(source: Source) -> list[Section]:
     return [section for section in sections if section]
 
 
-def render(source: Source, sections: Sequence[Section], is_live: bool = False) -> str:
-    """Return the page of a source and its sections as HTML."""
+def render(source: Source, sections: Sequence[Section], live_version: str | None = None) -> str:
+    """Return the page of a source and its sections as HTML.
+
+    A page with a `live_version` asks the server that it came from for the version there, and loads itself again.
+    """
     environment = _environment()
     bodies = [_render_section(environment, section) for section in sections]
-    scripts = [_read("page.js"), *([_read("live.js")] if is_live else [])]
+    scripts = [_read("page.js"), *([_read("live.js")] if live_version else [])]
     return environment.get_template("page.html").render(
-        title=source.name,
+        title=source.title,
         lead=_lead(source),
         sections=list(zip(sections, bodies, strict=True)),
         findings=[_Entry(finding, section) for section in sections for finding in section.findings],
@@ -108,7 +108,7 @@ def render(source: Source, sections: Sequence[Section], is_live: bool = False) -
         style=Markup(_read("page.css")),
         scripts=[Markup(script) for script in scripts],
         script_sources=Markup(" ".join(map(_hash_source, scripts))),
-        is_live=is_live,
+        live_version=live_version,
         written=time.strftime("%Y-%m-%d %H:%M"),
         version=version("comp"),
         command=command_line(),

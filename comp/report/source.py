@@ -45,6 +45,13 @@ class Source:
     device: str | None = "auto"  # for sections that run a model; None: they are left out
 
     @property
+    def title(self) -> str:
+        """The heading of the page."""
+        return (
+            f"{sum(len(group.entries) for group in self.groups)} compared" if self.kind == "comparison" else self.name
+        )
+
+    @property
     def run(self) -> Run | None:
         """The one run that the report is about, also as the only member of a blend; None for several."""
         return self.runs[0] if len(self.runs) == 1 else None

@@ -105,7 +105,7 @@ def _draw_costs(group: LeaderboardGroup, rows: list[Row], suffix: str) -> list[F
     figures = []
     for name, (label, cost_of) in costs.items():
         points = [(float(cost), row) for row in rows if (cost := cost_of(row)) and row.entry.score is not None]
-        if len(points) > 1:
+        if len({cost for cost, _ in points}) > 1:
             figures.append(_draw_scatter(f"cost-{name}{suffix}", label, group, points))
     return figures
 
@@ -124,6 +124,7 @@ def _draw_scatter(name: str, label: str, group: LeaderboardGroup, points: list[t
     figure = new_figure(4.5, 3.2)
     axis = figure.subplots()
     scored = [(cost, row.entry.score or 0.0) for cost, row in points]
+    costs = [cost for cost, _ in scored]
     front = pareto_front(scored, group.higher_is_better)
     axis.step(*zip(*front, strict=True), where="post", color=GOOD, linewidth=1.2, linestyle="--")
     for (cost, score), (_, row) in zip(scored, points, strict=True):
@@ -132,9 +133,10 @@ def _draw_scatter(name: str, label: str, group: LeaderboardGroup, points: list[t
             axis.vlines(cost, *row.entry.interval, color=QUIET, linewidth=0.8)
         axis.plot(cost, score, "o" if is_on_front else "s", color=GOOD if is_on_front else QUIET, markersize=5)
         if len(points) <= MAX_LABELS:
+            is_right = cost > (min(costs) * max(costs)) ** 0.5
+            offset, side = ((-4, 4), "right") if is_right else ((4, 4), "left")
             text = shorten(row.entry.name, MAX_LABEL)
-            axis.annotate(text, (cost, score), (4, 4), textcoords="offset points", fontsize=6.5, color=TEXT)
-    costs = [cost for cost, _ in scored]
+            axis.annotate(text, (cost, score), offset, textcoords="offset points", fontsize=6.5, color=TEXT, ha=side)
     if max(costs) > 20 * min(costs):
         use_log_scale(axis, "x")
     axis.margins(x=0.18)

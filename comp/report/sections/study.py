@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from comp.figures import GOOD, QUIET, new_figure, style_axis, use_log_scale
 from comp.report.section import Figure, Finding, Section
 from comp.report.sections.training import read_fold_records
@@ -27,7 +29,7 @@ class TrialRow:
 
 
 def build(source: Source) -> Section | None:
-    if source.kind != "study" or not source.runs:
+    if source.kind != "study" or not source.groups:
         return None
     entries = {entry.path: entry for group in source.groups for entry in group.entries}
     keys = _searched_keys(source.runs)
@@ -43,7 +45,13 @@ def build(source: Source) -> Section | None:
     metric = group.metric
     figures = [_draw_progress(rows, metric, group.higher_is_better)]
     figures += [_draw_key(rows, key, metric) for key in keys[:MAX_KEYS]]
-    values = {"rows": rows, "keys": keys, "metric": metric, "names": [figure.name for figure in figures]}
+    values = {
+        "rows": rows,
+        "keys": keys,
+        "metric": metric,
+        "study": source.name,
+        "names": [figure.name for figure in figures],
+    }
     return Section("Trials", "trials", "study.html", values, tuple(figures), tuple(_findings(rows, metric)))
 
 
@@ -91,6 +99,7 @@ def _draw_progress(rows: list[TrialRow], metric: str, higher_is_better: bool) ->
     numbers = [number for number, _ in scored]
     axis.step(numbers, best, where="post", color=GOOD, linewidth=1.4, label="best so far")
     axis.plot(numbers, [score for _, score in scored], "o", color=QUIET, markersize=4, label="trial")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel(metric.replace("_", " "))
     if scored:
         axis.legend()

@@ -32,9 +32,14 @@ def build(source: Source) -> Section | None:
         "answered": float(answers.sum(1).mean()),
     }
     weakest = min((score for score in scores if score.images), key=lambda score: score.f1)
+    given = answers.sum(0)
+    never = [score.name for column, score in enumerate(scores) if score.images and not given[column]]
+    untagged = int((~answers.any(1) & (oof.targets.sum(1) > 0)).sum())
     findings = (
         Finding("good", f"All tags of an image are right for {format_share(exact)} of the images", "fine"),
+        Finding("wrong", f"{untagged:,} of {len(oof.images):,} images have a tag and are given none"),
         Finding("wrong", f"Lowest F1: {weakest.name} {weakest.f1:.3f} of {weakest.images} images"),
+        *([Finding("wrong", f"Never given: {', '.join(never[:5])}", "problem")] if never else []),
     )
     return Section("Tags", "tags", "tags.html", values, (_draw(scores, len(oof.images)),), findings)
 
