@@ -22,7 +22,7 @@ LAYERS = {
     **dict.fromkeys(("metrics", "prediction_file", "rows", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
-    **dict.fromkeys(("ensemble", "submit", "observers"), 3),
+    **dict.fromkeys(("diagnosis", "ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "track", "prediction"), 4),
     "blending": 5,
     **dict.fromkeys(("bench", "doctor", "papers", "report", "ship", "study"), 6),

@@ -1,0 +1,1 @@
+"""Diagnose a dataset by what models say of it: suspected labels, unusual images, shifts. Arrays only, no files."""

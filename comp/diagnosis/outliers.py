@@ -1,0 +1,38 @@
+"""Images unlike others: far from their neighbours among features, or with little energy in all outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.neighbors import NearestNeighbors
+
+NEIGHBOURS = 10
+
+
+def neighbour_distances(reference: np.ndarray, features: np.ndarray | None = None) -> np.ndarray:
+    """Return the distance of each row of `features` to its tenth neighbour in `reference`, in units of the typical one.
+
+    None: of each row of the reference to its neighbours other than itself. Rows are scaled to length 1, so a distance
+    is an angle. The unit is the median of the reference, so that 1 is typical, whatever the model. All features must be
+    of one model, and both of images that it has not been trained on, or both of such that it has.
+    """
+    reference = _unit_length(reference)
+    count = min(NEIGHBOURS, len(reference) - 1)
+    if count < 1:
+        return np.ones(len(reference if features is None else features))
+    index = NearestNeighbors(n_neighbors=count).fit(reference)
+    own = index.kneighbors()[0][:, -1]  # without arguments: not itself
+    unit = max(float(np.median(own)), float(np.finfo(np.float32).tiny))
+    return (own if features is None else index.kneighbors(_unit_length(features))[0][:, -1]) / unit
+
+
+def _unit_length(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def energy(logits: np.ndarray) -> np.ndarray:
+    """Return the energy of each row of logits of exclusive classes: high where no class is supported.
+
+    From "Energy-based Out-of-distribution Detection" (Liu and others, 2020), at temperature 1.
+    """
+    return -logsumexp(logits, axis=1)
