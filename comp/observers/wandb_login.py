@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from comp.errors import UserError, shorten
 
 MODES = ("online", "offline", "disabled")
+DEFAULT_SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # the second since wandb 0.30
 SECONDS_TO_ANSWER = 15
 
 
@@ -39,7 +40,7 @@ def check_service() -> None:
         viewer = wandb.Api(timeout=SECONDS_TO_ANSWER).viewer
     except Exception as error:  # of any kind: the client has many
         raise UserError(
-            f"W&B cannot be used: {shorten(' '.join(str(error).split()))}; check the network and `wandb login`, or "
+            f"W&B cannot be used: {shorten(' '.join(str(error).split()), 200)}; check network and login, or "
             f"write files to upload later with WANDB_MODE=offline"
         ) from None
     if viewer is None:
@@ -57,8 +58,9 @@ def _mode_of_environment() -> str | None:
 
 
 def _has_key_in_netrc() -> bool:
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
+    base_url = os.environ.get("WANDB_BASE_URL")
     try:
-        return netrc.netrc().authenticators(host) is not None
+        logins = netrc.netrc(os.environ.get("NETRC"))
+        return any(logins.authenticators(urlsplit(url).netloc) for url in ([base_url] if base_url else DEFAULT_SERVERS))
     except (OSError, netrc.NetrcParseError):
         return False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
+from wandb.sdk.lib.urls import DEFAULT_BASE_URL
 
 from comp.errors import UserError
 from comp.observers.wandb_login import has_wandb_key, sync_mode, wandb_mode
@@ -12,14 +15,16 @@ from comp.observers.wandb_login import has_wandb_key, sync_mode, wandb_mode
 def without_login(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.delenv("NETRC", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
 
-def test_wandb_mode_auto_is_online_only_with_a_key(monkeypatch, without_login):
+@pytest.mark.parametrize("host", ["api.wandb.ai", urlsplit(DEFAULT_BASE_URL).netloc])
+def test_wandb_mode_auto_is_online_only_with_a_key(host, monkeypatch, without_login):
     assert wandb_mode("auto") == "off"
     netrc = without_login / ".netrc"
-    netrc.write_text("machine api.wandb.ai login user password 0123\n")
+    netrc.write_text(f"machine {host} login user password 0123\n")
     netrc.chmod(0o600)
     assert wandb_mode("auto") == "online"
     netrc.unlink()
@@ -30,7 +35,7 @@ def test_wandb_mode_auto_is_online_only_with_a_key(monkeypatch, without_login):
 
 
 def test_wandb_key_is_that_of_the_server_in_the_environment(monkeypatch, without_login):
-    (without_login / ".netrc").write_text("machine wandb.example login user password 0123\n")
+    (without_login / ".netrc").write_text("machine wandb.example:8080 login user password 0123\n")
     (without_login / ".netrc").chmod(0o600)
     assert not has_wandb_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example:8080")
