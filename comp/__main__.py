@@ -46,6 +46,7 @@ COMMANDS = {
     "reproduce": Command("study", "reproduce", "measure a paper's tables again: reported beside measured"),
     "zoo": Command("study", "zoo", "list the papers' models with their parameter counts"),
     "track sync": Command("track", "sync", "fill W&B from run directories, submissions and the ledger"),
+    "track dashboard": Command("track", "dashboard", "save the team's view of a W&B project"),
     "bench": Command("bench", "bench", "measure how fast this machine trains and predicts"),
     "doctor": Command("doctor", "doctor", "report what this machine has, what will be used, and what is wrong"),
     "tune": Command("study", "tune", "search regularisation (or any other keys) with Optuna"),

@@ -99,7 +99,7 @@ def check_other_command(command: str) -> None:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert set(re.findall(r"\[(\w+)\]", command)) <= set(extras), command
     else:
-        assert program in ("comp", "export", "git", "pre-commit", "python", "unzip"), command
+        assert program in ("comp", "export", "git", "pre-commit", "python", "tensorboard", "unzip", "wandb"), command
         assert all((ROOT / word).exists() for word in words if word.startswith(("docs/", "tests/"))), command
 
 

@@ -69,7 +69,8 @@ ALLOWED_IMPORTS = {
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
 }
 WRAPPED_LIBRARIES = {  # imported in one place only
-    "wandb": "comp/observers/wandb",
+    "wandb": "comp/observers/",
+    "wandb_workspaces": "comp/observers/workspace.py",
     "albumentations": "comp/batches/augment_image.py",
     "optuna": "comp/study/",
     "pydicom": "comp/data/dicom.py",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from comp.cli import add_config_arguments
+
 
 def sync_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -40,3 +42,26 @@ def sync(args: argparse.Namespace) -> int:
         print(f"left out: {line}", file=sys.stderr)
     print(f"W&B ({mode}): {report.written} runs written, {report.unchanged} were there already")
     return 1 if report.left_out else 0
+
+
+def dashboard_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def dashboard(args: argparse.Namespace) -> None:
+    """Save the team's view of a W&B project: OOF scores, curves, mistakes and submissions side by side.
+
+      python -m comp track dashboard                         the project of the main model's config
+      python -m comp track dashboard -c configs/demo.yaml
+
+    The project is log.project, or the dataset's name; the team is WANDB_ENTITY, or the one of the login. Everyone in
+    the team saves the same view: a second call updates it. Needs: pip install -e '.[team]'
+    """
+    from comp import config
+    from comp.observers.wandb_login import check_service
+    from comp.observers.workspace import check_workspaces, save_view
+
+    settings = config.load(args.config, args.overrides)[0]
+    check_workspaces()
+    check_service()
+    print(f"saved {save_view(settings.log.project or settings.dataset)}")

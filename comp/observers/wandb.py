@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comp.engine.fit import Step
 from comp.errors import UserError
 from comp.files import file_exists, read_json, write_json
 from comp.observers.tracked import RunIdentity, TrackedRun
@@ -16,8 +15,10 @@ from comp.observers.wandb_media import log_artifact, log_confusion, log_table
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands that train nothing do not wait for torch
     import wandb
+
+    from comp.engine.fit import Step
 
 
 class WandbSession:

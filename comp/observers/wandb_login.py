@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from comp.errors import UserError, shorten
 
 MODES = ("online", "offline", "disabled")
-DEFAULT_SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # the second since wandb 0.30
+DEFAULT_SERVERS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # the second is that of wandb 0.31
 SECONDS_TO_ANSWER = 15
 
 
