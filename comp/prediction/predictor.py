@@ -112,7 +112,7 @@ class Predictor:
         folds = [fold for fold in self.folds if isinstance(fold, int)]
         weights = self.weights_sha256([*folds, *self.run.folds_done()])
         provenance = build_provenance(self.run, self.dataset, "oof", weights, self.runtime)
-        fold_of_row = self._read_split()
+        fold_of_row = self.read_split()
         rows = {int(fold): np.flatnonzero(fold_of_row == int(fold)) for fold in weights}
         images = {fold: [self.dataset.train[row] for row in fold_rows] for fold, fold_rows in rows.items()}
         stale = StaleTables()
@@ -129,7 +129,7 @@ class Predictor:
                 files.write_oof(files.oof_path(view), table, provenance.for_folds(sorted(tables[view])))
         return [pd.concat(tables[view][fold] for fold in folds).set_index("image") for view in views]
 
-    def _read_split(self) -> np.ndarray:
+    def read_split(self) -> np.ndarray:
         """Return the fold of each training image; refuse a split other than the one the run was trained on."""
         folds_file = self.run.config.folds_file
         if file_sha256(folds_file) != self.run.record.folds_sha256:
