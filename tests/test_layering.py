@@ -72,6 +72,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "wandb": "comp/observers/",
     "wandb_workspaces": "comp/observers/workspace.py",
     "albumentations": "comp/batches/augment_image.py",
+    "jinja2": "comp/report/",
     "optuna": "comp/study/",
     "pydicom": "comp/data/dicom.py",
     "captum": "comp/engine/explain.py",

@@ -13,33 +13,12 @@ from comp.report.page import write_report
 from comp.report.sections import classes, comparison, confused, curves, headline
 from comp.report.source import find_source
 from comp.tasks import TASKS
+from tests.conftest import REPO_ROOT
 from tests.report.pages import Page, parse_page
 from tests.report.stored_runs import write_run
 
 SCRIPT = "<script>document.title='changed'</script>"
 IMAGE = "<img src=x onerror=\"document.title='changed'\">$x_$"
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Iterator[Path]:
-    """A folder with a finished run of each kind and its report. Two classes of `single` have script in their names."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("reports"))
-        for kind in TASKS:
-            write_run(kind, kind, labels=[SCRIPT, IMAGE, "ig"] if kind == "single" else None)
-            stale = Path(f"runs/reports/{kind}/old.png")
-            stale.parent.mkdir(parents=True)
-            stale.write_bytes(b"")
-            write_report(find_source([kind], device=None))
-        yield Path.cwd()
-
-
-def read_html(workspace: Path, kind: str) -> str:
-    return (workspace / "runs/reports" / kind / "report.html").read_text()
-
-
-def read_page(workspace: Path, kind: str) -> Page:
-    return parse_page(workspace / "runs/reports" / kind / "report.html")
 
 
 OF_CLASSES = ["score", "classes", "confused", "confidence", "sets", "training", "run"]
@@ -50,12 +29,66 @@ SECTIONS = {
     "multilabel": ["score", "tags", "confidence", "training", "run"],
     "regression": ["score", "numbers", "sets", "training", "run"],
 }
+KNOWN = {anchor for anchors in SECTIONS.values() for anchor in anchors}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Iterator[Path]:
+    """A folder with a finished run of each kind and its report. Two classes of `single` have script in their names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("reports"))
+        for kind in TASKS:
+            write_run(kind, kind, labels=[SCRIPT, IMAGE, "ig"] if kind == "single" else None)
+        stale = Path("runs/reports/single/old.png")
+        stale.parent.mkdir(parents=True)
+        stale.write_bytes(b"")
+        write_report(find_source(["single"], device=None))
+        draw_nothing(patch)
+        for kind in TASKS.keys() - {"single"}:
+            write_report(find_source([kind], device=None))
+        yield Path.cwd()
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing of figures, which takes nearly all of the time of a report."""
+    patch.setattr("comp.report.page.to_svg", lambda drawing: "<svg></svg>")
+    patch.setattr("comp.report.page.save_figure", lambda path, drawing: path.write_bytes(b""))
+
+
+@pytest.fixture
+def old_runs(tmp_path, monkeypatch) -> None:
+    """The runs, blends and submissions of an older version, as the current directory."""
+    shutil.copytree(REPO_ROOT / "tests/on_disk/made", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    draw_nothing(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("names", "anchors"),
+    [
+        (["few"], ["trials"]),
+        (["blends/both"], ["score", "members", "classes", "confused", "confidence", "sets"]),
+        (["submissions/both.csv"], ["submission", "score", "members", "classes", "confused", "confidence", "sets"]),
+        (["anna", "bert", "blends/both"], ["comparison"]),
+        (["bert+soup"], [*OF_CLASSES[:5], "run"]),
+    ],
+)
+def test_report_of_what_an_older_version_wrote(old_runs, names, anchors):
+    page = parse_page(write_report(find_source(names, device=None)))
+    assert [anchor for anchor in page.anchors if anchor in {*KNOWN, *anchors}] == anchors
+
+
+def read_html(workspace: Path, kind: str) -> str:
+    return (workspace / "runs/reports" / kind / "report.html").read_text()
+
+
+def read_page(workspace: Path, kind: str) -> Page:
+    return parse_page(workspace / "runs/reports" / kind / "report.html")
 
 
 @pytest.mark.parametrize("kind", TASKS)
 def test_report_has_the_sections_with_a_meaning_for_the_kind(workspace, kind):
-    known = {anchor for anchors in SECTIONS.values() for anchor in anchors}
-    assert [anchor for anchor in read_page(workspace, kind).anchors if anchor in known] == SECTIONS[kind]
+    assert [anchor for anchor in read_page(workspace, kind).anchors if anchor in KNOWN] == SECTIONS[kind]
 
 
 def test_report_figures_beside_the_page_are_those_of_this_report(workspace):
