@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 WIDTH = 120  # columns of a page
+ABBREVIATIONS = ("f1", "auc", "rmse", "mae", "r2", "mcc")  # in names of metrics
 MIN_COLUMN = 16  # minimum width of a column of names; "inside the noise" fits
 
 
@@ -78,3 +79,10 @@ def format_duration(seconds: float) -> str:
 def format_share(share: float) -> str:
     """Return a share of 1 as `97.9 %`, or `98 %` where the digit after it is 0."""
     return f"{share:.1%}".replace(".0%", "%").replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def format_metric(name: str) -> str:
+    """Return the name of a metric in words: `macro_f1` as `macro F1`. That of a user's own file stays as it is."""
+    if ":" in name:
+        return name
+    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))

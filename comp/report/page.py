@@ -37,7 +37,7 @@ from comp.report.sections import (
 )
 from comp.report.source import Source
 from comp.runs import RUNS
-from comp.text import format_count, format_duration, format_interval, format_share
+from comp.text import format_count, format_duration, format_interval, format_metric, format_share
 
 REPORTS = RUNS / "reports"
 BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of the page
@@ -130,7 +130,9 @@ def _lead(source: Source) -> str:
     }
     images = f"{len(oof.images):,} images out of fold" if oof else ""
     kind = {"comparison": f"comparison of {len(source.runs)} runs"}.get(source.kind, source.kind)
-    return " · ".join(filter(None, [kind, run.config.dataset, kinds[run.task.kind], images, run.record.metric]))
+    return " · ".join(
+        filter(None, [kind, run.config.dataset, kinds[run.task.kind], images, format_metric(run.record.metric)])
+    )
 
 
 def _render_section(environment: Environment, section: Section) -> Markup:
@@ -157,7 +159,7 @@ def _environment() -> Environment:
         "short_interval": lambda interval: "–".join(f"{end:.2f}" for end in interval),  # noqa: RUF001
         "whole": "{:,}".format,
         "interval": lambda interval: format_interval(interval, 3),
-        "words": lambda name: name.replace("_", " "),
+        "words": format_metric,
         "duration": format_duration,
         "count": format_count,
         "time": _format_time,

@@ -14,7 +14,7 @@ from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
 from comp.stats import SIGNIFICANCE_LEVEL
 from comp.tables import read_csv
-from comp.text import shorten
+from comp.text import format_metric, shorten
 
 NUMBERS = ("weight", "weight_low", "weight_high", "chosen", "gain", "gain_low", "gain_high", "p", "ms")
 MAX_ROWS = 30
@@ -100,7 +100,7 @@ def _draw_gains(rows: list[MemberRow], metric: str) -> Figure:
             axis.plot(row.gain, position, "o", color=colour, markersize=5)
     axis.set_yticks(range(len(shown)), [shorten(row.name, 28) for row in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
-    style_axis(axis, label=f"gain in {metric.replace('_', ' ')}: the blend minus the blend without the member")
+    style_axis(axis, label=f"gain in {format_metric(metric)}: the blend minus the blend without the member")
     caption = (
         f"Gain of each member with its 95 % interval; grey: inside the noise (n = {len(shown)} of {len(rows)} members)"
     )

@@ -12,7 +12,7 @@ from comp.report.source import Source
 from comp.stats import format_p, verdict
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup, PairedTest
-from comp.text import shorten
+from comp.text import format_metric, shorten
 
 MAX_LABELS = 12  # runs whose names a scatter has
 MAX_LABEL = 22
@@ -75,7 +75,7 @@ def _findings(group: LeaderboardGroup, rows: list[Row]) -> list[Finding]:
     if best is None or best.score is None:
         return [Finding("wrong", f"No run of {group.dataset} has a score yet", "problem")]
     interval = f"95 % interval {best.interval[0]:.3f} to {best.interval[1]:.3f}" if best.interval else ""
-    remark = f"{group.metric.replace('_', ' ')} of {best.name}, the best on {group.dataset}; {interval}"
+    remark = f"{format_metric(group.metric)} of {best.name}, the best on {group.dataset}; {interval}"
     findings = [Finding("good", f"{best.score:.4f}", "fine", is_headline=True, remark=remark)]
     tested = [row for row in rows if row.test]
     alike = [row.entry.name for row in tested if row.test and row.test.inside_noise]
@@ -140,7 +140,7 @@ def _draw_scatter(name: str, label: str, group: LeaderboardGroup, points: list[t
     if max(costs) > 20 * min(costs):
         use_log_scale(axis, "x")
     axis.margins(x=0.18)
-    axis.set_ylabel(f"{group.metric.replace('_', ' ')}, out of fold")
+    axis.set_ylabel(f"{format_metric(group.metric)}, out of fold")
     style_axis(axis, label=label, grid="both")
     caption = (
         f"Score against {label}; line: 95 % interval, circles and dashes: the Pareto front (n = {len(points)} runs)"

@@ -22,7 +22,7 @@ class Picture:
 
     image: str
     uri: str
-    confidence: float
+    confidence: float | None  # None: thresholds have moved it
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,7 @@ def _most_confident(oof: OofPredictions, pictures: Pictures, chosen: np.ndarray,
     confidence = oof.predictions.max(1)
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(-confidence[rows], kind="stable")][:limit]
-    return [Picture(oof.images[row], pictures.data_uri(oof.images[row]), float(confidence[row])) for row in rows]
+    return [
+        Picture(oof.images[row], pictures.data_uri(oof.images[row]), None if oof.is_decided else float(confidence[row]))
+        for row in rows
+    ]

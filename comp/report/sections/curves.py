@@ -15,6 +15,7 @@ from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source, possible_folds
 from comp.runs import Run
 from comp.tables import HISTORY_COLUMNS, read_csv
+from comp.text import format_metric
 
 FIRST_COLUMNS = HISTORY_COLUMNS[:1]  # older versions wrote fewer of the later ones
 
@@ -24,7 +25,7 @@ def build(source: Source) -> Section | None:
     histories = read_histories(run) if run else {}
     if run is None or not histories:
         return None
-    metric = run.record.metric.replace("_", " ")
+    metric = format_metric(run.record.metric)
     panels = {
         "loss": ("loss", ("train_loss", "val_loss"), "Loss of each epoch; dashed: training (with augmentation)"),
         "curve": (metric, ("val_score",), f"The {metric} of each epoch on the validation images"),

@@ -13,7 +13,18 @@ from comp.records.scores import ScoreReport
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
 from comp.stats import score_report
-from comp.text import format_interval
+from comp.text import format_interval, format_metric
+
+SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "macro_specificity",
+    "weighted_f1",
+    "log_loss",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def build(source: Source) -> Section | None:
         "Score",
         "score",
         "headline.html",
-        {"headline": headline, "report": _report(source)},
+        {"headline": headline, "report": _report(source), "names": _shown_scores(source)},
         figures=(_draw_folds(headline),) if len(headline.per_fold) > 1 else (),
         findings=(*_good(headline), *_trust(headline)),
     )
@@ -100,8 +111,14 @@ def _report(source: Source) -> ScoreReport | None:
     return score_report(oof.targets, oof.predictions, oof.task.columns)
 
 
+def _shown_scores(source: Source) -> list[str]:
+    """Return the scores of the table; where thresholds have moved the predictions, their log loss has no meaning."""
+    is_decided = source.oof is not None and source.oof.is_decided
+    return [name for name in SCORES if not (is_decided and name == "log_loss")]
+
+
 def _good(headline: Headline) -> list[Finding]:
-    name, low, high = headline.metric.replace("_", " "), *headline.interval
+    name, low, high = format_metric(headline.metric), *headline.interval
     remark = f"{name} out of fold; 95 % interval {low:.3f} to {high:.3f}"
     findings = [Finding("good", f"{headline.score:.4f}", "fine", is_headline=True, remark=remark)]
     if headline.baseline is not None:
@@ -146,9 +163,9 @@ def _draw_folds(headline: Headline) -> Figure:
     axis.plot([headline.score], [len(rows)], "o", color=GOOD, markersize=8)
     axis.set_yticks([*rows, len(rows)], [*(f"fold {fold}" for fold in headline.per_fold), "all, 95 %"])
     axis.set_ylim(len(rows) + 0.6, -0.6)
-    style_axis(axis, label=f"{headline.metric.replace('_', ' ')}, out of fold")
+    style_axis(axis, label=f"{format_metric(headline.metric)}, out of fold")
     caption = (
-        f"The {headline.metric.replace('_', ' ')} of each fold, and of all out-of-fold predictions with its interval "
+        f"The {format_metric(headline.metric)} of each fold, and of all out-of-fold predictions with its interval "
         f"{format_interval(headline.interval)} (n = {headline.images:,} images)"
     )
     return Figure("score", figure, caption)

@@ -14,6 +14,7 @@ from comp.report.sections.training import read_fold_records
 from comp.report.source import Source
 from comp.runs import Run
 from comp.study.leaderboard.entries import LeaderboardEntry
+from comp.text import format_metric
 
 MAX_KEYS = 8  # that are drawn
 
@@ -76,7 +77,7 @@ def _findings(rows: list[TrialRow], metric: str) -> list[Finding]:
     best, score = rows[0], _score(rows[0])
     if score is None:
         return [Finding("wrong", "No trial is done", "problem")]
-    words = metric.replace("_", " ")
+    words = format_metric(metric)
     findings = [
         Finding("good", f"{score:.4f}", "fine", is_headline=True, remark=f"{words} of {best.name}, the best trial"),
         Finding("trust", "The best of many trials is optimistic: compare it on folds that the study did not use"),
@@ -100,7 +101,7 @@ def _draw_progress(rows: list[TrialRow], metric: str, higher_is_better: bool) ->
     axis.step(numbers, best, where="post", color=GOOD, linewidth=1.4, label="best so far")
     axis.plot(numbers, [score for _, score in scored], "o", color=QUIET, markersize=4, label="trial")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_ylabel(metric.replace("_", " "))
+    axis.set_ylabel(format_metric(metric))
     if scored:
         axis.legend()
     style_axis(axis, label="trial", grid="both")
@@ -117,6 +118,6 @@ def _draw_key(rows: list[TrialRow], key: str, metric: str) -> Figure:
     positive = [value for value in values if isinstance(value, int | float) and value > 0]
     if is_number and points and len(positive) == len(points) and max(positive) > 20 * min(positive):
         use_log_scale(axis, "x")
-    axis.set_ylabel(metric.replace("_", " "))
+    axis.set_ylabel(format_metric(metric))
     style_axis(axis, label=key, grid="both")
     return Figure(f"key-{key}", figure, f"Score against {key} (n = {len(points)} trials)")
