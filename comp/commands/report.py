@@ -42,7 +42,6 @@ def report(args: argparse.Namespace) -> None:
 
     from comp.report.watch import ReportServer
 
-    find_source(args.names)  # an error is reported before anything is served
     with ReportServer(lambda: find_source(args.names, device=None), args.port) as server:
         print(f"report: {server.url} (end with Ctrl-C)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

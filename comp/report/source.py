@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +25,11 @@ from comp.study.leaderboard.entries import read_entries
 from comp.study.leaderboard.ranking import LeaderboardGroup, group_entries
 from comp.submit.ledger import LedgerEntry, latest_entries
 from comp.submit.ledger import read as read_ledger
-from comp.submit.manifest import find_with_manifest, read_manifest
+from comp.submit.manifest import find_with_manifest, read_manifest, submission_id
 
 SourceKind = Literal["run", "blend", "submission", "study", "comparison"]
 JOURNAL = "journal.log"  # of a study
+MAX_NAME = 80  # characters of the directory of a comparison
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,12 @@ class Source:
         """Small pictures of training and test images, by image id."""
         images = (*self.dataset.train, *self.dataset.test) if self.dataset else ()
         return Pictures({image.id: image.path for image in reversed(images)})  # the training image of two equal ids
+
+    @property
+    def directories(self) -> list[Path]:
+        """The directories whose files the report is about."""
+        study = [RUNS / self.name] if self.kind == "study" else []
+        return [*study, *(run.path for run in self.runs)]
 
     @property
     def blend_directory(self) -> Path:
@@ -131,15 +139,15 @@ def _blend_source(path: Path, device: str | None) -> Source:
 
 def _submission_source(path: Path, device: str | None) -> Source:
     """Return a submission with its blend, if that is still the one that wrote it."""
-    manifest = read_manifest(path)
-    directory = BLENDS / manifest.id
+    manifest, name = read_manifest(path), submission_id(path)
+    directory = BLENDS / name
     source = _blend_source(directory, device) if file_exists(directory / "blend.json") else None
     is_same = source and source.blend and source.blend.members == manifest.members
     competition = manifest.competition
-    ledger = latest_entries(read_ledger(Path(competition.ledger))).get(manifest.id) if competition else None
+    ledger = latest_entries(read_ledger(Path(competition.ledger))).get(name) if competition else None
     return Source(
         "submission",
-        f"submissions/{manifest.id}",
+        f"submissions/{name}",
         source.runs if source and is_same else tuple(runs.find_runs(member.path for member in manifest.members)),
         source.oof if source and is_same else None,
         source.blend if source and is_same else None,
@@ -159,7 +167,9 @@ def _comparison(references: Sequence[str], device: str | None) -> Source:
     entries = [entry for group in groups for entry in group.entries]
     compared = tuple(runs.read_run(entry.path) for entry in entries if not entry.is_blend)
     name = "+".join(entry.name.replace("/", "-") for entry in entries)
-    return Source("comparison", f"compared/{name[:120]}", compared, groups=groups, device=device)
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return Source("comparison", f"compared/{name}", compared, groups=groups, device=device)
 
 
 def _groups(references: Sequence[str]) -> tuple[LeaderboardGroup, ...]:

@@ -13,7 +13,14 @@ from comp.report.page import build_sections, render
 from comp.report.source import Source
 
 ADDRESS = "127.0.0.1"
-WATCHED = ("run.json", "metrics.json", "fold*/fold.json", "fold*/history.csv", "predictions/identity/oof.*")
+WATCHED = (
+    "run.json",
+    "metrics.json",
+    "fold*/fold.json",
+    "fold*/history.csv",
+    "predictions/identity/oof.*",
+    "journal.log",
+)
 
 
 class ReportServer(ThreadingHTTPServer):
@@ -27,7 +34,7 @@ class ReportServer(ThreadingHTTPServer):
 
     def __init__(self, find: Callable[[], Source], port: int = 0):
         self._find, self._lock = find, threading.Lock()
-        self._version, self._page = "", b""
+        self._directories, self._version, self._page = find().directories, "", b""
         try:
             super().__init__((ADDRESS, port), _Handler)
         except (OSError, OverflowError):
@@ -40,14 +47,15 @@ class ReportServer(ThreadingHTTPServer):
 
     def version(self) -> bytes:
         """Return a hash of the sizes and times of the files that the report is about."""
-        return fingerprint([run.path for run in self._find().runs]).encode()
+        return fingerprint(self._directories).encode()
 
     def page(self) -> bytes:
         """Return the page, rendered again if a file has changed since the last time."""
         with self._lock:  # matplotlib draws one figure at a time
-            source = self._find()
-            version = fingerprint([run.path for run in source.runs])
+            version = fingerprint(self._directories)
             if version != self._version:
+                source = self._find()
+                self._directories = source.directories
                 self._page = render(source, build_sections(source), live_version=version).encode()
                 self._version = version
             return self._page

@@ -44,6 +44,7 @@ class Headline:
     best_minus_last: float | None = None  # positive: better
     naive: float | None = None  # of a blend: its score on the images that it was fitted to
     is_optimistic: bool = False
+    epochs: tuple[tuple[int, float, float], ...] = ()  # of a run: fold, score of its best and of its last epoch
 
     @property
     def sd(self) -> float | None:
@@ -83,6 +84,7 @@ def _of_run(source: Source) -> Headline | None:
         scores.oof.last.score,
         scores.best_minus_last,
         is_optimistic=scores.oof.kept.optimistic,
+        epochs=tuple(zip(metrics.folds_done, scores.per_fold["best"], scores.per_fold["last"], strict=True)),
     )
 
 

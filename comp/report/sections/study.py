@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,4 +121,5 @@ def _draw_key(rows: list[TrialRow], key: str, metric: str) -> Figure:
         use_log_scale(axis, "x")
     axis.set_ylabel(format_metric(metric))
     style_axis(axis, label=key, grid="both")
-    return Figure(f"key-{key}", figure, f"Score against {key} (n = {len(points)} trials)")
+    name = re.sub(r"[^\w.-]", "-", f"key-{key}")
+    return Figure(name, figure, f"Score against {key} (n = {len(points)} trials)")
