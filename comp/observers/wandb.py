@@ -52,6 +52,7 @@ class WandbSession:
                 disable_git=True,
                 disable_code=True,
                 host="-",
+                program=Path(sys.argv[0]).name,
             ),
         )
         self.run.define_metric("*", step_metric="epoch")

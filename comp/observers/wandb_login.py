@@ -37,6 +37,7 @@ def check_service() -> None:
     import wandb
 
     try:
+        wandb.setup(wandb.Settings(silent=True))  # else it prints where it found the key
         viewer = wandb.Api(timeout=SECONDS_TO_ANSWER).viewer
     except Exception as error:  # of any kind: the client has many
         raise UserError(

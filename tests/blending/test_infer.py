@@ -22,6 +22,7 @@ from comp.records.submission import SubmissionManifest
 from comp.rows import Rows
 from comp.tasks import single_label
 from tests.conftest import REPO_ROOT
+from tests.observers.wandb_files import read_offline_runs
 from tests.predictions import read_table
 
 
@@ -281,3 +282,52 @@ def test_infer_imports_no_training():
     code = "import sys, infer, comp.blending.infer; print([m for m in sys.modules if m.startswith('comp.training')])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.fixture
+def offline(trained_copy, monkeypatch) -> Path:
+    """The finished runs `anna` and `bert`; anna's config leaves W&B on where the environment says so."""
+    config = trained_copy / "runs/anna/config.yaml"
+    config.write_text(config.read_text().replace("wandb: off", "wandb: auto").replace('wandb: "off"', "wandb: auto"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return trained_copy
+
+
+def test_infer_and_submit_log_write_what_sync_would(offline, run_cli):
+    status, _, err = run_cli("infer.py", "anna", "--name", "mine")
+    assert (status, err) == (0, "")
+    assert run_cli("comp", "submit", "log", "mine", "--public", "0.5")[0] == 0
+    written = read_offline_runs(offline / "runs")
+    assert {name: run.run.job_type for name, run in written.items()} == {"mine-infer": "infer", "mine-submit": "submit"}
+    infer, submit = written["mine-infer"], written["mine-submit"]
+    weights = [("model", f"weights-anna-fold{fold}") for fold in range(3)]
+    assert infer.artifacts(used=True) == [("predictions", "oof-anna"), *weights]
+    made = [("submission", "submission-mine"), ("predictions", "oof-blend-mine")]
+    assert infer.artifacts(used=False) == made and submit.artifacts(used=True) == made[:1]
+    assert infer.summary["oof_low"] <= infer.summary["oof"] <= infer.summary["oof_high"]
+    assert infer.config["members"] == [{"run": "anna", "runtime": "torch"}] and infer.run.project == "tiny"
+    assert submit.summary["public"] == 0.5 and submit.summary["cv"] == pytest.approx(infer.summary["oof"])
+
+    run_cli("comp", "submit", "log", "mine", "--private", "0.25")
+    again = read_offline_runs(offline / "runs")["mine-submit"]
+    assert again.run.run_id == submit.run.run_id and again.summary["private"] == 0.25
+
+    status, out, _ = run_cli("comp", "track", "sync", "anna")
+    assert status == 0 and out.endswith("W&B (offline): 4 runs written, 2 were there already\n")
+
+
+def test_infer_writes_nothing_where_wandb_is_off_and_warns_where_it_fails(offline, run_cli, monkeypatch):
+    import wandb
+
+    assert run_cli("infer.py", "bert")[0] == 0  # its config has wandb: off
+    assert run_cli("comp", "submit", "log", "bert", "--public", "0.5")[0] == 0
+    assert not list((offline / "runs").rglob("*.wandb"))
+
+    def fail(**_):
+        raise RuntimeError("the service is down")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    status, _, err = run_cli("infer.py", "anna")
+    assert status == 0 and err == (
+        "warning: W&B failed and has no record of this submission: RuntimeError: the service is down\n"
+    )
