@@ -17,7 +17,7 @@ GOOD, BAD = "#1b6ca8", "#c8553d"  # blue: better, measured, or not picked; red: 
 QUIET, GRID, TEXT = "#9aa0a6", "#e8eaed", "#5f6368"  # greys for insignificant values, grid lines, and remarks
 INK = "#1f2328"  # of texts and axes
 # Of series: colours that the colour-blind tell apart, and that are visible on a light and on a dark ground (Okabe, Ito)
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c8c8c")
+SERIES = ("#3b8fd4", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#8c8c8c")
 # In a page a figure takes its inks from the style: light ones on a dark ground
 PAGE_INKS = {
     INK: "currentColor",

@@ -55,7 +55,7 @@ BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of 
     curves.build,
     training.build,
 )
-UNKNOWN = "Nothing in this report"
+UNKNOWN = "no answer yet"
 
 
 @dataclass(frozen=True)

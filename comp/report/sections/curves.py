@@ -40,7 +40,8 @@ def build(source: Source) -> Section | None:
     ]
     memory = max(float(history["peak_memory_gb"].max()) for history in histories.values())
     values = {"names": [figure.name for figure in figures], "memory": memory}
-    return Section("Training", "training", "curves.html", values, tuple(figures), tuple(_findings(histories)))
+    findings = _findings(histories) if source.oof else _progress(histories, run)
+    return Section("Training", "training", "curves.html", values, tuple(figures), tuple(findings))
 
 
 def read_histories(run: Run) -> dict[Fold, pd.DataFrame]:
@@ -91,7 +92,17 @@ def _limit(axis: Axes, histories: dict[Fold, pd.DataFrame], columns: tuple[str, 
     percentile."""
     values = pd.concat([history[column] for history in histories.values() for column in columns]).dropna()
     top = 1.5 * values.quantile(0.9)
-    axis.set_ylim(0, top if values.max() > top else None)
+    axis.set_ylim(0, min(top, 1.05 * values.max()))
+
+
+def _progress(histories: dict[Fold, pd.DataFrame], run: Run) -> list[Finding]:
+    """Return how far each fold is, while none is done."""
+    findings = []
+    for fold, history in histories.items():
+        last = history.iloc[-1]
+        score = f": {format_metric(run.record.metric)} {last['val_score']:.4f}" if pd.notna(last["val_score"]) else ""
+        findings.append(Finding("good", f"Fold {fold}, epoch {last['epoch']:.0f} of {run.config.train.epochs}{score}"))
+    return findings
 
 
 def _findings(histories: dict[Fold, pd.DataFrame]) -> list[Finding]:
