@@ -27,6 +27,9 @@ COMMANDS = {
     "data demo": Command("data", "demo", "draw a small blood-cell competition to try the kit on"),
     "data adopt": Command("adopt", "adopt", "find out what a competition's files mean, and write its config"),
     "data check": Command("data", "check", "find broken, duplicate and suspicious images"),
+    "data relabel": Command(
+        "relabel", "relabel", "correct labels by a filled-in table, without touching the originals"
+    ),
     "data show": Command("data", "show", "draw augmented samples"),
     "data import": Command("data", "import_medmnist", "turn a MedMNIST file into a dataset with its official split"),
     "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),

@@ -251,6 +251,7 @@ def check_unchanged(run: Run, config: Config, current: RunRecord) -> None:
             )
     for key, kind in (
         ("folds_sha256", f"split than {current.folds_file} holds now"),
+        ("relabel_sha256", "set of corrected labels (python -m comp data relabel)"),
         ("image_list_sha256", "list of training images"),
         ("classes", "list of classes, or their order"),
     ):

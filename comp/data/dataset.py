@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Image:
     label: str | None = None
     group: str | None = None  # of the images that must share a fold with it, such as a patient's
     row: str | None = None  # the row of a submission that it is of; None: it is its own
+    original_label: str | None = None  # of the files, where it has been corrected; None: `label` is
 
     @property
     def row_id(self) -> str:
@@ -69,6 +70,21 @@ class Dataset:
     def name(self) -> str:
         """The name of the dataset, which is that of its folder."""
         return dataset_name(self.root)
+
+    @cached_property
+    def original(self) -> Dataset:
+        """The dataset with the labels of its files, none corrected. A split is of these."""
+        train = tuple(
+            image if image.original_label is None else replace(image, label=image.original_label, original_label=None)
+            for image in self.train
+        )
+        return replace(self, train=train)
+
+    @property
+    def relabel_sha256(self) -> str | None:
+        """A hash of the corrected labels; None if there are none."""
+        lines = sorted(f"{image.id}\t{image.label}\n" for image in self.train if image.original_label is not None)
+        return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
 
     @property
     def image_list_sha256(self) -> str:

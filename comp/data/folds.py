@@ -25,6 +25,7 @@ def make_folds(dataset: Dataset, groups: Mapping[str, str], k: int, seed: int) -
     `groups` has the group of each image id: the images of a group are duplicates and share a fold. A class that
     cannot be in every fold, because it has fewer than `k` images or copies of one alone, is in fold -1.
     """
+    dataset = dataset.original  # the split depends on no correction
     table = pd.DataFrame(
         {
             "image": [image.id for image in dataset.train],
@@ -93,7 +94,7 @@ def write_folds(path: Path, table: pd.DataFrame, dataset: Dataset, k: int, seed:
         dataset.name,
         len(table),
         dataset.id_kind,
-        dataset.image_list_sha256,
+        dataset.original.image_list_sha256,
         k=k,
         seed=seed,
         groups_sha256=groups_sha256(table),
@@ -116,10 +117,10 @@ def read_folds(path: Path, dataset: Dataset, allow_split_groups: bool = False) -
         if record.official
         else "restore the images or make a new split with: python -m comp folds --force"
     )
-    mismatch = _find_mismatch(table, dataset)
+    mismatch = _find_mismatch(table, dataset.original)
     if mismatch:
         raise UserError(f"{path} does not match {dataset.root}: {mismatch}; {advice}")
-    if record.image_list_sha256 != dataset.image_list_sha256:
+    if record.image_list_sha256 != dataset.original.image_list_sha256:
         raise UserError(f"{path.with_suffix('.json')} was written for another split; {advice}")
     if table["image"].duplicated().any():
         raise UserError(f"{path} has an image twice; restore it")

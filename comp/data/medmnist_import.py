@@ -111,7 +111,7 @@ def check_split_file(path: Path, split: pd.DataFrame) -> None:
 def write_official_split(path: Path, split: pd.DataFrame, dataset: Dataset) -> None:
     """Write the folds table and its JSON, which has no k and no seed, because the split is not ours."""
     write_csv(path, split)
-    record = SplitRecord(dataset.name, len(split), dataset.id_kind, dataset.image_list_sha256, official=True)
+    record = SplitRecord(dataset.name, len(split), dataset.id_kind, dataset.original.image_list_sha256, official=True)
     record.write(path.with_suffix(".json"))
 
 
@@ -150,7 +150,7 @@ def dataset_matches(root: Path, medmnist: MedMnistFile, split: pd.DataFrame) -> 
     return (
         dataset.classes == medmnist.classes
         and [image.id for image in dataset.test] == medmnist.image_ids("test")
-        and {i.id: i.label for i in dataset.train} == dict(zip(split["image"], split["label"], strict=True))
+        and {i.id: i.label for i in dataset.original.train} == dict(zip(split["image"], split["label"], strict=True))
         and longest_side(dataset.train[0].path) == max(medmnist.image_shape[:2])
     )
 

@@ -14,6 +14,7 @@ from comp.data.dataset import Dataset, Image
 from comp.data.image_index import ImageIndex
 from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
 from comp.data.missing import check_missing
+from comp.data.relabel import apply_corrections
 from comp.data.suffixes import IMAGE_SUFFIXES, drop_copies_as_arrays, is_named_like_an_image
 from comp.errors import UserError
 from comp.files import read_json
@@ -57,9 +58,10 @@ def scan(source: DataSource | Path | str) -> Dataset:
         Image(id, image.path, label, image.group, image.row)
         for id, image, label in zip(ids, labelled, labels, strict=True)
     ]
-    _check_rows(train)
     test = find_test_images(root, source.test, {image.path for image in labelled})
-    return Dataset(root, task, numbers, tuple(train), test, id_kind, source, left_out)
+    dataset = apply_corrections(Dataset(root, task, numbers, tuple(train), test, id_kind, source, left_out))
+    _check_rows(dataset.train)
+    return dataset
 
 
 def _check_keys(source: DataSource) -> None:

@@ -51,6 +51,7 @@ class RunRecord(Record):
     model_weights_sha256: str | None = None  # of the file `model.weights` that the run starts from
     fitted_batch: int | None = None  # train.batch, halved until it fitted into memory; None: not by train.fit_memory
     sync_batchnorm: bool | None = None  # None: the run was not begun on several GPUs
+    relabel_sha256: str | None = None  # of the corrected labels; None: there were none
     schema: int = 1
 
     @property
@@ -67,7 +68,7 @@ class RunRecord(Record):
             del content["soup_of"], content["snapshots"]
         if not self.split_groups:
             del content["split_groups"]
-        for key in ("model_weights_sha256", "fitted_batch", "sync_batchnorm"):
+        for key in ("model_weights_sha256", "fitted_batch", "sync_batchnorm", "relabel_sha256"):
             if content[key] is None:
                 del content[key]
         del content["task"]

@@ -259,6 +259,7 @@ def _run_record(
         folds_file=str(config.folds_file),
         folds_sha256=file_sha256(config.folds_file),
         image_list_sha256=dataset.image_list_sha256,
+        relabel_sha256=dataset.relabel_sha256,
         split_groups=count_split_groups(split),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         kernels=choose_kernels(device),
