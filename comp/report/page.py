@@ -28,18 +28,20 @@ from comp.report.sections import (
     conformal,
     confused,
     curves,
+    embedding,
     headline,
+    label_issues,
+    mistakes,
     numbers,
+    outliers,
     study,
     submission,
     tags,
     training,
 )
 from comp.report.source import Source
-from comp.runs import RUNS
 from comp.text import format_count, format_duration, format_interval, format_metric, format_share
 
-REPORTS = RUNS / "reports"
 BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of the page
     submission.build,
     headline.build,
@@ -50,6 +52,10 @@ BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of 
     tags.build,
     numbers.build,
     confused.build,
+    mistakes.build,
+    label_issues.build,
+    outliers.build,
+    embedding.build,
     calibration.build,
     conformal.build,
     curves.build,
@@ -69,7 +75,7 @@ class _Entry:
 def write_report(source: Source) -> Path:
     """Write a report into runs/reports/<name>/ and return the path of its page."""
     sections = build_sections(source)
-    directory = REPORTS / source.name
+    directory = source.directory
     directory.mkdir(parents=True, exist_ok=True)
     html = render(source, sections)
     figures = [figure for section in sections for figure in section.figures]
@@ -79,6 +85,9 @@ def write_report(source: Source) -> Path:
     for file in directory.glob("*.png"):
         if file.name not in names:  # of an earlier report, which had such a section
             file.unlink()
+    for section in sections:
+        for name, text in section.files.items():
+            write_atomic(directory / name, text)
     path = directory / "report.html"
     write_atomic(path, html)
     return path

@@ -51,3 +51,4 @@ class Section:
     values: Mapping[str, object] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     findings: tuple[Finding, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)  # texts that are written beside the page, by name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from comp import runs
+from comp.data.cache import stats_file
+from comp.data.image_stats import Survey, survey
 from comp.data.scan import Dataset, scan
+from comp.engine.device import choose_device
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists
+from comp.prediction.explanations import Explainer
 from comp.prediction_file import find_table
 from comp.records.base import Fold
 from comp.records.blend import BlendRecord
@@ -28,6 +33,7 @@ from comp.submit.ledger import read as read_ledger
 from comp.submit.manifest import find_with_manifest, read_manifest, submission_id
 
 SourceKind = Literal["run", "blend", "submission", "study", "comparison"]
+REPORTS = RUNS / "reports"
 JOURNAL = "journal.log"  # of a study
 MAX_NAME = 80  # characters of the directory of a comparison
 
@@ -76,6 +82,29 @@ class Source:
         """Small pictures of training and test images, by image id."""
         images = (*self.dataset.train, *self.dataset.test) if self.dataset else ()
         return Pictures({image.id: image.path for image in reversed(images)})  # the training image of two equal ids
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        """Features and heat maps by the models of the first run; None without a device, a finished fold, or images."""
+        if self.device is None or self.dataset is None or not self.runs[0].folds_done():
+            return None
+        try:
+            return Explainer.open(self.runs[0], choose_device(self.device))
+        except UserError as error:
+            print(f"warning: the sections that run a model are left out: {error}", file=sys.stderr)
+            return None
+
+    @cached_property
+    def survey(self) -> Survey | None:
+        """The statistics of the readable training images; None where this machine does not have them."""
+        if self.dataset is None:
+            return None
+        return survey(self.dataset.train, kept=stats_file(self.dataset))
+
+    @property
+    def directory(self) -> Path:
+        """The directory that the report is written into."""
+        return REPORTS / self.name
 
     @property
     def directories(self) -> list[Path]:
