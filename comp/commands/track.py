@@ -21,7 +21,7 @@ def sync(args: argparse.Namespace) -> int:
 
       python -m comp track sync                              every run, submission and score
       python -m comp track sync demo 'recipes/*'             these runs, and the submissions made of them
-      WANDB_MODE=offline python -m comp track sync           files to upload later: wandb sync runs/*/wandb/wandb/*
+      WANDB_MODE=offline python -m comp track sync           files to upload later: wandb sync runs/*/wandb/wandb
 
     Each fold, each summary of a run and each submission is a W&B run whose id depends on nothing but the run and its
     name, so a second call, or one on another machine, continues the same ones. What was written with the same content
