@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comp.text import format_interval, format_table, shorten
+from comp.text import format_interval, format_metric, format_share, format_table, shorten
 
 
 def test_format_table_aligns_names_left_and_numbers_right():
@@ -48,3 +48,12 @@ def test_format_interval_zero_has_no_minus():
     assert format_interval((0.95, 0.96)) == "[0.9500, 0.9600]"
     assert format_interval((-0.00001, 0.004), signed=True) == "[+0.0000, +0.0040]"
     assert format_interval((0.95, 0.96), digits=3) == "[0.950, 0.960]"
+
+
+def test_format_share_leaves_out_a_zero_digit_and_does_not_break_the_line():
+    assert format_share(0.9787) == "97.9\N{NO-BREAK SPACE}%" and format_share(0.02) == "2\N{NO-BREAK SPACE}%"
+
+
+def test_format_metric_names_abbreviations_in_capitals_and_keeps_a_file():
+    assert format_metric("macro_f1") == "macro F1" and format_metric("log_loss") == "log loss"
+    assert format_metric("my_metrics.py:f1_of_rare") == "my_metrics.py:f1_of_rare"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from comp.environment import command_line
+from comp.errors import UserError
 from comp.figures import page_style, save_figure, to_svg
 from comp.files import write_atomic
 from comp.report.section import Finding, Section
@@ -94,10 +96,22 @@ def write_report(source: Source) -> Path:
 
 
 def build_sections(source: Source) -> list[Section]:
-    """Return the sections that have a meaning for the source, in their order."""
+    """Return the sections that have a meaning for the source, in their order.
+
+    One whose files are missing or damaged is left out with a warning: a lost split must not hide the scores.
+    """
+    sections = []
     with page_style():
-        sections = [build(source) for build in tqdm(BUILDERS, "report", disable=None, leave=False)]
-    return [section for section in sections if section]
+        for build in tqdm(BUILDERS, "report", disable=None, leave=False):
+            try:
+                section = build(source)
+            except UserError as error:
+                name = build.__module__.rpartition(".")[2]
+                print(f"warning: the section {name} is left out: {error}", file=sys.stderr)
+                continue
+            if section:
+                sections.append(section)
+    return sections
 
 
 def render(source: Source, sections: Sequence[Section], live_version: str | None = None) -> str:

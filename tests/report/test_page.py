@@ -132,6 +132,13 @@ def test_report_in_a_browser_runs_no_script_of_a_name(workspace):
     assert "<title>single: report</title>" in dom and "&lt;script&gt;" in dom
 
 
+def test_report_of_a_submission_stays_in_its_directory(old_runs):
+    manifest = Path("submissions/both.json")
+    manifest.write_text(manifest.read_text().replace('"id": "both"', '"id": "../../../both"'))
+    source = find_source(["submissions/both.csv"], device=None)
+    assert source.submission and source.submission.id == "../../../both" and source.name == "submissions/both"
+
+
 @pytest.fixture
 def empty_workspace(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -142,6 +149,15 @@ def test_report_before_a_fold_is_done_has_the_curves_alone(empty_workspace):
     source = find_source(["x"], device=None)
     assert curves.build(source) is not None
     assert headline.build(source) is classes.build(source) is confused.build(source) is None
+
+
+def test_report_leaves_out_a_section_whose_file_is_damaged(empty_workspace, monkeypatch, capsys):
+    path = write_run("x", "single")
+    (path / "fold1" / "history.csv").write_text("not a table")
+    draw_nothing(monkeypatch)
+    anchors = parse_page(write_report(find_source(["x"], device=None))).anchors
+    assert "training" not in anchors and "classes" in anchors
+    assert "warning: the section curves is left out: runs/x/fold1/history.csv" in capsys.readouterr().err
 
 
 def test_report_of_some_folds_says_how_many(empty_workspace):
