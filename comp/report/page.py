@@ -63,6 +63,7 @@ BUILDERS: tuple[Callable[[Source], Section | None], ...] = (  # in the order of 
     curves.build,
     training.build,
 )
+LEVELS = ("problem", "notice", "fine")  # the worst first
 UNKNOWN = "no answer yet"
 
 
@@ -126,7 +127,10 @@ def render(source: Source, sections: Sequence[Section], live_version: str | None
         title=source.title,
         lead=_lead(source),
         sections=list(zip(sections, bodies, strict=True)),
-        findings=[_Entry(finding, section) for section in sections for finding in section.findings],
+        findings=sorted(
+            (_Entry(finding, section) for section in sections for finding in section.findings),
+            key=lambda entry: LEVELS.index(entry.finding.level),
+        ),
         unknown=UNKNOWN,
         style=Markup(_read("page.css")),
         scripts=[Markup(script) for script in scripts],

@@ -56,7 +56,7 @@ def build(source: Source) -> Section | None:
 
 def _finding(separation: Separation) -> Finding:
     interval = format_interval(separation.interval, 2)
-    text = f"a classifier tells test from training images with an AUC of {separation.auc:.2f} {interval}"
+    text = f"A classifier tells test from training images with an AUC of {separation.auc:.2f} {interval}"
     if separation.interval[0] >= SHIFTED_AUC:
         return Finding("trust", f"{text}: they differ, and the score may not hold for test images", "problem")
     return Finding("trust", f"{text}; 0.5 is chance", "fine")

@@ -12,6 +12,7 @@ from comp.figures import BAD, GOOD, new_figure, style_axis
 from comp.prediction.explanations import Features
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
+from comp.text import format_share
 
 MAX_IMAGES = 16  # of training and of test
 FAR_PERCENTILE = 99  # of the training images' distances: beyond it an image is far
@@ -50,7 +51,7 @@ def build(source: Source) -> Section | None:
         far = float((test > np.percentile(train, FAR_PERCENTILE)).mean())
         values |= {"test": _farthest(source, features, test, has_energy, {}), "test_count": len(test), "far": far}
         groups.append(("test", test))
-        text = f"{far:.1%} of {len(test):,} test images are farther from the training images than 99 % of these are"
+        text = f"{format_share(far)} of {len(test):,} test images are farther from the training images than 99 % of these are"
         findings.append(Finding("trust", text, "problem" if far > 0.05 else "fine"))
     return Section("Unlike the training data", "unlike", "outliers.html", values, (_draw(groups),), tuple(findings))
 
