@@ -51,7 +51,8 @@ def build(source: Source) -> Section | None:
         far = float((test > np.percentile(train, FAR_PERCENTILE)).mean())
         values |= {"test": _farthest(source, features, test, has_energy, {}), "test_count": len(test), "far": far}
         groups.append(("test", test))
-        text = f"{format_share(far)} of {len(test):,} test images are farther from the training images than 99 % of these are"
+        count = f"{format_share(far)} of {len(test):,} test images"
+        text = f"{count} are farther from the training images than 99 % of these are"
         findings.append(Finding("trust", text, "problem" if far > 0.05 else "fine"))
     return Section("Unlike the training data", "unlike", "outliers.html", values, (_draw(groups),), tuple(findings))
 
