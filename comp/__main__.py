@@ -34,6 +34,7 @@ COMMANDS = {
     "data import": Command("data", "import_medmnist", "turn a MedMNIST file into a dataset with its official split"),
     "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),
     "folds": Command("data", "folds", "write the split that the team shares: folds/<dataset>.csv"),
+    "predict": Command("predict", "predict", "answer about images by a run, a blend or a submission"),
     "leaderboard": Command("runs", "leaderboard", "rank all runs and blends, with paired tests against the best"),
     "report": Command("report", "report", "write a page about a run, a blend, a submission, a study or several runs"),
     "soup": Command("runs", "soup", "average the weights of a run's last epochs, as a run of its own"),

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 from comp.data.confounds import find_confounds
 from comp.data.duplicates import DuplicatePair, connected_groups, find_duplicates
+from comp.data.image_files import files_below
 from comp.data.image_stats import Survey, survey
-from comp.data.scan import Dataset, Image, files_below
+from comp.data.scan import Dataset, Image
 from comp.records.dataset import DataIssue, DatasetReport
 
 LEFT_OUT_ADVICE = "complete the labels or the images, or leave it: data.allow_missing accepts them"

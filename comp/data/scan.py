@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from comp.data.dataset import Dataset, Image
+from comp.data.image_files import check_file_name, images_below
 from comp.data.image_index import ImageIndex
 from comp.data.labels import TAG_SEPARATOR, binary_labels, is_pattern, label_of_name, read_labels
 from comp.data.missing import check_missing
 from comp.data.relabel import apply_corrections
-from comp.data.suffixes import IMAGE_SUFFIXES, drop_copies_as_arrays, is_named_like_an_image
+from comp.data.suffixes import IMAGE_SUFFIXES
 from comp.errors import UserError
 from comp.files import read_json
 from comp.records.dataset import IdKind
@@ -27,7 +27,6 @@ NUMBER_NAME = re.compile("-?[0-9]{1,18}")  # a class name that is a number, as i
 MAX_CLASS_NUMBER = 10**18  # numbers of classes fit into 64 bits
 CLASS_MAP = "class_map.json"
 NAME_GROUP = "{name}"  # the group of class folders with the same file names in each
-FORBIDDEN_IN_NAMES = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, and line ends of Unicode
 RESERVED_LABELS = {"image", "label", "fold", ROW_COLUMN}  # columns of the tables of predictions, beside one per class
 
 
@@ -103,7 +102,7 @@ def _label_folders(root: Path, source: DataSource) -> tuple[list[_LabelledFile],
     images = [
         _LabelledFile(path, label, path.stem if by_name else None)
         for label in classes
-        for path in _images_below(base / label)
+        for path in images_below(base / label)
     ]
     if not images:
         raise UserError(f"{base} contains no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in class folders; add some")
@@ -117,7 +116,7 @@ def _label_images(root: Path, source: DataSource) -> tuple[list[_LabelledFile], 
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{root} has no folder {folder.relative_to(root)}; set data.train to that of the images")
-    files = [path for folder in folders for path in _images_below(folder)]
+    files = [path for folder in folders for path in images_below(folder)]
     lines = []
     assert source.labels is not None, "without labels there is a folder per class"
     if is_pattern(source.labels):
@@ -183,7 +182,7 @@ def find_test_images(
 ) -> tuple[Image, ...]:
     """Return the images below the test folders, which may be missing, without those that are labelled."""
     existing = [root / folder for folder in folders or ("test",) if (root / folder).is_dir()]
-    paths = [path for folder in existing for path in _images_below(folder) if path not in labelled]
+    paths = [path for folder in existing for path in images_below(folder) if path not in labelled]
     ids, _ = _identify(paths, existing[0] if len(existing) == 1 else root)
     return tuple(Image(id, path) for id, path in zip(ids, paths, strict=True))
 
@@ -210,45 +209,6 @@ def _class_order(class_map: Path, folders: list[str]) -> tuple[tuple[str, ...], 
         raise UserError(f"{class_map} gives one number to two classes; fix it")
     classes = sorted(numbers, key=numbers.__getitem__)
     return tuple(classes), tuple(numbers[label] for label in classes)
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return everything below `folder` that is neither hidden nor an ordinary directory, in natural order.
-
-    Natural: img_2 before img_10. A directory that is named like an image is listed, but not an image (`is_image`).
-    """
-    paths = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(parent)
-        listed = [below / name for name in folders if is_named_like_an_image(PurePath(name))]
-        paths += [*listed, *(below / name for name in files if not name.startswith("."))]
-    for path in paths:
-        check_file_name(path, folder)
-    return sorted(paths, key=lambda path: (len(path.name), path.as_posix()))
-
-
-def is_image(path: Path) -> bool:
-    """Return whether a path is named like an image and is a file: not a pipe, a device or a broken link."""
-    return is_named_like_an_image(path) and path.is_file()
-
-
-def check_file_name(path: Path, base: Path) -> Path:
-    """Return `path`; refuse a name below `base` that a line of text or a CSV cannot hold."""
-    if str(path).isascii() and str(path).isprintable():  # nearly all: the rest is ten times as slow
-        return path
-    name = path.relative_to(base).as_posix()
-    if any(unicodedata.category(character) in FORBIDDEN_IN_NAMES for character in name):
-        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-        shown = "".join(ascii(c)[1:-1] if unicodedata.category(c) in FORBIDDEN_IN_NAMES else c for c in shown)
-        raise UserError(
-            f"the name of {base / shown} is not UTF-8, or has a line end or another control character; rename it"
-        )
-    return path
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return drop_copies_as_arrays([path for path in files_below(folder) if is_image(path)])
 
 
 def _identify(paths: list[Path], base: Path) -> tuple[list[str], IdKind]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from comp.engine.onnx_session import require_export_extra
 from comp.engine.predict import Network, NormalisedModel
-from comp.engine.runtime import RUNTIME_LOADERS, make_torch_network, require_export_extra
+from comp.engine.runtime import RUNTIME_LOADERS, make_torch_network
 from comp.errors import UserError
 from comp.records.weights import ModelSpec
 from comp.temporary import temporary_directory
@@ -29,41 +31,45 @@ def build_network(runtime: str, model: nn.Module, spec: ModelSpec) -> Network:
 
 def export_graph(runtime: str, model: nn.Module, spec: ModelSpec) -> tuple[bytes, ...]:
     """Return the contents of the runtime's files: an .onnx, or an .xml and a .bin."""
-    graph = _onnx(model, spec)
+    network = NormalisedModel(model, spec.mean, spec.std)
+    graph = to_onnx(network, spec.name, spec.size, "logits", {"classes": list(spec.classes)})
     return (graph,) if runtime == "onnx" else _openvino(graph)
 
 
-def _onnx(model: nn.Module, spec: ModelSpec) -> bytes:
-    """Return an ONNX graph from any number of RGB `images` to `logits`, with the classes in the file's metadata.
+def to_onnx(
+    network: nn.Module, name: str, size: int, output: str, metadata: Mapping[str, object], count_axis: int = 0
+) -> bytes:
+    """Return an ONNX graph from any number of RGB `images` to `output`, which has them along `count_axis`.
 
     torch's older exporter makes it: 1.1 s for DeepEfficientNet. The newer takes 18 s and two more packages, and puts
     the weights in a second file.
     """
     with require_export_extra():
         import onnx
-    images = torch.zeros(2, spec.size, spec.size, 3, dtype=torch.uint8)
+    images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings of the older exporter and of tracing; parity is measured later
         try:
             # eval() of the outer module: the exporter copies its mode to every submodule
             torch.onnx.export(
-                NormalisedModel(model, spec.mean, spec.std).eval(),
+                network.eval(),
                 (images,),
                 buffer,  # type: ignore[arg-type]  # the older exporter writes to any file object
                 dynamo=False,
                 opset_version=17,
                 input_names=["images"],
-                output_names=["logits"],
-                dynamic_axes={"images": {0: "count"}, "logits": {0: "count"}},
+                output_names=[output],
+                dynamic_axes={"images": {0: "count"}, output: {count_axis: "count"}},
             )
         except Exception as error:  # an operator that ONNX lacks, or any failure of tracing
             raise UserError(
-                f"model {spec.name} cannot be exported to ONNX: "
+                f"model {name} cannot be exported to ONNX: "
                 f"{str(error).strip().partition(chr(10))[0][:200]}; use --runtime torch"
             ) from None
     graph = onnx.load_from_string(buffer.getvalue())
-    onnx.helper.set_model_props(graph, {"classes": json.dumps(list(spec.classes), ensure_ascii=False)})
+    props = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
+    onnx.helper.set_model_props(graph, props)
     return graph.SerializeToString()
 
 

@@ -7,16 +7,15 @@ tests/benchmarks/runtimes.py measures them; docs/results.md has the numbers.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from comp.engine.onnx_session import open_session, require_export_extra
 from comp.engine.precision import choose_inference_precision, cpu_computes_bf16
 from comp.engine.predict import Network, NormalisedModel
 from comp.errors import UserError
@@ -54,12 +53,7 @@ def freeze_network(network: nn.Module, size: int, tolerance: float) -> Network:
 
 def load_onnx_network(graph: bytes) -> Network:
     """Return a network that runs an .onnx file in ONNX Runtime on the CPU."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # on by default since 1.29; read when it is imported
-    with require_export_extra():
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3  # errors, no warnings
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(graph, torch.get_num_threads())
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
@@ -110,12 +104,3 @@ RUNTIME_LOADERS: dict[str, Callable[..., Network]] = {
     "openvino": load_openvino_network,
     "openvino-bf16": load_bf16_network,
 }
-
-
-@contextlib.contextmanager
-def require_export_extra() -> Iterator[None]:
-    """Turn an ImportError of a runtime into a UserError with the command that installs it."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"{error}; pip install -e '.[export]'") from None

@@ -19,7 +19,11 @@ class View:
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
         """Return this view of images (..., height, width)."""
-        return torch.rot90(images.flip(-1) if self.mirror else images, self.quarter_turns, (-2, -1))
+        upright = images.flip(-1) if self.mirror else images
+        if self.quarter_turns % 2 == 0:
+            return upright.flip(-2, -1) if self.quarter_turns else upright
+        # a quarter turn as torch.rot90 makes it, which has no ONNX operation
+        return upright.transpose(-2, -1).flip(-2 if self.quarter_turns == 1 else -1)
 
 
 VIEWS = {

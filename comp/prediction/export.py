@@ -69,12 +69,12 @@ def read_graph_files(fold_dir: FoldDir, runtime: str) -> dict[str, bytes]:
 def _load_and_export(run: Run, fold: Fold, dataset: Dataset, runtime: str) -> None:
     """Export the model of one fold and print the files and their parity."""
     fold_dir, loaded = run.fold_dir(fold), load_model(run.read_weights(fold), torch.device("cpu"))
-    parity = export_fold(fold_dir, runtime, loaded, _sample_images(dataset, loaded.spec))
+    parity = export_fold(fold_dir, runtime, loaded, sample_images(dataset, loaded.spec))
     files = " and ".join(str(fold_dir.path / name) for name in RUNTIME_FILES[runtime])
     print(f"wrote {files}, computed in {precision_of(runtime)}: {parity}")
 
 
-def _sample_images(dataset: Dataset, spec: ModelSpec) -> torch.Tensor:
+def sample_images(dataset: Dataset, spec: ModelSpec) -> torch.Tensor:
     """Return images spread evenly over the training set, which is sorted by class."""
     square_spec = make_square_spec(dataset.train, spec.size, spec.fit, spec.crop)
     rows = np.unique(np.linspace(0, len(dataset.train) - 1, PARITY_IMAGES).astype(int))

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from comp.data.adopt.options import ambiguous, listed, quoted
+from comp.data.image_files import files_below, is_image
 from comp.data.labels import MAX_METADATA_BYTES
 from comp.data.row_numbers import find_row_numbers
-from comp.data.scan import files_below, is_image
 from comp.data.suffixes import IMAGE_SUFFIXES
 from comp.errors import UserError, did_you_mean
 from comp.files import read_json
