@@ -25,7 +25,7 @@ LAYERS = {
     **dict.fromkeys(("diagnosis", "ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "track", "prediction"), 4),
     "blending": 5,
-    **dict.fromkeys(("bench", "doctor", "papers", "report", "ship", "study"), 6),
+    **dict.fromkeys(("bench", "doctor", "papers", "report", "serving", "ship", "study"), 6),
     **dict.fromkeys(("commands", "__main__", "train", "infer"), 7),
 }
 # Imports between packages of one layer: (importer, imported) -> reason.
@@ -64,6 +64,7 @@ ALLOWED_IMPORTS = {
     ("data", "tasks"): "a dataset has a task",
     ("batches", "data"): "batches are made of cached images",
     ("report", "study"): "runs are compared as on the leaderboard",
+    ("serving", "ship"): "the manifest of a submission is checked as where it is reproduced",
     ("training", "track"): "a fold and a run are written to W&B as later programs do",
     ("track", "prediction"): "the predictions of a run are read as by other programs",
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
@@ -77,7 +78,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "pydicom": "comp/data/dicom.py",
     "captum": "comp/engine/explain.py",
     "onnx": "comp/engine/export.py",
-    "onnxruntime": "comp/engine/runtime.py",
+    "onnxruntime": "comp/engine/onnx_session.py",
     "openvino": "comp/engine/",
     "kaggle": "comp/submit/",
     "kagglesdk": "comp/submit/",
