@@ -23,6 +23,7 @@ runs/blends/<name>/                what infer.py fitted and how good it is
 runs/bundles/<submission>.zip      verified bundles for notebooks without internet
 runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
 runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
+runs/served/runs/<name>/           what python -m comp predict needs of a run; runs/served/submissions/: of a submission
 runs/reports/<name>/               report.html and its figures as PNG (python -m comp report)
 """
 
@@ -51,7 +52,7 @@ from comp.tasks import Task, make_task
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
-RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends")  # below runs/; never listed as runs
+RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends", "served")  # below runs/; never listed as runs
 
 
 class RunLockedError(UserError):
