@@ -52,7 +52,15 @@ from comp.tasks import Task, make_task
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
-RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends", "served")  # below runs/; never listed as runs
+RESERVED_DIRS = (
+    "debug",
+    ".cache",
+    ".replaced",
+    "checks",
+    "blends",
+    "reports",
+    "served",
+)  # below runs/; never listed as runs
 
 
 class RunLockedError(UserError):
