@@ -11,14 +11,14 @@ from matplotlib.colors import LogNorm
 from comp.data.image_stats import Survey
 from comp.diagnosis.adversarial import Separation, separate
 from comp.diagnosis.projection import choose_sample, project
-from comp.figures import BAD, GOOD, INK, QUIET, SERIES, new_figure, style_axis
+from comp.figures import BAD, GOOD, QUIET, SERIES, new_figure, style_axis
 from comp.prediction.explanations import Explainer
 from comp.report.oof import OofPredictions
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
 from comp.text import format_interval, shorten
 
-COLOURS = (*SERIES[:6], INK)  # of the commonest classes; the others are grey
+STYLES = [(colour, marker) for marker in "o^s" for colour in SERIES[:6]]  # of the commonest groups; others are grey
 MIN_IMAGES = 20
 SHIFTED_AUC = 0.6  # the lower end of its interval, from which the test images are called different
 
@@ -59,7 +59,7 @@ def _finding(separation: Separation) -> Finding:
     text = f"A classifier tells test from training images with an AUC of {separation.auc:.2f} {interval}"
     if separation.interval[0] >= SHIFTED_AUC:
         return Finding("trust", f"{text}: they differ, and the score may not hold for test images", "problem")
-    return Finding("trust", f"{text}; 0.5 is chance", "fine")
+    return Finding("trust", f"{text}; 0.5 or less is chance", "fine")
 
 
 def _figures(
@@ -87,12 +87,12 @@ def _figures(
         wrong = dict(zip(oof.images, oof.is_wrong.tolist(), strict=True))
         names = {True: "wrong", False: "right"}
         answers = [names.get(wrong.get(image), "not validated") for image in train_ids]  # type: ignore[arg-type]
-        colours = {"right": GOOD, "wrong": BAD, "not validated": QUIET}
+        colours = {"not validated": (QUIET, "o"), "right": (GOOD, "o"), "wrong": (BAD, "^")}
         figures.append(_draw_groups("error", train, answers, colours))
     figures.append(_draw_groups("fold", train, [folds[image] for image in train_ids]))
     if is_test.any():
         subsets = ["test" if test else "training" for test in is_test]
-        figures.append(_draw_groups("test", points, subsets, {"training": GOOD, "test": BAD}))
+        figures.append(_draw_groups("test", points, subsets, {"training": (GOOD, "o"), "test": (BAD, "^")}))
     pixels = (
         {image.id: int(w * h) for image, w, h in zip(stats.images, stats.width, stats.height, strict=True)}
         if stats
@@ -105,19 +105,22 @@ def _figures(
     return figures
 
 
-def _draw_groups(name: str, points: np.ndarray, groups: list[str], colours: Mapping[str, str] | None = None) -> Figure:
+def _draw_groups(
+    name: str, points: np.ndarray, groups: list[str], styles: Mapping[str, tuple[str, str]] | None = None
+) -> Figure:
+    """Draw groups in colours and markers: those of `styles` alone, in its order, or else the commonest groups."""
     names, counts = np.unique(groups, return_counts=True)
-    if colours is None:
-        common = sorted(names[np.argsort(-counts, kind="stable")][: len(COLOURS)].tolist())
-        colours = dict(zip(common, COLOURS, strict=False))
+    if styles is None:
+        common = sorted(names[np.argsort(-counts, kind="stable")][: len(STYLES)].tolist())
+        styles = dict(zip(common, STYLES, strict=False))
     figure, axis = _new_axis(name)
     members = np.array(groups)
-    others = ~np.isin(members, list(colours))
+    others = ~np.isin(members, list(styles))
     axis.scatter(*points[others].T, s=3, color=QUIET, linewidths=0, label="other" if others.any() else None)
-    for group, colour in colours.items():
+    for group, (colour, marker) in styles.items():
         rows = members == group
         if rows.any():
-            axis.scatter(*points[rows].T, s=4, color=colour, linewidths=0, label=shorten(group, 20))
+            axis.scatter(*points[rows].T, s=6, color=colour, marker=marker, linewidths=0, label=shorten(group, 20))
     figure.legend(loc="outside right upper", fontsize=7, frameon=False, markerscale=3)
     return Figure(f"embedding-{name}", figure, f"Coloured by {TITLES[name]} (n = {len(points):,} images)")
 
