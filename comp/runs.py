@@ -3,28 +3,20 @@
 runs/<name>/config.yaml            the complete config; train.py -c on it repeats the run
 runs/<name>/run.json               RunRecord, written last when the run is created: a directory with it is a run
 runs/<name>/fold<k>/fold.json      FoldRecord: status (running|done|failed|pruned), command, device, versions, times
-runs/<name>/fold<k>/history.csv    one row per epoch
-runs/<name>/fold<k>/train.log      the lines printed during training
-runs/<name>/fold<k>/resume.pt      what a killed training needs to resume; removed when the fold is done
-runs/<name>/fold<k>/pretrain.pt    the same for a reconstruction stage before it; pretrain.csv is its history
+runs/<name>/fold<k>/history.csv    one row per epoch; train.log: the lines printed during training
+runs/<name>/fold<k>/resume.pt      what a killed training needs to resume; removed when the fold is done.
+                                   pretrain.pt, pretrain.csv: the same of a reconstruction stage, and its history
 runs/<name>/fold<k>/weights.pt     the kept weights, and the spec that rebuilds their model
 runs/<name>/fold<k>/snapshots/epoch<e>.pt    weights of each of the last `train.snapshots` epochs, counted from 1
 runs/<name>/fold<k>/model.onnx     exported from weights.pt; model.onnx.json records how well it agrees with torch.
-                                   OpenVINO: model.xml, model.bin, model.openvino.json,
-                                   model.openvino-bf16.json
+                                   OpenVINO: model.xml, model.bin, model.openvino.json, model.openvino-bf16.json
 runs/<name>/fold<k>/last.npz       validation predictions of the last epoch; best.npz: of the best, if it is another
-runs/<name>/predictions/<view>/    oof.npz, test_fold<k>.npz: which weights and images made them, and their hash, is
-                                   inside. oof.csv: oof.npz for people, where it is small. full/<view>/: by the model
-                                   trained on all images. onnx/<view>/, ...: by that runtime. cost.json:
-                                   milliseconds per image on each machine
+runs/<name>/predictions/<view>/    oof.npz, test_fold<k>.npz, with hashes of what made them. oof.csv: for people.
+                                   full/<view>/: by the model trained on all images. onnx/<view>/, ...: by that runtime.
+                                   cost.json: milliseconds per image on each machine
 runs/<name>/metrics.json           the scores of all finished folds
 runs/<name>+soup/                  a run whose weights are the means of another run's snapshots (python -m comp soup)
-runs/blends/<name>/                what infer.py fitted and how good it is
-runs/bundles/<submission>.zip      verified bundles for notebooks without internet
-runs/papers/<paper>/table.*        reported beside measured (python -m comp reproduce)
-runs/submissions/<dataset>.png     CV against LB (python -m comp submit status)
-runs/served/runs/<name>/           what python -m comp predict needs of a run; runs/served/submissions/: of a submission
-runs/reports/<name>/               report.html and its figures as PNG (python -m comp report)
+What else is below runs/ is listed in docs/design.md.
 """
 
 from __future__ import annotations
