@@ -81,7 +81,8 @@ def test_summary_line_debug_run_has_no_score():
     assert summary_line(replace(make_metrics("last"), run="debug/x")) == "runs/debug/x works; do not use its scores"
 
 
-def test_write_metrics_before_any_fold_is_done_writes_no_scores(tmp_path):
+def test_write_metrics_before_any_fold_is_done_writes_no_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(summary, "report_summary", lambda run, dataset: None)
     run = make_run("last", folds=(0, 1))
     run.path, run.lock, run.folds_done = tmp_path, contextlib.nullcontext, list
     metrics = write_metrics(SimpleNamespace(run=run, dataset=None))
@@ -91,17 +92,17 @@ def test_write_metrics_before_any_fold_is_done_writes_no_scores(tmp_path):
 
 
 @pytest.mark.parametrize("done", [[0], [0, 1]])
-def test_write_metrics_reports_a_complete_run_to_wandb(done, tmp_path, monkeypatch):
-    sent = []
-    observer = SimpleNamespace(log_summary=sent.append, close=lambda: sent.append("closed"))
-    monkeypatch.setattr(summary, "wandb_observers", lambda run, job_type, label: [observer])
+def test_write_metrics_reports_to_wandb_what_is_on_disk(done, tmp_path, monkeypatch):
+    on_disk = []
+    monkeypatch.setattr(
+        summary, "report_summary", lambda run, dataset: on_disk.append(RunMetrics.read(run.path / "metrics.json"))
+    )
     monkeypatch.setattr(summary, "_read_tables", lambda setup, folds: {"best": BEST, "last": LAST})
     monkeypatch.setattr(summary, "validation_provenance", lambda *_: Provenance({"0": "w"}, "labels", "images"))
     run = make_run("last", folds=(0, 1))
     run.path, run.lock, run.folds_done = tmp_path, contextlib.nullcontext, lambda: done
     metrics = write_metrics(SimpleNamespace(run=run, dataset=None))
-    scores = {"mean": 0.625, "sd": metrics.scores.sd, "oof": 0.5, "best_minus_last": metrics.scores.best_minus_last}
-    assert metrics.complete == (len(done) == 2) and sent == ([scores, "closed"] if metrics.complete else [])
+    assert metrics.complete == (len(done) == 2) and on_disk == [metrics]
     assert len(read_any_predictions(tmp_path / "predictions" / "identity" / "oof.npz").table) == 6
 
 
