@@ -127,7 +127,8 @@ def _draw_groups(
 
 def _draw_values(name: str, points: np.ndarray, values: np.ndarray, label: str, is_log: bool) -> Figure:
     figure, axis = _new_axis(name)
-    norm = LogNorm() if is_log and values.min() > 0 else None
+    # a log scale for sides of 30 to 3,000 pixels; within a factor of two its labels are powers that nobody reads
+    norm = LogNorm() if is_log and values.max() > 2 * values.min() > 0 else None
     drawn = axis.scatter(*points.T, s=4, c=values, cmap="viridis", norm=norm, linewidths=0)
     figure.colorbar(drawn, ax=axis, label=label)
     return Figure(f"embedding-{name}", figure, f"Coloured by {TITLES[name]} (n = {len(points):,} images)")
