@@ -18,7 +18,7 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 # A package or a single module below comp/, or a program beside it, and its layer. docs/design.md describes them.
 LAYERS = {
     **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema"), 0),
-    **dict.fromkeys(("schema_data", "schema_types", "config", "cli", "environment"), 0),
+    **dict.fromkeys(("schema_data", "schema_types", "config", "cli", "environment", "progress_bar"), 0),
     **dict.fromkeys(("metrics", "prediction_file", "rows", "signals", "stats", "temporary", "text", "figures"), 0),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
@@ -70,6 +70,7 @@ ALLOWED_IMPORTS = {
     ("training", "prediction"): "a finished fold is loaded and described as in later programs",
 }
 WRAPPED_LIBRARIES = {  # imported in one place only
+    "tqdm": "comp/progress_bar.py",
     "wandb": "comp/observers/",
     "wandb_workspaces": "comp/observers/workspace.py",
     "albumentations": "comp/batches/augment_image.py",

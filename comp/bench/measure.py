@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from comp.bench.hardware_limits import copy_gbs, count_step_cost, gemm_gflops
 from comp.bench.inference import batch_inference, build_predictors, single_image_inference
@@ -15,6 +14,7 @@ from comp.bench.meter import Meter
 from comp.bench.training import loader_work, open_components, training_work
 from comp.engine.device import peak_memory_gb
 from comp.engine.views import TTA
+from comp.progress_bar import progress_bar
 from comp.records.bench import BenchResult, HardwareLimits, InferenceResult
 from comp.schema import Config
 from comp.training.components import TrainingComponents
@@ -116,7 +116,7 @@ def _run_interleaved(meters: dict[str, Meter], workers: int, device: torch.devic
     # the next turn of their own meter would be too fast.
     rounds = 1 if workers else ROUNDS
     peak_gb = None
-    with tqdm(total=rounds * len(meters), unit="turn", disable=None, leave=False) as bar:
+    with progress_bar(total=rounds * len(meters), unit="turn") as bar:
         for turn in range(rounds):
             for name, meter in meters.items():
                 bar.set_description(name)

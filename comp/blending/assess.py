@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp.ensemble.blend import Blend
 from comp.ensemble.calibrate import Confidence, expected_calibration_error
@@ -26,6 +25,7 @@ from comp.ensemble.crossfit import (
 from comp.ensemble.pool import Pool
 from comp.metrics import score
 from comp.prediction_file import prediction_table
+from comp.progress_bar import progress_bar
 from comp.records.blend import OofSummary
 from comp.stats import bootstrap_interval
 
@@ -124,7 +124,7 @@ def assess(pool: Pool, method: str, options: MemberFitOptions) -> Assessment:
     cross_fitted, losses, naive_scores = {}, {}, {}
     calibrated: dict[str, Confidence] = {}
     uncalibrated: dict[str, Confidence] = {}
-    for candidate in tqdm(_candidate_specs(pool, method), "cross-fit", disable=None, leave=False):
+    for candidate in progress_bar(_candidate_specs(pool, method), "cross-fit"):
         name, members = candidate.name, candidate.members
         fits = [fit.subset(members) for fit in fold_fits]
         undecided, cross_fitted[name] = predict_cross_fitted_twice(candidate.method, fits, pool)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp.blending.assess import Assessment
 from comp.blending.members import Members
@@ -15,6 +14,7 @@ from comp.ensemble.blend import FIXED_METHODS
 from comp.ensemble.crossfit import predict_without_each
 from comp.ensemble.diagnostics import error_correlation, leave_one_out_gains, member_table
 from comp.ensemble.text_tables import format_members
+from comp.progress_bar import progress_bar
 from comp.runs import BLENDS
 from comp.stats import Comparison, bootstrap_weights
 from comp.tables import write_csv
@@ -81,7 +81,7 @@ def _resampled_weights(assessment: Assessment) -> np.ndarray | None:
     pool, fitted = assessment.pool, assessment.fitted_members
     predictions = fitted.predict(fitted.rows)
     draws = max(10, min(100, 2000 // len(pool.members)))  # a greedy fit of 200 members takes about a second
-    with tqdm(total=draws, desc="resampled weights", disable=None, leave=False) as bar:
+    with progress_bar(total=draws, desc="resampled weights") as bar:
 
         def fit_weights(rows: np.ndarray) -> np.ndarray:
             bar.update()

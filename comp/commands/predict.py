@@ -78,9 +78,9 @@ def predict(args: argparse.Namespace) -> None:
 
 def _with_bar(reader):
     """Yield a reader's batches, with a progress bar over its images."""
-    from tqdm import tqdm
+    from comp.progress_bar import progress_bar
 
-    with tqdm(total=len(reader.paths), desc="predict", unit="img", disable=None, leave=False, delay=1) as bar:
+    with progress_bar(total=len(reader.paths), desc="predict", unit="img", delay=1) as bar:
         for batch in reader.batches():
             yield batch
             bar.update(len(batch))

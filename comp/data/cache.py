@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 import xxhash
 from filelock import FileLock
-from tqdm import tqdm
 
 from comp.data.file_hashes import content_hash, hash_files
 from comp.data.images import SquareSpec, UnreadableImageError, longest_side, read_image
 from comp.data.scan import Dataset, Image
 from comp.errors import UserError
 from comp.files import open_file
+from comp.progress_bar import progress_bar
 from comp.records.dataset import CacheRecord
 
 CACHE = Path("runs/.cache")
@@ -198,7 +198,7 @@ def _build(folder: Path, images: Sequence[Image], square_spec: SquareSpec) -> No
         with (
             open(temporary / "images.npy", "wb") as file,
             ThreadPoolExecutor() as executor,
-            tqdm(total=len(images), desc="decoding once", unit="img", disable=None, leave=False) as bar,
+            progress_bar(total=len(images), desc="decoding once", unit="img") as bar,
         ):
             file.write(header)
             for start in range(0, len(images), BLOCK_IMAGES):  # a single map() would hold all squares in memory

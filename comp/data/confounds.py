@@ -13,10 +13,10 @@ import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
-from tqdm import tqdm
 
 from comp.data.image_stats import Survey
 from comp.data.scan import Image
+from comp.progress_bar import progress_bar
 
 SPLITS = 5
 PERMUTATIONS = 20
@@ -88,7 +88,7 @@ def find_confounds(survey: Survey) -> list[Confound]:
     rows = _draw_rows(classes)
     images, names = f"{len(rows):,} images", f"{len(set(labels[rows])):,} classes"
     drawn = f"; on {images} of {names}, drawn from all" if len(rows) < len(labels) else ""
-    properties = tqdm(list(_properties(survey)), "properties", disable=None, leave=False)
+    properties = progress_bar(list(_properties(survey)), "properties")
     single = [_find_predictive_property(name, values[rows], classes[rows], drawn) for name, values in properties]
     return [confound for confound in single if confound] + list(_uneven_sizes(survey, labels))
 
@@ -162,7 +162,7 @@ def _uneven_sizes(survey: Survey, labels: np.ndarray) -> Iterator[Confound]:
     rng = np.random.default_rng(0)
     permuted = [rng.permutation(classes) for _ in range(PERMUTATIONS)] if unusual else []
     groups = []
-    for size in tqdm(unusual, "unusual sizes", disable=None, leave=False):
+    for size in progress_bar(unusual, "unusual sizes"):
         rows = by_size[size]
         if _is_uneven(rows, classes, permuted):
             width, height = sizes[:, size]

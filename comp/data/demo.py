@@ -10,9 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from comp.data.demo_cells import CELL_TYPES, draw_image
+from comp.progress_bar import progress_bar
 
 JPEG_QUALITY = 90
 # Test images are drawn with seeds far above any training seed, so neither set depends on the size of the other.
@@ -71,9 +71,7 @@ def _make_plan(count: int, first_index: int = 0) -> Plan:
 
 
 def _draw_files(paths: list[Path], plan: Plan, seed: int, title: str) -> None:
-    for path, (label, index) in tqdm(
-        list(zip(paths, plan, strict=True)), desc=title, unit="img", disable=None, leave=False
-    ):
+    for path, (label, index) in progress_bar(list(zip(paths, plan, strict=True)), desc=title, unit="img"):
         image = draw_image(CELL_TYPES[label], np.random.default_rng([seed, index]))
         path.parent.mkdir(parents=True, exist_ok=True)
         # cv2.imwrite does not report a full disk.

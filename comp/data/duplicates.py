@@ -29,10 +29,10 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from comp.data.image_stats import Survey
 from comp.data.scan import Image
+from comp.progress_bar import progress_bar
 
 NEAR_THRESHOLD = 0.95  # chosen by the measurements in the module's docstring
 # Details of 16 px grey images choose the few pairs that are compared in colour. There the worst of the same copies is
@@ -150,7 +150,7 @@ def _pairs_of_close_keys(details: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
     keys = _invariant_keys(details[rows])
     halves, ones = (keys**2).sum(1, keepdims=True) / 2, np.ones((len(keys), 1), np.float32)
     left, right = np.hstack([keys, -halves, ones]), np.hstack([keys, ones, -halves])
-    for start in tqdm(range(0, len(rows), BLOCK_ROWS), "comparing images", disable=None, leave=False):
+    for start in progress_bar(range(0, len(rows), BLOCK_ROWS), "comparing images"):
         block = left[start : start + BLOCK_ROWS]
         for other in range(start, len(rows), BLOCK_COLUMNS):
             closeness = block @ right[other : other + BLOCK_COLUMNS].T

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from comp.data.file_hashes import Signature, file_signature, is_settled
 from comp.data.image_stats_file import ImageStats, read_stats, write_stats
 from comp.data.images import UnreadableImageError, decode_image, read_header
 from comp.data.scan import Image
+from comp.progress_bar import progress_bar
 
 THUMBNAIL_SIDE = 32  # 3 KB an image: 61 MB for 20,000 images
 LUMINANCE_MEAN = 57.625  # mean of the JPEG standard's luminance table, which is quality 50
@@ -80,7 +80,7 @@ def survey(images: Sequence[Image], *, kept: Path | None = None, desc: str = "re
         return signature, stored[1] if stored and stored[0] == signature else _read_stats(image)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        progress = tqdm(executor.map(find, images), desc, len(images), unit="img", disable=None, leave=False)
+        progress = progress_bar(executor.map(find, images), desc, len(images), unit="img")
         signatures, results = zip(*progress, strict=True) if images else ((), ())
     if kept:
         _keep(kept, known, images, signatures, results, start)

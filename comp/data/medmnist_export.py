@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp.data.cache import decode
 from comp.data.folds import make_folds
@@ -18,6 +17,7 @@ from comp.data.images import SquareSpec
 from comp.data.scan import Dataset
 from comp.errors import UserError
 from comp.files import write_atomic
+from comp.progress_bar import progress_bar
 
 # Subset -> its folds of the ten that `assign_subsets` makes: 70 % training, 10 % validation, 20 % test.
 SUBSET_FOLDS = {"train": range(7), "val": range(7, 8), "test": range(8, 10)}
@@ -47,7 +47,7 @@ def pack_arrays(dataset: Dataset, table: pd.DataFrame, square_spec: SquareSpec, 
     arrays: dict[str, np.ndarray] = {}
     with (
         ThreadPoolExecutor(os.cpu_count()) as executor,
-        tqdm(total=len(table), desc="packing images", unit="img", disable=None, leave=False) as bar,
+        progress_bar(total=len(table), desc="packing images", unit="img") as bar,
     ):
         for subset, folds in SUBSET_FOLDS.items():
             rows = table[table["fold"].isin(folds)].sample(frac=1, random_state=seed)

@@ -22,12 +22,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp.data.images import longest_side
 from comp.data.scan import RESERVED_LABELS, Dataset, scan
 from comp.errors import UserError
 from comp.files import file_exists, write_json
+from comp.progress_bar import progress_bar
 from comp.records.dataset import SplitRecord
 from comp.tables import FOLDS_COLUMNS, read_csv, write_csv
 
@@ -253,8 +253,6 @@ def _write_images(medmnist: MedMnistFile, subset: str, folders: list[Path]) -> N
     nothing at 64 px. `cv2.imwrite` is not used because it does not report a full disk.
     """
     rows = zip(folders, medmnist.image_ids(subset), medmnist.read_images(subset), strict=True)
-    for folder, name, pixels in tqdm(
-        rows, total=len(folders), desc=f"writing {subset}", unit="img", disable=None, leave=False
-    ):
+    for folder, name, pixels in progress_bar(rows, total=len(folders), desc=f"writing {subset}", unit="img"):
         bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of colours
         (folder / name).write_bytes(cv2.imencode(".png", bgr)[1].tobytes())

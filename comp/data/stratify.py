@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
+
+from comp.progress_bar import progress_bar
 
 MAX_DENSE_CELLS = 2**24  # groups times classes up to which scikit-learn splits: 128 MiB, and seconds
 
@@ -50,7 +51,7 @@ def _spread_classes(labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -
     uneven = squares / len(classes) - (sizes / len(classes)) ** 2  # the variance of a group's counts
     in_fold, images = np.zeros((len(classes), k)), np.zeros(k)
     fold_of_group = np.empty(len(names), int)
-    for group in tqdm(shuffled[np.argsort(-uneven[shuffled], kind="stable")], "split", disable=None, leave=False):
+    for group in progress_bar(shuffled[np.argsort(-uneven[shuffled], kind="stable")], "split"):
         own = slice(starts[group], starts[group + 1])
         present, added = in_fold[cell_classes[own]], counts[own, None]
         proposed = present[:, None, :] + np.eye(k) * added[:, None]  # (classes, fold that it joins, folds)

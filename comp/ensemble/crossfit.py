@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from comp.ensemble import blend as blends
 from comp.ensemble.blend import FIXED_METHODS, Blend
 from comp.ensemble.calibrate import fit_temperature
 from comp.ensemble.pool import MemberPredictions, Pool
 from comp.ensemble.view_selection import choose_views
+from comp.progress_bar import progress_bar
 from comp.records.blend import BlendMember
 from comp.tasks import Task
 
@@ -162,7 +162,7 @@ def predict_without_each(
     Fold by fold, so that the members' predictions are computed once for all blends.
     """
     without = {name: np.empty((len(pool.images), len(pool.columns))) for name in names}
-    for fold_fit in tqdm(fold_fits, "gain of each member", disable=None, leave=False):
+    for fold_fit in progress_bar(fold_fits, "gain of each member"):
         fitted, rows = fold_fit.fitted, fold_fit.held_out_rows
         fitted_rows = fitted.rows if _is_fitted(method, pool) else fitted.rows[:0]
         to_fit, held_out = fitted.predict(fitted_rows), fitted.predict(rows)

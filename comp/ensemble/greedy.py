@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from comp.metrics import find_metric
 from comp.metrics.class_counts import ClassCounts, ClassScore, ClassSums, count_classes
+from comp.progress_bar import progress_bar
 from comp.tasks import Task
 
 ROUNDS = 50
@@ -29,7 +29,7 @@ def fit_greedy_weights(
     ensemble = _make_ensemble(task, predictions, targets, metric)
     counts = np.zeros(len(predictions), int)
     best_score, best_counts = -np.inf, counts
-    for _ in tqdm(range(rounds), "greedy", disable=None, leave=False, delay=2):
+    for _ in progress_bar(range(rounds), "greedy", delay=2):
         scores, losses = ensemble.try_each()
         chosen = _choose(scores, counts > 0, losses)
         counts[chosen] += 1

@@ -6,15 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from comp.engine.fit import Step
 from comp.files import file_exists
+from comp.progress_bar import Bar, progress_bar
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 
 
-def log_line(line: str, bar: tqdm, log: Path) -> None:
+def log_line(line: str, bar: Bar, log: Path) -> None:
     """Print a line above the bar, and append it with the time to the file `log`."""
     bar.write(line, file=sys.stdout)
     sys.stdout.flush()
@@ -33,13 +32,11 @@ class ConsoleObserver:
         self.metric, self.epochs, self.log = metric, epochs, log
         self.images_per_epoch = images_per_epoch
         self.score: float | None = None
-        self.bar = tqdm(
+        self.bar = progress_bar(
             total=epochs * images_per_epoch,
             initial=images_done,
             unit="img",
             desc=f"fold {fold}",
-            disable=None,
-            leave=False,
             dynamic_ncols=True,
             smoothing=0.05,
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp.errors import UserError, did_you_mean
 from comp.files import open_atomic
 from comp.prediction_file import StoredPredictions, prediction_table, prediction_values, read_any_predictions
+from comp.progress_bar import progress_bar
 from comp.runs import BLENDS, RUNS, list_runs
 
 BLOCK_VALUES = 500_000  # written at a time: half a second
@@ -59,7 +59,7 @@ def _mean(tables: list[Path]) -> StoredPredictions:
 
 def _write(path: Path, stored: StoredPredictions) -> Path:
     table, rows = stored.table, max(1, BLOCK_VALUES // max(1, len(stored.columns)))
-    with open_atomic(path) as file, tqdm(total=len(table), desc=path.name, disable=None, leave=False) as bar:
+    with open_atomic(path) as file, progress_bar(total=len(table), desc=path.name) as bar:
         for start in range(0, max(1, len(table)), rows):
             block = table.iloc[start : start + rows].reset_index()
             file.write(block.to_csv(index=False, header=not start, float_format="%.9g", lineterminator="\n").encode())

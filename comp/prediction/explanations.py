@@ -18,7 +18,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from comp.batches.loader import EvaluationSet, choose_evaluation_batch, choose_workers, iterate_batches
 from comp.data.cache import load_cache, make_square_spec
@@ -34,6 +33,7 @@ from comp.prediction.predictor import Predictor, open_predictor
 from comp.prediction.provenance import build_provenance
 from comp.prediction.tables import StaleTables
 from comp.prediction_file import prediction_table, prediction_values, read_any_predictions, write_predictions
+from comp.progress_bar import progress_bar
 from comp.records.predictions import Provenance
 from comp.runs import Run
 from comp.zoo.classifier import classifier_layers
@@ -198,7 +198,7 @@ class Explainer:
         size = batch_size or choose_evaluation_batch(self.run.config.train.batch, device.type)
         batches = EvaluationSet(squares, rows, data.size, size)
         loaded_batches = iterate_batches(batches, range(len(batches)), choose_workers(data.workers, device.type))
-        for batch in tqdm(loaded_batches, title, len(batches), disable=None, leave=False):
+        for batch in progress_bar(loaded_batches, title, len(batches)):
             yield normalise(batch, spec.mean, spec.std, device)
 
     def _model(self, fold: int) -> LoadedModel:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from comp.batches.loader import EvaluationSet, SquareSource, iterate_batches
 from comp.engine.predict import Activation, Network, predict_probabilities
+from comp.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ def predict_images(
     """Return float32 predictions of shape (networks, views, rows, columns) for these rows of `squares`."""
     batches = EvaluationSet(squares, np.asarray(rows), options.size, options.batch_size)
     iterator = iterate_batches(batches, range(len(batches)), options.workers)
-    progress = tqdm(iterator, options.title, len(batches), disable=None, leave=False)
+    progress = progress_bar(iterator, options.title, len(batches))
     return predict_probabilities(networks, progress, views=views, device=options.device, activate=options.activate)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from tqdm import tqdm
 
 from comp.environment import command_line
 from comp.errors import UserError
 from comp.figures import page_style, save_figure, to_svg
 from comp.files import write_atomic
+from comp.progress_bar import progress_bar
 from comp.report.section import Finding, Section
 from comp.report.sections import (
     blend,
@@ -103,7 +103,7 @@ def build_sections(source: Source) -> list[Section]:
     """
     sections = []
     with page_style():
-        for build in tqdm(BUILDERS, "report", disable=None, leave=False):
+        for build in progress_bar(BUILDERS, "report"):
             try:
                 section = build(source)
             except UserError as error:

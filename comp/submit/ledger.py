@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from comp.errors import UserError
 from comp.files import MissingFileError, read_bytes, write_atomic
+from comp.progress_bar import progress_bar
 from comp.records.blend import OofSummary
 from comp.submit.ledger_lines import (
     COLUMNS,
@@ -101,7 +101,7 @@ def read(path: Path, metric: str = "") -> list[Event]:
     """
     events: dict[Event, int] = {}  # event -> number of its line
     lines = re.split("\r\n|\n|\r", _decode(path, _read_bytes(path)))
-    for line_number, line in enumerate(tqdm(lines, path.name, disable=None, leave=False, delay=2), 1):
+    for line_number, line in enumerate(progress_bar(lines, path.name, delay=2), 1):
         try:
             event = parse_line(line)
         except ValueError as error:

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from comp.errors import UserError
+from comp.progress_bar import progress_bar
 from comp.records.submission import Competition
 from comp.submit import kaggle, ledger, quota
 from comp.submit.check import SubmissionReport
@@ -130,7 +129,7 @@ def _wait(pending: PendingSubmission, timeout: float, ignored: int | None = None
     """Poll Kaggle's list, less and less often, until the file is scored; return None when the time is up."""
     print(f"waiting for its score, {timeout:.0f} s at most", flush=True)
     deadline, pause = time.monotonic() + timeout, MIN_POLL_SECONDS
-    with tqdm(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it", disable=None, leave=False) as line:
+    with progress_bar(bar_format="{desc}, {elapsed}", desc="Kaggle is scoring it") as line:
         while True:
             try:
                 submission = _find_on_kaggle(pending, ignored)

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from comp import config as configs
 from comp.cli import DEFAULT_CONFIG
 from comp.data.dataset import Dataset
 from comp.errors import UserError
 from comp.observers.tracked import TrackedRun
 from comp.observers.wandb import write_run
+from comp.progress_bar import progress_bar
 from comp.records.base import Fold
 from comp.records.submission import SubmissionManifest
 from comp.runs import Run, list_runs, read_run
@@ -41,7 +40,7 @@ def sync(runs: Sequence[Run] | None, mode: str) -> SyncReport:
     """Write runs and the submissions made of them; None: all runs and all submissions."""
     report = SyncReport()
     items = list(_items(runs, report))
-    with tqdm(items, "W&B", unit="run", disable=None, leave=False) as bar:
+    with progress_bar(items, "W&B", unit="run") as bar:
         for name, describe in bar:
             bar.set_postfix_str(name, refresh=False)
             try:

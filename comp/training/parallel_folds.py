@@ -12,8 +12,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
-from tqdm import tqdm
-
+from comp.progress_bar import progress_bar
 from comp.records.base import Fold
 from comp.training.fold_process import FoldProcess, TrainFold
 from comp.training.setup import Setup
@@ -58,11 +57,9 @@ class _ParallelConsole:
 
     def __init__(self, folds: int):
         self.folds = folds
-        self.bar = tqdm(
+        self.bar = progress_bar(
             desc=f"0/{folds} folds",
             total=folds,
-            disable=None,
-            leave=False,
             dynamic_ncols=True,
             smoothing=0,
             miniters=0,  # otherwise the bar would wait, after a fold has ended, for as much progress again

@@ -8,13 +8,13 @@ from typing import Protocol, cast
 import pandas as pd
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from comp.checkpoints import load_checkpoint, save_checkpoint
 from comp.engine import distributed
 from comp.engine.fit import Epoch, FitOptions, TrainState, fit
 from comp.errors import UserError
 from comp.observers.console import log_line
+from comp.progress_bar import Bar, progress_bar
 from comp.records.base import Fold
 from comp.records.checkpoint import check_fit_state
 from comp.runs import FoldDir
@@ -66,13 +66,12 @@ def pretrain(setup: Setup, fold: Fold, fold_dir: FoldDir, components: TrainingCo
         clip=optim.clip,
         clip_mode=optim.clip_mode,
     )
-    with tqdm(
+    with progress_bar(
         total=options.epochs * train_set.steps_per_epoch,
         initial=state.step,
         desc="reconstruction",
         unit="batch",
-        disable=None if is_writer else True,
-        leave=False,
+        disable=not is_writer,
     ) as bar:
         for event in fit(
             state, components.train_data, options, loss=lambda errors, _: errors, lr_at=lambda *_: optim.lr
@@ -109,7 +108,7 @@ def _record_epoch(state: TrainState, event: Epoch) -> None:
     )
 
 
-def _log_epoch(state: TrainState, event: Epoch, epochs: int, fold_dir: FoldDir, bar: tqdm) -> None:
+def _log_epoch(state: TrainState, event: Epoch, epochs: int, fold_dir: FoldDir, bar: Bar) -> None:
     write_csv(fold_dir.path / "pretrain.csv", pd.DataFrame(state.history)[PRETRAIN_COLUMNS])
     log_line(
         f"reconstruction  epoch {event.epoch + 1}/{epochs}  error {event.train_loss:.4f}  {event.seconds:.0f} s",

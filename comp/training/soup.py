@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from tqdm import tqdm
 
 from comp.engine.fit import prepare_batch
 from comp.engine.weight_averaging import average_weights, update_batchnorm_stats
@@ -21,6 +20,7 @@ from comp.files import file_exists, file_sha256
 from comp.metrics import score
 from comp.prediction.load import finished_folds
 from comp.prediction.validation import write_validation
+from comp.progress_bar import progress_bar
 from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
 from comp.records.run import RunRecord
@@ -193,7 +193,7 @@ def _last_epoch_images(setup: Setup, fold: Fold, components: TrainingComponents,
     """Yield the images of the training's last epoch as the model was trained on them, batch by batch."""
     steps_per_epoch, mix = components.train_set.steps_per_epoch, make_mix(setup)
     steps = range((epochs - 1) * steps_per_epoch, epochs * steps_per_epoch)
-    batches = tqdm(components.batches(steps), f"fold {fold} statistics", steps_per_epoch, disable=None, leave=False)
+    batches = progress_bar(components.batches(steps), f"fold {fold} statistics", steps_per_epoch)
     for step, batch in zip(steps, batches, strict=True):
         active_mix = mix if mix.active(epochs - 1) else None
         yield prepare_batch(batch, step, components.prepare, setup.device, setup.rng_key(fold), active_mix)[0]

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from comp.data.folds import describe_split_groups
 from comp.errors import UserError, did_you_mean
 from comp.files import file_exists
 from comp.prediction_file import content_sha256, find_table, recorded_sha256
+from comp.progress_bar import progress_bar
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
 from comp.records.run import FoldRecord, RunRecord
@@ -59,7 +58,7 @@ def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry],
     entries: dict[str, LeaderboardEntry] = {}
     warnings = []
     blends = {file.parent.relative_to(RUNS).as_posix(): file.parent for file in sorted(BLENDS.rglob("blend.json"))}
-    for name, path in tqdm({**list_runs(), **blends}.items(), "reading runs", disable=None, leave=False):
+    for name, path in progress_bar({**list_runs(), **blends}.items(), "reading runs"):
         try:
             entry = _blend_entry(name, path, entries) if name in blends else _run_entry(name, path)
             entries[name] = _check_oof(entry)

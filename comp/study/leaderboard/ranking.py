@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from comp import config as configs
 from comp.errors import UserError
 from comp.metrics import find_metric
 from comp.prediction_file import read_any_predictions
+from comp.progress_bar import progress_bar
 from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
 from comp.tasks import make_task, single_label
@@ -106,7 +106,7 @@ def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> d
     if reference is None or not _is_known(best.metric):
         return {}
     groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
-    for entry in tqdm(entries, "reading predictions", disable=None, leave=False):
+    for entry in progress_bar(entries, "reading predictions"):
         oof = _read_oof(entry) if entry is not best else None
         if oof is None or oof.classes != reference.classes:
             continue
