@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
     """Bad input. Programs print it as `error: ...` and exit with status 2, without a traceback."""
+
+
+@contextlib.contextmanager
+def require_extra(name: str) -> Iterator[None]:
+    """Turn an ImportError in the block into a UserError with the command that installs this extra."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{error}; pip install -e '.[{name}]'") from None
 
 
 def shorten(text: object, length: int = 100) -> str:

@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from comp.errors import UserError
+from comp.errors import UserError, require_extra
 
 Layout = Literal["NCHW", "NHWC", "NTC"]  # NTC: tokens in rows of positions, after the prefix tokens
 Score = Callable[[torch.Tensor], torch.Tensor]  # outputs of the model (N, outputs) -> what to explain (N, columns)
@@ -131,7 +131,7 @@ def heat_maps(
     The model must be in evaluation mode. `score` maps its outputs to the columns; None: they are the outputs. A map
     without a position that raises the score is 0 everywhere. `resize_maps` enlarges maps to the size of images.
     """
-    with _require_report_extra():
+    with require_extra("report"):
         from captum.attr import LayerGradCam, LayerIntegratedGradients
 
     def forward(batch: torch.Tensor) -> torch.Tensor:
@@ -154,7 +154,7 @@ def heat_maps(
 
 def resize_maps(maps: torch.Tensor, size: int) -> torch.Tensor:
     """Return maps (N, side, side) enlarged bilinearly to (N, size, size)."""
-    with _require_report_extra():
+    with require_extra("report"):
         from captum.attr import LayerAttribution
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -174,12 +174,3 @@ def _tap(layer: SpatialLayer) -> Iterator[nn.Module]:
         yield grid
     finally:
         handle.remove()
-
-
-@contextlib.contextmanager
-def _require_report_extra() -> Iterator[None]:
-    """Turn an ImportError of captum into a UserError with the command that installs it."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"{error}; pip install -e '.[report]'") from None

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from comp.engine.onnx_session import require_export_extra
 from comp.engine.predict import Network, NormalisedModel
 from comp.engine.runtime import RUNTIME_LOADERS, make_torch_network
-from comp.errors import UserError
+from comp.errors import UserError, require_extra
 from comp.records.weights import ModelSpec
 from comp.temporary import temporary_directory
 
@@ -44,7 +43,7 @@ def to_onnx(
     torch's older exporter makes it: 1.1 s for DeepEfficientNet. The newer takes 18 s and two more packages, and puts
     the weights in a second file.
     """
-    with require_export_extra():
+    with require_extra("export"):
         import onnx
     images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     buffer = io.BytesIO()
@@ -75,7 +74,7 @@ def to_onnx(
 
 def _openvino(onnx_graph: bytes) -> tuple[bytes, bytes]:
     """Return the .xml and the .bin, with weights in 32 bits."""
-    with require_export_extra():
+    with require_extra("export"):
         import openvino
     with temporary_directory("export") as directory:
         onnx_path, xml_path = directory / "model.onnx", directory / "model.xml"

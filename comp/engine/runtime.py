@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from comp.engine.onnx_session import open_session, require_export_extra
+from comp.engine.onnx_session import open_session
 from comp.engine.precision import choose_inference_precision, cpu_computes_bf16
 from comp.engine.predict import Network, NormalisedModel
-from comp.errors import UserError
+from comp.errors import UserError, require_extra
 from comp.records.weights import ModelSpec
 
 # Largest difference of a logit by freezing, relative to the largest one. In bf16 the folded weights are rounded again:
@@ -94,7 +94,7 @@ def _openvino_core() -> Any:
     their creation leave a stack that no longer exists, and the next signal, such as the exit of a child process, kills
     this one.
     """
-    with require_export_extra():
+    with require_extra("export"):
         import openvino
     return openvino.Core()
 
