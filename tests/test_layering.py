@@ -19,7 +19,9 @@ FILES = sorted([*(REPO_ROOT / "comp").rglob("*.py"), REPO_ROOT / "train.py", REP
 LAYERS = {
     **dict.fromkeys(("comp", "errors", "files", "records", "tables", "checkpoints", "yaml12", "schema"), 0),
     **dict.fromkeys(("schema_data", "schema_types", "config", "cli", "environment", "progress_bar"), 0),
-    **dict.fromkeys(("metrics", "prediction_file", "rows", "signals", "stats", "temporary", "text", "figures"), 0),
+    **dict.fromkeys(
+        ("local_server", "metrics", "prediction_file", "rows", "signals", "stats", "temporary", "text", "figures"), 0
+    ),
     **dict.fromkeys(("tasks", "data", "batches", "zoo"), 1),
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("diagnosis", "ensemble", "submit", "observers"), 3),
@@ -36,6 +38,7 @@ ALLOWED_IMPORTS = {
     ("yaml12", "files"): "YAML is read within the limits of all text",
     ("config", "errors"): "a wrong key is a UserError",
     ("tables", "errors"): "a broken table is a UserError",
+    ("local_server", "errors"): "a port in use is a UserError",
     ("files", "errors"): "a missing or broken file is a UserError",
     ("records", "errors"): "a record with wrong keys is a UserError",
     ("checkpoints", "errors"): "a broken checkpoint is a UserError",
@@ -64,6 +67,7 @@ ALLOWED_IMPORTS = {
     ("data", "tasks"): "a dataset has a task",
     ("batches", "data"): "batches are made of cached images",
     ("report", "study"): "runs are compared as on the leaderboard",
+    ("serving", "report"): "images are encoded for a page as in the report",
     ("serving", "ship"): "the manifest of a submission is checked as where it is reproduced",
     ("training", "track"): "a fold and a run are written to W&B as later programs do",
     ("track", "prediction"): "the predictions of a run are read as by other programs",
