@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
@@ -9,24 +11,46 @@ from sklearn.neighbors import NearestNeighbors
 NEIGHBOURS = 10
 
 
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """Reference images among features, in memory to compare many others with.
+
+    All features must be of one model, and both of images that it has not been trained on, or both of such that it has.
+    """
+
+    index: NearestNeighbors | None  # None: of fewer than two images
+    own: np.ndarray  # distance of each reference image to the others, in units of the typical one
+    unit: float
+
+    @classmethod
+    def fit(cls, reference: np.ndarray) -> Neighbourhood:
+        count = min(NEIGHBOURS, len(reference) - 1)
+        if count < 1:
+            return cls(None, np.ones(len(reference)), 1.0)
+        index = NearestNeighbors(n_neighbors=count).fit(unit_length(reference))
+        own = index.kneighbors()[0][:, -1]  # without arguments: not itself
+        unit = max(float(np.median(own)), float(np.finfo(np.float32).tiny))
+        return cls(index, own / unit, unit)
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the distance of each row to its tenth neighbour in the reference, in units of the typical one."""
+        if self.index is None:
+            return np.ones(len(features))
+        return self.index.kneighbors(unit_length(features))[0][:, -1] / self.unit
+
+
 def neighbour_distances(reference: np.ndarray, features: np.ndarray | None = None) -> np.ndarray:
     """Return the distance of each row of `features` to its tenth neighbour in `reference`, in units of the typical one.
 
     None: of each row of the reference to its neighbours other than itself. Rows are scaled to length 1, so a distance
-    is an angle. The unit is the median of the reference, so that 1 is typical, whatever the model. All features must be
-    of one model, and both of images that it has not been trained on, or both of such that it has.
+    is an angle. The unit is the median of the reference, so that 1 is typical, whatever the model.
     """
-    reference = _unit_length(reference)
-    count = min(NEIGHBOURS, len(reference) - 1)
-    if count < 1:
-        return np.ones(len(reference if features is None else features))
-    index = NearestNeighbors(n_neighbors=count).fit(reference)
-    own = index.kneighbors()[0][:, -1]  # without arguments: not itself
-    unit = max(float(np.median(own)), float(np.finfo(np.float32).tiny))
-    return (own if features is None else index.kneighbors(_unit_length(features))[0][:, -1]) / unit
+    neighbourhood = Neighbourhood.fit(reference)
+    return neighbourhood.own if features is None else neighbourhood.distances(features)
 
 
-def _unit_length(features: np.ndarray) -> np.ndarray:
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Return features with each row scaled to length 1."""
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 

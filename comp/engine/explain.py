@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,6 +30,7 @@ Score = Callable[[torch.Tensor], torch.Tensor]  # outputs of the model (N, outpu
 
 NO_POSITIONS = (nn.Identity, nn.Dropout, nn.Softmax, nn.Linear)  # copies of other layers, or parts of an attention
 INTEGRATION_STEPS = 8
+SHADE = 0.25  # brightness of a position that the answer does not depend on
 MAX_PREFIX_TOKENS = 8  # a class token, distillation and register tokens
 
 
@@ -159,6 +161,17 @@ def resize_maps(maps: torch.Tensor, size: int) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return LayerAttribution.interpolate(maps[:, None], (size, size), "bilinear")[:, 0]
+
+
+def shade(square: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return uint8 pixels with their colours, darkened where the heat map (side, side) is low."""
+    return (square * (SHADE + (1 - SHADE) * heat[..., None])).round().astype(np.uint8)
+
+
+def check_captum() -> None:
+    """Raise a UserError with the command that installs captum unless it can be imported."""
+    with _require_report_extra():
+        import captum.attr  # noqa: F401
 
 
 @contextlib.contextmanager

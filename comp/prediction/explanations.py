@@ -164,7 +164,7 @@ class Explainer:
         return None
 
     def _compute_features(self, fold: int, images: Sequence[Image], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        loaded, features, outputs = self._model(fold), [], []
+        loaded, features, outputs = self.model(fold), [], []
         classifier = next(iter(classifier_layers(loaded.model)), None)
         precision = choose_inference_precision(loaded.spec.precision, self.predictor.device)
         for batch in self._batches(loaded, images, rows, None, f"{self.run.name} features, fold {fold}"):
@@ -178,7 +178,7 @@ class Explainer:
         self, fold: int, rows: np.ndarray, columns: np.ndarray, fold_of_row: np.ndarray
     ) -> np.ndarray:
         chosen = fold_of_row[rows] == fold
-        loaded, task, maps, layer, start = self._model(fold), self.run.task, [], None, 0
+        loaded, task, maps, layer, start = self.model(fold), self.run.task, [], None, 0
         score = None if task.outputs == len(task.columns) else lambda outputs: task.activate(outputs).log()
         title = f"{self.run.name} heat maps, fold {fold}"
         for batch in self._batches(loaded, self.dataset.train, rows[chosen], HEAT_MAP_BATCH, title):
@@ -201,7 +201,8 @@ class Explainer:
         for batch in progress_bar(loaded_batches, title, len(batches)):
             yield normalise(batch, spec.mean, spec.std, device)
 
-    def _model(self, fold: int) -> LoadedModel:
+    def model(self, fold: int) -> LoadedModel:
+        """Return the model of a fold, loaded at the first call."""
         if fold not in self.models:
             self.models[fold] = load_model(self.run.read_weights(fold), self.predictor.device)
         return self.models[fold]

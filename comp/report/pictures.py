@@ -31,9 +31,14 @@ class Pictures:
             pixels = read_image(path)
         except UnreadableImageError:
             return ""
-        scale = min(1.0, side / max(pixels.shape[:2]))
-        height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
-        return jpeg_data_uri(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
+        return thumbnail_uri(pixels, side)
+
+
+def thumbnail_uri(pixels: np.ndarray, side: int = SIDE) -> str:
+    """Return uint8 RGB pixels, shrunk so that the longer side is at most `side`, as a JPEG in a data URI."""
+    scale = min(1.0, side / max(pixels.shape[:2]))
+    height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
+    return jpeg_data_uri(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def jpeg_data_uri(pixels: np.ndarray) -> str:

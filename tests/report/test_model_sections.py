@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from comp.engine.explain import shade
 from comp.errors import UserError
 from comp.prediction.explanations import Features
 from comp.report.mistakes import find_mistakes
@@ -110,7 +111,7 @@ def test_mistakes_without_captum_say_how_to_have_heat_maps(source, monkeypatch, 
 
 def test_shade_keeps_the_colours_where_the_map_is_high():
     square = np.full((2, 2, 3), 200, np.uint8)
-    shaded = mistakes.shade(square, np.array([[1.0, 0.0], [0.0, 1.0]]))
+    shaded = shade(square, np.array([[1.0, 0.0], [0.0, 1.0]]))
     assert shaded[0, 0].tolist() == [200] * 3 and shaded[0, 1].tolist() == [50] * 3
 
 

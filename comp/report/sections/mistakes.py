@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from comp.data.cache import decode, make_square_spec
 from comp.data.images import resize
-from comp.engine.explain import resize_maps
+from comp.engine.explain import resize_maps, shade
 from comp.errors import UserError
 from comp.report.mistakes import Mistake, find_mistakes
 from comp.report.oof import OofPredictions
@@ -20,7 +19,6 @@ from comp.report.section import Section
 from comp.report.source import Source
 
 MAX_MISTAKES = 48
-SHADE = 0.25  # brightness of a position that the answer does not depend on
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,3 @@ def _draw_heat(source: Source, oof: OofPredictions, mistakes: Sequence[Mistake])
         print(f"warning: heat maps are left out: {error}", file=sys.stderr)
         return nothing, str(error)
     return [jpeg_data_uri(shade(square, heat)) for square, heat in zip(squares, enlarged, strict=True)], ""
-
-
-def shade(square: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return uint8 pixels with their colours, darkened where the heat map (side, side) is low."""
-    return (square * (SHADE + (1 - SHADE) * heat[..., None])).round().astype(np.uint8)
