@@ -19,6 +19,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="watch a folder, and append the answer to each new image to --csv FILE"
     )
+    parser.add_argument(
+        "--cam", metavar="FOLDER", help="write each image with its heat map into this folder (torch, extra `report`)"
+    )
     add_device_argument(parser)
 
 
@@ -30,6 +33,7 @@ def predict(args: argparse.Namespace) -> None:
       python -m comp predict 'new/*.png' --run demo+d4 --json           a quoted pattern, for programs
       python -m comp predict cell.jpg --run demo --runtime onnx         in about a second, without importing torch
       python -m comp predict inbox --run demo --watch --csv inbox.csv   each new image of a folder, until Ctrl-C
+      python -m comp predict cell.jpg --run demo --cam maps             maps/cell.cam.jpg shows what decided the answer
 
     The same images in the same order have the probabilities that infer.py computes, to the bit in torch. A run that
     infer.py has not blended gets its temperature at the first call, from its out-of-fold predictions; what is needed
@@ -38,6 +42,7 @@ def predict(args: argparse.Namespace) -> None:
     read are listed at the end, with exit status 2.
     """
     import json
+    import sys
     import time
     from pathlib import Path
 
@@ -50,6 +55,9 @@ def predict(args: argparse.Namespace) -> None:
 
     if args.watch and (not args.csv or len(args.images) != 1 or not Path(args.images[0]).is_dir()):
         raise UserError("--watch needs one folder and --csv FILE; for example: predict inbox --watch --csv inbox.csv")
+    if args.cam and (args.watch or args.runtime != "torch"):
+        option = "--watch" if args.watch else f"--runtime {args.runtime}"
+        raise UserError(f"--cam does not work with {option}; remove one of them")
     paths = [] if args.watch else find_images(args.images)
     if args.runtime == "torch":
         announce_imports()
@@ -57,6 +65,11 @@ def predict(args: argparse.Namespace) -> None:
     if args.watch:
         _watch(model, Path(args.images[0]), Path(args.csv))
         return
+    mapper = None
+    if args.cam:
+        from comp.serving.heat import HeatMapper, write_heat_maps
+
+        mapper = HeatMapper.open(model, args.device)
     reader = Reader(paths, model.batch_size)
     start = time.perf_counter()
     answers = make_answers(model.task, reader.read, model.predict_batches(_with_bar(reader)))
@@ -69,6 +82,9 @@ def predict(args: argparse.Namespace) -> None:
     elif answers:
         print(format_answers(model.task, answers))
         print(f"{model.record.name}: {len(answers)} images, {1000 * seconds / len(answers):.1f} ms an image")
+    if mapper:
+        write_heat_maps(mapper, answers, Path(args.cam))
+        print(f"wrote {len(answers)} heat maps into {args.cam}", file=sys.stderr if args.json else sys.stdout)
     if reader.unreadable:
         path, reason = next(iter(reader.unreadable.items()))
         raise UserError(

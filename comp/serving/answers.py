@@ -26,6 +26,11 @@ class Answer:
     text: str  # the class, the tags, the grade or the number
     predictions: dict[str, float]  # by column
 
+    @property
+    def column(self) -> int:
+        """The column of the largest prediction, which a heat map explains."""
+        return int(np.argmax(list(self.predictions.values())))
+
     def to_dict(self) -> dict[str, Any]:
         return {"image": self.image, "answer": self.text, "predictions": self.predictions}
 

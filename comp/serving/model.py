@@ -47,7 +47,7 @@ class ServedModel:
         for batch in batches:
             count += len(batch)
             for member, network, collected in zip(self.record.members, self.networks, outputs, strict=True):
-                collected.append(network(_prepare(member, batch)))
+                collected.append(network(prepare_images(member, batch)))
         if not count:
             return np.zeros((0, len(self.task.columns)))
         rows = Rows.of_images([str(position) for position in range(count)])
@@ -69,7 +69,8 @@ def open_model(text: str, runtime: str = "torch", device: str = "auto") -> Serve
     return ServedModel(record, blend, _load_networks(record, blend, device))
 
 
-def _prepare(member: ServedMember, images: Sequence[np.ndarray]) -> np.ndarray:
+def prepare_images(member: ServedMember, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return RGB images of any size as a member's fold models see them, uint8 (N, size, size, 3)."""
     square = SquareSpec(**vars(member.square))
     return np.stack([resize(square(image), member.size) for image in images])
 
