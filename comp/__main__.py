@@ -35,6 +35,7 @@ COMMANDS = {
     "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),
     "folds": Command("data", "folds", "write the split that the team shares: folds/<dataset>.csv"),
     "predict": Command("predict", "predict", "answer about images by a run, a blend or a submission"),
+    "serve": Command("serve", "serve", "open a local page that answers about the images you drop on it"),
     "leaderboard": Command("runs", "leaderboard", "rank all runs and blends, with paired tests against the best"),
     "report": Command("report", "report", "write a page about a run, a blend, a submission, a study or several runs"),
     "soup": Command("runs", "soup", "average the weights of a run's last epochs, as a run of its own"),

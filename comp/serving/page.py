@@ -1,0 +1,113 @@
+"""What the local page shows of an image: the answer, its probabilities, its heat map, training images like it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from comp.errors import UserError
+from comp.report.pictures import Pictures, jpeg_data_uri, thumbnail_uri
+from comp.serving.answers import make_answers
+from comp.serving.model import ServedModel
+from comp.serving.upload import MAX_BYTES, MAX_PIXELS, RefusedUploadError, decode_upload
+
+if TYPE_CHECKING:  # both import torch, which takes seconds
+    from comp.serving.heat import HeatMapper
+    from comp.serving.neighbours import TrainingImages
+
+MAX_FILES = 10  # that the page takes at once
+MAX_BARS = 6
+SIDE = 256  # pixels of the longer side of a picture
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A model and what explains its answers. One image at a time is decoded and predicted, which bounds the memory."""
+
+    model: ServedModel
+    mapper: HeatMapper | None = None
+    training: TrainingImages | None = None
+    notes: tuple[str, ...] = ()  # what the page lacks, and why
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the page shows before the first image."""
+        parts = self.model.record.blend.parts
+        return {
+            "name": self.model.record.name,
+            "form": self.model.task.form,
+            "columns": len(self.model.task.columns),
+            "models": sum(len(member.weights_sha256) for member in self.model.record.members),
+            "is_calibrated": any(part.temperature != 1 for part in parts) or self.model.record.blend.stack is not None,
+            "is_explained": bool(self.mapper or self.training),
+            "notes": list(self.notes),
+            "max_files": MAX_FILES,
+            "max_bytes": MAX_BYTES,
+            "max_pixels": MAX_PIXELS,
+        }
+
+    def answer(self, content: bytes) -> dict[str, Any]:
+        """Return the answer to an uploaded file; one that is refused is a RefusedUploadError."""
+        with self.lock:
+            image = decode_upload(content)
+            task = self.model.task
+            [answer] = make_answers(task, ["image"], _predict(lambda: self.model.predict([image.pixels])))
+            picture = thumbnail_uri(image.pixels, SIDE)
+        bars = sorted(answer.predictions.items(), key=lambda item: -item[1]) if task.form != "numbers" else []
+        return {
+            "answer": answer.text,
+            "column": answer.column,
+            "bars": bars[:MAX_BARS],
+            "picture": picture,
+            "rule": image.rule,
+        }
+
+    def explain(self, content: bytes, column: int) -> dict[str, Any]:
+        """Return the heat map of a column and the training images that are most like an uploaded file."""
+        with self.lock:
+            pixels = decode_upload(content).pixels
+            mapper, training = self.mapper, self.training
+            heat = jpeg_data_uri(_predict(lambda: mapper.picture(pixels, column))) if mapper else ""
+            nearest = _predict(lambda: training.nearest(pixels)) if training else None
+        if nearest is None:
+            return {"heat": heat, "nearest": [], "is_unlike": False}
+        pictures = Pictures({image.id: image.path for image in nearest.images})
+        images = [
+            {"picture": pictures.data_uri(image.id), "label": image.label or "", "id": image.id}
+            for image in nearest.images
+        ]
+        return {"heat": heat, "nearest": images, "is_unlike": nearest.is_unlike}
+
+
+def open_page(model: ServedModel, runtime: str, device: str) -> Page:
+    """Return the page of a model; what cannot be shown is a note."""
+    if runtime != "torch":
+        return Page(model, notes=(f"Heat maps and nearest training images need torch, not {runtime}.",))
+    from comp.serving.heat import HeatMapper  # imported here: torch takes seconds
+    from comp.serving.neighbours import TrainingImages
+
+    notes: list[str] = []
+
+    def attempt(open_part: Callable[[ServedModel, str], T], title: str) -> T | None:
+        try:
+            return open_part(model, device)
+        except UserError as error:
+            notes.append(f"No {title}: {error}.")
+            return None
+
+    mapper = attempt(HeatMapper.open, "heat maps")
+    training = attempt(TrainingImages.open, "nearest training images")
+    return Page(model, mapper, training, tuple(notes))
+
+
+def _predict(compute: Callable[[], T]) -> T:
+    """Return the result of a model; its error, such as too little memory, ends this answer and not the server."""
+    try:
+        return compute()
+    except (RuntimeError, MemoryError, UserError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedUploadError(f"The model failed on this image: {reason}.") from None
