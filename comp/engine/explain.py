@@ -170,7 +170,7 @@ def shade(square: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def check_captum() -> None:
     """Raise a UserError with the command that installs captum unless it can be imported."""
-    with _require_report_extra():
+    with require_extra("report"):
         import captum.attr  # noqa: F401
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from comp.data.images import SquareSpec, read_image, resize
 from comp.engine.device import choose_device
@@ -21,6 +20,7 @@ from comp.engine.explain import SpatialLayer, check_captum, find_spatial_layer, 
 from comp.engine.predict import normalise
 from comp.files import write_atomic
 from comp.prediction.load import LoadedModel, load_model
+from comp.progress_bar import progress_bar
 from comp.records.served import ServedMember
 from comp.records.weights import read_weights
 from comp.serving.answers import Answer
@@ -73,7 +73,7 @@ def write_heat_maps(mapper: HeatMapper, answers: Sequence[Answer], folder: Path)
     """Write the picture with its heat map of every answer as <name>.cam.jpg; equal names get a number."""
     folder.mkdir(parents=True, exist_ok=True)
     written: set[str] = set()
-    for answer in tqdm(answers, "heat maps", unit="img", disable=None, leave=False, delay=1):
+    for answer in progress_bar(answers, "heat maps", unit="img", delay=1):
         stem = Path(answer.image).stem
         name, number = stem, 2
         while name in written:
