@@ -29,7 +29,7 @@ from comp.schema import Config
 from comp.training.process import KILLED_MESSAGE, spawn_process
 from comp.training.setup import Setup, open_setup
 
-TrainFold = Callable[[Setup, Fold, Sequence[Observer]], None]
+TrainFold = Callable[[Setup, Fold, Sequence[Observer]], object]
 
 
 @dataclass

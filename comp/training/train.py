@@ -83,8 +83,10 @@ def run_experiment(
     parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if jobs > 1 else []
     failed = train_parallel(train_fold, setup, parallel_folds, jobs) if parallel_folds else []
     for sequential_fold in folds:
-        if sequential_fold not in parallel_folds:
-            train_fold(setup, sequential_fold, observers)
+        if sequential_fold in parallel_folds:
+            continue
+        if train_fold(setup, sequential_fold, observers) and sequential_fold != folds[-1]:
+            distributed.call_on_rank_zero(lambda: write_metrics(setup))  # so that a run has a score from its first fold
     metrics = distributed.call_on_rank_zero(lambda: write_metrics(setup))
     if failed:
         raise UserError(
@@ -94,15 +96,15 @@ def run_experiment(
     return metrics
 
 
-def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> None:
-    """Train one fold to its end; resume it if an earlier process began it."""
+def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> bool:
+    """Train one fold to its end; resume it if an earlier process began it. Return False for one that was done."""
     if setup.config.train.deterministic:
         use_deterministic_algorithms(setup.device)  # for --jobs: this may be another process than the setup's
     fold_dir = setup.run.fold_dir(fold) if distributed.rank() == 0 else ReadOnlyFoldDir(setup.run.fold_dir(fold).path)
     with fold_dir.lock():
         if distributed.call_on_rank_zero(lambda: fold_dir.is_done):
             print(f"fold {fold}  already done")
-            return
+            return False
         fold_dir.mark_running(
             process_info(setup.device),
             processes=distributed.world_size(),
@@ -134,6 +136,7 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
                     f"algorithm on {setup.device}; use another model, or train.deterministic=false with --name NEW"
                 ) from None
             raise
+        return True
 
 
 def _memory_error(setup: Setup, fold: Fold) -> UserError:

@@ -37,13 +37,14 @@ class Recorder:
     """An observer that keeps what it receives."""
 
     def __init__(self):
-        self.ends = 0
+        self.ends, self.scored = 0, {}  # scored: fold -> folds that the run has scores of while it trains
 
     def log_step(self, event, images):
         pass
 
     def log_epoch(self, fold, row):
-        pass
+        metrics = Path("runs/x/metrics.json")
+        self.scored[fold] = RunMetrics.read(metrics).folds_done if metrics.exists() else ()
 
     def log_end(self):
         self.ends += 1
@@ -111,6 +112,11 @@ def test_weights_reproduce_the_predictions_that_they_are_scored_by(kept):
         )
         assert record.seconds == pytest.approx(history["seconds"].sum(), abs=0.051) and record.epochs == epochs
         assert not fold_dir.resume_path.exists()
+
+
+def test_a_run_has_a_score_from_its_first_fold_on(kept):
+    *_, recorder = kept
+    assert recorder.scored == {0: (), 2: (0,)}
 
 
 def test_run_metrics_are_of_the_kept_epoch_and_best_minus_last_is_a_gain_where_lower_is_better(kept):
