@@ -13,9 +13,9 @@ NEIGHBOURS = 10
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
-    """Reference images among features, in memory to compare many others with.
+    """Vectors of reference images, in memory to compare many others with.
 
-    All features must be of one model, and both of images that it has not been trained on, or both of such that it has.
+    Features must all be of one model, and both of images that it has not been trained on, or both of such that it has.
     """
 
     index: NearestNeighbors | None  # None: of fewer than two images
@@ -27,16 +27,16 @@ class Neighbourhood:
         count = min(NEIGHBOURS, len(reference) - 1)
         if count < 1:
             return cls(None, np.ones(len(reference)), 1.0)
-        index = NearestNeighbors(n_neighbors=count).fit(unit_length(reference))
+        index = NearestNeighbors(n_neighbors=count).fit(reference)
         own = index.kneighbors()[0][:, -1]  # without arguments: not itself
         unit = max(float(np.median(own)), float(np.finfo(np.float32).tiny))
         return cls(index, own / unit, unit)
 
-    def distances(self, features: np.ndarray) -> np.ndarray:
+    def distances(self, vectors: np.ndarray) -> np.ndarray:
         """Return the distance of each row to its tenth neighbour in the reference, in units of the typical one."""
         if self.index is None:
-            return np.ones(len(features))
-        return self.index.kneighbors(unit_length(features))[0][:, -1] / self.unit
+            return np.ones(len(vectors))
+        return self.index.kneighbors(vectors)[0][:, -1] / self.unit
 
 
 def neighbour_distances(reference: np.ndarray, features: np.ndarray | None = None) -> np.ndarray:
@@ -45,8 +45,8 @@ def neighbour_distances(reference: np.ndarray, features: np.ndarray | None = Non
     None: of each row of the reference to its neighbours other than itself. Rows are scaled to length 1, so a distance
     is an angle. The unit is the median of the reference, so that 1 is typical, whatever the model.
     """
-    neighbourhood = Neighbourhood.fit(reference)
-    return neighbourhood.own if features is None else neighbourhood.distances(features)
+    neighbourhood = Neighbourhood.fit(unit_length(reference))
+    return neighbourhood.own if features is None else neighbourhood.distances(unit_length(features))
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from comp.errors import UserError
 from comp.report.pictures import Pictures, jpeg_data_uri, thumbnail_uri
-from comp.serving.answers import make_answers
+from comp.serving.answers import SMALLEST_SHOWN, make_answers
 from comp.serving.model import ServedModel
 from comp.serving.upload import MAX_BYTES, MAX_PIXELS, RefusedUploadError, decode_upload
 
@@ -57,14 +57,9 @@ class Page:
             task = self.model.task
             [answer] = make_answers(task, ["image"], _predict(lambda: self.model.predict([image.pixels])))
             picture = thumbnail_uri(image.pixels, SIDE)
-        bars = sorted(answer.predictions.items(), key=lambda item: -item[1]) if task.form != "numbers" else []
-        return {
-            "answer": answer.text,
-            "column": answer.column,
-            "bars": bars[:MAX_BARS],
-            "picture": picture,
-            "rule": image.rule,
-        }
+        ranked = sorted(answer.predictions.items(), key=lambda item: -item[1]) if task.form != "numbers" else []
+        bars = [(name, value) for name, value in ranked[:MAX_BARS] if value >= SMALLEST_SHOWN or name == ranked[0][0]]
+        return {"answer": answer.text, "column": answer.column, "bars": bars, "picture": picture, "rule": image.rule}
 
     def explain(self, content: bytes, column: int) -> dict[str, Any]:
         """Return the heat map of a column and the training images that are most like an uploaded file."""
@@ -74,13 +69,13 @@ class Page:
             heat = jpeg_data_uri(_predict(lambda: mapper.picture(pixels, column))) if mapper else ""
             nearest = _predict(lambda: training.nearest(pixels)) if training else None
         if nearest is None:
-            return {"heat": heat, "nearest": [], "is_unlike": False}
+            return {"heat": heat, "nearest": [], "unlike": ""}
         pictures = Pictures({image.id: image.path for image in nearest.images})
         images = [
             {"picture": pictures.data_uri(image.id), "label": image.label or "", "id": image.id}
             for image in nearest.images
         ]
-        return {"heat": heat, "nearest": images, "is_unlike": nearest.is_unlike}
+        return {"heat": heat, "nearest": images, "unlike": nearest.unlike}
 
 
 def open_page(model: ServedModel, runtime: str, device: str) -> Page:

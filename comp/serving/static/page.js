@@ -69,16 +69,18 @@ async function explain(card, file, answer, parts) {
   }
   const column = answer.bars.length ? answer.bars[0][0] : "the number";
   if (explanation.heat) addPicture(parts.pictures, explanation.heat, `bright: where “${column}” comes from`, "heat map");
-  if (explanation.is_unlike) {
-    const text = "Unlike the training data: 99 of 100 images that the model was not trained on are nearer to others. "
-      + "The answer may be worth little.";
+  if (explanation.unlike) {
+    const text = `Unlike the training data in ${explanation.unlike}: farther from training images than 99 % of them are `
+      + "from others. The answer may be worth little.";
     add(parts.side, "p", text, "warning");
   }
   if (explanation.nearest.length) {
     const nearest = add(card, "div", "", "nearest");
     add(nearest, "h3", "Training images most like it");
     const row = add(nearest, "div");
-    for (const image of explanation.nearest) addPicture(row, image.picture, image.label, image.id).title = image.id;
+    for (const image of explanation.nearest) {
+      addPicture(row, image.picture, image.label, image.id).title = `${image.label} ${image.id}`;
+    }
   }
 }
 
