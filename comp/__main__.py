@@ -60,7 +60,11 @@ COMMANDS = {
 
 def main() -> int | None:
     """Run the command of sys.argv and return its exit status."""
-    arguments = sys.argv[1:]
+    return run_command(sys.argv[1:])
+
+
+def run_command(arguments: list[str]) -> int | None:
+    """Run the command of the arguments after `python -m comp`, and return its exit status."""
     group = arguments[0] if arguments and any(name.startswith(f"{arguments[0]} ") for name in COMMANDS) else ""
     rest = arguments[1:] if group else arguments
     if not rest or rest[0] in ("-h", "--help"):

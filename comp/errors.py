@@ -8,7 +8,20 @@ from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
-    """Bad input. Programs print it as `error: ...` and exit with status 2, without a traceback."""
+    """Bad input: one line that says what is wrong and what to do.
+
+    Programs print it as `error: ...` and exit with status 2. A notebook shows the same line, without a traceback.
+
+    >>> import comp
+    >>> try:
+    ...     comp.load("dema")
+    ... except comp.UserError as error:
+    ...     print(error)
+    there is no run dema; did you mean demo?
+    """
+
+    def _render_traceback_(self) -> list[str]:  # called by IPython
+        return [f"error: {self}"]
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ SMALL = [
 
 PROGRAM_FIXTURES = {"run_cli", "trained_workspace", "kaggle_server"}
 # Their tests train models.
-PROGRAM_PACKAGES = {"bench", "observers", "on_disk", "papers", "prediction", "ship", "study", "training"}
+PROGRAM_PACKAGES = {"api", "bench", "observers", "on_disk", "papers", "prediction", "ship", "study", "training"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

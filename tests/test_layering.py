@@ -28,10 +28,13 @@ LAYERS = {
     **dict.fromkeys(("training", "track", "prediction"), 4),
     "blending": 5,
     **dict.fromkeys(("bench", "doctor", "papers", "report", "serving", "ship", "study"), 6),
-    **dict.fromkeys(("commands", "__main__", "train", "infer"), 7),
+    **dict.fromkeys(("api", "commands", "__main__", "train", "infer"), 7),
 }
 # Imports between packages of one layer: (importer, imported) -> reason.
 ALLOWED_IMPORTS = {
+    ("comp", "api"): "the names of `import comp`, imported when they are used",
+    ("comp", "errors"): "the error is one of them",
+    ("api", "__main__"): "a command runs in a notebook as in a terminal",
     ("cli", "errors"): "programs report this one error",
     ("cli", "signals"): "every program ends in the same way",
     ("yaml12", "errors"): "a broken YAML file is a UserError",

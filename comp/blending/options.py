@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from comp.config import check_name
+from comp.engine.runtime import RUNTIME_LOADERS
+from comp.engine.views import TTA
 from comp.ensemble.blend import FIXED_METHODS
 from comp.errors import UserError
 from comp.runs import Run
@@ -29,6 +31,10 @@ class InferOptions:
 def check_options(runs: Sequence[Run], options: InferOptions) -> InferOptions:
     """Return the options with a name. Options that do not go together are a UserError."""
     task = runs[0].task
+    if options.tta not in (None, *TTA, "auto"):
+        raise UserError(f"there are no views --tta {options.tta}; use one of {', '.join(TTA)}, auto")
+    if options.runtime not in ("torch", *RUNTIME_LOADERS):
+        raise UserError(f"there is no --runtime {options.runtime}; use one of torch, {', '.join(RUNTIME_LOADERS)}")
     if options.method not in task.blend_methods:
         raise UserError(
             f"--blend {options.method} does not work with data.task={task.kind}; use one of "

@@ -50,7 +50,7 @@ def predict(args: argparse.Namespace) -> None:
     from comp.errors import UserError
     from comp.files import write_atomic
     from comp.serving.answers import csv_header, csv_rows, format_answers, make_answers
-    from comp.serving.images import Reader, find_images
+    from comp.serving.images import Reader, find_images, unreadable_error
     from comp.serving.model import open_model
 
     if args.watch and (not args.csv or len(args.images) != 1 or not Path(args.images[0]).is_dir()):
@@ -72,7 +72,7 @@ def predict(args: argparse.Namespace) -> None:
         mapper = HeatMapper.open(model, args.device)
     reader = Reader(paths, model.batch_size)
     start = time.perf_counter()
-    answers = make_answers(model.task, reader.read, model.predict_batches(_with_bar(reader)))
+    answers = make_answers(model.task, reader.read, model.predict_batches(reader.batches_with_bar()))
     seconds = time.perf_counter() - start
     if args.csv:
         write_atomic(Path(args.csv), csv_header(model.task) + csv_rows(answers))
@@ -86,20 +86,7 @@ def predict(args: argparse.Namespace) -> None:
         write_heat_maps(mapper, answers, Path(args.cam))
         print(f"wrote {len(answers)} heat maps into {args.cam}", file=sys.stderr if args.json else sys.stdout)
     if reader.unreadable:
-        path, reason = next(iter(reader.unreadable.items()))
-        raise UserError(
-            f"{len(reader.unreadable)} of {len(paths)} images could not be read, such as {path}: {reason}; replace them"
-        )
-
-
-def _with_bar(reader):
-    """Yield a reader's batches, with a progress bar over its images."""
-    from comp.progress_bar import progress_bar
-
-    with progress_bar(total=len(reader.paths), desc="predict", unit="img", delay=1) as bar:
-        for batch in reader.batches():
-            yield batch
-            bar.update(len(batch))
+        raise unreadable_error(reader)
 
 
 def _watch(model, folder, file) -> None:

@@ -86,6 +86,12 @@ def decode_image(path: Path) -> DecodedImage:
         return to_rgb(source.decode())
 
 
+def pillow_to_rgb(image: PillowImage.Image) -> np.ndarray:
+    """Return the pixels of an opened image as uint8 RGB, upright, as they are read from its file."""
+    with _decoding():
+        return to_rgb(_decode_pillow(image)).pixels
+
+
 def read_header(path: Path) -> ImageHeader:
     """Return the header of an image file; its pixels may still be unreadable."""
     with _open_image(path) as source:
@@ -116,11 +122,8 @@ def conversion(path: Path) -> str:
 
 @contextlib.contextmanager
 def _open_image(path: Path) -> Iterator[ImageSource]:
-    """Open a file whose header declares an acceptable size; every error until it is closed is an UnreadableImageError.
-
-    Decoders raise what they like for a broken file: struct.error, KeyError, RuntimeError, NotImplementedError.
-    """
-    try:
+    """Open a file whose header declares an acceptable size; any error inside is an UnreadableImageError."""
+    with _decoding():
         if not path.is_file():  # to open a pipe would wait for a writer
             raise UnreadableImageError("not a file" if path.exists() else "missing")
         size = path.stat().st_size
@@ -130,6 +133,16 @@ def _open_image(path: Path) -> Iterator[ImageSource]:
             if min(source.width, source.height) < 1 or source.width * source.height > MAX_PIXELS:
                 raise _wrong_size(f"{source.width} x {source.height} pixels")
             yield source
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn every error of a decoder into an UnreadableImageError.
+
+    Decoders raise what they like for a broken file: struct.error, KeyError, RuntimeError, NotImplementedError.
+    """
+    try:
+        yield
     except (UnreadableImageError, UserError):  # a UserError: a package is missing, and no file is at fault
         raise
     except UnidentifiedImageError:

@@ -12,6 +12,7 @@ import numpy as np
 from comp.data.image_files import images_below
 from comp.data.images import UnreadableImageError, read_image
 from comp.errors import UserError
+from comp.progress_bar import progress_bar
 
 THREADS = 2  # decoding releases Python's lock, and the prediction needs the other cores
 
@@ -52,6 +53,13 @@ class Reader:
                     yield images
                 pending = following
 
+    def batches_with_bar(self) -> Iterator[list[np.ndarray]]:
+        """Yield the same batches, with a progress bar over the images."""
+        with progress_bar(total=len(self.paths), desc="predict", unit="img", delay=1) as bar:
+            for batch in self.batches():
+                yield batch
+                bar.update(len(batch))
+
     def _collect(self, pending) -> list[np.ndarray]:
         images = []
         for path, future in pending:
@@ -62,6 +70,15 @@ class Reader:
                 self.read.append(path)
                 images.append(result)
         return images
+
+
+def unreadable_error(reader: Reader) -> UserError:
+    """Return the error that names an image that could not be read."""
+    path, reason = next(iter(reader.unreadable.items()))
+    return UserError(
+        f"{len(reader.unreadable)} of {len(reader.paths)} images could not be read, such as {path}: {reason}; "
+        f"replace them"
+    )
 
 
 def _read(path: Path) -> np.ndarray | str:

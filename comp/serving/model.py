@@ -13,12 +13,14 @@ import numpy as np
 
 from comp.data.images import SquareSpec, resize
 from comp.ensemble.blend import Blend, apply_blend
+from comp.errors import UserError, shorten
 from comp.files import file_exists, file_sha256, read_bytes
 from comp.records.served import ServedMember, ServedRecord
 from comp.rows import Rows
 from comp.serving.reference import Reference, open_record, parse_reference
 from comp.tasks import Task
 
+RUNTIMES = ("torch", "onnx")
 MemberNetwork = Callable[[np.ndarray], np.ndarray]  # uint8 (N, size, size, 3) -> (fold models, views, N, columns)
 
 
@@ -61,6 +63,8 @@ class ServedModel:
 
 def open_model(text: str, runtime: str = "torch", device: str = "auto") -> ServedModel:
     """Load the models of a run, blend or submission, given by name or path."""
+    if runtime not in RUNTIMES:
+        raise UserError(f"there is no runtime {shorten(runtime)} for single images; use torch or onnx")
     reference = parse_reference(text)
     record = open_record(reference, device)
     blend = Blend.from_spec(record.blend, record.classes, reference.file)
