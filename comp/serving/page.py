@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,13 +26,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A model and what explains its answers. One image at a time is decoded and predicted, which bounds the memory."""
+    """A model and what explains its answers.
+
+    One thread decodes and predicts one image at a time, which bounds the memory; in the thread of each connection,
+    torch would prepare its networks again.
+    """
 
     model: ServedModel
     mapper: HeatMapper | None = None
     training: TrainingImages | None = None
     notes: tuple[str, ...] = ()  # what the page lacks, and why
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def describe(self) -> dict[str, Any]:
         """Return what the page shows before the first image."""
@@ -52,22 +56,29 @@ class Page:
 
     def answer(self, content: bytes) -> dict[str, Any]:
         """Return the answer to an uploaded file; one that is refused is a RefusedUploadError."""
-        with self.lock:
-            image = decode_upload(content)
-            task = self.model.task
-            [answer] = make_answers(task, ["image"], _predict(lambda: self.model.predict([image.pixels])))
-            picture = thumbnail_uri(image.pixels, SIDE)
-        ranked = sorted(answer.predictions.items(), key=lambda item: -item[1]) if task.form != "numbers" else []
-        bars = [(name, value) for name, value in ranked[:MAX_BARS] if value >= SMALLEST_SHOWN or name == ranked[0][0]]
-        return {"answer": answer.text, "column": answer.column, "bars": bars, "picture": picture, "rule": image.rule}
+        return self.worker.submit(self._answer, content).result()
 
     def explain(self, content: bytes, column: int) -> dict[str, Any]:
         """Return the heat map of a column and the training images that are most like an uploaded file."""
-        with self.lock:
-            pixels = decode_upload(content).pixels
-            mapper, training = self.mapper, self.training
-            heat = jpeg_data_uri(_predict(lambda: mapper.picture(pixels, column))) if mapper else ""
-            nearest = _predict(lambda: training.nearest(pixels)) if training else None
+        return self.worker.submit(self._explain, content, column).result()
+
+    def _answer(self, content: bytes) -> dict[str, Any]:
+        image, task = decode_upload(content), self.model.task
+        [answer] = make_answers(task, ["image"], _predict(lambda: self.model.predict([image.pixels])))
+        ranked = sorted(answer.predictions.items(), key=lambda item: -item[1]) if task.form != "numbers" else []
+        bars = [(name, value) for name, value in ranked[:MAX_BARS] if value >= SMALLEST_SHOWN or name == ranked[0][0]]
+        return {
+            "answer": answer.text,
+            "column": answer.column,
+            "bars": bars,
+            "picture": thumbnail_uri(image.pixels, SIDE),
+            "rule": image.rule,
+        }
+
+    def _explain(self, content: bytes, column: int) -> dict[str, Any]:
+        pixels, mapper, training = decode_upload(content).pixels, self.mapper, self.training
+        heat = jpeg_data_uri(_predict(lambda: mapper.picture(pixels, column))) if mapper else ""
+        nearest = _predict(lambda: training.nearest(pixels)) if training else None
         if nearest is None:
             return {"heat": heat, "nearest": [], "unlike": ""}
         pictures = Pictures({image.id: image.path for image in nearest.images})
