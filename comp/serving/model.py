@@ -17,7 +17,7 @@ from comp.errors import UserError, shorten
 from comp.files import file_exists, file_sha256, read_bytes
 from comp.records.served import ServedMember, ServedRecord
 from comp.rows import Rows
-from comp.serving.reference import Reference, open_record, parse_reference
+from comp.serving.reference import Reference, open_record, parse_reference, require_installation
 from comp.tasks import Task
 
 RUNTIMES = ("torch", "onnx")
@@ -81,7 +81,8 @@ def prepare_images(member: ServedMember, images: Sequence[np.ndarray]) -> np.nda
 
 def _load_networks(record: ServedRecord, blend: Blend, device_name: str) -> tuple[MemberNetwork, ...]:
     """Load the fold models of every member in torch."""
-    import torch
+    with require_installation():
+        import torch
 
     from comp.engine.device import choose_device, configure_allocator
     from comp.engine.predict import Network, predict_probabilities
@@ -115,7 +116,8 @@ def _load_graphs(reference: Reference, record: ServedRecord) -> tuple[MemberNetw
 
     files = [reference.directory / f"member{index}.onnx" for index in range(len(record.members))]
     if not all(map(_is_intact, files, record.members)):
-        from comp.serving.graph import export_members  # imported here: torch takes seconds
+        with require_installation():
+            from comp.serving.graph import export_members  # imported here: torch takes seconds
 
         record = export_members(record, files)
         record.write(reference.file)

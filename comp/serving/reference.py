@@ -7,6 +7,8 @@ runs/served/.../member0.onnx                     its members as graphs, for --ru
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +61,24 @@ def open_record(reference: Reference, device: str) -> ServedRecord:
         else:
             if _is_current(record):
                 return record
-    from comp.serving.prepare import make_record  # imported here: torch and pandas take seconds
+    with require_installation():
+        from comp.serving.prepare import make_record  # imported here: torch and pandas take seconds
 
     record = make_record(reference, device)
     record.write(reference.file)
     return record
+
+
+@contextlib.contextmanager
+def require_installation() -> Iterator[None]:
+    """Turn the lack of a package, on a machine that only predicts, into a UserError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed, so only --runtime onnx works here, with the runs/served/ and fold.json of "
+            f"a machine that has used it since the last training; copy them, or install all: pip install -e ."
+        ) from None
 
 
 def _is_current(record: ServedRecord) -> bool:
