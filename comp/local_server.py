@@ -43,6 +43,7 @@ class LocalHandler(BaseHTTPRequestHandler):
 
     server: LocalServer
     timeout = TIMEOUT
+    disable_nagle_algorithm = True  # the header and the content are sent apart: 40 ms between them otherwise
     protocol_version = "HTTP/1.1"  # a connection serves many requests
     server_version, sys_version = "comp", ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import shutil
 import socket
 import sys
@@ -20,6 +21,7 @@ from comp.data.images import read_image
 from comp.serving.model import open_model
 from comp.serving.page import open_page
 from comp.serving.server import PageServer
+from tests.serving.load import memory_mb, send_at_rate
 from tests.serving.uploads import FILES, LARGE, TOO_LARGE, encode
 
 IMAGE = "input/tiny/train"
@@ -208,3 +210,13 @@ def test_predict_cam_mistakes_are_one_line(arguments, message, workspace, run_cl
         "comp", "predict", "input/tiny/test", "--run", "anna", "--device", "cpu", "--cam", "maps", *arguments
     )
     assert (status, out, err) == (2, "", f"{message}\n") and not Path("maps").exists()
+
+
+@pytest.mark.slow
+def test_serve_keeps_its_memory_and_loses_no_request(server):
+    contents = [path.read_bytes() for path in Path(IMAGE).rglob("*.jpg")]
+    send_at_rate(server.server_port, contents, 40)
+    before = memory_mb(os.getpid())
+    seconds, lost = send_at_rate(server.server_port, contents, 400)
+    assert (len(seconds), lost) == (400, [])
+    assert memory_mb(os.getpid()) - before < 20
