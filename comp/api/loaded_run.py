@@ -55,7 +55,7 @@ class LoadedRun:
     name: str
     path: Path  # the directory of a run, the file of a submission
     is_run: bool
-    _models: dict[tuple[str, str], ServedModel] = field(default_factory=dict)
+    _models: dict[tuple[str, str], ServedModel] = field(default_factory=dict, init=False)
 
     @property
     def score(self) -> float:
