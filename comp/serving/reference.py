@@ -38,12 +38,17 @@ class Reference:
 
 def parse_reference(text: str) -> Reference:
     """Return what `text` names: a run, a blend or a submission, by name or path. A run comes before a submission."""
-    name = text.rstrip("/")
+    path = Path(text)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    name = path.as_posix()
+    if path.is_absolute() or ".." in path.parts or name == ".":
+        raise UserError(f"{text!r} is no run or submission of this directory; pass its name, or go to its directory")
     for prefix, kind in (("runs/blends/", "submissions"), ("blends/", "submissions"), ("runs/", "runs")):
         if name.startswith(prefix):
             return Reference(kind, name.removeprefix(prefix))
     if name.startswith("submissions/"):
-        return Reference("submissions", str(Path(name).with_suffix("")).removeprefix("submissions/"))
+        return Reference("submissions", path.relative_to("submissions").with_suffix("").as_posix())
     if not (Path("runs") / name / "run.json").is_file() and any(
         (Path("submissions") / f"{name}{suffix}").is_file() for suffix in (".json", ".about.json")
     ):

@@ -18,6 +18,7 @@ from comp.blending.infer import InferOptions
 from comp.blending.members import open_members, predict_test
 from comp.data.scan import scan
 from comp.ensemble.blend import Blend
+from comp.errors import UserError
 from comp.rows import Rows
 from comp.serving.model import open_model
 from comp.serving.reference import parse_reference
@@ -104,10 +105,13 @@ def test_predict_mistakes_are_one_line(arguments, message, workspace, run_cli):
 
 
 def test_parse_reference_prefers_runs_and_knows_blends_and_submissions(workspace):
-    references = ("anna", "runs/anna/", "both", "blends/both", "runs/blends/both", "submissions/both.csv", "new")
+    runs_and_paths = ("anna", "runs/anna/", f"{workspace}/runs/anna")
+    references = (*runs_and_paths, "both", "blends/both", "runs/blends/both", "submissions/both.csv", "new")
     assert [(parse_reference(text).kind, parse_reference(text).name) for text in references] == [
-        ("runs", "anna"),
-        ("runs", "anna"),
+        *[("runs", "anna")] * 3,
         *[("submissions", "both")] * 4,
         ("runs", "new"),
     ]
+    for text in ("../elsewhere/runs/anna", "/elsewhere/runs/anna", "", "."):
+        with pytest.raises(UserError, match="is no run or submission of this directory"):
+            parse_reference(text)
