@@ -13,7 +13,7 @@ from comp.records.base import Fold
 from comp.records.submission import SubmissionManifest
 from comp.runs import Run
 from comp.submit import ledger
-from comp.submit.manifest import manifest_path, read_manifest
+from comp.submit.manifest import find_with_manifest, read_manifest
 from comp.track.fold import fold_config, track_fold
 from comp.track.identity import fold_identity
 from comp.track.submission import first_member, track_inference, track_sent
@@ -48,21 +48,19 @@ def report_scores(id: str, ledger_path: Path) -> None:
     """Write what the ledger has of a submission to W&B, unless `log.wandb` of its first member is off."""
     for entry in ledger.entries_by_content(ledger.read(ledger_path)):
         if entry.id == id and entry.sent:
-            manifest = find_manifest(entry)
-            run = first_member(manifest) if manifest else None
-            mode = wandb_mode(run.config.log.wandb if run else "auto")
-            if mode != "off":
-                try_wandb(partial(_write_sent, entry, manifest, mode), "has no scores of this submission")
+            try_wandb(partial(_report_entry, entry), "has no scores of this submission")
 
 
-def _write_sent(entry: ledger.LedgerEntry, manifest: SubmissionManifest | None, mode: str) -> None:
-    write_run(track_sent(entry, Path(entry.file), manifest), mode)
+def _report_entry(entry: ledger.LedgerEntry) -> None:
+    manifest = find_manifest(entry)
+    run = first_member(manifest) if manifest else None
+    mode = wandb_mode(run.config.log.wandb if run else "auto")
+    if mode != "off":
+        write_run(track_sent(entry, Path(entry.file), manifest), mode)
 
 
 def find_manifest(entry: ledger.LedgerEntry) -> SubmissionManifest | None:
     """Return the manifest beside the file of an entry, if it is of the content that was sent."""
-    path = Path(entry.file)
-    if not entry.file or not manifest_path(path).is_file():
-        return None
-    manifest = read_manifest(path)
-    return manifest if manifest.sha256 == entry.sent_sha256 else None
+    path = find_with_manifest(entry.file) if entry.file else None
+    manifest = read_manifest(path) if path else None
+    return manifest if manifest and manifest.sha256 == entry.sent_sha256 else None

@@ -88,7 +88,7 @@ def test_stale_reason_missing_old_or_changed_files(runtime, fold_dir):
 def test_sample_images_are_spread_over_all_classes(workspace, monkeypatch):
     monkeypatch.setattr(export, "PARITY_IMAGES", 8)
     dataset, spec = scan("input/tiny"), make_spec("test_efficientnet", 24)
-    sample = export._sample_images(dataset, spec)
+    sample = export.sample_images(dataset, spec)
     cache = load_cache("tiny", dataset.train, make_square_spec(dataset.train, 24, spec.fit, spec.crop))
     images = EvaluationSet(cache, np.arange(48), 24, 48)[0]
     rows = [next(row for row in range(48) if torch.equal(image, images[row])) for image in sample]
@@ -143,7 +143,7 @@ def test_sample_images_are_64_from_the_first_to_the_last(monkeypatch, images, ro
     monkeypatch.setattr(export, "load_cache", lambda *_: None)
     monkeypatch.setattr(export, "EvaluationSet", lambda cache, rows, size, batch_size: [(rows.tolist(), batch_size)])
     dataset = SimpleNamespace(name="x", train=range(images))
-    chosen, batch_size = export._sample_images(dataset, make_spec("test_efficientnet", 24))
+    chosen, batch_size = export.sample_images(dataset, make_spec("test_efficientnet", 24))
     assert len(set(chosen)) == len(chosen) == batch_size == rows and (chosen[0], chosen[-1]) == (0, images - 1)
     assert set(np.diff(chosen)) <= {images // rows, images // rows + 1}
 
