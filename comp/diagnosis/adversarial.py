@@ -20,7 +20,7 @@ COMPONENTS = 50  # with all features of a small dataset the regression would lea
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """How well two sets of images are told apart, by predictions that no fitted image has had a part in."""
+    """The AUC with which a classifier separates two sets of images, cross-validated."""
 
     auc: float  # 0.5: not at all
     interval: tuple[float, float]  # 95 %

@@ -1,4 +1,4 @@
-"""What a run of W&B holds, as plain data: a training, its summary or a submission describes itself by it."""
+"""The content of a W&B run as plain data: of a training, of its summary or of a submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether W&B is used, and whether its service can be: from the config, the environment and the login."""
+"""Resolve the mode of W&B and check its login, from the config, the environment and the stored keys."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class OofPredictions:
 
     @cached_property
     def is_wrong(self) -> np.ndarray:
-        """Whether each row's most probable class is another than its label's. For classes only."""
+        """True for each row whose most probable class is not its label's. For classes only."""
         return self.predicted != self.targets
 
     @property

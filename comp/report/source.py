@@ -40,7 +40,7 @@ MAX_NAME = 80  # characters of the directory of a comparison
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a report is about. A part that it does not have is None or empty; a section asks for the parts it needs."""
+    """The subject of a report. A part that it does not have is None or empty; a section uses the parts it needs."""
 
     kind: SourceKind
     name: str  # below runs/reports/; of a blend it begins with blends/

@@ -1,4 +1,4 @@
-"""What the local page shows of an image: the answer, its probabilities, its heat map, training images like it."""
+"""The content of the local page: the answer, its probabilities, its heat map, and training images like the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs write to W&B while they run, by the functions that `comp track sync` uses. A failure is a warning."""
+"""Write to W&B while programs run, by the functions that `comp track sync` uses. A failure is a warning."""
 
 from __future__ import annotations
 

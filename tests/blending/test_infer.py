@@ -302,8 +302,8 @@ def test_infer_and_submit_log_write_what_sync_would(offline, run_cli):
     infer, submit = written["mine-infer"], written["mine-submit"]
     weights = [("model", f"weights-anna-fold{fold}") for fold in range(3)]
     assert infer.artifacts(used=True) == [("predictions", "oof-anna"), *weights]
-    made = [("submission", "submission-mine"), ("predictions", "oof-blend-mine")]
-    assert infer.artifacts(used=False) == made and submit.artifacts(used=True) == made[:1]
+    logged = [("submission", "submission-mine"), ("predictions", "oof-blend-mine")]
+    assert infer.artifacts(used=False) == logged and submit.artifacts(used=True) == logged[:1]
     assert infer.summary["oof_low"] <= infer.summary["oof"] <= infer.summary["oof_high"]
     assert infer.config["members"] == [{"run": "anna", "runtime": "torch"}] and infer.run.project == "tiny"
     assert submit.summary["public"] == 0.5 and submit.summary["cv"] == pytest.approx(infer.summary["oof"])

@@ -27,9 +27,9 @@ def test_find_class_issues_planted_wrong_labels_are_found_with_their_class():
     labels, wrong = classes.copy(), np.arange(0, 400, 20)
     labels[wrong] = (classes[wrong] + 1) % 4
     issues = find_class_issues(labels, probabilities)
-    found = dict(zip(issues.rows.tolist(), issues.columns.tolist(), strict=True))
-    assert len(set(found) & set(wrong.tolist())) >= 18
-    assert all(found[row] == classes[row] for row in wrong if row in found)
+    suspected = dict(zip(issues.rows.tolist(), issues.columns.tolist(), strict=True))
+    assert len(set(suspected) & set(wrong.tolist())) >= 18
+    assert all(suspected[row] == classes[row] for row in wrong if row in suspected)
     assert set(issues.rows[:10].tolist()) <= set(wrong.tolist())  # the most suspicious first
     assert len(issues) < 30 and (np.diff(issues.margins) >= 0).all()
 

@@ -1,4 +1,4 @@
-"""Whether W&B is used: by config, environment and login."""
+"""Resolving the mode of W&B by config, environment and login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to W&B names no path of this machine."""
+"""Nothing that is sent to W&B names a path of this machine."""
 
 from __future__ import annotations
 

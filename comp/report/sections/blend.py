@@ -1,4 +1,4 @@
-"""What each member brings to a blend: its weight, its gain with an interval, and its time."""
+"""The members of a blend: the weight of each, its gain with an interval, and its time."""
 
 from __future__ import annotations
 

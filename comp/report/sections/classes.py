@@ -1,4 +1,4 @@
-"""What is taken for what: the confusion matrix in counts and shares, and the scores of each class with intervals."""
+"""The confusion matrix in counts and shares, and the scores of each class with intervals."""
 
 from __future__ import annotations
 

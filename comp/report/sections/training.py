@@ -1,4 +1,4 @@
-"""What was run: the config's differences from its parent, the data, the time, the device and the code."""
+"""The config's differences from its parent, the data, the time, the device and the code."""
 
 from __future__ import annotations
 
