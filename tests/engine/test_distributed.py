@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import random
 import shutil
 import signal
@@ -164,7 +165,8 @@ def test_train_two_processes_have_the_curve_of_one_and_only_rank_zero_writes(une
     assert process.returncode == 0 and "find_unused_parameters" not in err, err
 
     assert sorted(os.listdir("elsewhere/runs")) == [".cache"]
-    assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and "resumes at step 8" in out
+    # at the end of the second epoch, or earlier on a machine so slow that there were saves inside an epoch
+    assert out.count("epoch 6/6") == 2 and out.count("CV ") == 1 and re.search(r"resumes at step [1-8] ", out)
     same = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
     for fold in uneven:
         single, double = (Path("runs") / name / f"fold{fold}" for name in ("one", "two"))
