@@ -99,12 +99,17 @@ def trained_workspace(tiny_dataset: Path, tmp_path_factory) -> Path:
     return workspace
 
 
+def enter_copy(prepared: Path, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy a prepared workspace into `directory`, which becomes the current directory."""
+    shutil.copytree(prepared, directory, dirs_exist_ok=True)
+    monkeypatch.chdir(directory)
+    return directory
+
+
 @pytest.fixture
 def trained_copy(trained_workspace, tmp_path, monkeypatch) -> Path:
     """A copy of `trained_workspace` that the test may change; it is the current directory."""
-    shutil.copytree(trained_workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return enter_copy(trained_workspace, tmp_path, monkeypatch)
 
 
 @pytest.fixture

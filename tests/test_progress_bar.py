@@ -9,7 +9,7 @@ from types import ModuleType
 from comp.progress_bar import progress_bar
 
 
-class Place:
+class Output:
     """A place in the output of a cell, as IPython's display handle."""
 
     def __init__(self, texts: list[str]):
@@ -20,11 +20,11 @@ class Place:
 
 
 def test_progress_bar_notebook_replaces_the_text_of_a_place_of_its_own(monkeypatch, capsys):
-    places: list[Place] = []
+    outputs: list[Output] = []
 
-    def display(content: dict[str, str], raw: bool, display_id: bool) -> Place:
-        places.append(Place([content["text/plain"]]))
-        return places[-1]
+    def display(content: dict[str, str], raw: bool, display_id: bool) -> Output:
+        outputs.append(Output([content["text/plain"]]))
+        return outputs[-1]
 
     module = ModuleType("IPython.display")
     module.display = display
@@ -38,7 +38,7 @@ def test_progress_bar_notebook_replaces_the_text_of_a_place_of_its_own(monkeypat
             bar.write("a line", file=sys.stdout)
     list(progress_bar(range(2), "hidden", disable=True))
     assert stream.getvalue() == "a line\na line\n" and tuple(capsys.readouterr()) == ("", "")
-    outer, *inner = [place.texts for place in places]
+    outer, *inner = [output.texts for output in outputs]
     assert len(inner) == 2 and all("inner: 100%" in "".join(texts) and texts[-1] == "" for texts in inner)
     assert any(text.startswith("outer:  50%|") for text in outer) and outer[-1] == ""
     assert not any(character in text for texts in (outer, *inner) for text in texts for character in "\r\n\x1b")

@@ -41,15 +41,13 @@ def predict(args: argparse.Namespace) -> None:
     one graph at the first call, and refuses a graph that differs from torch by more than 1e-4. Images that cannot be
     read are listed at the end, with exit status 2.
     """
-    import json
     import sys
     import time
     from pathlib import Path
 
     from comp.cli import announce_imports
     from comp.errors import UserError
-    from comp.files import write_atomic
-    from comp.serving.answers import csv_header, csv_rows, format_answers, make_answers
+    from comp.serving.answers import make_answers
     from comp.serving.images import Reader, find_images, unreadable_error
     from comp.serving.model import open_model
 
@@ -74,19 +72,30 @@ def predict(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     answers = make_answers(model.task, reader.read, model.predict_batches(reader.batches_with_bar()))
     seconds = time.perf_counter() - start
-    if args.csv:
-        write_atomic(Path(args.csv), csv_header(model.task) + csv_rows(answers))
-        print(f"wrote {args.csv}: {len(answers)} images, {1000 * seconds / max(1, len(answers)):.1f} ms an image")
-    elif args.json:
-        print(json.dumps({"model": model.record.name, "images": [answer.to_dict() for answer in answers]}, indent=1))
-    elif answers:
-        print(format_answers(model.task, answers))
-        print(f"{model.record.name}: {len(answers)} images, {1000 * seconds / len(answers):.1f} ms an image")
+    _show(answers, model, f"{len(answers)} images, {1000 * seconds / max(1, len(answers)):.1f} ms an image", args)
     if mapper:
         write_heat_maps(mapper, answers, Path(args.cam))
         print(f"wrote {len(answers)} heat maps into {args.cam}", file=sys.stderr if args.json else sys.stdout)
     if reader.unreadable:
         raise unreadable_error(reader)
+
+
+def _show(answers, model, speed: str, args: argparse.Namespace) -> None:
+    """Write or print answers in the form that the arguments name."""
+    import json
+    from pathlib import Path
+
+    from comp.files import write_atomic
+    from comp.serving.answers import csv_header, csv_rows, format_answers
+
+    if args.csv:
+        write_atomic(Path(args.csv), csv_header(model.task) + csv_rows(answers))
+        print(f"wrote {args.csv}: {speed}")
+    elif args.json:
+        print(json.dumps({"model": model.record.name, "images": [answer.to_dict() for answer in answers]}, indent=1))
+    elif answers:
+        print(format_answers(model.task, answers))
+        print(f"{model.record.name}: {speed}")
 
 
 def _watch(model, folder, file) -> None:

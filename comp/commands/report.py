@@ -32,6 +32,10 @@ def report(args: argparse.Namespace) -> None:
     What has no meaning for a kind of task is left out. The page loads nothing from the network, and no script or file
     of another origin. With --watch no model is run, and the page is only served to this machine.
     """
+    from comp.errors import UserError
+
+    if args.port and not args.watch:
+        raise UserError("--port is of the page that --watch serves; add --watch, or remove it")
     from comp.report.page import write_report
     from comp.report.source import find_source
 

@@ -32,16 +32,23 @@ def find_mistakes(oof: OofPredictions) -> list[Mistake]:
     elif oof.task.form == "tags":
         wrong = np.argwhere((predictions >= 0.5) != (oof.targets == 1))
         mistakes = [
-            Mistake(row, tag, _answer(names[tag], oof.targets[row, tag]), _answer(names[tag], value >= 0.5), sure, sure)
+            Mistake(
+                row,
+                tag,
+                _answer(names[tag], oof.targets[row, tag]),
+                _answer(names[tag], value >= 0.5),
+                confidence,
+                confidence,
+            )
             for row, tag in wrong.tolist()
             for value in [float(predictions[row, tag])]
-            for sure in [max(value, 1 - value)]
+            for confidence in [max(value, 1 - value)]
         ]
     else:
         mistakes = [
-            Mistake(row, oof.predicted[row], oof.labels[row], names[oof.predicted[row]], sure, sure)
+            Mistake(row, oof.predicted[row], oof.labels[row], names[oof.predicted[row]], confidence, confidence)
             for row in np.flatnonzero(oof.is_wrong).tolist()
-            for sure in [float(predictions[row].max())]
+            for confidence in [float(predictions[row].max())]
         ]
     return sorted(mistakes, key=lambda mistake: -mistake.error)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import comp
-from tests.conftest import REPO_ROOT, SMALL
+from tests.conftest import REPO_ROOT, SMALL, enter_copy
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,4 @@ def small_demo(tmp_path_factory) -> Path:
 @pytest.fixture
 def workspace(small_demo, tmp_path, monkeypatch) -> Path:
     """A copy of it, as the current directory."""
-    shutil.copytree(small_demo, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return enter_copy(small_demo, tmp_path, monkeypatch)

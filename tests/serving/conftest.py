@@ -10,6 +10,7 @@ import pytest
 
 from comp import runs
 from comp.blending.infer import InferOptions, infer
+from tests.conftest import enter_copy
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,4 @@ def served(trained_workspace, tmp_path_factory) -> Path:
 @pytest.fixture
 def workspace(served, tmp_path, monkeypatch) -> Path:
     """A copy of it, as the current directory."""
-    shutil.copytree(served, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return enter_copy(served, tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""May the confidence be trusted: reliability, its histogram, and the accuracy of what is not sent to a person."""
+"""Reliability, the histogram of confidences, and the accuracy of what is not sent to a person."""
 
 from __future__ import annotations
 
