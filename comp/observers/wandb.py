@@ -40,7 +40,7 @@ class WandbSession:
             id=identity.id,
             resume="allow",
             mode=mode,  # type: ignore[arg-type]  # config and environment allow only W&B's own modes
-            dir=str(identity.directory),
+            dir=str(identity.directory.resolve()),  # W&B takes a relative one as below that of its service
             config=dict(config),
             settings=wandb.Settings(
                 silent=True,

@@ -24,11 +24,7 @@ def train(monkeypatch, *arguments: str) -> int:
 
 @pytest.fixture
 def prepared(workspace, monkeypatch):
-    import wandb
-
     from comp.__main__ import main
-
-    wandb.teardown()  # the service of an earlier test writes below the directory that it was started in
 
     monkeypatch.setattr(sys, "argv", ["comp", "folds", *SMALL])
     assert run_main(main) == 0

@@ -16,7 +16,12 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(scope="module")
 def synced(tiny_dataset, tmp_path_factory):
-    """A workspace in which everything was written offline, and the W&B runs that are read back."""
+    """A workspace in which everything was written offline, and the W&B runs that are read back.
+
+    W&B's service runs in another directory already: it takes a relative path as below its own.
+    """
+    import wandb
+
     from comp.submit import ledger
     from comp.submit.competition import from_config
     from comp.submit.manual_score import resolve_entry, score_events
@@ -27,9 +32,12 @@ def synced(tiny_dataset, tmp_path_factory):
     (workspace / "configs").mkdir()
     (workspace / "configs" / "deep_efficientnet.yaml").write_text("# x\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(workspace)
         patch.setenv("WANDB_API_KEY", KEY)
         patch.delenv("WANDB_MODE")
+        wandb.teardown()
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        wandb.setup()
+        patch.chdir(workspace)
         run = write_five_folds("five", workspace / "data" / "tiny")  # an absolute path in the config
         path = write_submission_of(run)
         competition = from_config(run.config)
