@@ -20,7 +20,8 @@ class Augment(Section):
     """Augmentation of the training images."""
 
     policy: str = "paper"
-    """Name of the policy: `none`, `flips`, `rotation`, `paper`, `heavy`, `karakus` or `gupta`."""
+    """Name of the policy: `none`, `flips`, `d4`, `rotation`, `any_angle`, `stain`, `paper`, `heavy`, `karakus` or
+    `gupta`."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """`cpu`: one image at a time, in the loader. `gpu`: whole batches on the device that trains (a CPU too). `auto`:
     `gpu` on CUDA, else `cpu`. A run keeps its choice."""

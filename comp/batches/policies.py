@@ -44,7 +44,12 @@ ELASTIC_ALPHA, ELASTIC_SIGMA = 40, 6  # parameters of albumentations, in pixels 
 POLICIES = {
     "none": AugmentPolicy(),
     "flips": AugmentPolicy(symmetry="flips"),
+    "d4": AugmentPolicy(symmetry="d4"),
     "rotation": AugmentPolicy(affine_prob=1, rotate_degrees=30, symmetry="flips"),
+    # For images without an up and a down, such as cells: every angle, and the position and size of the object.
+    "any_angle": AugmentPolicy(affine_prob=1, rotate_degrees=180, translate=0.05, scale=0.1, symmetry="flips"),
+    # Cells whose stain and light differ from slide to slide.
+    "stain": AugmentPolicy(symmetry="d4", colour_jitter=0.1, hue=0.02),
     # The full augmentation of Sharif's paper. Its rotation and affine map are one warp, so pixels are resampled once.
     "paper": AugmentPolicy(
         affine_prob=1, rotate_degrees=30, translate=0.1, scale=0.1, symmetry="flips", colour_jitter=0.2
