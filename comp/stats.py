@@ -221,11 +221,11 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class ResampledScore:
-    """A candidate's score on the images and on each resample, as `compare` needs it."""
+    """A candidate's score on the images, and the one of the other two that `compare` needs."""
 
     metric: str
     score: float
-    resampled: np.ndarray  # the score on each resample
+    resampled: np.ndarray | None  # the score on each resample
     correct: np.ndarray | None  # per image, for the accuracy of classes
 
 
@@ -237,41 +237,41 @@ def compare_predictions(metric: str, targets: np.ndarray, a: np.ndarray, b: np.n
 def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.ndarray]) -> list[ResampledScore]:
     """Score every candidate on the same resamples. `compare` then takes any two of them, without resampling again."""
     computation, rng = find_metric(metric).computation(targets), np.random.default_rng(0)
+    scores = [score(metric, targets, candidate) for candidate in candidates]
+    if metric == "accuracy" and isinstance(computation, ClassSums):
+        correct = [candidate.argmax(1) == targets for candidate in candidates]
+        return [ResampledScore(metric, *each) for each in zip(scores, [None] * len(scores), correct, strict=True)]
     scorers = [computation.scorer(targets, candidate) for candidate in candidates]
     count, columns = _resample_count(computation, candidates[0]), candidates[0].shape[1]
     blocks = [
         [scorer(occurrences) for scorer in scorers] for occurrences in _resamples(rng, len(targets), columns, count)
     ]
-    is_accuracy = metric == "accuracy" and isinstance(computation, ClassSums)
-    return [
-        ResampledScore(
-            metric,
-            score(metric, targets, candidate),
-            np.concatenate(values),
-            candidate.argmax(1) == targets if is_accuracy else None,
-        )
-        for candidate, values in zip(candidates, zip(*blocks, strict=True), strict=True)
-    ]
+    resampled = map(np.concatenate, zip(*blocks, strict=True))
+    return [ResampledScore(metric, value, each, None) for value, each in zip(scores, resampled, strict=True)]
 
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:
     """Compare two candidates that were scored on the same resamples; a positive difference means that `a` is better."""
+    if a.correct is not None and b.correct is not None:
+        return _compare_correct(a.correct, b.correct)
+    assert a.resampled is not None and b.resampled is not None
     sign = find_metric(a.metric).sign
     differences = sign * (a.resampled - b.resampled)
-    if a.correct is not None and b.correct is not None:
-        p = mcnemar_p_value(a.correct, b.correct)
-    else:
-        p = _two_sided_p_value(differences)
-    return Comparison(sign * (a.score - b.score), _percentile_interval(differences), p)
+    return Comparison(sign * (a.score - b.score), _percentile_interval(differences), _two_sided_p_value(differences))
 
 
-def mcnemar_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the p value of McNemar's exact test of two boolean arrays: whether each image is predicted correctly.
+def _compare_correct(a: np.ndarray, b: np.ndarray) -> Comparison:
+    """Compare two boolean arrays, whether each image is predicted correctly, by McNemar's exact test.
 
     If both are equally good, the images that only one predicts correctly are split between them binomially, p = 0.5.
     """
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))  # both tails are equal
+    if only_a < only_b:
+        swapped = _compare_correct(b, a)
+        return Comparison(-swapped.difference, (-swapped.interval[1], -swapped.interval[0]), swapped.p)
+    low, high = bootstrap_mean_interval(a.astype(np.int8) - b)
+    p = min(1.0, 2 * bdtr(only_b, only_a + only_b, 0.5))  # both tails are equal
+    return Comparison((only_a - only_b) / len(a), (-high if only_a == only_b else low, high), float(p))
 
 
 def _two_sided_p_value(differences: np.ndarray) -> float:

@@ -419,6 +419,6 @@ def test_compare_predictions_interval_is_narrower_the_more_candidates_agree(metr
 
 def test_resample_scores_spread_is_that_of_the_printed_interval():
     targets, (a,) = make_candidates([3])
-    for metric in KINDS:
+    for metric in set(KINDS) - {"accuracy"}:  # whose interval needs no resampled scores
         low, high = np.percentile(resample_scores(metric, targets, [a])[0].resampled, [2.5, 97.5])
         assert (low, high) == pytest.approx(bootstrap_interval(metric, targets, a), rel=0.02)

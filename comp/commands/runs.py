@@ -9,6 +9,7 @@ from comp.cli import DEFAULT_CONFIG, add_device_argument, add_full_argument, add
 
 def leaderboard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="names or quoted patterns below runs/ (default: all)")
+    parser.add_argument("--against", metavar="NAME", help="test against this run or blend, and show what each changes")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
@@ -17,33 +18,36 @@ def leaderboard(args: argparse.Namespace) -> None:
 
       python -m comp leaderboard                      all of them; soups and the trials of studies are runs
       python -m comp leaderboard 'recipes/*'          these
+      python -m comp leaderboard --against small      what each experiment changes, and what that brings
       python -m comp leaderboard --json               one JSON object on stdout, for programs
 
     There is one table per dataset, split and metric, because other scores are not comparable. Columns: the
     out-of-fold score (of a blend: cross-fitted), its 95 % interval, the best epoch's score minus the last one's (of
     a blend: the naive score minus the cross-fitted one), trainable parameters, training time of all folds, and a
-    paired test against the best on the images that both predicted: McNemar's exact test for accuracy, a bootstrap
-    for other metrics. "inside the noise" means p of 0.05 or more. The p-values are not corrected for choosing the
-    best of many runs. Runs that lack folds are listed last. "optimistic" marks train.keep=best, whose epoch was
-    chosen on the images it is scored on; it is never the run that others are compared with.
+    paired test against the best on the images that both predicted: the difference, positive if better than the best,
+    its interval, and p by McNemar's exact test for accuracy, by the bootstrap for other metrics. "inside the noise"
+    means p of 0.05 or more. The p-values are not corrected for choosing the best of many runs. Runs that lack folds
+    are listed last. "optimistic" marks train.keep=best, whose epoch was chosen on the images it is scored on; it is
+    not the best that others are compared with.
     """
     import sys
 
     from comp.errors import UserError
-    from comp.study.leaderboard.entries import read_entries
+    from comp.study.leaderboard.entries import read_entries, read_entry
     from comp.study.leaderboard.ranking import group_entries
-    from comp.study.leaderboard.table import render, to_json
+    from comp.study.leaderboard.table import render, render_experiments, to_json
 
     entries, warnings = read_entries(args.names)
     if not entries and not warnings:
         raise UserError("there is no run yet; train one: python train.py")
-    groups = group_entries(entries)
+    reference = read_entry(args.against) if args.against else None
+    groups = group_entries(entries, reference)
     if args.json:
-        print(to_json(groups, warnings))
+        print(to_json(groups, warnings, "against_reference" if reference else "against_best"))
         return
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(render(groups))
+    print(render_experiments(groups[0]) if reference else render(groups))
 
 
 def soup_arguments(parser: argparse.ArgumentParser) -> None:

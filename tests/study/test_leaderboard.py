@@ -57,6 +57,7 @@ def write_run(
     split: str = "s1",
     optimistic: bool = False,
     seconds: float = 60.0,
+    config: str = "",
 ) -> Path:
     """Write a run as train.py does, without its weights."""
     path, done = Path("runs") / name, sorted(set(map(int, table["fold"])))
@@ -72,7 +73,7 @@ def write_run(
         parameters=1000,
     )
     record.write(path / "run.json")
-    (path / "config.yaml").write_text("name: x\ndata: {root: input/cells}\n")
+    (path / "config.yaml").write_text(f"name: x\ndata: {{root: input/cells}}\n{config}")
     oof_score = score(metric, *TASK.to_arrays(table))
     per_fold = tuple(score(metric, *TASK.to_arrays(fold_rows)) for _, fold_rows in table.groupby("fold"))
     scores = RunScores(
@@ -166,7 +167,7 @@ def test_group_entries_log_loss_lower_is_better():
     write_run("a", oof(9), metric="log_loss")
     write_run("b", oof(6), metric="log_loss")
     (group,) = read_groups()
-    assert entry_names(group) == ["b", "a"] and group.tests_vs_best["a"].difference < 0
+    assert entry_names(group) == ["b", "a"] and group.tests["a"].difference < 0
 
 
 def test_group_entries_separates_splits_and_metrics():
@@ -182,9 +183,7 @@ def test_leaderboard_optimistic_run_is_not_the_reference():
     write_run("unbiased", oof(3))
     (group,) = read_groups()
     assert (
-        entry_names(group) == ["lucky", "unbiased"]
-        and group.best.name == "unbiased"
-        and set(group.tests_vs_best) == {"lucky"}
+        entry_names(group) == ["lucky", "unbiased"] and group.best.name == "unbiased" and set(group.tests) == {"lucky"}
     )
 
 
@@ -196,18 +195,18 @@ def test_paired_test_is_mcnemars_on_images_joined_by_id():
     write_run("best", oof(4, 0))
     write_run("other", oof(12, 2).sample(frac=1, random_state=0))
     (group,) = read_groups()
-    test = group.tests_vs_best["other"]
+    test = group.tests["other"]
     assert test.p == pytest.approx(binomtest(2, 12).pvalue) and test.images == 60
     assert not test.inside_noise and test.difference == pytest.approx(-8 / 60)
     write_run("other", oof(5, 2))
-    assert read_groups()[0].tests_vs_best["other"].inside_noise
+    assert read_groups()[0].tests["other"].inside_noise
 
 
 def test_paired_test_incomplete_run_uses_the_shared_images():
     write_run("best", oof(6, 20))
     write_run("part", oof(2, rows=slice(0, 40)))
     (group,) = read_groups()
-    assert group.tests_vs_best["part"].images == 40 and group.tests_vs_best["part"].difference == pytest.approx(4 / 40)
+    assert group.tests["part"].images == 40 and group.tests["part"].difference == pytest.approx(4 / 40)
 
 
 def test_paired_test_other_metrics_use_the_bootstrap():
@@ -215,7 +214,7 @@ def test_paired_test_other_metrics_use_the_bootstrap():
     write_run("same", oof(0), metric="macro_f1")
     write_run("bad", oof(30), metric="macro_f1")
     (group,) = read_groups()
-    assert not group.tests_vs_best["bad"].inside_noise and group.tests_vs_best[entry_names(group)[1]].inside_noise
+    assert not group.tests["bad"].inside_noise and group.tests[entry_names(group)[1]].inside_noise
 
 
 # ---- blends ----
@@ -365,13 +364,35 @@ def test_leaderboard_names_and_patterns_select_entries_and_json_is_one_object(ru
     (group,) = json.loads(out)["groups"]
     assert status == 0 and [entry["name"] for entry in group["entries"]] == ["a", "papers/b", "papers/c"]
     assert group["best"] == "a" and group["entries"][0]["against_best"] is None
-    assert group["entries"][1]["against_best"].keys() == {"difference", "p", "inside_noise", "images"}
+    assert group["entries"][1]["against_best"].keys() == {"difference", "interval", "p", "inside_noise", "images"}
     assert "blends/x" in run_cli("comp", "leaderboard", "blends/*")[1]
     assert run_cli("comp", "leaderboard", "papers/d") == (
         2,
         "",
         "error: there is no run or blend papers/d; did you mean papers/c?\n",
     )
+
+
+def test_leaderboard_against_a_run_shows_what_each_changes_and_leaves_out_the_incomparable(run_cli):
+    write_run("base", oof(9))
+    write_run("better", oof(0), config="optim: {lr: 0.5}\naugment: {mixup: 0.2}\n")
+    write_run("part", oof(9, rows=slice(0, 20)))
+    write_run("elsewhere", oof(9), split="s2")
+    write_blend("all", oof(9), ["base"])
+    status, out, err = run_cli("comp", "leaderboard", "better", "part", "elsewhere", "blends/all", "--against", "base")
+    rows = {
+        name: line
+        for line in out.splitlines()
+        for name in ("base", "better", "part", "all", "elsewhere")
+        if name in line
+    }
+    assert (status, err) == (0, "") and rows.keys() == {"base", "better", "part", "all"}
+    assert "the reference" in rows["base"]
+    assert "+0.1500 [+0.0" in rows["better"] and rows["better"].endswith("augment.mixup=0.2 optim.lr=0.5")
+    assert " 20 " in rows["part"] and "inside the noise" in rows["part"] and "inside the noise" in rows["all"]
+    [group] = json.loads(run_cli("comp", "leaderboard", "--against", "base", "--json")[1])["groups"]
+    assert group["entries"][0]["against_reference"]["difference"] == pytest.approx(0.15)
+    assert run_cli("comp", "leaderboard", "--against", "bas")[2].startswith("error: there is no run or blend bas")
 
 
 def test_leaderboard_without_runs_is_an_error_with_the_command(run_cli):
@@ -398,7 +419,7 @@ def test_leaderboard_hundred_runs_take_a_second_and_no_torch():
         shutil.copytree("runs/run0", f"runs/run{number}")
     started = time.process_time()
     (group,) = read_groups()
-    assert time.process_time() - started < 1.5 and len(group.tests_vs_best) == 99
+    assert time.process_time() - started < 1.5 and len(group.tests) == 99
     process = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "comp", "leaderboard", "run0"],
         capture_output=True,

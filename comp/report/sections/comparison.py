@@ -9,7 +9,7 @@ from comp.figures import GOOD, QUIET, TEXT, new_figure, style_axis, use_log_scal
 from comp.report.section import Figure, Finding, Section
 from comp.report.sections.curves import read_histories
 from comp.report.source import Source
-from comp.stats import format_p, verdict
+from comp.stats import format_p
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup, PairedTest
 from comp.text import format_metric, shorten
@@ -64,8 +64,8 @@ def make_rows(group: LeaderboardGroup, memory: dict[str, float | None]) -> list[
     """Return the rows of a group, best first."""
     rows = []
     for entry in group.entries:
-        test = group.tests_vs_best.get(entry.name)
-        text = f"{verdict(test.difference, test.p)}, {format_p(test.p)}" if test else ""
+        test = group.tests.get(entry.name)
+        text = f"{test.verdict}, {format_p(test.p)}" if test else ""
         rows.append(Row(entry, entry is group.best, test, text, memory.get(entry.path.as_posix())))
     return rows
 

@@ -68,6 +68,16 @@ def read_entries(requested: Iterable[str] = ()) -> tuple[list[LeaderboardEntry],
     return [entries[name] for name in names or entries], warnings
 
 
+def read_entry(name: str) -> LeaderboardEntry:
+    """Return the entry of one run or blend; a UserError if it has no score."""
+    entries, _ = read_entries([name])
+    if len(entries) > 1:
+        raise UserError(f"{name} matches {len(entries)} runs; name one, such as {entries[0].name}")
+    if entries[0].score is None:
+        raise UserError(f"{entries[0].name} has no score to compare with: {entries[0].remark}")
+    return entries[0]
+
+
 def _oof_file(directory: Path) -> Path:
     """Return the file of the OOF predictions in a directory, whether it exists or not."""
     return find_table(directory / "oof.npz") or directory / "oof.npz"

@@ -1,4 +1,4 @@
-"""Groups of comparable entries, best first, and paired tests of each entry against the best of its group."""
+"""Groups of comparable entries, best first, and paired tests of each entry against one of them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,16 @@ from comp.errors import UserError
 from comp.metrics import find_metric
 from comp.prediction_file import read_any_predictions
 from comp.progress_bar import progress_bar
-from comp.stats import SIGNIFICANCE_LEVEL, compare, mcnemar_p_value, resample_scores
+from comp.stats import Comparison, compare, resample_scores
 from comp.study.leaderboard.entries import READ_ERRORS, LeaderboardEntry
 from comp.tasks import make_task, single_label
 
 
 @dataclass(frozen=True)
-class PairedTest:
-    """An entry against the best, on the images that both predicted. A positive difference is better than the best."""
+class PairedTest(Comparison):
+    """An entry compared with the reference of its group, on the images that both predicted."""
 
-    difference: float
-    p: float
     images: int
-
-    @property
-    def inside_noise(self) -> bool:
-        """Return whether p is at or above the significance level."""
-        return self.p >= SIGNIFICANCE_LEVEL
 
 
 @dataclass(frozen=True)
@@ -42,26 +35,36 @@ class LeaderboardGroup:
     metric: str
     higher_is_better: bool
     entries: list[LeaderboardEntry]  # best first; then those that lack folds, then those without a score
-    best: LeaderboardEntry | None  # the reference of the tests: complete and not optimistic, if there is such an entry
-    tests_vs_best: dict[str, PairedTest]  # name of the entry -> test
+    best: LeaderboardEntry | None  # complete and not optimistic, if there is such an entry
+    reference: LeaderboardEntry | None  # which the others are tested against
+    tests: dict[str, PairedTest]  # name of the entry -> test
 
 
-def group_entries(entries: Iterable[LeaderboardEntry]) -> list[LeaderboardGroup]:
-    """Group the entries by split and metric, and test each against the best of its group."""
+def group_entries(
+    entries: Iterable[LeaderboardEntry], reference: LeaderboardEntry | None = None
+) -> list[LeaderboardGroup]:
+    """Group the entries by split and metric, and test each against the best of its group.
+
+    With a reference, return the entries that are comparable with it, tested against it.
+    """
     comparable = defaultdict(list)
     for entry in entries:
         comparable[entry.folds_sha256, entry.metric].append(entry)
+    if reference is not None:
+        others = [entry for entry in comparable[reference.folds_sha256, reference.metric] if entry != reference]
+        return [_make_group([reference, *others], reference)]
     return sorted(
         map(_make_group, comparable.values()), key=lambda group: (group.dataset, group.metric, group.folds_sha256)
     )
 
 
-def _make_group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
-    """Sort comparable entries, choose the best as the reference, and test the others against it."""
+def _make_group(entries: list[LeaderboardEntry], reference: LeaderboardEntry | None = None) -> LeaderboardGroup:
+    """Sort comparable entries, and test the others against the reference; None: the best."""
     first = entries[0]
     entries = sorted(entries, key=_sort_key)
     scored = [entry for entry in entries if entry.score is not None]
     best = next((entry for entry in scored if entry.complete and not entry.optimistic), next(iter(scored), None))
+    reference = reference or best
     return LeaderboardGroup(
         _dataset(entries),
         first.folds_sha256,
@@ -69,7 +72,8 @@ def _make_group(entries: list[LeaderboardEntry]) -> LeaderboardGroup:
         first.higher_is_better,
         entries,
         best,
-        _tests_vs_best(best, scored) if best else {},
+        reference,
+        _test_entries(reference, scored) if reference else {},
     )
 
 
@@ -100,24 +104,28 @@ class _OofPredictions:
     probabilities: np.ndarray
 
 
-def _tests_vs_best(best: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
-    """Test the entries against the best. Those that share the same images with it share the resamples too."""
-    reference = _read_oof(best, sort_by_image=True)  # a blend's images are resampled in this order: the same p
-    if reference is None or not _is_known(best.metric):
+def _test_entries(reference: LeaderboardEntry, entries: list[LeaderboardEntry]) -> dict[str, PairedTest]:
+    """Test the entries against the reference. Those that share the same images with it share the resamples too."""
+    expected = _read_oof(reference, sort_by_image=True)  # a blend's images are resampled in this order: the same p
+    if expected is None or not _is_known(reference.metric):
         return {}
     groups: dict[bytes, dict[str, np.ndarray]] = defaultdict(dict)  # shared images -> entry -> its probabilities
     for entry in progress_bar(entries, "reading predictions"):
-        oof = _read_oof(entry) if entry is not best else None
-        if oof is None or oof.classes != reference.classes:
+        oof = _read_oof(entry) if entry is not reference else None
+        if oof is None or oof.classes != expected.classes:
             continue
-        positions = oof.images.get_indexer(reference.images)
+        positions = oof.images.get_indexer(expected.images)
         shared = positions >= 0
-        if shared.any() and (oof.targets[positions[shared]] == reference.targets[shared]).all():
+        if shared.any() and (oof.targets[positions[shared]] == expected.targets[shared]).all():
             groups[shared.tobytes()][entry.name] = oof.probabilities[positions[shared]]
     tests: dict[str, PairedTest] = {}
     for key, probabilities in groups.items():
         shared = np.frombuffer(key, bool)
-        tests |= _test(best.metric, reference.targets[shared], reference.probabilities[shared], probabilities)
+        candidates = [expected.probabilities[shared], *probabilities.values()]
+        first, *others = resample_scores(reference.metric, expected.targets[shared], candidates)
+        for name, other in zip(probabilities, others, strict=True):
+            comparison = compare(other, first)
+            tests[name] = PairedTest(comparison.difference, comparison.interval, comparison.p, int(shared.sum()))
     return tests
 
 
@@ -128,26 +136,6 @@ def _is_known(metric: str) -> bool:
     except UserError:
         return False
     return True
-
-
-def _test(
-    metric: str, targets: np.ndarray, best: np.ndarray, probabilities: dict[str, np.ndarray]
-) -> dict[str, PairedTest]:
-    """Test the probabilities of each name against those of the best."""
-    images = len(targets)
-    if metric == "accuracy" and targets.ndim == 1:  # McNemar's test needs no resamples: two hundred runs take a second
-        best_correct = best.argmax(1) == targets
-        correct = {name: candidate.argmax(1) == targets for name, candidate in probabilities.items()}
-        return {
-            name: PairedTest(float(values.mean() - best_correct.mean()), mcnemar_p_value(values, best_correct), images)
-            for name, values in correct.items()
-        }
-    reference, *others = resample_scores(metric, targets, [best, *probabilities.values()])
-    comparisons = [compare(other, reference) for other in others]
-    return {
-        name: PairedTest(comparison.difference, comparison.p, images)
-        for name, comparison in zip(probabilities, comparisons, strict=True)
-    }
 
 
 def _read_oof(entry: LeaderboardEntry, sort_by_image: bool = False) -> _OofPredictions | None:
