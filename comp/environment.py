@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy", "scikit-learn")
+# In scheme://user:PASSWORD@host, and in ?password=PASSWORD.
+PASSWORD = re.compile(r"(?<=password=)[^&\s]+|(?<=://)(?P<user>[^:/@\s]*):[^@]*(?=@)")
 
 
 def process_info(device: torch.device) -> ProcessInfo:
@@ -36,10 +39,11 @@ def process_info(device: torch.device) -> ProcessInfo:
 
 
 def command_line() -> str:
-    """Return the arguments that make `python` run this command again."""
+    """Return the arguments that make `python` run this command again, without the password of a database."""
     program = Path(sys.argv[0])
     is_kit = program.name == "__main__.py" or program.stem == "comp"  # the latter is the console script
-    return shlex.join([*(("-m", "comp") if is_kit else (program.name,)), *sys.argv[1:]])
+    arguments = [PASSWORD.sub(lambda match: match["user"] or "", argument) for argument in sys.argv[1:]]
+    return shlex.join([*(("-m", "comp") if is_kit else (program.name,)), *arguments])
 
 
 def versions() -> dict[str, str]:

@@ -83,6 +83,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "albumentations": "comp/batches/augment_image.py",
     "jinja2": "comp/report/",
     "optuna": "comp/study/",
+    "sqlalchemy": "comp/study/",
     "pydicom": "comp/data/dicom.py",
     "captum": "comp/engine/explain.py",
     "onnx": "comp/engine/export.py",

@@ -11,6 +11,12 @@ from comp.cli import add_device_argument, add_overrides_argument
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="a study file with base, fixed, folds, confirm and space")
     parser.add_argument("--trials", type=int, default=20, help="total number of trials (default: %(default)s)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="keep the trials in this database, for several machines, e.g. postgresql+psycopg://USER@HOST/DATABASE "
+        "(default: a journal in runs/<study>/)",
+    )
     add_device_argument(parser)
 
 
@@ -30,7 +36,7 @@ def tune(args: argparse.Namespace) -> None:
 
     if args.trials < 1:
         raise UserError("--trials must be 1 or more")
-    run_study(read_study(args.study), args.trials, choose_device(args.device))
+    run_study(read_study(args.study), args.trials, choose_device(args.device), args.storage)
 
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:

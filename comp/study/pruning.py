@@ -6,15 +6,16 @@ restart skipped finished folds.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from comp.engine.fit import Step
-from comp.observers.protocol import StopTraining
+from comp.observers.protocol import PauseTraining, StopTraining
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 
@@ -49,19 +50,25 @@ class FoldMedianPruner(optuna.pruners.BasePruner):
         )
 
 
+class TrialTakenError(PauseTraining):
+    """Another process has taken the trial, because this one did not answer for a while."""
+
+
 class OptunaReporter:
     """An observer that reports every epoch's score to Optuna and stops the training of a pruned trial."""
 
-    def __init__(self, trial: Trial, folds: Sequence[Fold], epochs: int):
-        self.trial, self.folds, self.epochs = trial, folds, epochs
+    def __init__(self, trial: Trial, folds: Sequence[Fold], epochs: int, is_lost: Callable[[], bool] = lambda: False):
+        self.trial, self.folds, self.epochs, self.is_lost = trial, folds, epochs, is_lost
 
     def log_step(self, event: Step, images: int) -> None:
-        """Ignore steps: Optuna compares trials by epoch."""
+        """Pause if another process has taken the trial. Optuna compares trials by epoch, not by step."""
+        if self.is_lost():
+            raise TrialTakenError
 
     def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Report the validation score; raise StopTraining if the trial is pruned."""
         assert row.val_score is not None, "a trial trains folds that are validated"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _raise_if_ended():
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
             self.trial.report(row.val_score, self.folds.index(fold) * self.epochs + row.epoch)
         if self.trial.should_prune():
@@ -72,3 +79,12 @@ class OptunaReporter:
 
     def close(self) -> None:
         """Close the observer, which holds nothing."""
+
+
+@contextlib.contextmanager
+def _raise_if_ended() -> Iterator[None]:
+    """Raise TrialTakenError where the trial has ended already, by another process."""
+    try:
+        yield
+    except optuna.exceptions.UpdateFinishedTrialError:
+        raise TrialTakenError from None

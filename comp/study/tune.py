@@ -2,67 +2,100 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import optuna
 import torch
-from filelock import AcquireReturnProxy, FileLock, Timeout
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from comp.data.folds import parse_fold_range, parse_folds, read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
 from comp.metrics import find_metric
-from comp.observers.protocol import StopTraining
-from comp.runs import RUNS, RunLockedError
+from comp.observers.protocol import Observer
 from comp.schema import Config
 from comp.study.confirm import finish_study, format_value
-from comp.study.journal import open_journal
-from comp.study.pruning import FoldMedianPruner, OptunaReporter
+from comp.study.pruning import FoldMedianPruner, OptunaReporter, TrialTakenError
 from comp.study.space import StudyConfig
-from comp.training import train as training
+from comp.study.store import Claims, TrialHold, TrialStore, open_store
+from comp.study.trial import TrialOutcome, run_trial
 from comp.training.checks import check_names
 
+MAX_DEATHS = 3  # of processes in a row that report no new epoch of a trial
 
-def tune(study: StudyConfig, trials: int, device: torch.device) -> None:
+MakeObservers = Callable[[int], Sequence[Observer]]  # the observers of a trial, by its number
+
+
+def tune(study: StudyConfig, trials: int, device: torch.device, storage: str | None = None) -> None:
     """Run trials until the study has `trials`, then compare the winner with the base on folds it did not use."""
-    optuna_study = _open_study(study)
-    while (claim := _claim_trial(study, optuna_study, trials)) is not None:
-        trial, lock = claim
-        with lock:
-            _run_trial(study, optuna_study, trial, device)
-    running = [trial.number for trial in optuna_study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
+    search = open_search(study, trials, storage)
+    run_trials(search, device)
+    running = search.running_trials()
     if running:
         numbers = ", ".join(map(str, running))
         print(f"trial {numbers} is still running in another process; run the same command again when it has ended")
         return
-    finish_study(study, optuna_study, device)
+    finish_study(study, search.optuna_study, device)
 
 
-def _open_study(study: StudyConfig) -> optuna.Study:
-    """Check the study, then open its journal; refuse one that was begun with another base or space."""
+@dataclass(frozen=True)
+class Search:
+    """A study that is open for trials."""
+
+    study: StudyConfig
+    trials: int
+    optuna_study: optuna.Study
+    store: TrialStore
+    metric: str
+    epochs: int  # of a fold, at most
+
+    def running_trials(self) -> list[int]:
+        """Return the numbers of the trials that have not ended."""
+        return [trial.number for trial in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+
+@dataclass(frozen=True)
+class ClaimedTrial:
+    """A trial that this process works on."""
+
+    trial: Trial
+    values: Mapping[str, object]
+    hold: TrialHold
+
+
+def open_search(study: StudyConfig, trials: int, storage: str | None) -> Search:
+    """Check the study, then open its trials; refuse a study that was begun with another base or space."""
     base = study.make_config({}, "base")
     _check_study(study, base)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directory = RUNS / study.name
-    directory.mkdir(parents=True, exist_ok=True)
     higher_is_better = find_metric(base.train.metric).higher_is_better
+    epochs = max(config.train.epochs for config in (base, *study.edge_configs()))
     definition = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
-    with FileLock(directory / ".lock"):  # or two processes that begin together would both write the definition
+    store = open_store(study.name, storage)
+
+    def create(_: Claims) -> optuna.Study:
         optuna_study = optuna.create_study(
-            storage=open_journal(directory / "journal.log"),
+            storage=store.storage,
             study_name=study.name,
             direction="maximize" if higher_is_better else "minimize",
             load_if_exists=True,
-            pruner=FoldMedianPruner(base.train.epochs, higher_is_better),
+            pruner=FoldMedianPruner(epochs, higher_is_better),
         )
         if "asks" not in optuna_study.user_attrs:
             optuna_study.set_user_attr("asks", definition)
+        return optuna_study
+
+    optuna_study = store.claim(create)  # or two processes that begin together would both write the definition
     asks = optuna_study.user_attrs["asks"]
     added = Config(name=study.name).identity()  # keys that an earlier version did not have are at their defaults
     if {**asks, "base": {**added, **asks["base"]}} != definition:
-        raise UserError(f"{directory} was begun with another base or space; copy the study under another file name")
-    return optuna_study
+        raise UserError(
+            f"the study {study.name} was begun with another base or space; copy the study under another file name"
+        )
+    return Search(study, trials, optuna_study, store, base.train.metric, epochs)
 
 
 def _check_study(study: StudyConfig, base: Config) -> None:
@@ -78,51 +111,79 @@ def _check_study(study: StudyConfig, base: Config) -> None:
         )
 
 
-def _claim_trial(
-    study: StudyConfig, optuna_study: optuna.Study, trials: int
-) -> tuple[Trial, AcquireReturnProxy] | None:
-    """Return a locked trial to run: one whose process died, or a new one while the study has fewer than `trials`."""
-    with FileLock(RUNS / study.name / ".lock"):
-        existing = optuna_study.get_trials(deepcopy=False)
-        for frozen in existing:
-            if frozen.state == TrialState.RUNNING:
-                with suppress(Timeout):
-                    lock = _lock_trial(study, frozen.number)
-                    return Trial(optuna_study, frozen._trial_id), lock
-        if len(existing) >= trials:
-            return None
-        # One seed per trial: a sampler seeded once per process would repeat trial 0 after every restart.
-        optuna_study.sampler = optuna.samplers.TPESampler(
-            seed=study.seed * 100_003 + len(existing), n_startup_trials=8, constant_liar=True
-        )
-        trial = optuna_study.ask()
-        return trial, _lock_trial(study, trial.number)
+def run_trials(search: Search, device: torch.device, make_observers: MakeObservers = lambda _: ()) -> None:
+    """Train trials in this process until none is left that no other process works on."""
+    while (claimed := search.store.claim(lambda claims: _claim_trial(search, claims))) is not None:
+        with claimed.hold:
+            _run_claimed(search, claimed, device, make_observers)
 
 
-def _lock_trial(study: StudyConfig, number: int) -> AcquireReturnProxy:
-    """Lock a trial while a process works on it, or raise Timeout. The system frees the lock if the process dies."""
-    return FileLock(RUNS / study.name / f".trial_{number:04d}.lock").acquire(timeout=0)
+def _claim_trial(search: Search, claims: Claims) -> ClaimedTrial | None:
+    """Return a trial to run: one whose process died, or a new one while the study has fewer than `trials`."""
+    existing = search.optuna_study.get_trials(deepcopy=False)
+    for frozen in existing:
+        if frozen.state == TrialState.RUNNING and (hold := claims.hold(frozen)):
+            trial = Trial(search.optuna_study, frozen._trial_id)
+            if not _fail_after_deaths(search, trial, frozen):
+                return _draw_values(search, trial, hold)
+            hold.locks.close()
+    if len(existing) >= search.trials:
+        return None
+    trial = search.optuna_study.ask()
+    hold = claims.hold(trial)
+    assert hold is not None, "no other process knows a new trial"
+    return _draw_values(search, trial, hold)
 
 
-def _run_trial(study: StudyConfig, optuna_study: optuna.Study, trial: Trial, device: torch.device) -> None:
-    """Train a trial on the study's folds and report its OOF score, or that it was pruned or failed."""
-    values = study.suggest(trial)
-    config = study.make_config(values, f"trial_{trial.number:04d}")
-    text = " ".join(f"{key}={format_value(value)}" for key, value in values.items())
-    print(f"trial {trial.number}: {text}", flush=True)
-    reporter = OptunaReporter(trial, parse_fold_range(str(study.folds)), config.train.epochs)
+def _draw_values(search: Search, trial: Trial, hold: TrialHold) -> ClaimedTrial:
+    """Draw the values of a trial now, so that they do not depend on the trials that others draw later."""
+    # One seed per trial: a sampler seeded once per process would repeat trial 0 after every restart.
+    search.optuna_study.sampler = optuna.samplers.TPESampler(
+        seed=search.study.seed * 100_003 + trial.number, n_startup_trials=8, constant_liar=True
+    )
+    return ClaimedTrial(trial, search.study.suggest(trial), hold)
+
+
+def _fail_after_deaths(search: Search, trial: Trial, frozen: FrozenTrial) -> bool:
+    """End a trial whose process died several times without a new epoch, perhaps because memory ran out."""
+    if frozen.user_attrs.get("paused"):
+        trial.set_user_attr("paused", False)
+        return False
+    deaths = [*frozen.user_attrs.get("deaths", []), len(frozen.intermediate_values)]
+    trial.set_user_attr("deaths", deaths)
+    if len(deaths) < MAX_DEATHS or len(set(deaths[-MAX_DEATHS:])) > 1:
+        return False
+    note = f"its process died {MAX_DEATHS} times without a new epoch, perhaps because memory ran out"
+    _end_trial(search, trial, TrialOutcome("failed", note=note))
+    return True
+
+
+def _run_claimed(search: Search, claimed: ClaimedTrial, device: torch.device, make_observers: MakeObservers) -> None:
+    study, trial = search.study, claimed.trial
+    values = " ".join(f"{key}={format_value(value)}" for key, value in claimed.values.items())
+    print(f"trial {trial.number}: {values}", flush=True)
+    reporter = OptunaReporter(trial, parse_fold_range(str(study.folds)), search.epochs, claimed.hold.is_lost)
     try:
-        metrics = training.run_experiment(config, fold=str(study.folds), device=device, observers=[reporter])
-    except StopTraining:
-        optuna_study.tell(trial, state=TrialState.PRUNED)
-        print(f"trial {trial.number}: pruned")
-    except RunLockedError:
+        outcome = run_trial(study, trial.number, claimed.values, device, [reporter, *make_observers(trial.number)])
+    except TrialTakenError:
+        print(f"trial {trial.number}: another process continues it, because this one did not answer", flush=True)
+        return
+    except KeyboardInterrupt:
+        with contextlib.suppress(Exception):  # it would hide the interruption
+            trial.set_user_attr("paused", True)
         raise
-    except UserError as error:  # a diverged loss or an invalid model must not end the study
-        optuna_study.tell(trial, state=TrialState.FAIL)
-        print(f"trial {trial.number}: {error}")
+    _end_trial(search, trial, outcome)
+
+
+def _end_trial(search: Search, trial: Trial, outcome: TrialOutcome) -> None:
+    """Report how a trial ended, unless another process has."""
+    end = functools.partial(search.optuna_study.tell, trial, skip_if_finished=True)
+    if outcome.note:
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr("note", outcome.note)
+    if outcome.score is not None:
+        end(outcome.score)
     else:
-        assert metrics.scores, "a trial trains folds that are validated"
-        score = metrics.scores.oof.kept.score
-        optuna_study.tell(trial, score)
-        print(f"trial {trial.number}: {metrics.metric} {score:.4f}")
+        end(state=TrialState.PRUNED if outcome.state == "pruned" else TrialState.FAIL)
+    score = "" if outcome.score is None else f"{search.metric} {outcome.score:.4f}"
+    print(f"trial {trial.number}: {score or outcome.note or outcome.state}", flush=True)

@@ -1,0 +1,64 @@
+"""The training of one trial: an ordinary run, with its score or the reason why it has none."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from comp.engine.device import is_out_of_memory
+from comp.errors import UserError
+from comp.observers.protocol import Observer, StopTraining
+from comp.runs import RunLockedError
+from comp.study.space import ParameterValues, StudyConfig
+from comp.training import train as training
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended."""
+
+    state: Literal["complete", "pruned", "failed"]
+    score: float | None = None  # out-of-fold, on the folds of the study; of a complete trial
+    note: str = ""  # the reason of a failure
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial's run below that of the study."""
+    return f"trial_{number:04d}"
+
+
+def run_trial(
+    study: StudyConfig, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer] = ()
+) -> TrialOutcome:
+    """Train a trial on the study's folds, or continue it; a failure is an outcome, because it must not end the study.
+
+    Raise KeyboardInterrupt when an observer or a signal pauses the training: the same call resumes it.
+    """
+    try:
+        config = study.make_config(values, trial_name(number))
+        metrics = training.run_experiment(config, fold=str(study.folds), device=device, observers=observers)
+    except StopTraining:
+        return TrialOutcome("pruned")
+    except RunLockedError:
+        raise
+    except UserError as error:  # a diverged loss, an invalid model, memory that is full
+        return TrialOutcome("failed", note=str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+        return TrialOutcome("failed", note=f"the memory of {device} is full")
+    finally:
+        _free_memory(device)
+    assert metrics.scores, "a trial trains folds that are validated"
+    return TrialOutcome("complete", metrics.scores.oof.kept.score)
+
+
+def _free_memory(device: torch.device) -> None:
+    """Free the memory of a trial that ended, above all of one that filled it, before the next trial."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
