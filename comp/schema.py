@@ -155,6 +155,24 @@ class Train(Section):
     """Seconds between two saves during an epoch."""
 
 
+class Teacher(Section):
+    """Learning from finished runs on the same split ([Training](training.md#learn-from-a-teacher))."""
+
+    runs: list[str] = []  # noqa: RUF012  pydantic copies it
+    """Names of the teachers, such as `[a, b]`. Fold k learns from the mean of their fold-k models."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the teachers in the target of a training image; the rest is its label."""
+    temperature: Positive = 1.0
+    """Above 1 the teachers' probabilities are softer, below 1 sharper."""
+    tta: Literal["none", "flips", "d4"] = "none"
+    """Views that each teacher averages: 1, 4 (flips) or 8 (flips and quarter turns)."""
+    test_images: bool = False
+    """Train on the test images too: their target is the teachers' probabilities. Check first whether the rules allow
+    it."""
+    min_confidence: Fraction = 0.0
+    """Only the test images whose highest probability is at least this."""
+
+
 class Infer(Section):
     """Prediction."""
 
@@ -204,6 +222,7 @@ class Config(Section):
     optim: Optim = Optim()
     schedule: Schedule = Schedule()
     train: Train = Train()
+    teacher: Teacher = Teacher()
     infer: Infer = Infer()
     submit: Submit = Submit()
     log: Log = Log()

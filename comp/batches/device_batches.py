@@ -17,7 +17,7 @@ from comp.batches.augment_batch import augment_batch, to_device
 from comp.batches.augment_sampling import SampledTransforms, sample_transforms, uniform_rows
 from comp.batches.loader import Batch, TrainingSet, iterate_batches
 from comp.batches.policies import POLICIES
-from comp.data.cache import Cache
+from comp.data.cache import Squares
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class SquareBatches:
         return torch.from_numpy(squares), torch.from_numpy(self.train_set.targets[items])
 
 
-def make_device_pool(squares: Cache, device: torch.device, processes: int) -> torch.Tensor | None:
+def make_device_pool(squares: Squares, device: torch.device, processes: int) -> torch.Tensor | None:
     """Return all squares on the device, or None if they need too much of its memory.
 
     On a CPU the pool is None too: reading the cache file is as fast.
@@ -98,7 +98,7 @@ def fits_device(square_bytes: int, device: torch.device, processes: int) -> bool
     return device.type == "cuda" and square_bytes * processes <= torch.cuda.mem_get_info(device)[0] / 4
 
 
-def load_device_pool(squares: Cache, device: torch.device) -> torch.Tensor:
+def load_device_pool(squares: Squares, device: torch.device) -> torch.Tensor:
     """Copy all squares to the device, as uint8 (N, side, side, 3)."""
     device_pool = torch.empty((len(squares), squares.side, squares.side, 3), dtype=torch.uint8, device=device)
     for start in range(0, len(squares), 256):

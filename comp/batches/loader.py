@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from comp.data.cache import Cache
+from comp.data.cache import Squares
 from comp.data.images import resize
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 images (N, size, size, 3); class indices (N,)
@@ -66,7 +66,7 @@ class TrainingSet:
     BatchNorm cannot normalise a batch of one.
     """
 
-    squares: Cache
+    squares: Squares
     rows: np.ndarray  # the cache row of each item
     targets: np.ndarray  # of each item: a class index, or floats as the loss takes them
     size: int  # side of the image that the model sees, in pixels

@@ -13,7 +13,7 @@ import numpy as np
 
 from comp.batches.loader import Augmenter, OversampledItems, TrainingSet
 from comp.batches.policies import POLICIES
-from comp.data.cache import Cache
+from comp.data.cache import Squares
 from comp.data.images import resize
 from comp.errors import UserError, did_you_mean
 
@@ -73,7 +73,7 @@ def sample_partners(train_set: TrainingSet, bases: np.ndarray, rng: np.random.Ge
     return partners
 
 
-def nearest_neighbours(squares: Cache, rows: np.ndarray, size: int) -> np.ndarray:
+def nearest_neighbours(squares: Squares, rows: np.ndarray, size: int) -> np.ndarray:
     """Return the nearest other images of each row, as positions in `rows`: 5, or as many as exist.
 
     scikit-learn finds neighbours but has no SMOTE, so the blending is our own. Images are compared in pixels at the

@@ -32,6 +32,7 @@ def build_manifest(
         oof=oof,
         git=git_state(),
         versions=versions(),
+        unlabelled_images=members.unlabelled_images,
     )
 
 
@@ -59,4 +60,5 @@ def build_blend_record(
         optimistic=bool(members.keeping_best),
         oof_sha256=oof_sha256,
         split_groups=members.first.record.split_groups,
+        unlabelled_images=members.unlabelled_images,
     )

@@ -17,6 +17,7 @@ from comp.ensemble.pool import Pool, build_pool, drop_duplicate_members, stack_t
 from comp.errors import UserError
 from comp.prediction.predictor import Predictor, choose_prediction_device, open_predictor
 from comp.records.blend import BlendMember
+from comp.records.run import Unlabelled
 from comp.rows import Rows
 from comp.runs import Run
 from comp.tasks import Task
@@ -56,6 +57,11 @@ class Members:
             for name, predictor in self.predictors.items()
         }
         return {name: folds for name, folds in missing.items() if folds}
+
+    @property
+    def unlabelled_images(self) -> tuple[Unlabelled, ...]:
+        """The images whose pixels a run has seen without their labels."""
+        return tuple(sorted({images for run in self.runs for images in run.record.unlabelled_images}))
 
     def latency_ms(self, member: BlendMember) -> float:
         """Return the milliseconds per image of a member's views by all its fold models."""

@@ -15,6 +15,7 @@ from comp.ensemble.blend import Blend
 from comp.ensemble.text_tables import format_candidates, format_pairs
 from comp.metrics import score
 from comp.prediction.test_labels import join_test_labels
+from comp.records.run import describe_unlabelled
 from comp.runs import Run
 from comp.stats import bootstrap_interval
 from comp.text import format_interval
@@ -58,6 +59,9 @@ def print_warnings(members: Members, dataset: Dataset) -> None:
         print(f"warning: {name} lacks fold {', '.join(map(str, folds))}; blended without it", file=sys.stderr)
     if remark := describe_split_groups(members.first.record.split_groups):
         print(f"warning: {remark}")
+    if remark := describe_unlabelled(members.unlabelled_images):
+        names = [run.name for run in members.runs if run.record.unlabelled_images]
+        print(f"warning: {remark}: {', '.join(names)}")
     if members.keeping_best:
         print(
             f"the OOF score is optimistic: each fold's best epoch was chosen on the images it is scored on, in "

@@ -109,6 +109,37 @@ class Cache:
         return ""
 
 
+@dataclass(frozen=True)
+class JoinedCaches:
+    """Two caches of squares of one side as one: the rows of the first, then those of the second."""
+
+    first: Cache
+    second: Cache
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    @property
+    def side(self) -> int:
+        return self.first.side
+
+    @property
+    def key(self) -> str:
+        """The keys of both caches."""
+        return f"{self.first.key} {self.second.key}"
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all squares in bytes."""
+        return self.first.nbytes + self.second.nbytes
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.first[row] if row < len(self.first) else self.second[row - len(self.first)]
+
+
+Squares = Cache | JoinedCaches
+
+
 def load_cache(dataset: str, images: Sequence[Image], square_spec: SquareSpec) -> Cache:
     """Return the cache whose row i is the square of images[i]. One process builds a missing cache, under a lock."""
     folder = CACHE / f"{dataset}-{cache_key(images, square_spec)}"

@@ -122,7 +122,7 @@ class Predictor:
             missing_views = [view for view in views if fold not in tables[view]]
             if not missing_views:
                 continue
-            [probabilities] = self._compute([fold], self.dataset.train, rows[fold], missing_views, f"fold {fold}")
+            [probabilities] = self.compute([fold], self.dataset.train, rows[fold], missing_views, f"fold {fold}")
             for view, view_probabilities in zip(missing_views, probabilities, strict=True):
                 tables[view][fold] = oof_table(images[fold], fold, view_probabilities, classes)
                 table = pd.concat(tables[view][stored] for stored in sorted(tables[view]))
@@ -165,7 +165,7 @@ class Predictor:
     def compute_test(self, folds: Sequence[Fold], views: Sequence[str]) -> np.ndarray:
         """Return float32 probabilities of shape (folds, views, test images, classes), without reading any file."""
         rows = range(len(self.dataset.test))
-        return self._compute(folds, self.dataset.test, rows, views, "test")
+        return self.compute(folds, self.dataset.test, rows, views, "test")
 
     def release_networks(self) -> None:
         """Free the memory of the networks; the next prediction loads them again."""
@@ -185,7 +185,7 @@ class Predictor:
             config.train.batch,
         )
 
-    def _compute(
+    def compute(
         self,
         folds: Sequence[Fold],
         images: Sequence[Image],
@@ -193,7 +193,10 @@ class Predictor:
         views: Sequence[str],
         title: str,
     ) -> np.ndarray:
-        """Predict `views` of `rows` of `images` with the models of `folds`: (folds, views, rows, classes)."""
+        """Predict `views` of `rows` of `images` with the models of `folds`: (folds, views, rows, classes).
+
+        No file of predictions is read or written.
+        """
         data = self.run.config.data
         square_spec = make_square_spec(self.dataset.train, data.size, data.fit, data.crop)
         options = InferenceOptions(

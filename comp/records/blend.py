@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from comp.records.base import Fold, Record
+from comp.records.run import Unlabelled
 from comp.records.task import TaskSpec
 
 
@@ -95,9 +96,11 @@ class BlendRecord(Record):
     optimistic: bool  # at least one member chose each fold's epoch on the images that are scored
     oof_sha256: str | None = None  # hash of the OOF table beside it; None in files of older versions
     split_groups: int = 0  # groups of copies that span folds; left out of the file if there are none
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels a member has seen; left out of the file if none
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict()
-        if not self.split_groups:
-            del content["split_groups"]
+        for key in ("split_groups", "unlabelled_images"):
+            if not content[key]:
+                del content[key]
         return content

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from comp.records.base import Record
 from comp.records.task import TaskSpec
 
 FoldStatus = Literal["running", "done", "failed", "pruned"]
+Unlabelled = Literal["validation", "test"]
+
+
+def describe_unlabelled(images: Collection[Unlabelled]) -> str:
+    """Return the remark that belongs beside each score of models that saw pixels without labels; empty for none."""
+    return f"trained with the pixels of {' and '.join(sorted(images, reverse=True))} images" if images else ""
 
 
 @dataclass(frozen=True)
@@ -52,12 +59,17 @@ class RunRecord(Record):
     fitted_batch: int | None = None  # train.batch, halved until it fitted into memory; None: not by train.fit_memory
     sync_batchnorm: bool | None = None  # None: the run was not begun on several GPUs
     relabel_sha256: str | None = None  # of the corrected labels; None: there were none
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels it, its teachers or its first weights have seen
     schema: int = 1
 
     @property
     def task_spec(self) -> TaskSpec:
         """The record of the task, also of a run that was made before there were others than single labels."""
         return self.task or TaskSpec("single", self.classes)
+
+    def with_unlabelled(self, images: Collection[Unlabelled]) -> RunRecord:
+        """Return the record of a run that has seen the pixels of these images too."""
+        return replace(self, unlabelled_images=tuple(sorted({*self.unlabelled_images, *images})))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys in the order of run.json; those of soups, split groups and a weight file are optional."""
@@ -71,6 +83,8 @@ class RunRecord(Record):
         for key in ("model_weights_sha256", "fitted_batch", "sync_batchnorm", "relabel_sha256"):
             if content[key] is None:
                 del content[key]
+        if not self.unlabelled_images:
+            del content["unlabelled_images"]
         del content["task"]
         if self.task is not None:
             content["task"] = self.task.to_dict()

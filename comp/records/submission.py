@@ -10,7 +10,7 @@ from pydantic import Field
 
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, MemberRecord, OofSummary
-from comp.records.run import GitState
+from comp.records.run import GitState, Unlabelled
 from comp.records.source import DataSource
 
 
@@ -85,7 +85,11 @@ class SubmissionManifest(Record):
     oof: OofSummary | None = None
     git: GitState = field(default_factory=lambda: GitState(None, False))
     versions: dict[str, str] = field(default_factory=dict)
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels a member has seen; left out of the file if none
 
     def to_dict(self) -> dict[str, Any]:
         competition = self.competition and self.competition.to_dict()
-        return {**super().to_dict(), "competition": competition, "blend": self.blend.to_dict()}
+        content = {**super().to_dict(), "competition": competition, "blend": self.blend.to_dict()}
+        if not self.unlabelled_images:
+            del content["unlabelled_images"]
+        return content

@@ -10,6 +10,7 @@ from comp.data.scan import scan
 from comp.errors import UserError
 from comp.files import file_exists, file_sha256
 from comp.metrics import find_metric
+from comp.records.run import describe_unlabelled
 from comp.records.submission import Competition, SubmissionManifest
 from comp.schema import Config
 from comp.submit import ledger
@@ -72,6 +73,10 @@ def check_submission(file: Path, config: Config | None = None, allow_suspicious:
     if manifest is not None and manifest.sha256 != sha256:
         text = f"its sha256 is not the one in {manifest_path(file).name}: it was changed after it was written"
         issues.append(SubmissionIssue("warning", text))
+    if manifest is not None and (remark := describe_unlabelled(manifest.unlabelled_images)):
+        issues.append(
+            SubmissionIssue("warning", f"its models were {remark}, without labels; check that the rules allow it")
+        )
     if not has_errors(issues):
         labels = answer.labels(submission)
         if dataset.task.has_confusion and set(labels.values()) <= set(dataset.classes):

@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 from comp.errors import UserError
 from comp.files import MissingFileError, read_bytes, write_atomic
 from comp.progress_bar import progress_bar
-from comp.records.blend import OofSummary
+from comp.records.run import describe_unlabelled
+from comp.records.submission import SubmissionManifest
 from comp.submit.ledger_lines import (
     COLUMNS,
     EVENT_KINDS,
@@ -60,8 +61,11 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def make_event(kind: str, *, id: str, sha256: str, file: Path, competition: str, oof: OofSummary | None) -> Event:
-    """Return an event of a submission that happens now, with its out-of-fold score as CV."""
+def make_event(
+    kind: str, *, id: str, sha256: str, file: Path, competition: str, manifest: SubmissionManifest | None
+) -> Event:
+    """Return an event of a submission that happens now: its CV and what its models saw, both from its manifest."""
+    oof = manifest.oof if manifest else None
     low, high = oof.interval if oof else (None, None)
     return Event(
         id,
@@ -70,6 +74,7 @@ def make_event(kind: str, *, id: str, sha256: str, file: Path, competition: str,
         sha256,
         competition=competition,
         file=file.as_posix(),
+        message=describe_unlabelled(manifest.unlabelled_images) if manifest else "",
         metric=oof.metric if oof else "",
         cv=oof.score if oof else None,
         cv_low=low,

@@ -39,7 +39,7 @@ class PendingSubmission:
 def prepare_submission(report: SubmissionReport) -> PendingSubmission:
     """Return the checked file, ready to send.
 
-    The CV is taken from the manifest only if the file's bytes still match the manifest's hash.
+    CV and remarks are taken from the manifest only if the file's bytes still match the manifest's hash.
     """
     competition = report.competition
     if not competition.kaggle:
@@ -54,7 +54,7 @@ def prepare_submission(report: SubmissionReport) -> PendingSubmission:
         sha256=report.sha256,
         file=report.file,
         competition=competition.name,
-        oof=manifest.oof if manifest and manifest.sha256 == report.sha256 else None,
+        manifest=manifest if manifest and manifest.sha256 == report.sha256 else None,
     )
     format_line(event)  # a CV that the ledger refuses must be found before the file is sent
     return PendingSubmission(report.file, competition, competition.kaggle, event)
@@ -93,12 +93,16 @@ def _resume(pending: PendingSubmission, sent: Event | None, listed: KaggleSubmis
 
 
 def format_message(pending: PendingSubmission, message: str) -> str:
-    """Return the message that is sent with the file: `mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`."""
+    """Return the message that is sent with the file: `mine | accuracy 0.9484 [0.931, 0.963] | 1a2b3c4d5e6f`.
+
+    Before the score it says which pixels without labels the models saw, if they did.
+    """
     event = pending.event
     cv = "" if event.cv is None else f"{event.metric} {event.cv:.4f}"
     if cv and event.cv_low is not None and event.cv_high is not None:
         cv += f" [{event.cv_low:.3f}, {event.cv_high:.3f}]"
-    return " | ".join(text for text in (" ".join(message.split()), cv, pending.hash_prefix) if text)
+    parts = (" ".join(message.split()), event.message, cv, pending.hash_prefix)
+    return " | ".join(text for text in parts if text)
 
 
 def _find_on_kaggle(pending: PendingSubmission, ignored: int | None = None) -> KaggleSubmission | None:

@@ -41,7 +41,7 @@ def write_submission(name: str, filled: SubmissionTable, manifest: SubmissionMan
     entry = ledger.latest_entries(events).get(name)
     if entry is None or entry.written_sha256 != sha256:
         event = ledger.make_event(
-            "written", id=name, sha256=sha256, file=path, competition=competition.name, oof=manifest.oof
+            "written", id=name, sha256=sha256, file=path, competition=competition.name, manifest=manifest
         )
         ledger.append(ledger_path, event)
     return path

@@ -115,6 +115,10 @@ class Task(ABC):
         """Return the targets as the loss takes them: integers as they are, or float32 (images, outputs)."""
         return targets
 
+    def soft_targets(self, predictions: np.ndarray) -> np.ndarray:
+        """Return predictions as the loss takes them: float32 (images, outputs)."""
+        return predictions.astype(np.float32)
+
     @abstractmethod
     def make_loss(self, options: Loss, targets: np.ndarray, device: torch.device) -> LossFunction:
         """Return the loss `(outputs, network targets) -> (images,)` for training on `targets`."""

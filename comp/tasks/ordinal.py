@@ -46,6 +46,10 @@ class Ordinal(ClassTask):
     def network_targets(self, targets: np.ndarray) -> np.ndarray:
         return (targets[:, None] > np.arange(self.outputs)).astype(np.float32)
 
+    def soft_targets(self, predictions: np.ndarray) -> np.ndarray:
+        reached = predictions[:, ::-1].cumsum(1)[:, ::-1]  # the probability of this grade or a higher one
+        return reached[:, 1:].clip(0, 1).astype(np.float32)
+
     @property
     def has_class_targets(self) -> bool:
         return False  # the network's targets are not indices

@@ -60,6 +60,9 @@ class Regression(Task):
     def network_targets(self, targets: np.ndarray) -> np.ndarray:
         return ((targets - self.spec.mean) / self.spec.std).astype(np.float32)[:, None]
 
+    def soft_targets(self, predictions: np.ndarray) -> np.ndarray:
+        return self.network_targets(predictions[:, 0])
+
     def make_loss(self, options: Loss, targets: np.ndarray, device: torch.device) -> LossFunction:
         from comp.tasks.losses import number_loss
 

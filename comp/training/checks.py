@@ -18,7 +18,7 @@ from comp.observers.tensorboard import check_tensorboard
 from comp.records.base import Fold
 from comp.records.dataset import SplitRecord
 from comp.runs import RESERVED_DIRS, RUNS
-from comp.schema import Config
+from comp.schema import Config, Teacher
 from comp.tasks import Task
 from comp.zoo.classifier import classifier_layers
 
@@ -33,6 +33,7 @@ def check_names(config: Config) -> None:
     if config.augment.oversample != "none" and config.train.balanced:
         raise UserError("augment.oversample and train.balanced both repeat images of small classes; set one of them")
     _check_init(config)
+    _check_teacher(config)
     find_metric(config.train.metric)  # a UserError, if there is none
     if config.log.tensorboard:
         check_tensorboard()
@@ -59,6 +60,21 @@ def _check_init(config: Config) -> None:
             "train.freeze_epochs would freeze random weights; set it to 0, or set model.weights=FILE, "
             "model.pretrained=true or train.init=RUN"
         )
+
+
+def _check_teacher(config: Config) -> None:
+    """Check that keys of the teachers have teachers, and that no sampling needs the class of every image."""
+    teacher = config.teacher
+    if not teacher.runs and teacher != Teacher():
+        raise UserError("teacher: no run is named; set teacher.runs=[NAME], or remove the other keys")
+    if teacher.min_confidence and not teacher.test_images:
+        raise UserError("teacher.min_confidence chooses test images; set teacher.test_images=true, or remove it")
+    for key, is_set in (
+        ("train.balanced", config.train.balanced),
+        ("augment.oversample", config.augment.oversample != "none"),
+    ):
+        if teacher.runs and is_set:
+            raise UserError(f"{key} needs a class of each image, and teacher.runs makes soft targets; remove one")
 
 
 def check_split(config: Config) -> None:
@@ -105,6 +121,10 @@ def check_task(config: Config, task: Task) -> None:
     ):
         if is_set and not task.has_class_targets:
             raise UserError(f"{key} is for classes, and data.task={task.kind} has none; remove it")
+    if config.teacher.temperature != 1 and task.form == "numbers":
+        raise UserError("teacher.temperature is for probabilities, not for numbers; set it to 1")
+    if config.teacher.min_confidence and task.form != "classes":
+        raise UserError(f"teacher.min_confidence is for classes, and data.task={task.kind} has none; set it to 0")
     if loss.label_smoothing and task.form == "numbers":
         raise UserError("loss.label_smoothing is for classes and tags, not for numbers; set it to 0")
 

@@ -23,6 +23,7 @@ from comp.engine.predict import normalise
 from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
+from comp.training.distillation import add_teachers
 from comp.training.init_weights import load_init_weights, new_model
 from comp.training.optimizer import make_train_optimizer
 from comp.training.setup import Setup
@@ -36,6 +37,7 @@ class TrainingComponents:
     """The parts that train a fold, except the TrainState: that is made after pretraining, which changes the model."""
 
     train_set: TrainingSet
+    labels: np.ndarray  # of its labelled images, by which the loss weights classes
     batches: TrainBatches
     validation_batches: ValidationBatches
     model: torch.nn.Module
@@ -70,10 +72,13 @@ def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> Tra
         shard=(distributed.rank(), distributed.world_size()),
     )
     train_set = oversample(train_set, config.augment.oversample)
+    labels = train_set.targets
+    if config.teacher.runs:
+        train_set = add_teachers(setup, fold, train_set)
     batches, validation_batches = _make_batches(setup, train_set, val_rows)
     model = _make_model(setup, fold, use_initial_weights)
     spec = make_model_spec(config, setup.task.spec, model, setup.precision)
-    return TrainingComponents(train_set, batches, validation_batches, model, spec, setup.device)
+    return TrainingComponents(train_set, labels, batches, validation_batches, model, spec, setup.device)
 
 
 def _make_batches(setup: Setup, train_set: TrainingSet, val_rows: np.ndarray) -> tuple[TrainBatches, ValidationBatches]:
@@ -141,7 +146,7 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             freeze_epochs=config.train.freeze_epochs,
             cuda_graph=use_cuda_graph(config.train.cuda_graph, setup.device, setup.accumulate, state.optimizer),
         ),
-        loss=setup.task.make_loss(config.loss, components.train_set.targets, setup.device),
+        loss=setup.task.make_loss(config.loss, components.labels, setup.device),
         lr_at=make_schedule(
             ScheduleOptions(
                 name=schedule.name,

@@ -15,9 +15,10 @@ from comp.errors import UserError
 from comp.files import file_exists, file_sha256
 from comp.records.base import Fold
 from comp.records.run import RunRecord
-from comp.runs import RUNS, FoldDir, Run, find_runs
+from comp.runs import RUNS, FoldDir
 from comp.schema import Config
 from comp.tasks import make_task
+from comp.training.source_runs import find_source_run
 from comp.zoo.build import build_model
 from comp.zoo.weight_file import load_matched, match_weights, read_weight_file
 
@@ -48,7 +49,8 @@ def check_init_weights(
     is_new = restart or not file_exists(run_path / "run.json")
     starting = [fold for fold in folds if is_new or not _has_begun(FoldDir(run_path / f"fold{fold}"))]
     if starting and config.train.init:
-        find_init_run(config.train.init, draft, starting)
+        source = find_source_run("train.init", config.train.init, draft, starting)
+        draft = draft.with_unlabelled(source.record.unlabelled_images)
     if starting and config.model.pretrained:
         new_model(config, make_task(draft.task_spec).outputs, pretrained=True)
     if config.model.weights is None:
@@ -94,25 +96,10 @@ def _check_other_images(path: Path, draft: RunRecord) -> None:
         )
 
 
-def find_init_run(name: str, record: RunRecord, folds: Sequence[Fold]) -> Run:
-    """Return the run to start from; refuse one with another split, or without the finished `folds`."""
-    runs = find_runs([name])
-    if len(runs) > 1:
-        raise UserError(f"train.init: {name} matches {len(runs)} runs; name one, such as {runs[0].name}")
-    run = runs[0]
-    if run.record.folds_sha256 != record.folds_sha256:
-        raise UserError(
-            f"train.init: {run.name} was trained on another split, so its folds were trained on images that "
-            f"the folds here are validated on; use a run on {record.folds_file}"
-        )
-    for fold in folds:
-        if not run.fold_dir(fold).is_done:
-            raise UserError(f"train.init: {run.name} has no finished fold {fold}; train that first")
-    return run
-
-
 def _load_run_weights(model: nn.Module, name: str, record: RunRecord, fold: Fold, model_name: str) -> None:
-    weights = distributed.call_on_rank_zero(lambda: find_init_run(name, record, [fold]).read_weights(fold))
+    weights = distributed.call_on_rank_zero(
+        lambda: find_source_run("train.init", name, record, [fold]).read_weights(fold)
+    )
     try:
         load_state_dict(model, weights.file.state_dict)
     except RuntimeError:

@@ -13,7 +13,7 @@ from torch import nn
 
 from comp.batches.device_batches import choose_augment_device
 from comp.batches.loader import choose_workers
-from comp.data.cache import Cache, load_cache, make_square_spec
+from comp.data.cache import JoinedCaches, Squares, load_cache, make_square_spec
 from comp.data.folds import count_split_groups, read_folds
 from comp.data.scan import Dataset, scan
 from comp.engine import distributed
@@ -21,18 +21,20 @@ from comp.engine.cuda_graph import use_cuda_graph
 from comp.engine.device import configure_allocator, use_deterministic_algorithms
 from comp.engine.kernels.fuse import apply_kernels, choose_kernels
 from comp.engine.precision import choose_precision
+from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import find_metric
 from comp.records.base import Fold
 from comp.records.run import RunRecord
 from comp.rows import Rows
 from comp.runs import RUNS, Run, check_unchanged, open_run
-from comp.schema import Config
+from comp.schema import Config, Teacher
 from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
 from comp.training.fit_memory import fit_batch
 from comp.training.init_weights import check_init_weights, new_model
 from comp.training.optimizer import make_train_optimizer
+from comp.training.teachers import check_teachers
 
 FULL_FOLD_SEED = 1_000_000  # the fold number in the random number key of the fold `full`
 DEBUG_BATCHES = 4
@@ -62,8 +64,8 @@ class Setup:
     dataset: Dataset
     folds: np.ndarray  # the fold of each training image, in the dataset's order
     targets: np.ndarray  # its target, in the same order
-    cache: Cache  # its pixels, in the same order
-    image_key: str  # key of that cache
+    cache: Squares  # its pixels, in the same order; then those of the test images, if it is trained on them
+    image_key: str  # key of the cache of the training images
     device: torch.device
     memory_kept: bool  # freed blocks stay with the process
     max_batches: int | None = None  # of training, and of validation; None: all images
@@ -116,15 +118,19 @@ class Setup:
             memory="kept" if self.memory_kept else "returned",
         )
 
+    @property
+    def max_images(self) -> int | None:
+        """The images to train on, and those to validate on; None: all."""
+        return None if self.max_batches is None else self.max_batches * self.batch_size
+
     def split(self, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows to train on and the rows to validate on."""
         rows = np.arange(len(self.targets))
         train, val = (rows, rows[:0]) if fold == "full" else (rows[self.folds != fold], rows[self.folds == fold])
-        if self.max_batches is None:
+        if self.max_images is None:
             return train, val
         sample = np.random.default_rng(0).permutation(rows)  # of every class: the rows are sorted by class
-        limit = self.max_batches * self.batch_size
-        return sample[np.isin(sample, train)][:limit], sample[np.isin(sample, val)][:limit]
+        return sample[np.isin(sample, train)][: self.max_images], sample[np.isin(sample, val)][: self.max_images]
 
     def by_row(self, images: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (targets, predictions) by row of a submission, for predictions of these rows of the training set."""
@@ -160,7 +166,8 @@ def open_setup(
     """
 
     def open_checked(draft: RunRecord, model: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
-        return open_run(config, check_init_weights(config, draft, model, folds, restart), measure, restart)
+        draft = check_init_weights(config, draft, model, folds, restart)
+        return open_run(config, check_teachers(config, draft, folds, restart), measure, restart)
 
     return _build_setup(config, device, open_checked, dataset, device_processes)
 
@@ -172,6 +179,8 @@ def setup_from_run(run: Run, device: torch.device) -> Setup:
 
 def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
     """Build a setup for benchmarks: like `open_setup`, but without a run directory. Only the image cache is written."""
+
+    config = config.model_copy(update={"teacher": Teacher()})  # it changes no speed, and its predictions are files
 
     def unwritten_run(draft: RunRecord, _: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
         return Run(RUNS / config.name, config, measure(draft))
@@ -214,7 +223,12 @@ def _build_setup(
     check_stages(config, model)
     check_model_input(model, config, dataset.task.outputs)
     square_spec = make_square_spec(dataset.train, config.data.size, config.data.fit, config.data.crop)
-    cache = load_cache(dataset.name, dataset.train, square_spec)
+    train_cache = load_cache(dataset.name, dataset.train, square_spec)
+    cache: Squares = train_cache
+    if config.teacher.test_images:
+        if not dataset.test:
+            raise UserError(f"teacher.test_images: {dataset.root} has no test images; set it to false")
+        cache = JoinedCaches(train_cache, load_cache(dataset.name, dataset.test, square_spec))
     draft = _run_record(config, dataset, split, model, device)
     timed_model = apply_kernels(model, draft.kernels, device)
     timed_batch = min(config.train.batch, len(dataset.train))
@@ -238,7 +252,7 @@ def _build_setup(
         split["fold"].to_numpy(),
         dataset.targets,
         cache,
-        cache.key,
+        train_cache.key,
         device,
         memory_kept,
         local_processes=distributed.local_world_size(),

@@ -18,6 +18,7 @@ from comp.errors import UserError
 from comp.observers.protocol import Observer, StopTraining
 from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
+from comp.records.run import describe_unlabelled
 from comp.runs import ReadOnlyFoldDir
 from comp.schema import Config
 from comp.training.checks import check_training_images
@@ -80,6 +81,8 @@ def run_experiment(
     if config.train.freeze_epochs:
         epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
         print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
+    if remark := describe_unlabelled(setup.run.record.unlabelled_images):
+        print(f"{remark}, without their labels: its submissions say so", flush=True)
     parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if jobs > 1 else []
     failed = train_parallel(train_fold, setup, parallel_folds, jobs) if parallel_folds else []
     for sequential_fold in folds:

@@ -116,6 +116,12 @@ ELSEWHERE = {
     "train.monitor",
     "train.patience",
     "train.save_every",
+    "teacher.runs",  # test_teacher.py
+    "teacher.weight",
+    "teacher.temperature",
+    "teacher.tta",
+    "teacher.test_images",
+    "teacher.min_confidence",
     "train.snapshots",  # test_soup.py
     "data.labels",  # where labels are: tests/data/test_labels.py
     "data.image",

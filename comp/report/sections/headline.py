@@ -9,6 +9,7 @@ import numpy as np
 from comp.data.folds import describe_split_groups
 from comp.figures import GOOD, GRID, QUIET, new_figure, style_axis
 from comp.metrics import find_metric
+from comp.records.run import Unlabelled, describe_unlabelled
 from comp.records.scores import ScoreReport
 from comp.report.section import Figure, Finding, Section
 from comp.report.source import Source
@@ -39,6 +40,7 @@ class Headline:
     baseline: float | None = None
     folds_missing: int = 0
     split_groups: int = 0
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels the models have seen
     best: float | None = None  # of a run: the OOF score of each fold's best epoch
     last: float | None = None
     best_minus_last: float | None = None  # positive: better
@@ -80,6 +82,7 @@ def _of_run(source: Source) -> Headline | None:
         scores.baseline,
         len(run.record.folds) - len(metrics.folds_done),
         metrics.split_groups,
+        run.record.unlabelled_images,
         scores.oof.best.score,
         scores.oof.last.score,
         scores.best_minus_last,
@@ -100,6 +103,7 @@ def _of_blend(source: Source) -> Headline | None:
         dict(zip(folds, blend.oof.per_fold, strict=True)),
         blend.oof.images,
         split_groups=blend.split_groups,
+        unlabelled_images=blend.unlabelled_images,
         naive=blend.oof.naive,
         is_optimistic=blend.optimistic,
     )
@@ -142,6 +146,8 @@ def _trust(headline: Headline) -> list[Finding]:
         findings.append(Finding("trust", f"Only {done} of {done + missing} folds are done", "notice"))
     if remark := describe_split_groups(headline.split_groups):
         findings.append(Finding("trust", remark, "problem"))
+    if remark := describe_unlabelled(headline.unlabelled_images):
+        findings.append(Finding("trust", remark[0].upper() + remark[1:], "notice"))
     if headline.is_optimistic:
         text = "Optimistic: each fold's epoch was chosen on the images that are scored"
         findings.append(Finding("trust", text, "problem"))

@@ -16,7 +16,7 @@ from comp.prediction_file import content_sha256, find_table, recorded_sha256
 from comp.progress_bar import progress_bar
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
-from comp.records.run import FoldRecord, RunRecord
+from comp.records.run import FoldRecord, RunRecord, describe_unlabelled
 from comp.records.task import TaskSpec
 from comp.runs import BLENDS, RUNS, list_runs
 
@@ -43,7 +43,7 @@ class LeaderboardEntry:
     parameters: int | None = None
     seconds: float | None = None  # training time of all folds
     complete: bool = False
-    remark: str = ""  # what is missing
+    remark: str = ""  # what is missing, and what the score depends on
     task: TaskSpec | None = None  # None: one class per image
     oof_sha256: str | None = None  # the hash of the OOF predictions when they were written; None: not recorded
 
@@ -88,7 +88,7 @@ def _check_oof(entry: LeaderboardEntry) -> LeaderboardEntry:
     if entry.oof_sha256 is None or not entry.oof.is_file() or content_sha256(entry.oof) == entry.oof_sha256:
         return entry
     remark = f"{entry.oof.name} is not what was written; run infer.py again"
-    return replace(entry, remark="; ".join(filter(None, [entry.remark, remark])))
+    return replace(entry, remark=_join(entry.remark, remark))
 
 
 def _matches(pattern: str, entries: dict[str, LeaderboardEntry]) -> list[str]:
@@ -116,9 +116,10 @@ def _run_entry(name: str, path: Path) -> LeaderboardEntry:
         oof_sha256=recorded_sha256(oof) if oof.is_file() else None,
     )
     try:
-        return _with_scores(entry, folds=len(record.folds))
+        entry = _with_scores(entry, folds=len(record.folds))
     except READ_ERRORS:
         return replace(entry, remark="metrics.json is unreadable; run its train.py again")
+    return replace(entry, remark=_join(entry.remark, describe_unlabelled(record.unlabelled_images)))
 
 
 def _with_scores(entry: LeaderboardEntry, folds: int) -> LeaderboardEntry:
@@ -165,14 +166,21 @@ def _blend_entry(name: str, path: Path, entries: dict[str, LeaderboardEntry]) ->
         parameters=_sum_known([member.parameters if member else None for member in members]),
         seconds=_sum_known([member.seconds if member else None for member in members]),
         complete=record.complete,
-        remark=_remark("some folds are missing", record.complete, record.split_groups),
+        remark=_join(
+            _remark("some folds are missing", record.complete, record.split_groups),
+            describe_unlabelled(record.unlabelled_images),
+        ),
         task=next((member.task for member in members if member), None),
         oof_sha256=record.oof_sha256,
     )
 
 
 def _remark(missing: str, complete: bool, split_groups: int) -> str:
-    return "; ".join(filter(None, ["" if complete else missing, describe_split_groups(split_groups)]))
+    return _join("" if complete else missing, describe_split_groups(split_groups))
+
+
+def _join(*remarks: str) -> str:
+    return "; ".join(filter(None, remarks))
 
 
 def _sum_known(values: list[Number | None]) -> Number | None:
