@@ -17,6 +17,9 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the trials in this database, for several machines, e.g. postgresql+psycopg://USER@HOST/DATABASE "
         "(default: a journal in runs/<study>/)",
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="run N trials at a time, each in a process (default: 1)"
+    )
     add_device_argument(parser)
 
 
@@ -34,9 +37,9 @@ def tune(args: argparse.Namespace) -> None:
     from comp.study.space import read_study
     from comp.study.tune import tune as run_study
 
-    if args.trials < 1:
-        raise UserError("--trials must be 1 or more")
-    run_study(read_study(args.study), args.trials, choose_device(args.device), args.storage)
+    if args.trials < 1 or args.workers < 1:
+        raise UserError("--trials and --workers must be 1 or more")
+    run_study(read_study(args.study), args.trials, choose_device(args.device), args.storage, args.workers)
 
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from comp.metrics import score
 from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
-from comp.study.space import StudyConfig
+from comp.study.space import StudyConfig, format_value
 from comp.training import train as training
 from comp.yaml12 import render_yaml
 
@@ -62,11 +62,6 @@ def parameter_importances(optuna_study: optuna.Study) -> dict[str, float]:
         return optuna.importance.get_param_importances(optuna_study)
     except (ValueError, RuntimeError):  # all scores are equal
         return {}
-
-
-def format_value(value: object) -> str:
-    """Return a value of the space with at most four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.device) -> str:

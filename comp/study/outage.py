@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, ProgrammingError, SQLAlchemyError
 
 from comp.errors import UserError
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 600.0
 RETRY_SECONDS = 1.0
+WRONG_STATEMENTS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
 def retry(action: Callable[..., T], *arguments: Any, **options: Any) -> T:
@@ -30,7 +31,7 @@ def retry(action: Callable[..., T], *arguments: Any, **options: Any) -> T:
             if is_repeated:  # the database had done it before it went away
                 return True  # type: ignore[return-value]  # the only such call returns a boolean
             raise
-        except (StorageInternalError, DBAPIError) as error:
+        except (StorageInternalError, SQLAlchemyError) as error:
             if not is_outage(error):
                 raise
             if time.monotonic() > deadline:
@@ -45,11 +46,12 @@ def retry(action: Callable[..., T], *arguments: Any, **options: Any) -> T:
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Return whether a connection broke or could not be made, rather than a statement being wrong."""
+    """Return whether a connection broke or could not be made, rather than a statement being wrong.
+
+    A connection that breaks inside a transaction raises one of several errors, by the moment.
+    """
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return isinstance(cause, (OperationalError, InterfaceError)) or (
-        isinstance(cause, DBAPIError) and cause.connection_invalidated
-    )
+    return isinstance(cause, SQLAlchemyError) and not isinstance(cause, WRONG_STATEMENTS)
 
 
 class PatientStorage:

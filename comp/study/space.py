@@ -94,6 +94,11 @@ def read_study(path: Path) -> StudyConfig:
     return study
 
 
+def format_value(value: object) -> str:
+    """Return a value of the space with at most four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _suggest(trial: Trial, key: str, choices: Range | list[Any]) -> object:
     if isinstance(choices, list):
         return trial.suggest_categorical(key, choices)

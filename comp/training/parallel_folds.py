@@ -24,7 +24,7 @@ def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], j
     jobs = min(jobs, len(folds))
     free_slots, queued, failed, stopping = list(range(jobs)), list(folds), [], False
     running: dict[Connection, FoldProcess] = {}
-    with _count_interrupts() as interrupts, _ParallelConsole(len(folds)) as console:
+    with count_interrupts() as interrupts, _ParallelConsole(len(folds)) as console:
         try:
             while (running or (queued and not interrupts)) and len(interrupts) < 2:
                 while queued and free_slots and not interrupts:
@@ -86,7 +86,7 @@ class _ParallelConsole:
 
 
 @contextlib.contextmanager
-def _count_interrupts() -> Iterator[list[int]]:
+def count_interrupts() -> Iterator[list[int]]:
     """Collect Ctrl-C signals in a list instead of raising: an exception could cut a message in two."""
     interrupts: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))

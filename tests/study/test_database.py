@@ -14,7 +14,9 @@ import torch
 from optuna.trial import TrialState
 
 from comp.errors import UserError
-from comp.study import database, outage, tune
+from comp.study import database, outage
+from comp.study import search as searching
+from comp.study import trials as running
 from comp.study.space import StudyConfig
 from comp.study.store import open_store
 from comp.study.trial import TrialOutcome
@@ -29,13 +31,13 @@ def short_waits(monkeypatch) -> None:
     monkeypatch.setattr(database, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(database, "GRACE_SECONDS", 1.0)
     monkeypatch.setattr(outage, "RETRY_SECONDS", 0.1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def open_little(url: str, trials: int = TRIALS) -> tune.Search:
+def open_little(url: str, trials: int = TRIALS) -> searching.Search:
     store = open_store("little", url)
     study = store.claim(lambda _: optuna.create_study(storage=store.storage, study_name="little", load_if_exists=True))
-    return tune.Search(STUDY, trials, study, store, "accuracy", 1)
+    return searching.Search(STUDY, trials, study, store, "accuracy", 1)
 
 
 def work(url: str, machine: Path, log: Path, seconds: float) -> None:
@@ -49,8 +51,8 @@ def work(url: str, machine: Path, log: Path, seconds: float) -> None:
         time.sleep(seconds)
         return TrialOutcome("complete", values["x"])
 
-    tune.run_trial = train
-    tune.run_trials(open_little(url), torch.device("cpu"))
+    searching.run_trial = train
+    running.run_trials(open_little(url), torch.device("cpu"))
 
 
 def start(*arguments) -> multiprocessing.Process:
@@ -92,12 +94,12 @@ def test_three_machines_one_killed_and_the_server_restarted_lose_no_trial(postgr
 def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch):
     """A journal by one process and a database by several, one after the other, have the same values."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tune, "run_trial", lambda study, number, values, *_: TrialOutcome("complete", values["x"]))
+    monkeypatch.setattr(searching, "run_trial", lambda study, number, values, *_: TrialOutcome("complete", values["x"]))
     values = []
     for url in (None, database):
         searches = [open_little(url, trials) for trials in ((2, 9, 10) if url else (10,))]
         for search in searches:
-            tune.run_trials(search, torch.device("cpu"))
+            running.run_trials(search, torch.device("cpu"))
         values.append([trial.params for trial in searches[-1].optuna_study.get_trials()])
     assert values[0] == values[1] and len(values[0]) == 10
 
@@ -105,11 +107,11 @@ def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch)
 def test_a_stopped_process_whose_trial_was_taken_reports_nothing(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = open_little(database, 1)
-    claimed = search.store.claim(lambda claims: tune._claim_trial(search, claims))
+    claimed = search.store.claim(lambda claims: running._claim_trial(search, claims))
     claimed.hold.locks.enter_context(other_machine(database, tmp_path / "b", monkeypatch))
     wait_for(claimed.hold.is_lost)
-    reporter = tune.OptunaReporter(claimed.trial, [0], 1, claimed.hold.is_lost)
-    with pytest.raises(tune.TrialTakenError):
+    reporter = running.OptunaReporter(claimed.trial, [0], 1, claimed.hold.is_lost)
+    with pytest.raises(running.TrialTakenError):
         reporter.log_step(None, 0)
     claimed.hold.__exit__()
     assert search.optuna_study.get_trials()[0].user_attrs["worker"]["pid"] == os.getpid()
@@ -121,7 +123,7 @@ def other_machine(url: str, directory: Path, monkeypatch):
     monkeypatch.chdir(directory)
     monkeypatch.setattr(database, "GRACE_SECONDS", 0.0)
     search = open_little(url, 1)
-    return search.store.claim(lambda claims: tune._claim_trial(search, claims)).hold
+    return search.store.claim(lambda claims: running._claim_trial(search, claims)).hold
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""A study that is open for trials: checked, with its storage, its sampler and its pruner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from comp.data.folds import parse_folds, read_folds
+from comp.data.scan import scan
+from comp.errors import UserError
+from comp.metrics import find_metric
+from comp.observers.protocol import Observer
+from comp.schema import Config
+from comp.study.pruning import FoldMedianPruner
+from comp.study.space import ParameterValues, StudyConfig
+from comp.study.store import Claims, TrialStore, open_store
+from comp.study.trial import TrialOutcome, run_trial
+from comp.training.checks import check_names
+
+
+@dataclass(frozen=True)
+class Search:
+    """A study that is open for trials."""
+
+    study: StudyConfig
+    trials: int
+    optuna_study: optuna.Study
+    store: TrialStore
+    metric: str
+    epochs: int  # of a fold, at most
+
+    def draw(self, trial: Trial) -> ParameterValues:
+        """Return the values of a trial, drawn with a seed of its own: one per process would repeat trial 0."""
+        self.optuna_study.sampler = optuna.samplers.TPESampler(
+            seed=self.study.seed * 100_003 + trial.number, n_startup_trials=8, constant_liar=True
+        )
+        return self.study.suggest(trial)
+
+    def run(
+        self, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer]
+    ) -> TrialOutcome:
+        """Train a trial."""
+        return run_trial(self.study, number, values, device, observers)
+
+    def running_trials(self) -> list[int]:
+        """Return the numbers of the trials that have not ended."""
+        return [trial.number for trial in self.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+
+OpenSearch = Callable[[], Search]  # can be sent to another process
+
+
+def open_search(study: StudyConfig, trials: int, storage: str | None) -> Search:
+    """Check the study, then open its trials; refuse a study that was begun with another base or space."""
+    base = study.make_config({}, "base")
+    _check_study(study, base)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    higher_is_better = find_metric(base.train.metric).higher_is_better
+    epochs = max(config.train.epochs for config in (base, *study.edge_configs()))
+    definition = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
+    store = open_store(study.name, storage)
+
+    def create(_: Claims) -> optuna.Study:
+        optuna_study = optuna.create_study(
+            storage=store.storage,
+            study_name=study.name,
+            direction="maximize" if higher_is_better else "minimize",
+            load_if_exists=True,
+            pruner=FoldMedianPruner(epochs, higher_is_better),
+        )
+        if "asks" not in optuna_study.user_attrs:
+            optuna_study.set_user_attr("asks", definition)
+        return optuna_study
+
+    optuna_study = store.claim(create)  # or two processes that begin together would both write the definition
+    asks = optuna_study.user_attrs["asks"]
+    added = Config(name=study.name).identity()  # keys that an earlier version did not have are at their defaults
+    if {**asks, "base": {**added, **asks["base"]}} != definition:
+        raise UserError(
+            f"the study {study.name} was begun with another base or space; copy the study under another file name"
+        )
+    return Search(study, trials, optuna_study, store, base.train.metric, epochs)
+
+
+def _check_study(study: StudyConfig, base: Config) -> None:
+    """Check names and folds before the first trial."""
+    for config in study.edge_configs():
+        check_names(config)
+    table = read_folds(base.folds_file, scan(base.source), base.folds.allow_split_groups)
+    folds, confirm_folds = (parse_folds(str(text), table) for text in (study.folds, study.confirm))
+    if set(folds) & set(confirm_folds):
+        raise UserError(
+            f"the study's folds {study.folds} and confirm {study.confirm} share a fold; choose confirm folds that the "
+            f"study does not use"
+        )

@@ -1,0 +1,213 @@
+"""Run trials in several processes of this machine, with one progress bar for all of them.
+
+A worker claims its trials as a process on another machine does, so one that fails or is killed does not affect the
+others. The parent alone draws and handles Ctrl-C: after the first every trial saves its state and stops, the second
+kills them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+import torch
+from optuna.trial import TrialState
+
+from comp.cli import format_error
+from comp.data.folds import parse_fold_range
+from comp.engine.device import choose_device
+from comp.engine.fit import Step
+from comp.errors import UserError
+from comp.observers.protocol import PauseTraining
+from comp.progress_bar import progress_bar
+from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
+from comp.study.search import OpenSearch, Search
+from comp.study.trials import run_trials
+from comp.training.fold_process import LineForwarder, ParentObserver, device_for_slot
+from comp.training.parallel_folds import count_interrupts
+from comp.training.process import KILLED_MESSAGE, spawn_process
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass
+class Worker:
+    """A process that runs trials, as its parent sees it."""
+
+    slot: int
+    connection: Connection
+    process: SpawnProcess
+    trial: int | None = None
+    fraction_done: float = 0.0
+    trials_ended: int = 0  # of the study, when its trial began
+    has_ended: bool = False  # by itself
+    error: str | None = None
+
+    @classmethod
+    def start(cls, slot: int, task: WorkerTask) -> Worker:
+        parent_end, child_end = multiprocessing.Pipe()
+        process = spawn_process(_work, child_end, slot, task)
+        child_end.close()
+        return cls(slot, parent_end, process)
+
+    def stop(self) -> None:
+        """Request that the trial saves its state and the worker ends."""
+        with contextlib.suppress(OSError):  # it may have ended already
+            self.connection.send("stop")
+
+    def receive(self, bar: _TrialBar) -> bool:
+        """Process one message; return False after the last one, when the process has ended."""
+        try:
+            kind, *content = self.connection.recv()
+        except (EOFError, OSError):
+            return False
+        if kind == "line":
+            bar.print_line(*content)
+        elif kind == "trial":
+            self.trial, self.trials_ended = content
+            self.fraction_done = 0.0
+        elif kind == "fraction_done":
+            (self.fraction_done,) = content
+        else:
+            (self.error,) = content
+            self.has_ended = True
+        return True
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """The arguments of a worker's process."""
+
+    open_search: OpenSearch
+    device: torch.device
+    workers: int
+
+
+def run_workers(open_search: OpenSearch, search: Search, device: torch.device, workers: int) -> None:
+    """Run the trials of a search in `workers` processes. A worker that is killed is replaced: its trial is continued,
+    or fails after some deaths. Raise KeyboardInterrupt after Ctrl-C, and UserError if workers failed."""
+    task, failed, stopping = WorkerTask(open_search, device, workers), 0, False
+    running: dict[Connection, Worker] = {}
+    with count_interrupts() as interrupts, _TrialBar(search.trials) as bar:
+        try:
+            for slot in range(workers):
+                worker = Worker.start(slot, task)
+                running[worker.connection] = worker
+            while running and len(interrupts) < 2:
+                ready = wait(list(running), timeout=0.3)
+                for connection, worker in list(running.items()):
+                    if connection not in ready or worker.receive(bar):
+                        continue
+                    del running[connection]
+                    if worker.error or not worker.has_ended:
+                        bar.print_line("stderr", f"worker {worker.slot} failed: {worker.error or KILLED_MESSAGE}")
+                        if worker.has_ended or worker.trial is None or interrupts:
+                            failed += 1
+                        else:
+                            replacement = Worker.start(worker.slot, task)
+                            running[replacement.connection] = replacement
+                bar.update(running.values())
+                if interrupts and not stopping:
+                    stopping = True
+                    bar.print_line("stderr", "every trial saves and stops; Ctrl-C again stops at once")
+                    for worker in running.values():
+                        worker.stop()
+        finally:
+            for worker in running.values():
+                worker.process.kill()
+    if interrupts:
+        raise KeyboardInterrupt
+    if failed:
+        raise UserError(
+            f"{failed} of {workers} workers failed (see the error above); fix the cause and run the same command again"
+        )
+
+
+class _TrialBar:
+    """One bar over all trials, and above it the lines that the workers print."""
+
+    def __init__(self, trials: int):
+        self.trials = trials
+        self.bar = progress_bar(
+            desc=f"0/{trials} trials",
+            total=trials,
+            dynamic_ncols=True,
+            smoothing=0,
+            miniters=0,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+        )
+
+    def __enter__(self) -> _TrialBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def print_line(self, stream: str, line: str) -> None:
+        """Print a line to "stdout" or "stderr", above the bar."""
+        self.bar.write(line, file=getattr(sys, stream))
+        getattr(sys, stream).flush()
+
+    def update(self, running: Collection[Worker]) -> None:
+        ended = max((worker.trials_ended for worker in running), default=0)
+        busy = [worker for worker in running if worker.trial is not None]
+        self.bar.set_description_str(f"{ended}/{self.trials} trials", refresh=False)
+        per_trial = ", ".join(f"trial {worker.trial} {worker.fraction_done:.0%}" for worker in busy)
+        self.bar.set_postfix_str(per_trial, refresh=False)
+        done = min(self.trials, ended + sum(worker.fraction_done for worker in busy))
+        self.bar.update(max(0.0, done - self.bar.n))
+
+
+def _work(connection: Connection, slot: int, task: WorkerTask) -> None:
+    """Run trials in this process, and send its output, its progress and how it ended to the parent."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // task.workers))
+    parent, error = TrialObserver(connection), None
+    with (
+        contextlib.redirect_stdout(LineForwarder("stdout", parent)),
+        contextlib.redirect_stderr(LineForwarder("stderr", parent)),
+    ):
+        try:
+            device = choose_device(str(device_for_slot(slot, task.device)))
+            search = task.open_search()
+            run_trials(search, device, lambda number: [parent.begin(search, number)])
+        except PauseTraining:
+            pass
+        except Exception as failure:
+            if os.environ.get("COMP_TRACEBACK") == "1":
+                traceback.print_exc()
+            error = format_error(failure)
+    parent.send("end", error)
+
+
+class TrialObserver(ParentObserver):
+    """An observer that sends the progress through all folds of a trial, and pauses it at the parent's request."""
+
+    def __init__(self, connection: Connection):
+        super().__init__(connection, epochs=1)
+        self.folds: Sequence[Fold] = ()
+        self.folds_done = 0
+
+    def begin(self, search: Search, number: int) -> TrialObserver:
+        """Announce a trial, and observe it from now on."""
+        self.epochs, self.folds, self.folds_done = search.epochs, parse_fold_range(str(search.study.folds)), 0
+        ended = search.optuna_study.get_trials(deepcopy=False, states=ENDED)
+        self.send("trial", number, len(ended))
+        return self
+
+    def log_step(self, event: Step, images: int) -> None:
+        self._send_fraction((self.folds_done + event.step / event.steps) / len(self.folds))
+
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
+        self.folds_done = self.folds.index(fold)  # folds that an earlier process finished send no steps
+        self._send_fraction((self.folds_done + row.epoch / self.epochs) / len(self.folds))
+
+    def log_end(self) -> None:
+        self.folds_done += 1
