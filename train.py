@@ -4,6 +4,8 @@
   python train.py --fold 0                          one fold; also 0,3 and 0..4
   python train.py --fold full                       on all images, without validation
   python train.py --jobs 5                          five folds at a time, a process each
+  python train.py --launcher ray --address auto --gpus 1
+                                                    each fold on any node of a Ray cluster; slurm: as an array job
   torchrun --nproc_per_node=4 train.py --fold 0     one fold on four GPUs
   python train.py -c configs/recipes/ema.yaml train.epochs=30 optim.lr=3e-4
   python train.py train.seed=0,1,2                  three sibling runs
@@ -20,7 +22,15 @@ from __future__ import annotations
 
 import shlex
 
-from comp.cli import Parser, add_config_arguments, add_device_argument, add_verify_argument, announce_imports, run_main
+from comp.cli import (
+    Parser,
+    add_config_arguments,
+    add_device_argument,
+    add_launch_arguments,
+    add_verify_argument,
+    announce_imports,
+    run_main,
+)
 from comp.errors import UserError
 
 
@@ -48,6 +58,7 @@ def parser() -> Parser:
     )
     add_device_argument(parser)
     add_verify_argument(parser)
+    add_launch_arguments(parser)
     return parser
 
 
@@ -61,17 +72,25 @@ def main() -> None:
     from comp.data.scan import scan
     from comp.engine import distributed
     from comp.engine.device import choose_device
+    from comp.launch.options import LaunchOptions, open_launcher
     from comp.training.summary import summary_line
     from comp.training.train import run_experiment
 
-    with distributed.process_group():
-        device = choose_device(args.device)
+    options = LaunchOptions.of_command(args)
+    with distributed.process_group(), open_launcher(options) as launcher:
+        device = choose_device("cpu" if launcher else args.device)
         run_configs = config.load(args.config, args.overrides, args.name)
         if args.verify_cache:
             distributed.call_on_rank_zero(lambda: verify_cache(scan(run_configs[0].data.root)))
         for run_config in run_configs:
             metrics = run_experiment(
-                run_config, device=device, fold=args.fold, restart=args.restart, debug=args.debug, jobs=args.jobs
+                run_config,
+                device=device,
+                fold=args.fold,
+                restart=args.restart,
+                debug=args.debug,
+                jobs=args.jobs,
+                launcher=launcher,
             )
             if not args.debug:
                 print(f"report: python -m comp report {shlex.quote(metrics.run)}")

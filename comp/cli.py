@@ -59,6 +59,26 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: %(default)s)")
 
 
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of trainings on other machines."""
+    group = parser.add_argument_group("other machines (docs/clusters.md)")
+    group.add_argument(
+        "--launcher",
+        choices=("local", "ray", "slurm"),
+        default="local",
+        help="train here, as tasks of Ray, or as an array job of Slurm (default: %(default)s)",
+    )
+    group.add_argument(
+        "--address", help="Ray: use the cluster of this address, e.g. auto, 10.0.0.1:6379 (default: start one here)"
+    )
+    group.add_argument("--cpus", type=int, metavar="N", help="CPUs and threads of each task (default: 1)")
+    group.add_argument("--gpus", type=float, metavar="N", help="GPUs of each task: 0, 1, or with Ray 0.5 (default: 0)")
+    group.add_argument("--hours", type=float, help="Slurm: time limit, after which a task is requeued (default: 24)")
+    group.add_argument(
+        "--slurm", action="append", metavar="KEY=VALUE", help="Slurm: an option of sbatch, e.g. partition=gpu, mem=32G"
+    )
+
+
 def add_verify_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--verify-cache`."""
     parser.add_argument(

@@ -26,7 +26,7 @@ LAYERS = {
     **dict.fromkeys(("engine", "runs"), 2),
     **dict.fromkeys(("diagnosis", "ensemble", "submit", "observers"), 3),
     **dict.fromkeys(("training", "track", "prediction"), 4),
-    "blending": 5,
+    **dict.fromkeys(("blending", "launch"), 5),
     **dict.fromkeys(("bench", "doctor", "papers", "report", "serving", "ship", "study"), 6),
     **dict.fromkeys(("api", "commands", "__main__", "train", "infer"), 7),
 }
@@ -84,6 +84,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "jinja2": "comp/report/",
     "optuna": "comp/study/",
     "sqlalchemy": "comp/study/",
+    "ray": "comp/launch/ray_launcher.py",
     "pydicom": "comp/data/dicom.py",
     "captum": "comp/engine/explain.py",
     "onnx": "comp/engine/export.py",

@@ -13,15 +13,17 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Protocol
 
 import torch
 
 from comp.cli import format_error
 from comp.engine.device import choose_device
 from comp.engine.fit import Step
+from comp.errors import UserError
 from comp.observers.protocol import Observer, PauseTraining
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
@@ -32,46 +34,73 @@ from comp.training.setup import Setup, open_setup
 TrainFold = Callable[[Setup, Fold, Sequence[Observer]], object]
 
 
+PrintLine = Callable[[str, str], None]  # (stream name, text)
+
+
 @dataclass
-class FoldProcess:
-    """A fold's process, as its parent sees it."""
+class FoldMonitor:
+    """The state of a fold that is trained elsewhere, as its messages report it."""
 
-    slot: int  # its number among those that run at a time; with several GPUs it decides which one is used
     fold: Fold
-    connection: Connection
-    process: SpawnProcess
-    fraction_done: float = 0.0
-    error: str | None = KILLED_MESSAGE  # until the process sends its end
+    fraction_done: float = field(default=0.0, kw_only=True)
+    error: str | None = field(default=KILLED_MESSAGE, kw_only=True)  # until the process sends its end
 
-    @classmethod
-    def start(cls, slot: int, fold: Fold, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
-        parent_end, child_end = multiprocessing.Pipe()
-        # The process opens the run itself: sending it the list of all images would wait until it has imported torch.
-        device = device_for_slot(slot, setup.device)
-        task = FoldTask(setup.config, fold, device, setup.max_batches, jobs, processes_per_device(jobs, setup.device))
-        process = spawn_process(_train, child_end, train_fold, task)
-        child_end.close()
-        return cls(slot, fold, parent_end, process)
-
-    def stop(self) -> None:
-        """Request that the fold saves its state and ends."""
-        with contextlib.suppress(OSError):  # it may have ended already
-            self.connection.send("stop")
-
-    def receive(self, print_line: Callable[[str, str], None]) -> bool:
-        """Process one message; return False after the last one, when the process has ended."""
-        try:
-            kind, *content = self.connection.recv()
-        except (EOFError, OSError):
-            if self.error:
-                print_line("stderr", f"fold {self.fold}  failed: {self.error}")
-            return False
+    def handle(self, message: tuple, print_line: PrintLine) -> None:
+        """Process one message."""
+        kind, *content = message
         if kind == "line":
             print_line(*content)
         elif kind == "fraction_done":
             (self.fraction_done,) = content
         else:
             (self.error,) = content
+
+    def end(self, print_line: PrintLine) -> None:
+        """Report the error of a fold that has ended with one."""
+        if self.error:
+            print_line("stderr", f"fold {self.fold}  failed: {self.error}")
+
+
+@dataclass
+class FoldProcess(FoldMonitor):
+    """A fold's process, as its parent sees it."""
+
+    slot: int  # its number among those that run at a time; with several GPUs it decides which one is used
+    connection: Connection
+    process: SpawnProcess
+
+    @classmethod
+    def start(cls, slot: int, fold: Fold, train_fold: TrainFold, setup: Setup, jobs: int) -> FoldProcess:
+        parent_end, child_end = multiprocessing.Pipe()
+        # The process opens the run itself: sending it the list of all images would wait until it has imported torch.
+        device = device_for_slot(slot, setup.device)
+        task = FoldTask(
+            setup.config,
+            fold,
+            str(device),
+            setup.image_key,
+            threads=max(1, torch.get_num_threads() // jobs),
+            local_processes=jobs,
+            device_processes=processes_per_device(jobs, setup.device),
+            max_batches=setup.max_batches,
+        )
+        process = spawn_process(run_task, child_end, train_fold, task)
+        child_end.close()
+        return cls(fold, slot, parent_end, process)
+
+    def stop(self) -> None:
+        """Request that the fold saves its state and ends."""
+        with contextlib.suppress(OSError):  # it may have ended already
+            self.connection.send("stop")
+
+    def receive(self, print_line: PrintLine) -> bool:
+        """Process one message; return False after the last one, when the process has ended."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            self.end(print_line)
+            return False
+        self.handle(message, print_line)
         return True
 
 
@@ -95,24 +124,28 @@ class FoldTask:
 
     config: Config
     fold: Fold
-    device: torch.device
-    max_batches: int | None
-    jobs: int  # processes that train at the same time
+    device: str
+    image_key: str  # of the image cache of the parent
+    threads: int
+    local_processes: int  # that train on the machine at the same time
     device_processes: int  # those of them on `device`
+    max_batches: int | None = None
 
 
-def _train(connection: Connection, train_fold: TrainFold, task: FoldTask) -> None:
+def run_task(connection: ParentConnection, train_fold: TrainFold, task: FoldTask) -> None:
     """Train a fold in this process, and send its output, its progress and how it ended to the parent."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // task.jobs))
+    torch.set_num_threads(task.threads)
     parent, error = ParentObserver(connection, task.config.train.epochs), None
     with (
         contextlib.redirect_stdout(LineForwarder("stdout", parent)),
         contextlib.redirect_stderr(LineForwarder("stderr", parent)),
     ):
         try:
-            device = choose_device(str(task.device))  # makes it the current CUDA device of this process
+            device = choose_device(task.device)  # makes it the current CUDA device of this process
             setup = open_setup(task.config, device, [task.fold], device_processes=task.device_processes)
-            setup = replace(setup, max_batches=task.max_batches, local_processes=task.jobs)
+            if setup.image_key != task.image_key:
+                raise UserError(f"the images of {setup.dataset.root} changed; run the same command again")
+            setup = replace(setup, max_batches=task.max_batches, local_processes=task.local_processes)
             train_fold(setup, task.fold, [parent])
         except PauseTraining:
             pass
@@ -123,10 +156,20 @@ def _train(connection: Connection, train_fold: TrainFold, task: FoldTask) -> Non
     parent.send("end", error)
 
 
+class ParentConnection(Protocol):
+    """The end of a connection to the parent that a fold's process holds."""
+
+    def send(self, message: tuple) -> None:
+        """Send a message."""
+
+    def poll(self) -> bool:
+        """Return whether the parent requests to stop. Called by the training, whose files then do not change."""
+
+
 class ParentObserver:
     """An observer that sends progress to the parent process, and pauses the training at its request."""
 
-    def __init__(self, connection: Connection, epochs: int):
+    def __init__(self, connection: ParentConnection, epochs: int):
         self.connection, self.epochs = connection, epochs
         self.lock = threading.Lock()  # W&B prints from threads of its own
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 
 from comp.progress_bar import progress_bar
 from comp.records.base import Fold
 from comp.training.fold_process import FoldProcess, TrainFold
 from comp.training.setup import Setup
+
+STOPPING = "every fold saves and stops; Ctrl-C again stops at once"
 
 
 def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], jobs: int) -> list[Fold]:
@@ -24,7 +26,7 @@ def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], j
     jobs = min(jobs, len(folds))
     free_slots, queued, failed, stopping = list(range(jobs)), list(folds), [], False
     running: dict[Connection, FoldProcess] = {}
-    with count_interrupts() as interrupts, _ParallelConsole(len(folds)) as console:
+    with count_interrupts() as interrupts, ParallelConsole(len(folds)) as console:
         try:
             while (running or (queued and not interrupts)) and len(interrupts) < 2:
                 while queued and free_slots and not interrupts:
@@ -38,10 +40,11 @@ def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], j
                         del running[connection]
                         free_slots.append(process.slot)
                         failed += [process.fold] if process.error else []
-                    console.update_bar(running.values(), len(queued))
+                    fractions = {process.fold: process.fraction_done for process in running.values()}
+                    console.update_bar(fractions, len(queued))
                 if interrupts and not stopping:
                     stopping = True
-                    console.print_line("stderr", "every fold saves and stops; Ctrl-C again stops at once")
+                    console.print_line("stderr", STOPPING)
                     for process in running.values():
                         process.stop()
         finally:
@@ -52,7 +55,7 @@ def train_parallel(train_fold: TrainFold, setup: Setup, folds: Sequence[Fold], j
     return failed
 
 
-class _ParallelConsole:
+class ParallelConsole:
     """One bar over all folds, and above it the lines that the folds print."""
 
     def __init__(self, folds: int):
@@ -66,7 +69,7 @@ class _ParallelConsole:
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         )
 
-    def __enter__(self) -> _ParallelConsole:
+    def __enter__(self) -> ParallelConsole:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,12 +80,13 @@ class _ParallelConsole:
         self.bar.write(line, file=getattr(sys, stream))
         getattr(sys, stream).flush()
 
-    def update_bar(self, running: Collection[FoldProcess], queued: int) -> None:
+    def update_bar(self, running: Mapping[Fold, float], queued: int) -> None:
+        """Show which folds are running, with the fraction of each that is done."""
         ended = self.folds - queued - len(running)
         self.bar.set_description_str(f"{ended}/{self.folds} folds", refresh=False)
-        per_fold = ", ".join(f"fold {process.fold} {process.fraction_done:.0%}" for process in running)
+        per_fold = ", ".join(f"fold {fold} {fraction:.0%}" for fold, fraction in running.items())
         self.bar.set_postfix_str(per_fold, refresh=False)
-        self.bar.update(ended + sum(process.fraction_done for process in running) - self.bar.n)
+        self.bar.update(ended + sum(running.values()) - self.bar.n)
 
 
 @contextlib.contextmanager

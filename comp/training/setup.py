@@ -147,8 +147,9 @@ class Setup:
         return f"{self.run.record.created} seed {self.config.train.seed} fold {fold}"
 
 
+Measure = Callable[[RunRecord], RunRecord]  # completes a draft of run.json by what is measured
 # a draft of run.json, the model with random weights and what completes the record by measuring -> the run
-MakeRun = Callable[[RunRecord, nn.Module, Callable[[RunRecord], RunRecord]], Run]
+MakeRun = Callable[[RunRecord, nn.Module, Measure], Run]
 
 
 def open_setup(
@@ -158,16 +159,18 @@ def open_setup(
     restart: bool = False,
     dataset: Dataset | None = None,
     device_processes: int = 1,
+    measure_elsewhere: Measure | None = None,
 ) -> Setup:
     """Check every name and every image before anything is written, then open or create the run.
 
     `dataset` is that of the config, if it has been scanned. `device_processes` train on the device at the same time,
-    and share its memory.
+    and share its memory. `measure_elsewhere` replaces the measuring of a new run on this machine.
     """
 
-    def open_checked(draft: RunRecord, model: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
+    def open_checked(draft: RunRecord, model: nn.Module, measure: Measure) -> Run:
         draft = check_init_weights(config, draft, model, folds, restart)
-        return open_run(config, check_teachers(config, draft, folds, restart), measure, restart)
+        draft = check_teachers(config, draft, folds, restart)
+        return open_run(config, draft, measure_elsewhere or measure, restart)
 
     return _build_setup(config, device, open_checked, dataset, device_processes)
 
@@ -177,15 +180,15 @@ def setup_from_run(run: Run, device: torch.device) -> Setup:
     return _build_setup(run.config, device, lambda *_: run)
 
 
-def open_benchmark_setup(config: Config, device: torch.device) -> Setup:
+def open_benchmark_setup(config: Config, device: torch.device, device_processes: int = 1) -> Setup:
     """Build a setup for benchmarks: like `open_setup`, but without a run directory. Only the image cache is written."""
 
     config = config.model_copy(update={"teacher": Teacher()})  # it changes no speed, and its predictions are files
 
-    def unwritten_run(draft: RunRecord, _: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
+    def unwritten_run(draft: RunRecord, _: nn.Module, measure: Measure) -> Run:
         return Run(RUNS / config.name, config, measure(draft))
 
-    return _build_setup(config, device, unwritten_run)
+    return _build_setup(config, device, unwritten_run, device_processes=device_processes)
 
 
 def open_debug_setup(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
+from comp.data.dataset import Dataset
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
 from comp.engine import distributed
@@ -18,7 +20,7 @@ from comp.errors import UserError
 from comp.observers.protocol import Observer, StopTraining
 from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
-from comp.records.run import describe_unlabelled
+from comp.records.run import RunRecord, describe_unlabelled
 from comp.runs import ReadOnlyFoldDir
 from comp.schema import Config
 from comp.training.checks import check_training_images
@@ -28,6 +30,16 @@ from comp.training.parallel_folds import train_parallel
 from comp.training.setup import Setup, open_debug_setup, open_setup
 from comp.training.size import check_size
 from comp.training.summary import write_metrics
+
+
+class Launcher(Protocol):
+    """Trains the folds of a run on other machines."""
+
+    def measure(self, config: Config, dataset: Dataset, folds: Sequence[Fold], draft: RunRecord) -> RunRecord:
+        """Return the record of a new run, completed by what is measured where its folds are trained."""
+
+    def train(self, setup: Setup, folds: Sequence[Fold]) -> list[Fold]:
+        """Train folds; print the errors and return those that failed. Raise KeyboardInterrupt after Ctrl-C."""
 
 
 class DivergedError(UserError):
@@ -43,14 +55,18 @@ def run_experiment(
     debug: bool = False,
     jobs: int = 1,
     observers: Sequence[Observer] = (),
+    launcher: Launcher | None = None,
 ) -> RunMetrics:
     """Train the requested folds that are not done yet, and return the content of metrics.json.
 
-    Folds are trained one after the other, or `jobs` at a time, each in a process of its own, without `observers`.
+    Folds are trained one after the other; or `jobs` at a time, each in a process of its own, without `observers`; or
+    by a launcher on other machines.
     """
-    if jobs > 1 and distributed.world_size() > 1:
+    is_parallel = jobs > 1 or launcher is not None
+    if is_parallel and distributed.world_size() > 1:
         raise UserError(
-            f"--jobs {jobs} trains each fold in one process, and torchrun trains one fold in several; use one of them"
+            f"--{'launcher' if launcher else f'jobs {jobs}'} trains each fold in one process, and torchrun trains one "
+            f"fold in several; use one of them"
         )
     dataset = scan(config.source)
     for line in dataset.left_out:
@@ -65,12 +81,21 @@ def run_experiment(
     setup = (
         open_debug_setup(config, device, folds, dataset)
         if debug
-        else open_setup(config, device, folds, restart, dataset, processes)
+        else open_setup(
+            config,
+            device,
+            folds,
+            restart,
+            dataset,
+            processes,
+            (lambda draft: launcher.measure(config, dataset, folds, draft)) if launcher else None,
+        )
     )
     parameters = setup.run.record.parameters
     print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
-    print(f"chosen: {setup.machine_choices}", flush=True)
-    if distributed.rank() == 0 and not has_precision(device, setup.precision):
+    if launcher is None:
+        print(f"chosen: {setup.machine_choices}", flush=True)
+    if launcher is None and distributed.rank() == 0 and not has_precision(device, setup.precision):
         print(
             f"warning: the run computes in {setup.precision}, which {device} emulates, several times slower; "
             f"--name NEW starts one in another precision",
@@ -83,8 +108,12 @@ def run_experiment(
         print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
     if remark := describe_unlabelled(setup.run.record.unlabelled_images):
         print(f"{remark}, without their labels: its submissions say so", flush=True)
-    parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if jobs > 1 else []
-    failed = train_parallel(train_fold, setup, parallel_folds, jobs) if parallel_folds else []
+    parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if is_parallel else []
+    failed: list[Fold] = []
+    if parallel_folds and launcher:
+        failed = launcher.train(setup, parallel_folds)
+    elif parallel_folds:
+        failed = train_parallel(train_fold, setup, parallel_folds, jobs)
     for sequential_fold in folds:
         if sequential_fold in parallel_folds:
             continue

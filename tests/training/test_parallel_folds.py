@@ -119,7 +119,7 @@ def test_train_parallel_first_ctrl_c_stops_every_fold_and_starts_no_other(monkey
         assert fold < 2
         if fold == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return FoldProcess(slot, fold, parent_end, SimpleNamespace(kill=lambda: None))
+        return FoldProcess(fold, slot, parent_end, SimpleNamespace(kill=lambda: None))
 
     def obey():
         for child_end in started:
@@ -147,7 +147,7 @@ def test_train_parallel_runs_at_most_n_folds_and_reuses_slots(monkeypatch):
         for ended_fold in ending:
             running[ended_fold].send(("end", "out of memory" if ended_fold == 1 else None))
             running.pop(ended_fold).close()
-        return FoldProcess(slot, fold, parent_end, SimpleNamespace(kill=lambda: None))
+        return FoldProcess(fold, slot, parent_end, SimpleNamespace(kill=lambda: None))
 
     monkeypatch.setattr(FoldProcess, "start", start)
     assert train_parallel(None, None, range(6), 3) == [1]

@@ -1,0 +1,1 @@
+"""Train the folds of a run on other machines, through Ray or Slurm."""

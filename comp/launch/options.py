@@ -1,0 +1,65 @@
+"""Where folds are trained, and what each of them needs there."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from comp.errors import UserError, require_extra
+from comp.training.train import Launcher
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """The options of a command that are for a launcher."""
+
+    launcher: str
+    address: str | None
+    cpus: int  # of each fold
+    gpus: float
+    hours: float
+    slurm: dict[str, str]
+
+    @classmethod
+    def of_command(cls, args: argparse.Namespace) -> LaunchOptions | None:
+        """Return the options of a command line, None for training here; options that have no effect are refused."""
+        for name, launchers in LAUNCHERS.items():
+            if getattr(args, name) is not None and args.launcher not in launchers:
+                raise UserError(f"--{name} has no effect with --launcher {args.launcher}; remove it")
+        if args.launcher == "local":
+            return None
+        for name, default in (("jobs", 1), ("device", "auto"), ("debug", False)):
+            if getattr(args, name, default) != default:
+                raise UserError(f"--{name} is for training in this process; omit it, or --launcher {args.launcher}")
+        cpus, gpus = args.cpus or 1, args.gpus or 0.0
+        if cpus < 1 or not 0 <= gpus <= 1:
+            raise UserError("--cpus must be 1 or more, and --gpus from 0 to 1: a fold trains on one GPU")
+        pairs = [text.partition("=") for text in args.slurm or ()]
+        if wrong := [text for text, pair in zip(args.slurm or (), pairs, strict=True) if not all(pair)]:
+            raise UserError(f"--slurm takes KEY=VALUE, such as partition=gpu, and not {wrong[0]}")
+        return cls(args.launcher, args.address, cpus, gpus, args.hours or 24.0, {key: value for key, _, value in pairs})
+
+
+LAUNCHERS = {  # of each option, the launchers that use it
+    "address": ("ray",),
+    "cpus": ("ray", "slurm"),
+    "gpus": ("ray", "slurm"),
+    "hours": ("slurm",),
+    "slurm": ("slurm",),
+}
+
+
+@contextlib.contextmanager
+def open_launcher(options: LaunchOptions | None) -> Iterator[Launcher | None]:
+    """Yield the launcher that trains folds elsewhere, or None."""
+    if options is None:
+        yield None
+        return
+    if options.launcher == "slurm":
+        raise UserError("--launcher slurm is not ready; use ray")
+    with require_extra("ray"):
+        from comp.launch.ray_launcher import ray_launcher
+    with ray_launcher(options) as launcher:
+        yield launcher

@@ -1,0 +1,176 @@
+"""Train the folds of a run as tasks of Ray, on a cluster or on this machine.
+
+A task gets its files from `Home` and sends back what changes. Ray itself runs a task again that its node took along,
+and the fold then continues from the last checkpoint that came home.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, TaskCancelledError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import comp
+from comp.cli import format_error
+from comp.data.dataset import Dataset
+from comp.environment import versions
+from comp.errors import UserError
+from comp.launch import away
+from comp.launch.home import Home
+from comp.launch.options import LaunchOptions
+from comp.launch.project_files import list_project_files
+from comp.records.base import Fold
+from comp.records.run import RunRecord
+from comp.schema import Config
+from comp.training.fold_process import FoldMonitor, FoldTask
+from comp.training.parallel_folds import STOPPING, ParallelConsole, count_interrupts
+from comp.training.setup import Setup
+
+MAX_LOSSES = 10  # nodes or processes that may be lost under a fold; more of them is rather a fault of the training
+POLL_SECONDS = 0.3
+
+
+@contextlib.contextmanager
+def ray_launcher(options: LaunchOptions) -> Iterator[RayLauncher]:
+    """Connect to the cluster at `options.address`, or start one on this machine, and end that with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    code = {"py_modules": [str(Path(comp.__file__).parent)]}  # every node gets the code of this command
+    try:
+        ray.init(
+            options.address or "local",
+            runtime_env=code,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"there is no Ray cluster at {options.address} that this machine is a node of "
+            f"({str(error).splitlines()[0]}); start one here with `ray start`, or omit --address"
+        ) from None
+    try:
+        yield RayLauncher(options)
+    finally:
+        ray.shutdown()
+
+
+class RayLauncher:
+    """Trains each fold as a task of Ray."""
+
+    def __init__(self, options: LaunchOptions):
+        self.options = options
+        self._check_resources()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.home: Any = ray.remote(num_cpus=0)(Home).options(scheduling_strategy=here).remote(str(Path.cwd()))
+
+    def _check_resources(self) -> None:
+        """Refuse a fold that no node has the CPUs or the GPU for; an autoscaler may still start one."""
+        needed = {"CPU": self.options.cpus, "GPU": self.options.gpus}
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(all(node.get(name, 0) >= count for name, count in needed.items()) for node in nodes):
+            problem = (
+                f"no node of the Ray cluster has {self.options.cpus} CPUs and {self.options.gpus:g} GPUs for a fold"
+            )
+            if not self.options.address:
+                raise UserError(f"{problem}; lower --cpus or --gpus")
+            print(f"warning: {problem} now; the folds wait for one", flush=True)
+
+    def measure(self, config: Config, dataset: Dataset, folds: Sequence[Fold], draft: RunRecord) -> RunRecord:
+        """Return the record of a new run, completed by what is measured on a node."""
+        project, task = self._project(config, dataset, folds), self._task(config, folds[0])
+        record = ray.get(self._remote(_measure).remote(self.home, project, task))
+        if isinstance(record, str):
+            raise UserError(record)
+        measured = ("precision", "fitted_batch", "sync_batchnorm", "kernels", "augment_device")
+        return replace(draft, **{name: getattr(record, name) for name in measured})
+
+    def train(self, setup: Setup, folds: Sequence[Fold]) -> list[Fold]:
+        """Train `folds`, as many at a time as the cluster has room for. Print the errors and return the folds that
+        failed; raise KeyboardInterrupt after Ctrl-C."""
+        project = ray.put(self._project(setup.config, setup.dataset, folds))
+        monitors = {fold: FoldMonitor(fold) for fold in folds}
+        begun: set[Fold] = set()
+        is_stopping = False
+        with contextlib.ExitStack() as stack:
+            for fold in folds:
+                stack.enter_context(setup.run.fold_dir(fold).lock())
+            interrupts = stack.enter_context(count_interrupts())
+            console = stack.enter_context(ParallelConsole(len(folds)))
+            task = self._remote(_train)
+            running = {
+                task.remote(self.home, project, self._task(setup.config, fold, setup.image_key)): fold for fold in folds
+            }
+            while running and len(interrupts) < 2:
+                ended, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL_SECONDS)
+                for fold, message in ray.get(self.home.take_messages.remote()):
+                    begun.add(fold)
+                    monitors[fold].handle(message, console.print_line)
+                for reference in ended:
+                    fold = running.pop(reference)
+                    monitors[fold].error = _lost(reference) or monitors[fold].error
+                    monitors[fold].end(console.print_line)
+                fractions = {fold: monitors[fold].fraction_done for fold in running.values() if fold in begun}
+                console.update_bar(fractions, len(running) - len(fractions))
+                if interrupts and not is_stopping:
+                    is_stopping = True
+                    console.print_line("stderr", STOPPING)
+                    ray.get(self.home.stop.remote())
+                    for reference, fold in running.items():
+                        if fold not in begun:
+                            ray.cancel(reference)
+            if interrupts:
+                raise KeyboardInterrupt
+        return [fold for fold, monitor in monitors.items() if monitor.error]
+
+    def _remote(self, function: Any) -> Any:
+        return ray.remote(num_cpus=self.options.cpus, num_gpus=self.options.gpus, max_retries=MAX_LOSSES)(function)
+
+    def _project(self, config: Config, dataset: Dataset, folds: Sequence[Fold]) -> away.Project:
+        files = list_project_files(config, dataset, folds)
+        return away.Project(f"{platform.node()}:{Path.cwd()}", Path(config.data.root), files, versions())
+
+    def _task(self, config: Config, fold: Fold, image_key: str = "") -> FoldTask:
+        gpus = self.options.gpus
+        return FoldTask(
+            config,
+            fold,
+            "cuda" if gpus else "cpu",
+            image_key,
+            threads=self.options.cpus,
+            local_processes=1,
+            device_processes=round(1 / gpus) if gpus else 1,
+        )
+
+
+def _lost(reference: ray.ObjectRef) -> str | None:
+    """Return why an ended task was lost for good, or None for one that ended by itself or was cancelled."""
+    try:
+        ray.get(reference)
+    except TaskCancelledError:
+        return None
+    except RayError as error:
+        return format_error(error)
+    return None
+
+
+def _call_home(home: Any, method: str, *arguments: Any) -> Any:
+    return ray.get(getattr(home, method).remote(*arguments))
+
+
+def _measure(home: Any, project: away.Project, task: FoldTask) -> RunRecord | str:
+    return away.measure(project, task, partial(_call_home, home))
+
+
+def _train(home: Any, project: away.Project, task: FoldTask) -> None:
+    away.train(project, task, partial(_call_home, home))
