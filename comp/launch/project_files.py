@@ -50,10 +50,10 @@ class Piece:
 
 
 def list_project_files(config: Config, dataset: Dataset, folds: Sequence[Fold]) -> list[ProjectFile]:
-    """Return the files that the training of `folds` reads, but for test images and the directory of its run."""
+    """Return the files that the training of `folds` reads, but for those of its own run."""
     _check_inside(Path(config.data.root))
-    hashes = [sha.partition("+")[0] for sha in hash_files(dataset.train, CACHE)]
-    files = [(image.path, sha) for image, sha in zip(dataset.train, hashes, strict=True)]
+    images = [*dataset.train, *(dataset.test if config.teacher.test_images else ())]
+    files = [(image.path, sha.partition("+")[0]) for image, sha in zip(images, hash_files(images, CACHE), strict=True)]
     files += [(path, content_hash(path)) for path in _small_files(config, folds)]
     return [ProjectFile(path, (stat := path.stat()).st_size, stat.st_mtime_ns, sha) for path, sha in files]
 
@@ -68,7 +68,7 @@ def _small_files(config: Config, folds: Sequence[Fold]) -> Iterator[Path]:
         paths.append(Path(f"{own_metric}.py"))
     if config.model.weights:
         paths.append(Path(config.model.weights))
-    for run in find_runs([config.train.init]) if config.train.init else ():
+    for run in find_runs([*config.teacher.runs, *filter(None, [config.train.init])]):
         paths += [run.path / "run.json", run.path / "config.yaml"]
         paths += [run.fold_dir(fold).path / name for fold in folds for name in ("fold.json", "weights.pt")]
     for path in paths:
