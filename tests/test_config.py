@@ -414,7 +414,7 @@ def test_configs_exist():
 def test_configs_in_the_repository_load(path, monkeypatch):
     monkeypatch.chdir(REPO_ROOT)
     if path.startswith("configs/studies/") and "extends" not in read_yaml(Path(path)):
-        from comp.study.space import read_study
+        from comp.study.study_file import read_study
 
         assert read_study(Path(path)).space
     else:

@@ -34,7 +34,7 @@ from comp.records.base import Record
 from comp.records.checkpoint import FoldCheckpoint, HistoryRow
 from comp.records.weights import ModelSpec, read_weights
 from comp.schema import Config, flatten
-from comp.study.space import read_study
+from comp.study.study_file import read_study
 from comp.submit import ledger
 from comp.submit.sample import check_sample, load_sample
 from comp.tables import read_csv

@@ -34,7 +34,7 @@ def tune(args: argparse.Namespace) -> None:
     """
     from comp.engine.device import choose_device
     from comp.errors import UserError
-    from comp.study.space import read_study
+    from comp.study.study_file import read_study
     from comp.study.tune import tune as run_study
 
     if args.trials < 1 or args.workers < 1:

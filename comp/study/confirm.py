@@ -20,7 +20,8 @@ from comp.metrics import score
 from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
-from comp.study.space import StudyConfig, format_value
+from comp.study.space import format_value
+from comp.study.study_file import StudyConfig
 from comp.training import train as training
 from comp.yaml12 import render_yaml
 

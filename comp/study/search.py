@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 import torch
 from optuna.trial import Trial, TrialState
+from pydantic import ValidationError
 
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
@@ -15,9 +18,11 @@ from comp.errors import UserError
 from comp.metrics import find_metric
 from comp.observers.protocol import Observer
 from comp.schema import Config
-from comp.study.pruning import FoldMedianPruner
-from comp.study.space import ParameterValues, StudyConfig
+from comp.study.sampler import check_sampler, grid_points, make_pruner, make_sampler
+from comp.study.space import ParameterValues
 from comp.study.store import Claims, TrialStore, open_store
+from comp.study.stored import best_points
+from comp.study.study_file import StudyConfig
 from comp.study.trial import TrialOutcome, run_trial
 from comp.training.checks import check_names
 
@@ -32,13 +37,20 @@ class Search:
     store: TrialStore
     metric: str
     epochs: int  # of a fold, at most
+    points: Sequence[ParameterValues] = ()  # of the first trials, which are not drawn
+
+    def create_trial(self, number: int) -> Trial:
+        """Create the trial of this number, or take the one that a killed process left without values."""
+        if number < len(self.points) and not self.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.optuna_study.enqueue_trial(dict(self.points[number]))
+        return self.optuna_study.ask()
 
     def draw(self, trial: Trial) -> ParameterValues:
-        """Return the values of a trial, drawn with a seed of its own: one per process would repeat trial 0."""
-        self.optuna_study.sampler = optuna.samplers.TPESampler(
-            seed=self.study.seed * 100_003 + trial.number, n_startup_trials=8, constant_liar=True
-        )
-        return self.study.suggest(trial)
+        """Return the values of a trial."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna's of experimental options, and of choices that are lists
+            self.optuna_study.sampler = make_sampler(self.study, trial.number)
+            return self.study.suggest(trial)
 
     def run(
         self, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer]
@@ -70,24 +82,38 @@ def open_search(study: StudyConfig, trials: int, storage: str | None) -> Search:
             study_name=study.name,
             direction="maximize" if higher_is_better else "minimize",
             load_if_exists=True,
-            pruner=FoldMedianPruner(epochs, higher_is_better),
+            pruner=make_pruner(study, epochs, higher_is_better),
         )
         if "asks" not in optuna_study.user_attrs:
+            if study.warm_start:
+                optuna_study.set_user_attr("warm_start", best_points(study, storage))
             optuna_study.set_user_attr("asks", definition)
         return optuna_study
 
     optuna_study = store.claim(create)  # or two processes that begin together would both write the definition
-    asks = optuna_study.user_attrs["asks"]
-    added = Config(name=study.name).identity()  # keys that an earlier version did not have are at their defaults
-    if {**asks, "base": {**added, **asks["base"]}} != definition:
+    if not _is_same(optuna_study.user_attrs["asks"], study, base):
         raise UserError(
             f"the study {study.name} was begun with another base or space; copy the study under another file name"
         )
-    return Search(study, trials, optuna_study, store, base.train.metric, epochs)
+    grid = grid_points(study)
+    points = [*study.first_points(), *optuna_study.user_attrs.get("warm_start", []), *grid]
+    total = min(trials, len(points)) if grid else trials
+    return Search(study, total, optuna_study, store, base.train.metric, epochs, points)
+
+
+def _is_same(stored: dict[str, Any], study: StudyConfig, base: Config) -> bool:
+    """Return whether a stored definition is that of this study; keys that an earlier version did not have are at
+    their defaults."""
+    try:
+        stored_study = StudyConfig.model_validate({**stored["space"], "base": study.base})
+    except ValidationError:  # of a later version
+        return False
+    return stored_study == study and {**Config(name=study.name).identity(), **stored["base"]} == base.identity()
 
 
 def _check_study(study: StudyConfig, base: Config) -> None:
-    """Check names and folds before the first trial."""
+    """Check the sampler, names and folds before the first trial."""
+    check_sampler(study)
     for config in study.edge_configs():
         check_names(config)
     table = read_folds(base.folds_file, scan(base.source), base.folds.allow_split_groups)

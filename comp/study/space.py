@@ -1,97 +1,181 @@
-"""Study files: a base config, fixed overrides, and the space to search.
-
-base: ../deep_efficientnet.yaml
-fixed: {data.size: 128, train.epochs: 20}
-folds: 0..2
-confirm: 3..4
-space:
-  optim.weight_decay: {low: 1e-6, high: 1e-1, log: true}      a range; of integers if both ends are
-  augment.policy: [paper, heavy]                              a list of choices
-"""
+"""The keys that a study searches: ranges, choices, and whole sub-configs, each also under a condition."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from optuna.trial import Trial
-from pydantic import Field, ValidationError
 
-from comp import config as configs
 from comp.errors import UserError
-from comp.schema import Config, Section
-from comp.yaml12 import read_yaml
+from comp.schema_types import Section
 
-ParameterValues = Mapping[str, object]  # config key -> value
+ParameterValues = Mapping[str, object]  # key of the space -> value
 
 
 class Range(Section):
-    """A range of numbers with its ends; `log` samples their logarithm uniformly."""
+    """A range of numbers with its ends; of integers if both ends are. `log` samples their logarithm uniformly."""
 
     low: int | float
     high: int | float
     log: bool = False
+    step: int | float | None = None
+    when: dict[str, Any] | None = None  # another key of the space -> its value, or a list of values
+
+    @property
+    def is_integer(self) -> bool:
+        return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        return (self.low, self.high)
+
+    def steps(self) -> list[Any] | None:
+        """Return every value of a range with steps; None for a continuous one."""
+        step = self.step or (1 if self.is_integer and not self.log else None)
+        if step is None:
+            return None
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return [self.low + index * step for index in range(count)]
+
+    def find_problem(self) -> str | None:
+        """Return why no value can be drawn, or None."""
+        if not self.low < self.high:
+            return "is empty; list choices, or set low below high"
+        if self.log and self.low <= 0:
+            return f"has log: true and low: {self.low:g}; set low above 0"
+        if self.step is not None and self.log:
+            return "has log: true and step; remove one of them"
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            return f"has step: {self.step:g}; set it above 0, and to at most high - low"
+        if self.step is not None and not math.isclose(self.steps()[-1], self.high):  # type: ignore[index]
+            return f"has step: {self.step:g}, which does not lead from low to high; change high"
+        return None
+
+    def suggest(self, trial: Trial, key: str) -> object:
+        if self.is_integer:
+            low, high, step = int(self.low), int(self.high), int(self.step or 1)
+            return trial.suggest_int(key, low, high, step=step, log=self.log)
+        return trial.suggest_float(key, float(self.low), float(self.high), step=self.step, log=self.log)
+
+    def contains(self, value: object) -> bool:
+        """Return whether a value can be drawn."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        steps = self.steps()
+        return steps is None or any(math.isclose(value, step) for step in steps)
 
 
-class StudyConfig(Section):
-    """The content of a study file."""
+class Choices(Section):
+    """A list of values, or names of sub-configs: a map of overrides for each."""
 
-    name: str
-    base: str
-    fixed: dict[str, Any] = Field(default_factory=dict)
-    folds: str | int = "0..2"  # folds that trials are compared on
-    confirm: str | int = "3..4"  # folds that the winner is compared with the base on
-    seed: int = 0
-    space: dict[str, Range | list[Any]]
+    choices: list[Any] | dict[str, dict[str, Any]]
+    when: dict[str, Any] | None = None
 
-    def make_config(self, values: ParameterValues, name: str) -> Config:
-        """Return the base config with these values of the space, as the run `name` of the study."""
-        configs_per_seed = configs.load(self.base, self.overrides(values), f"{self.name}/{name}")
-        if len(configs_per_seed) > 1:
-            raise UserError(f"{self.base} lists several seeds; set one in the study: fixed: {{train.seed: 0}}")
-        return configs_per_seed[0]
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        return tuple(self.choices)
 
-    def edge_configs(self) -> list[Config]:
-        """Return the base config with each choice and each end of a range, one at a time.
+    def steps(self) -> list[Any] | None:
+        """Return every choice."""
+        return list(self.choices)
 
-        If all of these configs are valid, so is every config of the space.
-        """
-        return [
-            self.make_config({key: value}, "check")
-            for key, choices in self.space.items()
-            for value in ((choices.low, choices.high) if isinstance(choices, Range) else choices)
-        ]
+    def find_problem(self) -> str | None:
+        """Return why no value can be drawn, or None."""
+        return None if self.choices else "is empty; list choices, or set low below high"
 
-    def overrides(self, values: ParameterValues) -> list[str]:
-        """Return the fixed overrides and these values as `key=value`."""
-        return [f"{key}={json.dumps(value)}" for key, value in {**self.fixed, **values}.items()]
+    def suggest(self, trial: Trial, key: str) -> object:
+        return trial.suggest_categorical(key, list(self.choices))
 
-    def suggest(self, trial: Trial) -> dict[str, object]:
-        """Return the values that Optuna suggests for a trial."""
-        return {key: _suggest(trial, key, choices) for key, choices in self.space.items()}
+    def contains(self, value: object) -> bool:
+        """Return whether a value can be drawn."""
+        return value in list(self.choices)
+
+    def find_name(self, config: Mapping[str, object]) -> str | None:
+        """Return the sub-config that a config has already, such as an empty one."""
+        if isinstance(self.choices, list):
+            return None
+        names = (
+            name
+            for name, overrides in self.choices.items()
+            if all(config.get(key) == value for key, value in overrides.items())
+        )
+        return next(names, None)
 
 
-def read_study(path: Path) -> StudyConfig:
-    """Return a study file's content, checked with every choice and end of a range, so that no later trial fails."""
-    try:
-        study = StudyConfig.model_validate({"name": path.stem, **read_yaml(path)})
-    except ValidationError as failure:
-        error = failure.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, error['loc']))}: {error['msg'].lower()}") from None
-    study = study.model_copy(update={"base": str(path.parent / study.base)})
-    for key, choices in study.space.items():
-        if not choices or (isinstance(choices, Range) and not choices.low < choices.high):
-            raise UserError(f"{path}: space.{key} is empty; list choices, or set low below high")
-        if isinstance(choices, Range) and choices.log and choices.low <= 0:
-            raise UserError(f"{path}: space.{key} has log: true and low: {choices.low:g}; set low above 0")
-        if key in study.fixed:
-            raise UserError(f"{path}: {key} is in fixed and in space; remove it from one of them")
-    if not study.space:
-        raise UserError(f"{path}: space is empty; name a key and its choices, or its low and high")
-    study.edge_configs()
-    return study
+Dimension = Range | Choices | list[Any]
+
+
+def as_dimension(choices: Dimension) -> Range | Choices:
+    """Return a key's choices; a plain list is the short form."""
+    return Choices(choices=choices) if isinstance(choices, list) else choices
+
+
+def is_active(dimension: Range | Choices, values: ParameterValues) -> bool:
+    """Return whether the condition of a key holds for the values of the keys before it."""
+    return all(
+        key in values and values[key] in (wanted if isinstance(wanted, list) else [wanted])
+        for key, wanted in (dimension.when or {}).items()
+    )
+
+
+def expand(space: Mapping[str, Dimension], values: ParameterValues) -> dict[str, object]:
+    """Return the config keys that values of the space set; a sub-config is replaced by its keys."""
+    overrides: dict[str, object] = {}
+    for key, value in values.items():
+        dimension = as_dimension(space[key])
+        if isinstance(dimension, Choices) and isinstance(dimension.choices, dict):
+            overrides |= dimension.choices[str(value)]
+        else:
+            overrides[key] = value
+    return overrides
+
+
+def edge_values(space: Mapping[str, Dimension]) -> list[dict[str, object]]:
+    """Return each choice and each end of a range, one at a time, with what its condition needs."""
+
+    def needed(dimension: Range | Choices) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key, wanted in (dimension.when or {}).items():
+            values |= needed(as_dimension(space[key]))
+            values[key] = wanted[0] if isinstance(wanted, list) else wanted
+        return values
+
+    dimensions = {key: as_dimension(choices) for key, choices in space.items()}
+    return [{**needed(dimension), key: value} for key, dimension in dimensions.items() for value in dimension.ends]
+
+
+def check_space(space: Mapping[str, Dimension], fixed: Mapping[str, object]) -> None:
+    """Refuse a key without values, one that is set twice, and a condition that never holds."""
+    if not space:
+        raise UserError("space is empty; name a key and its choices, or its low and high")
+    owners: dict[str, str] = {}
+    for key, choices in space.items():
+        dimension = as_dimension(choices)
+        if problem := dimension.find_problem():
+            raise UserError(f"space.{key} {problem}")
+        names = [key]
+        if isinstance(dimension, Choices) and isinstance(dimension.choices, dict):
+            names = sorted({name for overrides in dimension.choices.values() for name in overrides})
+        for name in names:
+            if name in fixed:
+                raise UserError(f"{name} is in fixed and in space; remove it from one of them")
+            if name in owners and owners[name] != key:
+                raise UserError(f"space.{owners[name]} and space.{key} both set {name}; remove it from one of them")
+            owners[name] = key
+        _check_condition(space, key, dimension)
+
+
+def _check_condition(space: Mapping[str, Dimension], key: str, dimension: Range | Choices) -> None:
+    earlier = list(space)[: list(space).index(key)]
+    for other, wanted in (dimension.when or {}).items():
+        if other not in earlier:
+            raise UserError(f"space.{key}.when names {other}, which is not a key above it; move {key} below it")
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if not as_dimension(space[other]).contains(value):
+                raise UserError(f"space.{key}.when: {other} is never {value}; name one of its values")
 
 
 def format_value(value: object) -> str:
@@ -99,9 +183,6 @@ def format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _suggest(trial: Trial, key: str, choices: Range | list[Any]) -> object:
-    if isinstance(choices, list):
-        return trial.suggest_categorical(key, choices)
-    if isinstance(choices.low, int) and isinstance(choices.high, int):
-        return trial.suggest_int(key, choices.low, choices.high, log=choices.log)
-    return trial.suggest_float(key, float(choices.low), float(choices.high), log=choices.log)
+def format_overrides(overrides: Mapping[str, object]) -> list[str]:
+    """Return config keys and values as `key=value`."""
+    return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]

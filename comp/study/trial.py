@@ -13,7 +13,8 @@ from comp.engine.device import is_out_of_memory
 from comp.errors import UserError
 from comp.observers.protocol import Observer, StopTraining
 from comp.runs import RunLockedError
-from comp.study.space import ParameterValues, StudyConfig
+from comp.study.space import ParameterValues
+from comp.study.study_file import StudyConfig
 from comp.training import train as training
 
 

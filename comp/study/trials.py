@@ -52,9 +52,10 @@ def _claim_trial(search: Search, claims: Claims) -> ClaimedTrial | None:
             if not _fail_after_deaths(search, trial, frozen):
                 return ClaimedTrial(trial, search.draw(trial), hold)
             hold.locks.close()
-    if len(existing) >= search.trials:
+    waiting = [frozen.number for frozen in existing if frozen.state == TrialState.WAITING]
+    if not waiting and len(existing) >= search.trials:
         return None
-    trial = search.optuna_study.ask()
+    trial = search.create_trial(waiting[0] if waiting else len(existing))
     hold = claims.hold(trial)
     assert hold is not None, "no other process knows a new trial"
     return ClaimedTrial(trial, search.draw(trial), hold)

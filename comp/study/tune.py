@@ -8,7 +8,7 @@ import torch
 
 from comp.study.confirm import finish_study
 from comp.study.search import open_search
-from comp.study.space import StudyConfig
+from comp.study.study_file import StudyConfig
 from comp.study.trials import run_trials
 from comp.study.workers import run_workers
 

@@ -17,8 +17,8 @@ from comp.errors import UserError
 from comp.study import database, outage
 from comp.study import search as searching
 from comp.study import trials as running
-from comp.study.space import StudyConfig
 from comp.study.store import open_store
+from comp.study.study_file import StudyConfig
 from comp.study.trial import TrialOutcome
 from tests.study.postgres import PASSWORD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from comp.study.space import StudyConfig
+from comp.study.study_file import StudyConfig
 
 
 def test_suggest_draws_from_the_ends_and_scales_of_the_study():
