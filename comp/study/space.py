@@ -116,8 +116,8 @@ def as_dimension(choices: Dimension) -> Range | Choices:
 def is_active(dimension: Range | Choices, values: ParameterValues) -> bool:
     """Return whether the condition of a key holds for the values of the keys before it."""
     return all(
-        key in values and values[key] in (wanted if isinstance(wanted, list) else [wanted])
-        for key, wanted in (dimension.when or {}).items()
+        key in values and values[key] in (required if isinstance(required, list) else [required])
+        for key, required in (dimension.when or {}).items()
     )
 
 
@@ -138,9 +138,9 @@ def edge_values(space: Mapping[str, Dimension]) -> list[dict[str, object]]:
 
     def needed(dimension: Range | Choices) -> dict[str, object]:
         values: dict[str, object] = {}
-        for key, wanted in (dimension.when or {}).items():
+        for key, required in (dimension.when or {}).items():
             values |= needed(as_dimension(space[key]))
-            values[key] = wanted[0] if isinstance(wanted, list) else wanted
+            values[key] = required[0] if isinstance(required, list) else required
         return values
 
     dimensions = {key: as_dimension(choices) for key, choices in space.items()}
@@ -170,10 +170,10 @@ def check_space(space: Mapping[str, Dimension], fixed: Mapping[str, object]) -> 
 
 def _check_condition(space: Mapping[str, Dimension], key: str, dimension: Range | Choices) -> None:
     earlier = list(space)[: list(space).index(key)]
-    for other, wanted in (dimension.when or {}).items():
+    for other, required in (dimension.when or {}).items():
         if other not in earlier:
             raise UserError(f"space.{key}.when names {other}, which is not a key above it; move {key} below it")
-        for value in wanted if isinstance(wanted, list) else [wanted]:
+        for value in required if isinstance(required, list) else [required]:
             if not as_dimension(space[other]).contains(value):
                 raise UserError(f"space.{key}.when: {other} is never {value}; name one of its values")
 
