@@ -20,7 +20,9 @@ A run is stored in runs/<config>+<overrides>/. To resume it, run the same comman
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from functools import partial
 
 from comp.cli import (
     Parser,
@@ -77,21 +79,16 @@ def main() -> None:
     from comp.training.train import run_experiment
 
     options = LaunchOptions.of_command(args)
-    with distributed.process_group(), open_launcher(options) as launcher:
-        device = choose_device("cpu" if launcher else args.device)
+    with distributed.process_group(), contextlib.ExitStack() as stack:
         run_configs = config.load(args.config, args.overrides, args.name)
         if args.verify_cache:
             distributed.call_on_rank_zero(lambda: verify_cache(scan(run_configs[0].data.root)))
+        if options:
+            train = stack.enter_context(open_launcher(options))
+        else:
+            train = partial(run_experiment, device=choose_device(args.device), debug=args.debug, jobs=args.jobs)
         for run_config in run_configs:
-            metrics = run_experiment(
-                run_config,
-                device=device,
-                fold=args.fold,
-                restart=args.restart,
-                debug=args.debug,
-                jobs=args.jobs,
-                launcher=launcher,
-            )
+            metrics = train(run_config, fold=args.fold, restart=args.restart)
             if not args.debug:
                 print(f"report: python -m comp report {shlex.quote(metrics.run)}")
             print(summary_line(metrics, full=args.fold == "full"))

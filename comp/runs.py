@@ -203,7 +203,7 @@ def open_run(config: Config, draft: RunRecord, measure: Callable[[RunRecord], Ru
         if restart or not file_exists(path / "run.json"):
             record = measure(replace(draft, created=_now(), git=git_state()))  # may fail, so before anything changes
             if file_exists(path / "run.json"):
-                _archive_run(path)
+                archive_run(path)
             _write_config(path, config, draft)
             record.write(path / "run.json")
         run = read_run(path)
@@ -228,7 +228,7 @@ def _write_config(path: Path, config: Config, record: RunRecord) -> None:
     write_atomic(path / "config.yaml", f"# python {command}\n{config.to_yaml()}")
 
 
-def _archive_run(path: Path) -> None:
+def archive_run(path: Path) -> None:
     """Move the files of a run to runs/.replaced/, for --restart; refused while another process trains there."""
     for directory in path.glob("fold*"):
         with FoldDir(directory).lock():

@@ -85,6 +85,7 @@ WRAPPED_LIBRARIES = {  # imported in one place only
     "optuna": "comp/study/",
     "sqlalchemy": "comp/study/",
     "ray": "comp/launch/ray_launcher.py",
+    "submitit": "comp/launch/slurm_launcher.py",
     "pydicom": "comp/data/dicom.py",
     "captum": "comp/engine/explain.py",
     "onnx": "comp/engine/export.py",

@@ -87,7 +87,7 @@ def train(project: Project, task: FoldTask, call_home: CallHome) -> None:
         line = f"warning: fold {task.fold} is computed with {', '.join(different)}, which differs from home"
         connection.send(("line", "stderr", line))
     if connection.poll():
-        return
+        return connection.send(("end", None))
     run_path = RUNS / task.config.name
     fold_dir = run_path / f"fold{task.fold}"
     try:

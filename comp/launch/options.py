@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from comp.errors import UserError, require_extra
-from comp.training.train import Launcher
+from comp.records.metrics import RunMetrics
+from comp.training.train import run_experiment
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,19 @@ LAUNCHERS = {  # of each option, the launchers that use it
 }
 
 
+RunElsewhere = Callable[..., RunMetrics]  # (config, fold=None, restart=False)
+
+
 @contextlib.contextmanager
-def open_launcher(options: LaunchOptions | None) -> Iterator[Launcher | None]:
-    """Yield the launcher that trains folds elsewhere, or None."""
-    if options is None:
-        yield None
-        return
+def open_launcher(options: LaunchOptions) -> Iterator[RunElsewhere]:
+    """Yield the function that trains the folds of a config elsewhere, as `run_experiment` does it here."""
+    with require_extra(options.launcher):
+        if options.launcher == "slurm":
+            from comp.launch.slurm_launcher import run_on_slurm
+        else:
+            from comp.launch.ray_launcher import ray_launcher
     if options.launcher == "slurm":
-        raise UserError("--launcher slurm is not ready; use ray")
-    with require_extra("ray"):
-        from comp.launch.ray_launcher import ray_launcher
-    with ray_launcher(options) as launcher:
-        yield launcher
+        yield partial(run_on_slurm, options=options)
+    else:
+        with ray_launcher(options) as launcher:
+            yield partial(run_experiment, device=torch.device("cpu"), launcher=launcher)

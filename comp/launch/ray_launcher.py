@@ -117,9 +117,14 @@ class RayLauncher:
                     begun.add(fold)
                     monitors[fold].handle(message, console.print_line)
                 for reference in ended:
-                    fold = running.pop(reference)
-                    monitors[fold].error = _lost(reference) or monitors[fold].error
-                    monitors[fold].end(console.print_line)
+                    monitor = monitors[running.pop(reference)]
+                    try:
+                        ray.get(reference)
+                    except TaskCancelledError:
+                        monitor.error = None
+                    except RayError as error:  # it was lost for good
+                        monitor.error = format_error(error)
+                    monitor.end(console.print_line)
                 fractions = {fold: monitors[fold].fraction_done for fold in running.values() if fold in begun}
                 console.update_bar(fractions, len(running) - len(fractions))
                 if interrupts and not is_stopping:
@@ -151,17 +156,6 @@ class RayLauncher:
             local_processes=1,
             device_processes=round(1 / gpus) if gpus else 1,
         )
-
-
-def _lost(reference: ray.ObjectRef) -> str | None:
-    """Return why an ended task was lost for good, or None for one that ended by itself or was cancelled."""
-    try:
-        ray.get(reference)
-    except TaskCancelledError:
-        return None
-    except RayError as error:
-        return format_error(error)
-    return None
 
 
 def _call_home(home: Any, method: str, *arguments: Any) -> Any:

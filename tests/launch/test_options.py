@@ -30,7 +30,7 @@ def test_launcher_option_without_effect_is_refused(arguments, message, run_cli, 
     assert not (workspace / "runs").exists()
 
 
-@pytest.mark.parametrize(("launcher", "library"), [("ray", "ray")])
+@pytest.mark.parametrize(("launcher", "library"), [("ray", "ray"), ("slurm", "submitit")])
 def test_launcher_missing_library_is_an_error_that_names_the_extra(launcher, library, run_cli, workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)  # an ImportError
     monkeypatch.delitem(sys.modules, f"comp.launch.{launcher}_launcher", raising=False)
