@@ -20,6 +20,7 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="run N trials at a time, each in a process (default: 1)"
     )
+    parser.add_argument("--status", action="store_true", help="only print how far the study is; nothing is written")
     add_device_argument(parser)
 
 
@@ -39,6 +40,11 @@ def tune(args: argparse.Namespace) -> None:
 
     if args.trials < 1 or args.workers < 1:
         raise UserError("--trials and --workers must be 1 or more")
+    if args.status:
+        from comp.study.status import print_status
+
+        print_status(read_study(args.study), args.trials, args.storage)
+        return
     run_study(read_study(args.study), args.trials, choose_device(args.device), args.storage, args.workers)
 
 

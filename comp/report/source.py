@@ -22,6 +22,7 @@ from comp.prediction_file import find_table
 from comp.records.base import Fold
 from comp.records.blend import BlendRecord
 from comp.records.metrics import RunMetrics
+from comp.records.study import is_study
 from comp.records.submission import SubmissionManifest
 from comp.report.oof import OofPredictions
 from comp.report.pictures import Pictures
@@ -34,7 +35,6 @@ from comp.submit.manifest import find_with_manifest, read_manifest, submission_i
 
 SourceKind = Literal["run", "blend", "submission", "study", "comparison"]
 REPORTS = RUNS / "reports"
-JOURNAL = "journal.log"  # of a study
 MAX_NAME = 80  # characters of the directory of a comparison
 
 
@@ -126,7 +126,7 @@ def find_source(references: Sequence[str], device: str | None = "auto") -> Sourc
     name = reference.removeprefix(f"{RUNS}/")
     if (RUNS / name / "blend.json").is_file():
         return _blend_source(RUNS / name, device)
-    if (RUNS / name / JOURNAL).is_file():
+    if is_study(RUNS / name):
         return _study_source(name, device)
     is_run = name in runs.list_runs() or (Path(reference) / "run.json").is_file()
     if not is_run and (path := find_with_manifest(reference)):

@@ -19,6 +19,7 @@ WATCHED = (
     "fold*/history.csv",
     "predictions/identity/oof.*",
     "journal.log",
+    "study.json",
 )
 
 

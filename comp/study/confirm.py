@@ -20,12 +20,10 @@ from comp.metrics import score
 from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
-from comp.study.space import format_value
+from comp.study.status import best_lines, importance_lines
 from comp.study.study_file import StudyConfig
 from comp.training import train as training
 from comp.yaml12 import render_yaml
-
-MIN_TRIALS_FOR_IMPORTANCE = 10
 
 
 def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.device) -> None:
@@ -33,36 +31,17 @@ def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.d
     complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise UserError(f"no trial of {study.name} is complete; run more with a larger --trials")
-    best = optuna_study.best_trial
     trials = optuna_study.get_trials(deepcopy=False)
-    print(
-        f"\n{len(complete)} of {len(trials)} trials complete. Best: trial {best.number}, {best.value:.4f} on folds "
-        f"{study.folds}: optimistic, the best of {len(complete)} on the folds that chose it"
-    )
-    for key, value in best.params.items():
-        print(f"  {key}={format_value(value)}")
-    importances = parameter_importances(optuna_study)
-    for key, importance in importances.items():
-        print(f"  importance {importance:.2f}  {key}")
-    if not importances:
-        print(f"  too few trials for importances; they need {MIN_TRIALS_FOR_IMPORTANCE} complete trials")
+    print(f"\n{len(complete)} of {len(trials)} trials complete")
+    for line in (*best_lines(optuna_study, complete, study), *importance_lines(optuna_study)):
+        print(line)
+    best = optuna_study.best_trial
     with FileLock(RUNS / study.name / ".confirm.lock"):
         comparison = _compare_with_base(study, best, device)
     print(comparison)
     path = Path("configs/studies") / f"{study.name}.winner.yaml"
     _write_winner(study, best, comparison, path)
     print(f"wrote {path}; next: python train.py -c {path}")
-
-
-def parameter_importances(optuna_study: optuna.Study) -> dict[str, float]:
-    """Return each key's share of the variance of scores; empty below ten trials, which are too few."""
-    complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < MIN_TRIALS_FOR_IMPORTANCE:
-        return {}
-    try:
-        return optuna.importance.get_param_importances(optuna_study)
-    except (ValueError, RuntimeError):  # all scores are equal
-        return {}
 
 
 def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.device) -> str:

@@ -21,7 +21,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from comp.errors import UserError, require_extra
@@ -60,10 +60,11 @@ class DatabaseStore:
     """A study in a database. Its runs are below runs/ of each machine, whether the machines share that disk or not."""
 
     def __init__(self, study: str, url: str):
-        self.url = parse_storage_url(url)
+        parsed = parse_storage_url(url)
+        self.address: str | None = parsed.text
         self.directory = RUNS / study
-        self.engine = make_engine(self.url)
-        self.storage: BaseStorage = open_database(self.url)
+        self.engine = make_engine(parsed)
+        self.storage: BaseStorage = open_database(parsed)
         digest = hashlib.sha256(f"comp study {study}".encode()).digest()
         self.lock_key = int.from_bytes(digest[:8], signed=True)
         place = f"{platform.node()} {self.directory.resolve()}"
@@ -183,6 +184,8 @@ def open_database(url: StorageUrl, read_only: bool = False) -> BaseStorage:
                 skip_table_creation=read_only,
             )
         except (SQLAlchemyError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+            if read_only and isinstance(error.__cause__ or error, ProgrammingError):
+                raise UserError(f"{url.text} has no studies yet; run python -m comp tune with it") from None
             raise UserError(f"{url.text} cannot be used: {_reason(error)}; check address, user and password") from None
     return cast(BaseStorage, PatientStorage(optuna.storages.get_storage(backend)))
 

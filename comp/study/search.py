@@ -39,6 +39,11 @@ class Search:
     epochs: int  # of a fold, at most
     points: Sequence[ParameterValues] = ()  # of the first trials, which are not drawn
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The names of a trial's scores."""
+        return (self.metric,)
+
     def create_trial(self, number: int) -> Trial:
         """Create the trial of this number, or take the one that a killed process left without values."""
         if number < len(self.points) and not self.optuna_study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):

@@ -16,11 +16,11 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial
 
+from comp.records.study import JOURNAL
 from comp.runs import RUNS
 from comp.study.journal import open_journal
 
 T = TypeVar("T")
-JOURNAL = "journal.log"
 
 
 @dataclass
@@ -48,6 +48,7 @@ class TrialStore(Protocol):
     """The trials of a study."""
 
     storage: BaseStorage
+    address: str | None  # of a database, without its password
 
     def claim(self, action: Callable[[Claims], T]) -> T:
         """Return what `action` returns, called while this process alone may create and take trials."""
@@ -58,6 +59,7 @@ class JournalStore:
 
     def __init__(self, study: str):
         self.directory = RUNS / study
+        self.address: str | None = None
         self.storage: BaseStorage = open_journal(self.directory / JOURNAL)
 
     def claim(self, action: Callable[[Claims], T]) -> T:

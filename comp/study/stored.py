@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from comp.errors import UserError
 from comp.files import file_exists
+from comp.records.study import JOURNAL
 from comp.runs import RUNS
 from comp.study.space import as_dimension
-from comp.study.store import JOURNAL
 from comp.study.study_file import StudyConfig
 
 WARM_POINTS = 5

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from comp.data.folds import parse_fold_range
 from comp.observers.protocol import Observer
 from comp.study.pruning import OptunaReporter, TrialTakenError
+from comp.study.record import write_study_record
 from comp.study.search import Search
 from comp.study.space import ParameterValues, format_value
 from comp.study.store import Claims, TrialHold
@@ -37,7 +38,9 @@ def run_trials(search: Search, device: torch.device, make_observers: MakeObserve
     """Train trials in this process until none is left that no other process works on."""
     while (claimed := search.store.claim(lambda claims: _claim_trial(search, claims))) is not None:
         with claimed.hold:
+            write_study_record(search)
             _run_claimed(search, claimed, device, make_observers)
+            write_study_record(search)
 
 
 def _claim_trial(search: Search, claims: Claims) -> ClaimedTrial | None:

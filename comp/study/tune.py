@@ -6,7 +6,10 @@ from functools import partial
 
 import torch
 
+from comp.runs import RUNS
 from comp.study.confirm import finish_study
+from comp.study.plots import save_figures
+from comp.study.record import write_study_record
 from comp.study.search import open_search
 from comp.study.study_file import StudyConfig
 from comp.study.trials import run_trials
@@ -21,6 +24,7 @@ def tune(study: StudyConfig, trials: int, device: torch.device, storage: str | N
         run_workers(open_again, search, device, workers)
     else:
         run_trials(search, device)
+    save_figures(write_study_record(search, with_importances=True), RUNS / study.name / "figures")
     if running := search.running_trials():
         numbers = ", ".join(map(str, running))
         print(f"trial {numbers} is still running in another process; run the same command again when it has ended")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comp.files import file_exists
 from comp.observers.tracked import RunIdentity
 from comp.records.base import Fold
+from comp.records.study import is_study
 from comp.runs import RUNS, Run
 
 SUBMISSIONS_FOLDER = RUNS / "submissions" / "wandb"
@@ -18,8 +18,13 @@ def wandb_folder(run: Run) -> Path:
 
 
 def is_trial(run: Run) -> bool:
-    """Return whether a run is a trial of a study: it is below the study's journal."""
-    return any(file_exists(parent / "journal.log") for parent in run.path.parents if parent.name)
+    """Return whether a run is a trial of a study: it is below the study."""
+    return find_study(run) is not None
+
+
+def find_study(run: Run) -> Path | None:
+    """Return the directory of the study that a run is a trial of."""
+    return next((parent for parent in run.path.parents if parent.name and is_study(parent)), None)
 
 
 def project_of(run: Run) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from comp.study import confirm
-from comp.study.confirm import parameter_importances
+from comp.study.importance import parameter_importances
 from comp.tasks import single_label
 from tests.predictions import read_table
 

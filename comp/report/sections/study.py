@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator
-
-from comp.figures import GOOD, QUIET, new_figure, style_axis, use_log_scale
+from comp.files import file_exists
+from comp.records.study import STUDY_FILE, StudyRecord
 from comp.report.section import Figure, Finding, Section
 from comp.report.sections.training import read_fold_records
 from comp.report.source import Source
-from comp.runs import Run
+from comp.runs import RUNS, Run
 from comp.study.leaderboard.entries import LeaderboardEntry
+from comp.study.plots import MAX_KEYS, TrialPoint, draw_history, draw_importances, draw_key, draw_parallel, file_name
 from comp.text import format_metric
-
-MAX_KEYS = 8  # that are drawn
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,9 @@ def build(source: Source) -> Section | None:
     sign = -1 if group.higher_is_better else 1
     rows.sort(key=lambda row: (math.inf if (score := _score(row)) is None else sign * score, row.name))
     metric = group.metric
-    figures = [_draw_progress(rows, metric, group.higher_is_better)]
-    figures += [_draw_key(rows, key, metric) for key in keys[:MAX_KEYS]]
+    by_number = sorted(rows, key=lambda row: row.name)
+    points = [TrialPoint(number, row.values, _score(row)) for number, row in enumerate(by_number)]
+    figures = _draw_figures(points, keys, metric, group.higher_is_better, _read_record(source))
     values = {
         "rows": rows,
         "keys": keys,
@@ -90,36 +88,25 @@ def _findings(rows: list[TrialRow], metric: str) -> list[Finding]:
     return findings
 
 
-def _draw_progress(rows: list[TrialRow], metric: str, higher_is_better: bool) -> Figure:
-    by_number = sorted(rows, key=lambda row: row.name)
-    scored = [(number, score) for number, row in enumerate(by_number) if (score := _score(row)) is not None]
-    figure = new_figure(4.5, 2.8)
-    axis = figure.subplots()
-    best: list[float] = []
-    for _, score in scored:
-        best.append(score if not best else (max if higher_is_better else min)(best[-1], score))
-    numbers = [number for number, _ in scored]
-    axis.step(numbers, best, where="post", color=GOOD, linewidth=1.4, label="best so far")
-    axis.plot(numbers, [score for _, score in scored], "o", color=QUIET, markersize=4, label="trial")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_ylabel(format_metric(metric))
-    if scored:
-        axis.legend()
-    style_axis(axis, label="trial", grid="both")
-    return Figure("trials", figure, f"Score of each trial (n = {len(scored)} finished of {len(rows)})")
+def _draw_figures(
+    points: list[TrialPoint], keys: list[str], metric: str, higher_is_better: bool, record: StudyRecord | None
+) -> list[Figure]:
+    finished = sum(point.score is not None for point in points)
+    history = draw_history(points, metric, higher_is_better)
+    figures = [Figure("trials", history, f"Score of each trial (n = {finished} finished of {len(points)})")]
+    if record and record.importances:
+        drawing = draw_importances(record.importances)
+        figures.append(Figure("importances", drawing, f"Importance of each key by PED-ANOVA (n = {finished} trials)"))
+    if finished > 1 and len(keys) > 1:
+        drawing = draw_parallel(points, keys, metric, higher_is_better)
+        figures.append(Figure("parallel", drawing, f"Each finished trial, the best quarter in colour (n = {finished})"))
+    for key in keys[:MAX_KEYS]:
+        drawing = draw_key(points, key, metric)
+        figures.append(Figure(file_name(f"key-{key}"), drawing, f"Score against {key} (n = {finished} trials)"))
+    return figures
 
 
-def _draw_key(rows: list[TrialRow], key: str, metric: str) -> Figure:
-    points = [(row.values[key], score) for row in rows if (score := _score(row)) is not None]
-    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in points)
-    figure = new_figure(4.5, 2.8)
-    axis = figure.subplots()
-    values = [value if is_number else str(value) for value, _ in points]
-    axis.plot(values, [score for _, score in points], "o", color=GOOD, markersize=5, alpha=0.7)
-    positive = [value for value in values if isinstance(value, int | float) and value > 0]
-    if is_number and points and len(positive) == len(points) and max(positive) > 20 * min(positive):
-        use_log_scale(axis, "x")
-    axis.set_ylabel(format_metric(metric))
-    style_axis(axis, label=key, grid="both")
-    name = re.sub(r"[^\w.-]", "-", f"key-{key}")
-    return Figure(name, figure, f"Score against {key} (n = {len(points)} trials)")
+def _read_record(source: Source) -> StudyRecord | None:
+    """Return study.json; None of a study of an earlier version."""
+    file = RUNS / source.name / STUDY_FILE
+    return StudyRecord.read(file) if file_exists(file) else None
