@@ -26,8 +26,8 @@ from comp.training import train as training
 from comp.yaml12 import render_yaml
 
 
-def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.device) -> None:
-    """Print the best trial and the importance of each key, confirm the winner, and write its config."""
+def print_result(study: StudyConfig, optuna_study: optuna.Study) -> None:
+    """Print the best trial and the importance of each key."""
     complete = optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         raise UserError(f"no trial of {study.name} is complete; run more with a larger --trials")
@@ -35,16 +35,19 @@ def finish_study(study: StudyConfig, optuna_study: optuna.Study, device: torch.d
     print(f"\n{len(complete)} of {len(trials)} trials complete")
     for line in (*best_lines(optuna_study, complete, study), *importance_lines(optuna_study)):
         print(line)
-    best = optuna_study.best_trial
+
+
+def confirm_winner(study: StudyConfig, winner: FrozenTrial, trials: int, device: torch.device) -> None:
+    """Compare the winner, the best of so many trials, with the base, and write its config."""
     with FileLock(RUNS / study.name / ".confirm.lock"):
-        comparison = _compare_with_base(study, best, device)
+        comparison = _compare_with_base(study, winner, trials, device)
     print(comparison)
     path = Path("configs/studies") / f"{study.name}.winner.yaml"
-    _write_winner(study, best, comparison, path)
+    _write_winner(study, winner, comparison, path)
     print(f"wrote {path}; next: python train.py -c {path}")
 
 
-def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.device) -> str:
+def _compare_with_base(study: StudyConfig, best: FrozenTrial, trials: int, device: torch.device) -> str:
     """Train the winner and the base on the confirm folds, and compare them by the study's metric."""
     winner_config = study.make_config(best.params, f"trial_{best.number:04d}")
     base_config = study.make_config({}, "base")
@@ -58,7 +61,7 @@ def _compare_with_base(study: StudyConfig, best: FrozenTrial, device: torch.devi
     comparison = compare_predictions(metric, targets, winner, base)
     low, high = comparison.interval
     return (
-        f"on folds {study.confirm}: winner {score(metric, targets, winner):.4f}, base "
+        f"on folds {study.confirm}: winner, the best of {trials} trials, {score(metric, targets, winner):.4f}, base "
         f"{score(metric, targets, base):.4f}, gain {comparison.difference:+z.4f} [{low:+z.4f}, {high:+z.4f}] in "
         f"{metric} on {len(targets)} images, {format_p(comparison.p)}, {comparison.verdict}"
     )
@@ -74,7 +77,7 @@ def _read_predictions(path: Path, folds: str | int) -> tuple[np.ndarray, np.ndar
 def _write_winner(study: StudyConfig, best: FrozenTrial, comparison: str, path: Path) -> None:
     """Write the winner's config, with its score and the comparison with the base in the header."""
     header = (
-        f"# The winner of the study {study.name}, trial {best.number}: {best.value:.4f} on folds {study.folds} "
+        f"# The winner of the study {study.name}, trial {best.number}: {best.values[0]:.4f} on folds {study.folds} "
         f"(optimistic).\n# {comparison}\n# python train.py -c {path}\n"
     )
     overrides = configs.parse_overrides(study.overrides(best.params))

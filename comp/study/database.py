@@ -7,6 +7,7 @@ created and taken under a lock of the server, which it frees when the connection
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -62,7 +63,7 @@ class DatabaseStore:
     def __init__(self, study: str, url: str):
         parsed = parse_storage_url(url)
         self.address: str | None = parsed.text
-        self.directory = RUNS / study
+        self.kind, self.directory = "trial", RUNS / study
         self.engine = make_engine(parsed)
         self.storage: BaseStorage = open_database(parsed)
         digest = hashlib.sha256(f"comp study {study}".encode()).digest()
@@ -72,6 +73,11 @@ class DatabaseStore:
 
     def claim(self, action: Callable[[Claims], T]) -> T:
         return retry(self._claim_once, action)
+
+    def named(self, kind: str) -> DatabaseStore:
+        store = copy.copy(self)
+        store.kind = kind
+        return store
 
     def _claim_once(self, action: Callable[[Claims], T]) -> T:
         connection = self._lock()
@@ -107,7 +113,7 @@ class _DatabaseClaims:
         self.holds: list[TrialHold] = []
 
     def hold(self, trial: Trial | FrozenTrial) -> TrialHold | None:
-        locks = lock_trial(self.store.directory, trial.number)
+        locks = lock_trial(self.store.directory / f".{self.store.kind}_{trial.number:04d}.lock")
         if locks is None:
             return None
         try:

@@ -100,6 +100,26 @@ def draw_parallel(points: Sequence[TrialPoint], keys: Sequence[str], metric: str
     return figure
 
 
+def draw_front(record: StudyRecord) -> Figure:
+    """Return the score of each trial against the time of a prediction; the Pareto front is joined."""
+    complete = [trial.scores for trial in record.trials if trial.scores]
+    sign = 1 if record.higher_is_better[0] else -1
+    front: list[tuple[float, ...]] = []
+    for scores in sorted(complete, key=lambda scores: (scores[1], -sign * scores[0])):
+        if not front or sign * scores[0] > sign * front[-1][0]:
+            front.append(scores)
+    figure = new_figure(4.5, 2.8)
+    axis = figure.subplots()
+    axis.plot([scores[1] for scores in complete], [scores[0] for scores in complete], "o", color=QUIET, markersize=4,
+              label="trial")  # fmt: skip
+    axis.step([scores[1] for scores in front], [scores[0] for scores in front], "o-", where="post", color=GOOD,
+              markersize=5, linewidth=1.4, label="Pareto front")  # fmt: skip
+    axis.set_ylabel(format_metric(record.objectives[0]))
+    axis.legend()
+    style_axis(axis, label="milliseconds per image and fold model", grid="both")
+    return figure
+
+
 def _positions(values: Sequence[Any]) -> tuple[list[float], dict[str, float]]:
     """Return heights between 0 and 1, NaN where there is no value, and the texts of the axis."""
     present = [value for value in values if value is not None]
@@ -146,6 +166,8 @@ def save_figures(record: StudyRecord, directory: Path) -> None:
             "parallel": draw_parallel(points, keys, metric, higher_is_better),
             **{f"key-{key}": draw_key(points, key, metric) for key in keys[:MAX_KEYS]},
         }
+        if len(record.objectives) > 1:
+            figures["front"] = draw_front(record)
         if record.importances:
             figures["importances"] = draw_importances(record.importances)
         for name, figure in figures.items():

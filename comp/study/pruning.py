@@ -68,9 +68,13 @@ class OptunaReporter:
     def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
         """Report the validation score; raise StopTraining if the trial is pruned."""
         assert row.val_score is not None, "a trial trains folds that are validated"
+        step = self.folds.index(fold) * self.epochs + row.epoch
         with warnings.catch_warnings(), _raise_if_ended():
+            if len(self.trial.study.directions) > 1:  # Optuna compares one objective alone by epoch
+                self.trial.set_user_attr("epoch", step)
+                return
             warnings.simplefilter("ignore")  # a resumed fold repeats an epoch; Optuna keeps the first value
-            self.trial.report(row.val_score, self.folds.index(fold) * self.epochs + row.epoch)
+            self.trial.report(row.val_score, step)
         if self.trial.should_prune():
             raise StopTraining
 

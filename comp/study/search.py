@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import torch
+from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 from pydantic import ValidationError
 
@@ -38,11 +39,13 @@ class Search:
     metric: str
     epochs: int  # of a fold, at most
     points: Sequence[ParameterValues] = ()  # of the first trials, which are not drawn
+    label: ClassVar[str] = "trial"
+    has_record: ClassVar[bool] = True  # study.json lists its trials
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of a trial's scores."""
-        return (self.metric,)
+        return (self.metric, *self.study.objectives[1:])
 
     def create_trial(self, number: int) -> Trial:
         """Create the trial of this number, or take the one that a killed process left without values."""
@@ -78,6 +81,8 @@ def open_search(study: StudyConfig, trials: int, storage: str | None) -> Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     higher_is_better = find_metric(base.train.metric).higher_is_better
     epochs = max(config.train.epochs for config in (base, *study.edge_configs()))
+    directions = [StudyDirection.MAXIMIZE if higher_is_better else StudyDirection.MINIMIZE]
+    directions += [StudyDirection.MINIMIZE for _ in study.objectives[1:]]
     definition = {"space": study.model_dump(exclude={"base"}), "base": base.identity()}
     store = open_store(study.name, storage)
 
@@ -85,7 +90,7 @@ def open_search(study: StudyConfig, trials: int, storage: str | None) -> Search:
         optuna_study = optuna.create_study(
             storage=store.storage,
             study_name=study.name,
-            direction="maximize" if higher_is_better else "minimize",
+            directions=directions,
             load_if_exists=True,
             pruner=make_pruner(study, epochs, higher_is_better),
         )

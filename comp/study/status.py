@@ -15,7 +15,7 @@ from comp.study.importance import MIN_TRIALS, parameter_importances
 from comp.study.space import format_value
 from comp.study.stored import read_stored
 from comp.study.study_file import StudyConfig
-from comp.text import format_duration
+from comp.text import format_duration, format_table
 
 HISTORY_LINES = 10
 
@@ -53,12 +53,26 @@ def status_lines(optuna_study: optuna.Study, study: StudyConfig, trials: int, no
 
 def best_lines(optuna_study: optuna.Study, complete: Sequence[FrozenTrial], study: StudyConfig) -> list[str]:
     """Return the best trial and its values."""
+    if len(optuna_study.directions) > 1:
+        return front_lines(optuna_study)
     best = optuna_study.best_trial
     return [
         f"best: trial {best.number}, {best.value:.4f} on folds {study.folds}: optimistic, the best of {len(complete)} "
         f"on the folds that chose it",
         *(f"  {key}={format_value(value)}" for key, value in best.params.items()),
     ]
+
+
+def front_lines(optuna_study: optuna.Study) -> list[str]:
+    """Return a table of the trials that no other beats in every objective, the fastest first."""
+    front = sorted(optuna_study.best_trials, key=lambda trial: trial.values[1])
+    rows = [
+        [str(trial.number), f"{trial.values[0]:.4f}", f"{trial.values[1]:.3f}",
+         " ".join(f"{key}={format_value(value)}" for key, value in trial.params.items())]
+        for trial in front
+    ]  # fmt: skip
+    title = f"Pareto front: no trial is better than these {len(front)} in both; each score is optimistic"
+    return [title, format_table(("trial", "score", "ms per image", "values"), rows, left=(3,))]
 
 
 def importance_lines(optuna_study: optuna.Study) -> list[str]:

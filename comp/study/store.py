@@ -6,6 +6,7 @@ process that works on a trial still lives (`hold`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -53,12 +54,15 @@ class TrialStore(Protocol):
     def claim(self, action: Callable[[Claims], T]) -> T:
         """Return what `action` returns, called while this process alone may create and take trials."""
 
+    def named(self, kind: str) -> TrialStore:
+        """Return the same store for trials that are locked under another name."""
+
 
 class JournalStore:
     """A journal below runs/, for the processes of one machine. The system frees the locks of a process that dies."""
 
     def __init__(self, study: str):
-        self.directory = RUNS / study
+        self.kind, self.directory = "trial", RUNS / study
         self.address: str | None = None
         self.storage: BaseStorage = open_journal(self.directory / JOURNAL)
 
@@ -66,15 +70,20 @@ class JournalStore:
         with FileLock(self.directory / ".lock"):
             return action(self)
 
+    def named(self, kind: str) -> JournalStore:
+        store = copy.copy(self)
+        store.kind = kind
+        return store
+
     def hold(self, trial: Trial | FrozenTrial) -> TrialHold | None:
-        lock = lock_trial(self.directory, trial.number)
+        lock = lock_trial(self.directory / f".{self.kind}_{trial.number:04d}.lock")
         return TrialHold(lock) if lock else None
 
 
-def lock_trial(directory: Path, number: int) -> ExitStack | None:
-    """Lock a trial among the processes that share this directory; None if one of them has it."""
+def lock_trial(path: Path) -> ExitStack | None:
+    """Lock a trial among the processes that share this file; None if one of them has it."""
     try:
-        lock: AcquireReturnProxy = FileLock(directory / f".trial_{number:04d}.lock").acquire(timeout=0)
+        lock: AcquireReturnProxy = FileLock(path).acquire(timeout=0)
     except Timeout:
         return None
     stack = ExitStack()

@@ -18,6 +18,7 @@ space:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,10 +68,19 @@ class StudyConfig(Section):
     pruner: Literal["fold_median", "hyperband", "none"] = "fold_median"
     enqueue: list[Literal["base"] | dict[str, Any]] = Field(default_factory=list)  # the first trials
     warm_start: str | None = None  # another study, whose best points come next
+    objectives: tuple[Literal["score", "ms_per_image"], ...] = Field(("score",), strict=False)
+    finalists: int = Field(1, ge=1)  # the best trials, trained again with new seeds if there are several
+    finalist_seeds: int = Field(2, ge=1)
 
-    def make_config(self, values: ParameterValues, name: str) -> Config:
-        """Return the base config with these values of the space, as the run `name` of the study."""
-        configs_per_seed = configs.load(self.base, self.overrides(values), f"{self.name}/{name}")
+    @property
+    def is_multi_objective(self) -> bool:
+        """Whether a score is traded against the time of a prediction: there is no single best trial."""
+        return len(self.objectives) > 1
+
+    def make_config(self, values: ParameterValues, name: str, further: Mapping[str, object] | None = None) -> Config:
+        """Return the base config with these values of the space and further keys, as the run `name` of the study."""
+        overrides = [*self.overrides(values), *format_overrides(further or {})]
+        configs_per_seed = configs.load(self.base, overrides, f"{self.name}/{name}")
         if len(configs_per_seed) > 1:
             raise UserError(f"{self.base} lists several seeds; set one in the study: fixed: {{train.seed: 0}}")
         return configs_per_seed[0]
@@ -135,8 +145,22 @@ def read_study(path: Path) -> StudyConfig:
     study = study.model_copy(update={"base": str(path.parent / study.base)})
     try:
         check_space(study.space, study.fixed)
+        _check_objectives(study)
         study.first_points()
     except UserError as error_in_space:
         raise UserError(f"{path}: {error_in_space}") from None
     study.edge_configs()
     return study
+
+
+def _check_objectives(study: StudyConfig) -> None:
+    if study.objectives not in (("score",), ("score", "ms_per_image")):
+        raise UserError("objectives: write [score] or [score, ms_per_image]")
+    if not study.is_multi_objective:
+        return
+    if study.finalists > 1:
+        raise UserError("finalists: several objectives have no winner; remove finalists")
+    if study.pruner != "none":
+        raise UserError("pruner: trials of several objectives are not pruned; set pruner: none")
+    if study.sampler.name == "cmaes":
+        raise UserError("sampler: cmaes has one objective; use tpe")

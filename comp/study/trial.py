@@ -1,4 +1,4 @@
-"""The training of one trial: an ordinary run, with its score or the reason why it has none."""
+"""The training of one trial: an ordinary run, with its scores or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 from comp.engine.device import is_out_of_memory
 from comp.errors import UserError
 from comp.observers.protocol import Observer, StopTraining
-from comp.runs import RunLockedError
+from comp.prediction.predictor import open_predictor
+from comp.runs import RUNS, RunLockedError, read_run
+from comp.schema import Config
 from comp.study.space import ParameterValues
 from comp.study.study_file import StudyConfig
 from comp.training import train as training
@@ -23,7 +25,7 @@ class TrialOutcome:
     """How a trial ended."""
 
     state: Literal["complete", "pruned", "failed"]
-    score: float | None = None  # out-of-fold, on the folds of the study; of a complete trial
+    scores: tuple[float, ...] = ()  # one per objective, of a complete trial; the first is out-of-fold
     note: str = ""  # the reason of a failure
 
 
@@ -41,7 +43,21 @@ def run_trial(
     """
     try:
         config = study.make_config(values, trial_name(number))
+    except UserError as error:
+        return TrialOutcome("failed", note=str(error))
+    return train_trial(study, config, device, observers)
+
+
+def train_trial(
+    study: StudyConfig, config: Config, device: torch.device, observers: Sequence[Observer]
+) -> TrialOutcome:
+    """Train a run of a study on its folds, and measure the study's objectives."""
+    try:
         metrics = training.run_experiment(config, fold=str(study.folds), device=device, observers=observers)
+        assert metrics.scores, "a trial trains folds that are validated"
+        scores = [metrics.scores.oof.kept.score]
+        if "ms_per_image" in study.objectives:
+            scores.append(open_predictor(read_run(RUNS / config.name), device=device).latency_ms())
     except StopTraining:
         return TrialOutcome("pruned")
     except RunLockedError:
@@ -54,8 +70,7 @@ def run_trial(
         return TrialOutcome("failed", note=f"the memory of {device} is full")
     finally:
         _free_memory(device)
-    assert metrics.scores, "a trial trains folds that are validated"
-    return TrialOutcome("complete", metrics.scores.oof.kept.score)
+    return TrialOutcome("complete", tuple(scores))
 
 
 def _free_memory(device: torch.device) -> None:

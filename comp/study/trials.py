@@ -38,9 +38,11 @@ def run_trials(search: Search, device: torch.device, make_observers: MakeObserve
     """Train trials in this process until none is left that no other process works on."""
     while (claimed := search.store.claim(lambda claims: _claim_trial(search, claims))) is not None:
         with claimed.hold:
-            write_study_record(search)
+            if search.has_record:
+                write_study_record(search)
             _run_claimed(search, claimed, device, make_observers)
-            write_study_record(search)
+            if search.has_record:
+                write_study_record(search)
 
 
 def _claim_trial(search: Search, claims: Claims) -> ClaimedTrial | None:
@@ -69,7 +71,7 @@ def _fail_after_deaths(search: Search, trial: Trial, frozen: FrozenTrial) -> boo
     if frozen.user_attrs.get("paused"):
         trial.set_user_attr("paused", False)
         return False
-    deaths = [*frozen.user_attrs.get("deaths", []), len(frozen.intermediate_values)]
+    deaths = [*frozen.user_attrs.get("deaths", []), frozen.user_attrs.get("epoch", frozen.last_step)]
     trial.set_user_attr("deaths", deaths)
     if len(deaths) < MAX_DEATHS or len(set(deaths[-MAX_DEATHS:])) > 1:
         return False
@@ -81,12 +83,14 @@ def _fail_after_deaths(search: Search, trial: Trial, frozen: FrozenTrial) -> boo
 def _run_claimed(search: Search, claimed: ClaimedTrial, device: torch.device, make_observers: MakeObservers) -> None:
     trial = claimed.trial
     values = " ".join(f"{key}={format_value(value)}" for key, value in claimed.values.items())
-    print(f"trial {trial.number}: {values}", flush=True)
+    print(f"{search.label} {trial.number}: {values}", flush=True)
     reporter = OptunaReporter(trial, parse_fold_range(str(search.study.folds)), search.epochs, claimed.hold.is_lost)
     try:
         outcome = search.run(trial.number, claimed.values, device, [reporter, *make_observers(trial.number)])
     except TrialTakenError:
-        print(f"trial {trial.number}: another process continues it, because this one did not answer", flush=True)
+        print(
+            f"{search.label} {trial.number}: another process continues it, because this one did not answer", flush=True
+        )
         return
     except KeyboardInterrupt:
         with contextlib.suppress(Exception):  # it would hide the interruption
@@ -101,9 +105,9 @@ def _end_trial(search: Search, trial: Trial, outcome: TrialOutcome) -> None:
     if outcome.note:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             trial.set_user_attr("note", outcome.note)
-    if outcome.score is not None:
-        end(outcome.score)
+    if outcome.state == "complete":
+        end(list(outcome.scores))
     else:
         end(state=TrialState.PRUNED if outcome.state == "pruned" else TrialState.FAIL)
-    score = "" if outcome.score is None else f"{search.metric} {outcome.score:.4f}"
-    print(f"trial {trial.number}: {score or outcome.note or outcome.state}", flush=True)
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(search.objectives, outcome.scores, strict=False))
+    print(f"{search.label} {trial.number}: {scores or outcome.note or outcome.state}", flush=True)

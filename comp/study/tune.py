@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from optuna.trial import TrialState
 
 from comp.runs import RUNS
-from comp.study.confirm import finish_study
+from comp.study.confirm import confirm_winner, print_result
+from comp.study.finalists import choose_winner, open_finalists
 from comp.study.plots import save_figures
 from comp.study.record import write_study_record
-from comp.study.search import open_search
+from comp.study.search import OpenSearch, Search, open_search
 from comp.study.study_file import StudyConfig
 from comp.study.trials import run_trials
 from comp.study.workers import run_workers
@@ -18,15 +20,45 @@ from comp.study.workers import run_workers
 
 def tune(study: StudyConfig, trials: int, device: torch.device, storage: str | None = None, workers: int = 1) -> None:
     """Run trials until the study has `trials`, then compare the winner with the base on folds it did not use."""
-    open_again = partial(open_search, study, trials, storage)
+    search = _run_search(partial(open_search, study, trials, storage), device, workers)
+    record = write_study_record(search, with_importances=True)
+    save_figures(record, RUNS / study.name / "figures")
+    if _is_running(search):
+        return
+    print_result(study, search.optuna_study)
+    if study.is_multi_objective:
+        print(
+            "choose one of the front; python train.py -c runs/<study>/trial_<number>/config.yaml trains all its folds"
+        )
+        return
+    winner = search.optuna_study.best_trial
+    if study.finalists > 1:
+        finals = _run_search(partial(open_finalists, study, trials, storage), device, workers)
+        if _is_running(finals):
+            return
+        winner, lines = choose_winner(study, search.optuna_study, finals.optuna_study)
+        print(*lines, sep="\n")
+    complete = search.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    confirm_winner(study, winner, len(complete), device)
+
+
+def _run_search(open_again: OpenSearch, device: torch.device, workers: int) -> Search:
+    """Run the trials of a search until none is left for this command."""
     search = open_again()
     if workers > 1:
         run_workers(open_again, search, device, workers)
     else:
         run_trials(search, device)
-    save_figures(write_study_record(search, with_importances=True), RUNS / study.name / "figures")
-    if running := search.running_trials():
+    return search
+
+
+def _is_running(search: Search) -> bool:
+    """Return whether other processes have trials, and print their numbers."""
+    running = search.running_trials()
+    if running:
         numbers = ", ".join(map(str, running))
-        print(f"trial {numbers} is still running in another process; run the same command again when it has ended")
-        return
-    finish_study(study, search.optuna_study, device)
+        print(
+            f"{search.label} {numbers} is still running in another process; run the same command again when it has "
+            f"ended"
+        )
+    return bool(running)

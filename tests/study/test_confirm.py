@@ -60,7 +60,12 @@ def test_compare_with_base_joins_images_of_the_kept_epoch(tmp_path, monkeypatch,
             name=f"s/{name}", train=SimpleNamespace(metric="accuracy"), values=values
         ),
     )
-    line = confirm._compare_with_base(study, SimpleNamespace(params={"optim.lr": 0.1}, number=7), torch.device("cpu"))
+    line = confirm._compare_with_base(
+        study, SimpleNamespace(params={"optim.lr": 0.1}, number=7), 20, torch.device("cpu")
+    )
     winner, base = scores
-    assert f"winner {winner:.4f}, base {base:.4f}, gain {winner - base:+.4f} [" in line and "on 40 images" in line
+    assert (
+        f"winner, the best of 20 trials, {winner:.4f}, base {base:.4f}, gain {winner - base:+.4f} [" in line
+        and "on 40 images" in line
+    )
     assert trained == [("s/trial_0007", "3..4"), ("s/base", "3..4")]

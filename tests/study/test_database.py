@@ -23,7 +23,7 @@ from comp.study.trial import TrialOutcome
 from tests.study.postgres import PASSWORD
 
 STUDY = StudyConfig(name="little", base="no.yaml", folds=0, space={"x": {"low": 0.0, "high": 1.0}})
-TRIALS = 12
+TRIALS = 8
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def work(url: str, machine: Path, log: Path, seconds: float) -> None:
         with log.open("a") as file:
             file.write(f"{machine.name} {number}\n")
         time.sleep(seconds)
-        return TrialOutcome("complete", values["x"])
+        return TrialOutcome("complete", (values["x"],))
 
     searching.run_trial = train
     running.run_trials(open_little(url), torch.device("cpu"))
@@ -94,7 +94,9 @@ def test_three_machines_one_killed_and_the_server_restarted_lose_no_trial(postgr
 def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch):
     """A journal by one process and a database by several, one after the other, have the same values."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(searching, "run_trial", lambda study, number, values, *_: TrialOutcome("complete", values["x"]))
+    monkeypatch.setattr(
+        searching, "run_trial", lambda study, number, values, *_: TrialOutcome("complete", (values["x"],))
+    )
     values = []
     for url in (None, database):
         searches = [open_little(url, trials) for trials in ((2, 9, 10) if url else (10,))]
