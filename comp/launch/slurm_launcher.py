@@ -6,7 +6,6 @@ its last checkpoint, also after submitit has requeued it because its time ended 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -24,16 +23,18 @@ from comp.engine.device import choose_device
 from comp.errors import UserError, shorten
 from comp.files import file_exists, read_json, write_json
 from comp.launch.options import LaunchOptions
+from comp.observers.protocol import PauseTraining
 from comp.records.base import Fold
 from comp.records.metrics import RunMetrics
 from comp.runs import RUNS, FoldDir, archive_run
 from comp.schema import Config
 from comp.training.checks import check_names
-from comp.training.fold_process import FoldMonitor
+from comp.training.fold_process import FoldMonitor, ParentObserver
 from comp.training.parallel_folds import ParallelConsole
 from comp.training.train import run_experiment
 
 MAX_TIMEOUTS = 1000  # a task is requeued until its fold is done
+WARNING_SECONDS = 300  # before the time limit; a fold needs those of a step, or of a validation, to save
 POLL_SECONDS = 1.0
 
 
@@ -71,12 +72,20 @@ class FoldJob:
     threads: int
 
     def __call__(self) -> str | None:
-        """Train the fold; return an error, or None."""
-        # The signal before the time limit is for this process: a worker of the loader would requeue the task too.
-        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
+        """Train the fold; return an error, or None. A signal that the time ends saves the fold first."""
+        requeue, warning = signal.getsignal(signal.SIGUSR2), WarningSignal()
+        signal.signal(signal.SIGUSR2, warning.receive)
         torch.set_num_threads(self.threads)
         try:
-            run_experiment(self.config, device=choose_device(self.device), fold=str(self.fold))
+            run_experiment(
+                self.config,
+                device=choose_device(self.device),
+                fold=str(self.fold),
+                observers=[ParentObserver(warning, self.config.train.epochs)],
+            )
+        except PauseTraining:
+            assert callable(requeue), "submitit handles the signal"
+            requeue(signal.SIGUSR2, None)
         except (UserError, OSError) as error:
             return format_error(error)
         return None
@@ -84,6 +93,25 @@ class FoldJob:
     def checkpoint(self) -> DelayedSubmission:
         """Return what the requeued task runs: the same, which resumes the fold from resume.pt."""
         return DelayedSubmission(self)
+
+
+class WarningSignal:
+    """The signal that a task gets before its time ends, as the parent that requests a fold to save and stop.
+
+    The handler of submitit requeues the task and ends it wherever it is; from inside NumPy that is a SystemError.
+    """
+
+    def __init__(self) -> None:
+        self.is_received = False
+
+    def receive(self, *_: object) -> None:
+        self.is_received = True
+
+    def poll(self) -> bool:
+        return self.is_received
+
+    def send(self, message: tuple) -> None:
+        """Ignore the progress, which is in the fold's files."""
 
 
 def make_executor(name: str, options: LaunchOptions, cluster: str) -> submitit.AutoExecutor:
@@ -99,6 +127,7 @@ def make_executor(name: str, options: LaunchOptions, cluster: str) -> submitit.A
         timeout_min=max(1, round(options.hours * 60)),
         cpus_per_task=options.cpus,
         gpus_per_node=1 if options.gpus else 0,
+        slurm_signal_delay_s=WARNING_SECONDS,
         slurm_additional_parameters=options.slurm,
     )
     return executor

@@ -19,10 +19,11 @@ from tests.conftest import REPO_ROOT, SMALL
 
 pytest.importorskip("ray", reason="needs the extra: pip install -e '.[ray]'")
 pytestmark = pytest.mark.slow
-COMMAND = [
-    *(sys.executable, str(REPO_ROOT / "train.py"), *SMALL, "--launcher", "ray"),
+LOCAL_COMMAND = [
+    *(sys.executable, str(REPO_ROOT / "train.py"), *SMALL),
     *("augment.mixup=0.2", "train.ema=0.9", "train.save_every=0.5", "train.snapshots=2"),
 ]
+COMMAND = [*LOCAL_COMMAND, "--launcher", "ray"]
 EXACT = ["epoch", "step", "lr", "train_loss", "val_loss", "val_score"]
 
 
@@ -52,7 +53,7 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen) -> No
 
 
 def train_locally(*overrides: str) -> None:
-    subprocess.run([*COMMAND[:-6], *COMMAND[-4:], *overrides, "--name", "whole"], check=True)
+    subprocess.run([*LOCAL_COMMAND, *overrides, "--name", "whole"], check=True)
 
 
 def assert_same_as_whole(name: str, folds: range) -> None:
