@@ -33,6 +33,7 @@ COMMANDS = {
     "data show": Command("data", "show", "draw augmented samples"),
     "data import": Command("data", "import_medmnist", "turn a MedMNIST file into a dataset with its official split"),
     "data export-npz": Command("data", "export_medmnist", "pack a dataset's training images as a MedMNIST file"),
+    "pretrain": Command("pretrain", "pretrain", "train a backbone without labels, for model.weights of all folds"),
     "folds": Command("data", "folds", "write the split that the team shares: folds/<dataset>.csv"),
     "predict": Command("predict", "predict", "answer about images by a run, a blend or a submission"),
     "serve": Command("serve", "serve", "open a local page that answers about the images you drop on it"),

@@ -15,6 +15,7 @@ runs/<name>/predictions/<view>/    oof.npz, test_fold<k>.npz, with hashes of wha
                                    full/<view>/: by the model trained on all images. onnx/<view>/, ...: by that runtime.
                                    cost.json: milliseconds per image on each machine
 runs/<name>/metrics.json           the scores of all finished folds
+runs/pretrained/<name>/            a backbone trained without labels (python -m comp pretrain)
 runs/<name>+soup/                  a run whose weights are the means of another run's snapshots (python -m comp soup)
 What else is below runs/ is listed in docs/design.md.
 """
@@ -44,15 +45,9 @@ from comp.tasks import Task, make_task
 
 RUNS = Path("runs")
 BLENDS = RUNS / "blends"
-RESERVED_DIRS = (
-    "debug",
-    ".cache",
-    ".replaced",
-    "checks",
-    "blends",
-    "reports",
-    "served",
-)  # below runs/; never listed as runs
+PRETRAINED = "pretrained"
+# below runs/; never listed as runs
+RESERVED_DIRS = ("debug", ".cache", ".replaced", "checks", "blends", "reports", "served", PRETRAINED)
 
 
 class RunLockedError(UserError):

@@ -173,6 +173,17 @@ class Teacher(Section):
     """Only the test images whose highest probability is at least this."""
 
 
+class SimClr(Section):
+    """Pretraining without labels, by `python -m comp pretrain` ([Training](training.md#pretrain-without-labels))."""
+
+    temperature: Positive = 0.2
+    """Temperature of the loss: lower repels the most similar images more."""
+    projection: Count = 128
+    """Numbers per view that the loss compares."""
+    test_images: bool = False
+    """Use the test images too. Check first whether the rules allow it."""
+
+
 class Infer(Section):
     """Prediction."""
 
@@ -223,6 +234,7 @@ class Config(Section):
     schedule: Schedule = Schedule()
     train: Train = Train()
     teacher: Teacher = Teacher()
+    simclr: SimClr = SimClr()
     infer: Infer = Infer()
     submit: Submit = Submit()
     log: Log = Log()

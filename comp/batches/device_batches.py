@@ -65,7 +65,7 @@ class DeviceBatches:
         """Draw the transforms of the step's images; oversampled items take those of their own policy."""
         train_set, oversampled = self.train_set, self.train_set.oversampled
         epoch, positions, items = train_set.plan_step(step)
-        rows = uniform_rows(train_set.rng_key, epoch, positions)
+        rows = uniform_rows(train_set.rng_key, epoch, positions, train_set.view)
         transforms = sample_transforms(POLICIES[train_set.augmenter.name], rows, train_set.size)
         if oversampled and (added := items >= oversampled.first_index).any():
             policy = POLICIES[oversampled.augmenter.name]

@@ -76,6 +76,7 @@ class TrainingSet:
     balanced: bool = False
     oversampled: OversampledItems | None = None  # the last of the items, if any
     shard: tuple[int, int] = (0, 1)  # (rank, world size): each rank makes its part of every batch
+    view: int = 0  # sets that differ in it augment the same images in the same order, each in its own way
 
     @property
     def steps_per_epoch(self) -> int:
@@ -138,7 +139,8 @@ class TrainingSet:
         return _epoch_order(len(self.targets), self._chances, (*self.rng_key, epoch))
 
     def _seed(self, epoch: int, position: int) -> int:
-        return int(np.random.SeedSequence([*self.rng_key, epoch, position]).generate_state(1, np.uint64)[0])
+        key = [*self.rng_key, epoch, position, *([self.view] if self.view else [])]
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 def shard_indices(count: int, rank: int, world_size: int) -> list[int]:

@@ -18,14 +18,13 @@ from comp.engine.cuda_graph import use_cuda_graph
 from comp.engine.fit import Epoch, FitOptions, Step, TrainData, TrainState, fit
 from comp.engine.kernels.fuse import apply_kernels
 from comp.engine.mixup import Mix
-from comp.engine.optim import ScheduleOptions, make_schedule
 from comp.engine.predict import normalise
 from comp.prediction.load import make_model_spec
 from comp.records.base import Fold
 from comp.records.weights import ModelSpec
 from comp.training.distillation import add_teachers
 from comp.training.init_weights import load_init_weights, new_model
-from comp.training.optimizer import make_train_optimizer
+from comp.training.optimizer import make_config_schedule, make_train_optimizer
 from comp.training.setup import Setup
 
 TrainBatches = Callable[[range], Iterator[Batch]]  # the batches of these steps, in order
@@ -76,29 +75,42 @@ def build_components(setup: Setup, fold: Fold, use_initial_weights: bool) -> Tra
     if config.teacher.runs:
         train_set = add_teachers(setup, fold, train_set)
     batches, validation_batches = _make_batches(setup, train_set, val_rows)
-    model = _make_model(setup, fold, use_initial_weights)
+    model = make_model(setup, fold, use_initial_weights)
     spec = make_model_spec(config, setup.task.spec, model, setup.precision)
     return TrainingComponents(train_set, labels, batches, validation_batches, model, spec, setup.device)
 
 
 def _make_batches(setup: Setup, train_set: TrainingSet, val_rows: np.ndarray) -> tuple[TrainBatches, ValidationBatches]:
     """Return this rank's batches to train and to validate on."""
-    config, device, workers = setup.config, setup.device, setup.workers
+    config, device = setup.config, setup.device
     own_rows = val_rows[distributed.rank() :: distributed.world_size()]
     batch_size = choose_evaluation_batch(setup.batch_size, device.type)
     validation_set = EvaluationSet(setup.cache, own_rows, config.data.size, batch_size)
     read = partial(iterate_batches, validation_set, range(len(validation_set)), workers=0)
-    if setup.augment_device == "cpu":
-        return partial(iterate_batches, train_set, workers=workers, pin=device.type == "cuda"), read
-    pool = make_device_pool(setup.cache, device, setup.device_processes)
+    pool = load_pool(setup)
+    batches = make_train_batches(setup, train_set, pool)
     if pool is None:
-        return DeviceBatches(train_set, device, workers, None), read
+        return batches, read
     # The validation images fit as well where all squares do: no epoch has to read and resize them again.
     resized = [images.to(device) for images in read()]
-    return DeviceBatches(train_set, device, workers, pool), lambda: resized
+    return batches, lambda: resized
 
 
-def _make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn.Module:
+def load_pool(setup: Setup) -> torch.Tensor | None:
+    """Return all squares on the device that augments them; None where they are read batch by batch."""
+    if setup.augment_device == "cpu":
+        return None
+    return make_device_pool(setup.cache, setup.device, setup.device_processes)
+
+
+def make_train_batches(setup: Setup, train_set: TrainingSet, pool: torch.Tensor | None) -> TrainBatches:
+    """Return the batches of a training set, augmented in the loader or, with or without a pool, on the device."""
+    if setup.augment_device == "cpu":
+        return partial(iterate_batches, train_set, workers=setup.workers, pin=setup.device.type == "cuda")
+    return DeviceBatches(train_set, setup.device, setup.workers, pool)
+
+
+def make_model(setup: Setup, fold: Fold, use_initial_weights: bool) -> torch.nn.Module:
     """Return a model with weights drawn from (seed, fold), or with the initial weights that the config names."""
     config = setup.config
     torch.manual_seed(int(np.random.SeedSequence(setup.rng_key(fold)).generate_state(1, np.uint64)[0] >> 1))
@@ -131,7 +143,7 @@ def make_mix(setup: Setup) -> Mix:
 
 def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: TrainState) -> Iterator[Step | Epoch]:
     """Call `fit` with the settings of the config as plain arguments."""
-    config, schedule = setup.config, setup.config.schedule
+    config = setup.config
     return fit(
         state,
         components.train_data,
@@ -147,17 +159,6 @@ def fit_fold(setup: Setup, fold: Fold, components: TrainingComponents, state: Tr
             cuda_graph=use_cuda_graph(config.train.cuda_graph, setup.device, setup.accumulate, state.optimizer),
         ),
         loss=setup.task.make_loss(config.loss, components.labels, setup.device),
-        lr_at=make_schedule(
-            ScheduleOptions(
-                name=schedule.name,
-                lr=config.optim.lr,
-                min_lr=schedule.min_lr,
-                epochs=config.train.epochs,
-                warmup_epochs=schedule.warmup_epochs,
-                gamma=schedule.gamma,
-                step_epochs=schedule.step_epochs,
-                patience=schedule.patience,
-            )
-        ),
+        lr_at=make_config_schedule(config),
         mix=make_mix(setup),
     )

@@ -24,8 +24,8 @@ from comp.tables import HISTORY_COLUMNS, write_csv
 from comp.track.live import wandb_observers
 from comp.training.components import TrainingComponents, build_components, fit_fold, make_train_state
 from comp.training.outputs import predict_validation
-from comp.training.pretrain import pretrain
 from comp.training.progress import FoldProgress
+from comp.training.reconstruction import reconstruct
 from comp.training.setup import Setup
 from comp.training.snapshots import (
     delete_snapshots,
@@ -41,7 +41,7 @@ def prepare_training(setup: Setup, fold: Fold, fold_dir: FoldDir) -> FoldTrainin
     resuming = distributed.call_on_rank_zero(fold_dir.resume_path.is_file)
     components = build_components(setup, fold, use_initial_weights=not resuming)
     if setup.config.train.pretrain_epochs and not resuming:
-        pretrain(setup, fold, fold_dir, components)
+        reconstruct(setup, fold, fold_dir, components)
     progress = FoldProgress(setup.config, make_train_state(setup, components.model), setup.origin(fold))
     if resuming:
         progress.load(fold_dir, components.train_set.steps_per_epoch, len(setup.split(fold)[1]))

@@ -65,7 +65,7 @@ def check_init_weights(
         print(f"weights: {match}", flush=True)
     elif is_new:
         print(f"warning: layers before the classifier start from random weights: {match}", file=sys.stderr)
-    return replace(draft, model_weights_sha256=file.sha256)
+    return replace(draft, model_weights_sha256=file.sha256).with_unlabelled(file.unlabelled_images)
 
 
 def load_init_weights(model: nn.Module, config: Config, record: RunRecord, fold: Fold) -> None:

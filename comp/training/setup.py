@@ -25,9 +25,9 @@ from comp.errors import UserError
 from comp.files import file_sha256
 from comp.metrics import find_metric
 from comp.records.base import Fold
-from comp.records.run import RunRecord
+from comp.records.run import RunRecord, Unlabelled
 from comp.rows import Rows
-from comp.runs import RUNS, Run, check_unchanged, open_run
+from comp.runs import PRETRAINED, RUNS, Run, check_unchanged, open_run
 from comp.schema import Config, Teacher
 from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
@@ -175,6 +175,18 @@ def open_setup(
     return _build_setup(config, device, open_checked, dataset, device_processes)
 
 
+def open_pretraining_setup(
+    config: Config, device: torch.device, unlabelled: Sequence[Unlabelled], restart: bool
+) -> Setup:
+    """Open or create the directory of a pretraining without labels; in runs/pretrained/ no other command finds it."""
+    named = config.model_copy(update={"name": f"{PRETRAINED}/{config.name}"})
+
+    def open_named(draft: RunRecord, _: nn.Module, measure: Callable[[RunRecord], RunRecord]) -> Run:
+        return open_run(named, draft.with_unlabelled(unlabelled), measure, restart)
+
+    return _build_setup(config, device, open_named, with_test=config.simclr.test_images)
+
+
 def setup_from_run(run: Run, device: torch.device) -> Setup:
     """Build the setup of an existing run, which is not written."""
     return _build_setup(run.config, device, lambda *_: run)
@@ -208,7 +220,12 @@ def open_debug_setup(
 
 
 def _build_setup(
-    config: Config, device: torch.device, make_run: MakeRun, dataset: Dataset | None = None, device_processes: int = 1
+    config: Config,
+    device: torch.device,
+    make_run: MakeRun,
+    dataset: Dataset | None = None,
+    device_processes: int = 1,
+    with_test: bool = False,
 ) -> Setup:
     check_names(config)
     memory_kept = configure_allocator()
@@ -228,9 +245,9 @@ def _build_setup(
     square_spec = make_square_spec(dataset.train, config.data.size, config.data.fit, config.data.crop)
     train_cache = load_cache(dataset.name, dataset.train, square_spec)
     cache: Squares = train_cache
-    if config.teacher.test_images:
+    if with_test or config.teacher.test_images:
         if not dataset.test:
-            raise UserError(f"teacher.test_images: {dataset.root} has no test images; set it to false")
+            raise UserError(f"test_images: {dataset.root} has no test images; set it to false")
         cache = JoinedCaches(train_cache, load_cache(dataset.name, dataset.test, square_spec))
     draft = _run_record(config, dataset, split, model, device)
     timed_model = apply_kernels(model, draft.kernels, device)

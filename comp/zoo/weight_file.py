@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors
 import safetensors.torch
@@ -26,6 +26,7 @@ from torch import nn
 from comp.checkpoints import is_plain_archive
 from comp.errors import UserError, shorten
 from comp.files import read_bytes
+from comp.records.run import Unlabelled
 from comp.records.weights import MAX_WEIGHTS_BYTES
 from comp.zoo.classifier import backbone_parameters
 from comp.zoo.registry import register_models
@@ -47,6 +48,7 @@ class WeightFile:
     path: Path
     sha256: str
     state_dict: StateDict
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels it was trained on, if it is of `comp pretrain`
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,13 @@ def read_weight_file(path: Path) -> WeightFile:
     The bytes that are parsed are the bytes that are hashed.
     """
     content = read_bytes(path, MAX_WEIGHTS_BYTES)
-    tensors = _unwrap(_parse(path, content))
+    parsed = _parse(path, content)
+    tensors = _unwrap(parsed)
     if not tensors:
         raise UserError(f"model.weights: {path} contains no weights; name a file of a state dict")
-    return WeightFile(path, hashlib.sha256(content).hexdigest(), clean_state_dict(tensors))
+    stated = parsed.get("unlabelled_images") if isinstance(parsed, dict) else None
+    seen = tuple(images for images in get_args(Unlabelled) if isinstance(stated, list) and images in stated)
+    return WeightFile(path, hashlib.sha256(content).hexdigest(), clean_state_dict(tensors), seen)
 
 
 def _parse(path: Path, content: bytes) -> object:

@@ -108,7 +108,7 @@ ELSEWHERE = {
     "folds.k",  # comp folds, and compared with the split: tests/data/test_folds.py, tests/test_cli.py
     "folds.seed",
     "folds.allow_split_groups",  # accepts a split or refuses it: tests/data/test_folds.py
-    "train.pretrain_epochs",  # test_pretrain.py
+    "train.pretrain_epochs",  # test_reconstruction.py
     "train.cuda_graph",  # tests/engine/test_cuda_graph.py
     "train.fit_memory",  # test_machines.py
     "train.deterministic",
@@ -116,6 +116,9 @@ ELSEWHERE = {
     "train.monitor",
     "train.patience",
     "train.save_every",
+    "simclr.temperature",  # test_self_supervised.py
+    "simclr.projection",
+    "simclr.test_images",
     "teacher.runs",  # test_teacher.py
     "teacher.weight",
     "teacher.temperature",

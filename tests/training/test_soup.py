@@ -28,7 +28,7 @@ from comp.training.setup import setup_from_run
 from comp.training.snapshots import delete_snapshots
 from tests.conftest import SMALL
 from tests.predictions import read_table
-from tests.training.test_pretrain import interrupt_save
+from tests.training.test_reconstruction import interrupt_save
 
 CPU = torch.device("cpu")
 FIVE = [*SMALL, "train.epochs=5"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from comp.records import checkpoint
-from comp.training import pretrain
+from comp.training import stage
 from tests.conftest import SMALL
 
 STAGES = [
@@ -66,7 +66,7 @@ def test_pretrain_trains_the_encoder_and_freezes_it(fold):
     )
 
 
-@pytest.mark.parametrize(("module", "after"), [(pretrain, 0), (pretrain, 2), (checkpoint, 0), (checkpoint, 1)])
+@pytest.mark.parametrize(("module", "after"), [(stage, 0), (stage, 2), (checkpoint, 0), (checkpoint, 1)])
 def test_pretrain_killed_in_either_stage_gives_identical_weights(fold, monkeypatch, module, after):
     assert fold("whole")[0] == 0
     with monkeypatch.context() as patch:
