@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,27 +33,12 @@ from comp.tasks import Task
 from comp.training.checks import check_model_input, check_names, check_split, check_stages, check_task
 from comp.training.fit_memory import fit_batch
 from comp.training.init_weights import check_init_weights, new_model
+from comp.training.machine_choices import MachineChoices
 from comp.training.optimizer import make_train_optimizer
 from comp.training.teachers import check_teachers
 
 FULL_FOLD_SEED = 1_000_000  # the fold number in the random number key of the fold `full`
 DEBUG_BATCHES = 4
-
-
-@dataclass(frozen=True)
-class MachineChoices:
-    """The choices for this machine, by a measurement or its hardware. The first three are fixed for a run."""
-
-    precision: str
-    kernels: str
-    augment: str  # device that augments: cpu or gpu
-    device: str
-    threads: int
-    workers: int
-    memory: str  # "kept": freed blocks stay with the process; else "returned"
-
-    def __str__(self) -> str:
-        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 
 
 @dataclass(frozen=True)
