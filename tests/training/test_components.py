@@ -21,7 +21,7 @@ from comp.engine.mixup import Mix
 from comp.engine.optim import ScheduleOptions
 from comp.schema import Config, flatten
 from comp.tasks.losses import balanced_weights, focal
-from comp.training import components, init_weights
+from comp.training import components, init_weights, optimizer
 from comp.training.components import build_components, fit_fold, make_train_state
 from comp.training.setup import open_benchmark_setup
 from tests.conftest import SMALL
@@ -163,7 +163,7 @@ def describe(split, monkeypatch):
         lambda model, config, *_: calls.update(init=(config.train.init, config.model.weights)),
     )
     monkeypatch.setattr(components, "fit", lambda state, data, options, **rest: calls.update(options=options, **rest))
-    monkeypatch.setattr(components, "make_schedule", lambda options: options)
+    monkeypatch.setattr(optimizer, "make_schedule", lambda options: options)
 
     def call(*overrides: str) -> dict[str, object]:
         calls.clear()
