@@ -53,9 +53,11 @@ def _claim_trial(search: Search, claims: Claims) -> ClaimedTrial | None:
     existing = search.optuna_study.get_trials(deepcopy=False)
     for frozen in existing:
         if frozen.state == TrialState.RUNNING and (hold := claims.hold(frozen)):
-            trial = Trial(search.optuna_study, frozen._trial_id)
-            if not _fail_after_deaths(search, trial, frozen):
-                return ClaimedTrial(trial, search.draw(trial), hold)
+            frozen = search.store.storage.get_trial(frozen._trial_id)  # it may have ended since `existing` was read
+            if frozen.state == TrialState.RUNNING:
+                trial = Trial(search.optuna_study, frozen._trial_id)
+                if not _fail_after_deaths(search, trial, frozen):
+                    return ClaimedTrial(trial, search.draw(trial), hold)
             hold.locks.close()
     waiting = [frozen.number for frozen in existing if frozen.state == TrialState.WAITING]
     if not waiting and len(existing) >= search.trials:

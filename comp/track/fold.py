@@ -16,7 +16,7 @@ from comp.records.run import FoldRecord
 from comp.runs import Run
 from comp.tables import HISTORY_COLUMNS, read_csv
 from comp.track.dataset import dataset_artifacts
-from comp.track.identity import fold_identity
+from comp.track.identity import fold_identity, study_values
 from comp.track.private import without_paths
 
 MAX_CONFUSION_CLASSES = 100  # its plot is a table with a row per pair of classes, of which W&B shows 10,000
@@ -32,7 +32,13 @@ def fold_config(run: Run, fold: Fold) -> dict[str, Any]:
 
 def run_config(run: Run, label: str, process: dict[str, Any]) -> dict[str, Any]:
     """Return the config of a W&B run of this run: all keys and what run.json records, without paths of the machine."""
-    content = {**run.config.model_dump(), "label": label, "run": run.record.to_dict(), "process": process}
+    content = {
+        **run.config.model_dump(),
+        **study_values(run),
+        "label": label,
+        "run": run.record.to_dict(),
+        "process": process,
+    }
     return without_paths(content)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+from comp.files import file_exists
 from comp.observers.tracked import RunIdentity
 from comp.records.base import Fold
-from comp.records.study import is_study
+from comp.records.study import STUDY_FILE, StudyRecord, is_study
 from comp.runs import RUNS, Run
 
 SUBMISSIONS_FOLDER = RUNS / "submissions" / "wandb"
@@ -25,6 +28,16 @@ def is_trial(run: Run) -> bool:
 def find_study(run: Run) -> Path | None:
     """Return the directory of the study that a run is a trial of."""
     return next((parent for parent in run.path.parents if parent.name and is_study(parent)), None)
+
+
+def study_values(run: Run) -> dict[str, Any]:
+    """Return the searched values of a trial by key, for W&B's table and parallel coordinates of a study."""
+    study, number = find_study(run), re.fullmatch(r"(?:trial|final)_(\d+)(?:-\d+)?", run.path.name)
+    if study is None or number is None or not file_exists(study / STUDY_FILE):
+        return {}
+    trial = StudyRecord.read(study / STUDY_FILE).trial(int(number[1]))
+    values = trial.values if trial else {}
+    return {"trial": int(number[1]), **{f"study/{key}": value for key, value in values.items()}}
 
 
 def project_of(run: Run) -> str:
@@ -46,7 +59,7 @@ def _identity(run: Run, label: str, job_type: str) -> RunIdentity:
     return RunIdentity(
         key=f"{run.record.name or run.name} {run.record.created} {label}",
         project=project_of(run),
-        group=run.name,
+        group=study.relative_to(RUNS).as_posix() if (study := find_study(run)) else run.name,
         job_type="tune" if is_trial(run) else job_type,
         name=f"{run.name}-{label}",
         directory=wandb_folder(run),

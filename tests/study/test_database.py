@@ -106,6 +106,28 @@ def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch)
     assert values[0] == values[1] and len(values[0]) == 10
 
 
+@pytest.mark.parametrize("kind", ["journal", "database"])
+def test_claim_of_a_trial_that_ends_in_this_moment_takes_a_new_one(kind, database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = database if kind == "database" else None
+    owner, other = open_little(url), open_little(url)
+    first = owner.store.claim(lambda claims: running._claim_trial(owner, claims))
+
+    def claim_while_it_ends(claims):
+        hold = claims.hold
+
+        def end_first(trial):
+            if trial.number == 0:
+                running._end_trial(owner, first.trial, TrialOutcome("complete", (0.5,)))
+                first.hold.locks.close()
+            return hold(trial)
+
+        monkeypatch.setattr(type(claims), "hold", lambda _, trial: end_first(trial))
+        return running._claim_trial(other, claims)
+
+    assert other.store.claim(claim_while_it_ends).trial.number == 1
+
+
 def test_a_stopped_process_whose_trial_was_taken_reports_nothing(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = open_little(database, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from comp.records.metrics import RunMetrics
+from comp.records.study import StudyRecord, TrialRecord
 from comp.runs import RUNS, Run
 from comp.track.identity import fold_identity, summary_identity
 from comp.track.summary import read_metrics, track_summary
@@ -32,7 +33,16 @@ def test_trial_has_the_job_type_tune_and_a_summary_of_the_folds_that_it_trained(
     metrics = read_metrics(run)
     assert {fold_identity(run, 0).job_type, summary_identity(run).job_type} == {"tune"}
     summary = track_summary(run, metrics, None)
-    assert summary.summary["folds_done"] == 2 and summary.identity.group == "search/trial_0007"
+    assert summary.summary["folds_done"] == 2 and summary.identity.group == "search"
+
+
+def test_trial_has_the_values_of_the_study_as_flat_config(run):
+    values = {"optim.lr": 0.5, "recipe": "mixed"}
+    trial = TrialRecord(7, "running", values)
+    StudyRecord("search", ("accuracy",), (True,), "0..1", None, (trial,)).write(RUNS / "search" / "study.json")
+    config = track_summary(run, read_metrics(run), None).config
+    assert (config["trial"], config["study/optim.lr"], config["study/recipe"]) == (7, 0.5, "mixed")
+    assert fold_identity(run, 0).group == "search"
 
 
 def test_summary_of_numbers_has_no_tables_and_no_confusion(run):
