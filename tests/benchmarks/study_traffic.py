@@ -69,7 +69,7 @@ def work(name: str, url: str | None, seconds: float, epoch_seconds: float, resul
     searching.run_trial = train
     started, ended, spent = [0.0], [0.0], []
     deadline = time.monotonic() + seconds
-    time.sleep(rng.random() * epoch_seconds)  # machines do not begin in the same moment
+    time.sleep(rng.random() * EPOCHS * epoch_seconds)  # trials do not begin in the same moment
     while time.monotonic() < deadline:
         started[0] = time.perf_counter()
         claimed = store.claim(lambda claims: running._claim_trial(search, claims))
