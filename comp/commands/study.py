@@ -28,10 +28,14 @@ def tune(args: argparse.Namespace) -> None:
     """Search a space with Optuna; every trial is an ordinary run under runs/<study>/trial_0007/.
 
       python -m comp tune configs/studies/regularisation.yaml --trials 20
+      python -m comp tune configs/studies/regularisation.yaml --trials 20 --workers 2
+      python -m comp tune configs/studies/regularisation.yaml --trials 20 --status
+      python -m comp tune configs/studies/regularisation.yaml --trials 20 --storage postgresql+psycopg://USER@HOST/DATABASE
 
     --trials is the total: run the command again to resume after a crash, with a larger number to search longer, or
-    in several terminals at once to share the work. The study trains folds 0-2; the winner is then compared with the
-    base on folds 3-4, because the best of many trials is optimistic. Writes configs/studies/<study>.winner.yaml.
+    in several terminals at once to share the work; with --storage on several machines. The study trains folds 0-2; the
+    winner is then compared with the base on folds 3-4, because the best of many trials is optimistic. Writes
+    configs/studies/<study>.winner.yaml. The password of a database belongs into ~/.pgpass or PGPASSWORD.
     """
     from comp.engine.device import choose_device
     from comp.errors import UserError
