@@ -25,6 +25,7 @@ SMALL = {
     "train": {"epochs": 8, "batch": 8, "precision": "fp32"},
     "log": {"wandb": "off"},
 }
+OTHER_PROGRAMS = ("comp", "export", "git", "pre-commit", "python", "ray", "tensorboard", "unzip", "wandb")
 WITH_COMMANDS = [page for page in PAGES if read_blocks(page)]
 
 
@@ -99,7 +100,7 @@ def check_other_command(command: str) -> None:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert set(re.findall(r"\[(\w+)\]", command)) <= set(extras), command
     else:
-        assert program in ("comp", "export", "git", "pre-commit", "python", "tensorboard", "unzip", "wandb"), command
+        assert program in OTHER_PROGRAMS, command
         assert all((ROOT / word).exists() for word in words if word.startswith(("docs/", "tests/"))), command
 
 

@@ -54,10 +54,10 @@ def ray_launcher(options: LaunchOptions) -> Iterator[RayLauncher]:
             log_to_driver=False,
             configure_logging=False,
         )
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, ValueError, RayError) as error:
         raise UserError(
-            f"there is no Ray cluster at {options.address} that this machine is a node of "
-            f"({str(error).splitlines()[0]}); start one here with `ray start`, or omit --address"
+            f"no Ray cluster at {options.address} accepts this machine ({str(error).splitlines()[0]}); run `ray start` "
+            f"here (docs/clusters.md), or omit --address"
         ) from None
     try:
         yield RayLauncher(options)
