@@ -25,7 +25,18 @@ SMALL = {
     "train": {"epochs": 8, "batch": 8, "precision": "fp32"},
     "log": {"wandb": "off"},
 }
-OTHER_PROGRAMS = ("comp", "export", "git", "pre-commit", "python", "ray", "tensorboard", "unzip", "wandb")
+OTHER_PROGRAMS = (
+    "comp",
+    "export",
+    "git",
+    "optuna-dashboard",
+    "pre-commit",
+    "python",
+    "ray",
+    "tensorboard",
+    "unzip",
+    "wandb",
+)
 WITH_COMMANDS = [page for page in PAGES if read_blocks(page)]
 
 
