@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import platform
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,7 @@ from comp.launch.project_files import list_project_files
 from comp.records.base import Fold
 from comp.records.run import RunRecord
 from comp.schema import Config
+from comp.signals import ENDING_SIGNALS
 from comp.training.fold_process import FoldMonitor, FoldTask
 from comp.training.parallel_folds import STOPPING, ParallelConsole, count_interrupts
 from comp.training.setup import Setup
@@ -45,6 +47,7 @@ def ray_launcher(options: LaunchOptions) -> Iterator[RayLauncher]:
     """Connect to the cluster at `options.address`, or start one on this machine, and end that with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
     logging.getLogger("ray").setLevel(logging.ERROR)
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     code = {"py_modules": [str(Path(comp.__file__).parent)]}  # every node gets the code of this command
     try:
         ray.init(
@@ -59,6 +62,8 @@ def ray_launcher(options: LaunchOptions) -> Iterator[RayLauncher]:
             f"no Ray cluster at {options.address} accepts this machine ({str(error).splitlines()[0]}); run `ray start` "
             f"here (docs/clusters.md), or omit --address"
         ) from None
+    for number, handler in handlers.items():  # Ray's would print a stack and leave the bar
+        signal.signal(number, handler)
     try:
         yield RayLauncher(options)
     finally:
