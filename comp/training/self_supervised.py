@@ -52,6 +52,9 @@ def pretrain(config: Config, device: torch.device, restart: bool = False) -> Pat
         directory.mark_running(
             process_info(device), workers=setup.workers, memory_kept=setup.memory_kept, images=setup.cache.key
         )
+        images = "training and test images" if config.simclr.test_images else "training images"
+        print(f"{setup.run.path}: {config.model.name} on {images} without labels, {config.data.size} px", flush=True)
+        print(f"chosen: {setup.machine_choices}", flush=True)
         model = _make_simclr(setup)
         try:
             _train(setup, directory, model)

@@ -52,6 +52,7 @@ def test_pretrained_backbone_starts_every_fold_and_its_runs_say_what_it_saw(pret
     assert "exists already" in pretrain("ssl", "simclr.test_images=true")[1]
 
 
+@pytest.mark.slow
 def test_pretraining_without_test_images_never_reads_them(pretrain):
     for image in Path("input/tiny/test").iterdir():
         image.write_bytes(b"no image")
@@ -59,6 +60,7 @@ def test_pretraining_without_test_images_never_reads_them(pretrain):
     assert read_json(Path("runs/pretrained/ssl/run.json"))["unlabelled_images"] == ["validation"]
 
 
+@pytest.mark.slow
 def test_killed_pretraining_resumes_to_the_bit(pretrain, monkeypatch):
     assert pretrain("whole")[0] == 0
     save_checkpoint = stage.save_checkpoint
