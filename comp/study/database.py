@@ -15,7 +15,7 @@ import platform
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TypeVar, cast
 
 import optuna
@@ -70,8 +70,7 @@ class DatabaseStore:
         tables = _open_tables(parsed, read_only=False)
         self.engines = (self.engine, tables.engine)
         self.storage: BaseStorage = wait_for_database(tables)
-        digest = hashlib.sha256(f"comp study {study}".encode()).digest()
-        self.lock_key = int.from_bytes(digest[:8], signed=True)
+        self.lock_key = lock_key(f"comp study {study}")
         place = f"{platform.node()} {self.directory.resolve()}"
         self.place = hashlib.sha256(place.encode()).hexdigest()[:16]
 
@@ -180,6 +179,11 @@ class Heartbeat:
                 engine.dispose()  # closes connections that are not in use
 
 
+def lock_key(name: str) -> int:
+    """Return the number of a lock of the server."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+
+
 def make_engine(url: StorageUrl) -> Engine:
     """Return an engine that keeps a connection for a while."""
     with require_extra("team"):
@@ -192,8 +196,11 @@ def open_database(url: StorageUrl, read_only: bool = False) -> BaseStorage:
 
 
 def _open_tables(url: StorageUrl, read_only: bool) -> optuna.storages.RDBStorage:
-    with require_extra("team"):
+    with require_extra("team"), ExitStack() as stack:
         try:
+            if not read_only:  # tables that two processes create in one moment are an error of the server
+                connection = stack.enter_context(make_engine(url).begin())
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_key("comp tables")})
             return optuna.storages.RDBStorage(
                 url.text, engine_kwargs={"connect_args": url.connect_args, **POOL}, skip_table_creation=read_only
             )

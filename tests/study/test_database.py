@@ -106,6 +106,23 @@ def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch)
     assert values[0] == values[1] and len(values[0]) == 10
 
 
+def test_open_store_by_several_processes_at_once_creates_the_tables(database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+
+    def open_together() -> None:
+        barrier.wait()
+        open_little(database)
+
+    processes = [context.Process(target=open_together) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == 4 * [0]
+
+
 @pytest.mark.parametrize("kind", ["journal", "database"])
 def test_claim_of_a_trial_that_ends_in_this_moment_takes_a_new_one(kind, database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

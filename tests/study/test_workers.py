@@ -32,7 +32,7 @@ def children(process: subprocess.Popen) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_workers_one_is_killed_then_ctrl_c_then_resume(tune):  # noqa: F811
     process = start()
-    timer = threading.Timer(120, process.kill)
+    timer = threading.Timer(400, process.kill)
     timer.start()
     lines = []
     for line in process.stdout:
