@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ def train(project: Project, task: FoldTask, call_home: CallHome) -> None:
             shutil.rmtree(fold_dir, ignore_errors=True)  # what an attempt left that was killed
             apply_changes(call_home("read_fold", run_path, task.fold))
             connection.follow(FoldMirror(Path.cwd(), fold_dir))
-            run_task(connection, train_fold, task)
+            beside = max(1, (os.cpu_count() or 1) // task.threads)  # other folds, which need their CPUs too
+            run_task(connection, train_fold, replace(task, local_processes=beside))
             shutil.rmtree(fold_dir)
     except (UserError, OSError) as error:
         connection.send(("end", format_error(error)))

@@ -37,13 +37,15 @@ class LaunchOptions:
         for name, default in (("jobs", 1), ("device", "auto"), ("debug", False)):
             if getattr(args, name, default) != default:
                 raise UserError(f"--{name} is for training in this process; omit it, or --launcher {args.launcher}")
-        cpus, gpus = args.cpus or 1, args.gpus or 0.0
-        if cpus < 1 or not 0 <= gpus <= 1:
-            raise UserError("--cpus must be 1 or more, and --gpus from 0 to 1: a fold trains on one GPU")
+        cpus = 1 if args.cpus is None else args.cpus
+        gpus = 0.0 if args.gpus is None else args.gpus
+        hours = 24.0 if args.hours is None else args.hours
+        if cpus < 1 or hours <= 0 or not 0 <= gpus <= 1:
+            raise UserError("--cpus must be 1 or more, --hours above 0, and --gpus 0 to 1: a fold trains on one GPU")
         pairs = [text.partition("=") for text in args.slurm or ()]
         if wrong := [text for text, pair in zip(args.slurm or (), pairs, strict=True) if not all(pair)]:
             raise UserError(f"--slurm takes KEY=VALUE, such as partition=gpu, and not {wrong[0]}")
-        return cls(args.launcher, args.address, cpus, gpus, args.hours or 24.0, {key: value for key, _, value in pairs})
+        return cls(args.launcher, args.address, cpus, gpus, hours, {key: value for key, _, value in pairs})
 
 
 LAUNCHERS = {  # of each option, the launchers that use it

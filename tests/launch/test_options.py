@@ -20,6 +20,7 @@ from tests.conftest import SMALL
         (["--launcher", "ray", "--debug"], "--debug is for training in this process"),
         (["--launcher", "slurm", "--device", "cuda"], "--device is for training in this process"),
         (["--launcher", "ray", "--gpus", "2"], "a fold trains on one GPU"),
+        (["--launcher", "ray", "--cpus", "0"], "--cpus must be 1 or more"),
         (["--launcher", "slurm", "--slurm", "partition"], "--slurm takes KEY=VALUE"),
         (["--launcher", "condor"], "invalid choice: 'condor'"),
     ],
