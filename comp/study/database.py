@@ -71,8 +71,8 @@ class DatabaseStore:
         self.engines = (self.engine, tables.engine)
         self.storage: BaseStorage = wait_for_database(tables)
         self.lock_key = lock_key(f"comp study {study}")
-        place = f"{platform.node()} {self.directory.resolve()}"
-        self.place = hashlib.sha256(place.encode()).hexdigest()[:16]
+        directory = f"{platform.node()} {self.directory.resolve()}"
+        self.machine_directory = hashlib.sha256(directory.encode()).hexdigest()[:16]
 
     def claim(self, action: Callable[[Claims], T]) -> T:
         return retry(self._claim_once, action)
@@ -124,7 +124,12 @@ class _DatabaseClaims:
                 locks.close()
                 return None
             worker = json.dumps(
-                {"host": platform.node(), "pid": os.getpid(), "place": self.store.place, "id": uuid.uuid4().hex}
+                {
+                    "host": platform.node(),
+                    "pid": os.getpid(),
+                    "directory": self.store.machine_directory,
+                    "id": uuid.uuid4().hex,
+                }
             )
             row = {"trial": trial._trial_id, "worker": worker}
             self.connection.execute(TAKE, row)
@@ -140,7 +145,7 @@ class _DatabaseClaims:
     def _lives_elsewhere(self, trial: Trial | FrozenTrial) -> bool:
         """Return whether a process of another machine works on a trial; the lock file answers for this one."""
         worker = trial.user_attrs.get("worker")
-        if not isinstance(worker, dict) or worker.get("place") == self.store.place:
+        if not isinstance(worker, dict) or worker.get("directory") == self.store.machine_directory:
             return False
         age = self.connection.execute(AGE, {"trial": trial._trial_id}).scalar()
         return age is not None and float(age) < GRACE_SECONDS

@@ -90,8 +90,8 @@ def draw_parallel(points: Sequence[TrialPoint], keys: Sequence[str], metric: str
         heights = [positions[row] for positions, _ in columns]
         colour, order = (GOOD, 3) if point.number in best else (QUIET, 2)
         axis.plot(range(len(columns)), heights, color=colour, linewidth=1.0, alpha=0.8, zorder=order)
-    for place, (_, ticks) in enumerate(columns):
-        _write_ticks(axis, place, ticks)
+    for column, (_, ticks) in enumerate(columns):
+        _write_ticks(axis, column, ticks)
     axis.set_xticks(range(len(columns)), [*keys, format_metric(metric)], rotation=20, ha="right", fontsize=7)
     axis.set_yticks([])
     axis.set_ylim(-0.08, 1.08)
@@ -138,9 +138,9 @@ def _positions(values: Sequence[Any]) -> tuple[list[float], dict[str, float]]:
     return [math.nan if value is None else by_name[str(value)] for value in values], by_name
 
 
-def _write_ticks(axis: Axes, place: int, ticks: Mapping[str, float]) -> None:
+def _write_ticks(axis: Axes, column: int, ticks: Mapping[str, float]) -> None:
     for text, height in ticks.items():
-        axis.text(place + 0.03, height, text, fontsize=6, va="center")
+        axis.text(column + 0.03, height, text, fontsize=6, va="center")
 
 
 def _is_number(value: object) -> bool:

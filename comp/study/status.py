@@ -96,9 +96,9 @@ def _history_lines(complete: Sequence[FrozenTrial], higher_is_better: bool) -> l
 
 def _running_line(trial: FrozenTrial, now: datetime) -> str:
     worker = trial.user_attrs.get("worker")
-    place = f" on {worker['host']}, process {worker['pid']}" if isinstance(worker, dict) else ""
+    host = f" on {worker['host']}, process {worker['pid']}" if isinstance(worker, dict) else ""
     since = f", begun {format_duration(_seconds(trial, now))} ago" if trial.datetime_start else ""
-    return f"running: trial {trial.number}{place}{since}, epoch {trial.last_step or 0} of its folds"
+    return f"running: trial {trial.number}{host}{since}, epoch {trial.last_step or 0} of its folds"
 
 
 def _time_left(existing: Sequence[FrozenTrial], trials: int, now: datetime) -> str:

@@ -74,7 +74,7 @@ class StudyConfig(Section):
 
     @property
     def is_multi_objective(self) -> bool:
-        """Whether a score is traded against the time of a prediction: there is no single best trial."""
+        """A score is traded against the time of a prediction, so there is no single best trial."""
         return len(self.objectives) > 1
 
     def make_config(self, values: ParameterValues, name: str, further: Mapping[str, object] | None = None) -> Config:

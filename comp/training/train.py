@@ -91,23 +91,7 @@ def run_experiment(
             (lambda draft: launcher.measure(config, dataset, folds, draft)) if launcher else None,
         )
     )
-    parameters = setup.run.record.parameters
-    print(f"{setup.run.path}: {config.model.name}, {parameters:,} parameters, {config.data.size} px", flush=True)
-    if launcher is None:
-        print(f"chosen: {setup.machine_choices}", flush=True)
-    if launcher is None and distributed.rank() == 0 and not has_precision(device, setup.precision):
-        print(
-            f"warning: the run computes in {setup.precision}, which {device} emulates, several times slower; "
-            f"--name NEW starts one in another precision",
-            file=sys.stderr,
-        )
-    if setup.batch_size != config.train.batch:
-        print(f"fitted: batches of {setup.batch_size} images, {setup.accumulate} to an update", flush=True)
-    if config.train.freeze_epochs:
-        epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
-        print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
-    if remark := describe_unlabelled(setup.run.record.unlabelled_images):
-        print(f"{remark}, without their labels: its submissions say so", flush=True)
+    _print_start(setup, is_here=launcher is None)
     parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if is_parallel else []
     failed: list[Fold] = []
     if parallel_folds and launcher:
@@ -126,6 +110,27 @@ def run_experiment(
             f"again"
         )
     return metrics
+
+
+def _print_start(setup: Setup, is_here: bool) -> None:
+    """Print what is trained, and how where the folds are trained in this process or its children."""
+    config, record = setup.config, setup.run.record
+    print(f"{setup.run.path}: {config.model.name}, {record.parameters:,} parameters, {config.data.size} px", flush=True)
+    if is_here:
+        print(f"chosen: {setup.machine_choices}", flush=True)
+    if is_here and distributed.rank() == 0 and not has_precision(setup.device, setup.precision):
+        print(
+            f"warning: the run computes in {setup.precision}, which {setup.device} emulates, several times slower; "
+            f"--name NEW starts one in another precision",
+            file=sys.stderr,
+        )
+    if setup.batch_size != config.train.batch:
+        print(f"fitted: batches of {setup.batch_size} images, {setup.accumulate} to an update", flush=True)
+    if config.train.freeze_epochs:
+        epochs, frozen = config.train.epochs, min(config.train.freeze_epochs, config.train.epochs)
+        print(f"frozen: all but the classifier, for {frozen} of {epochs} epochs", flush=True)
+    if remark := describe_unlabelled(record.unlabelled_images):
+        print(f"{remark}, without their labels: its submissions say so", flush=True)
 
 
 def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> bool:
