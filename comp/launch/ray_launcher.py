@@ -35,7 +35,7 @@ from comp.records.run import RunRecord
 from comp.schema import Config
 from comp.signals import ENDING_SIGNALS
 from comp.training.fold_process import FoldMonitor, FoldTask
-from comp.training.parallel_folds import STOPPING, ParallelConsole, count_interrupts
+from comp.training.parallel_console import ParallelConsole, count_interrupts
 from comp.training.setup import Setup
 
 MAX_LOSSES = 10  # nodes or processes that may be lost under a fold; more of them is rather a fault of the training
@@ -111,7 +111,7 @@ class RayLauncher:
             for fold in folds:
                 stack.enter_context(setup.run.fold_dir(fold).lock())
             interrupts = stack.enter_context(count_interrupts())
-            console = stack.enter_context(ParallelConsole(len(folds)))
+            console = stack.enter_context(ParallelConsole(len(folds), "fold"))
             task = self._remote(_train)
             running = {
                 task.remote(self.home, project, self._task(setup.config, fold, setup.image_key)): fold for fold in folds
@@ -131,10 +131,10 @@ class RayLauncher:
                         monitor.error = format_error(error)
                     monitor.end(console.print_line)
                 fractions = {fold: monitors[fold].fraction_done for fold in running.values() if fold in begun}
-                console.update_bar(fractions, len(running) - len(fractions))
+                console.update_bar(fractions, len(folds) - len(running))
                 if interrupts and not is_stopping:
                     is_stopping = True
-                    console.print_line("stderr", STOPPING)
+                    console.print_stopping()
                     ray.get(self.home.stop.remote())
                     for reference, fold in running.items():
                         if fold not in begun:

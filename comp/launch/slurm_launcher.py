@@ -30,7 +30,7 @@ from comp.runs import RUNS, FoldDir, archive_run
 from comp.schema import Config
 from comp.training.checks import check_names
 from comp.training.fold_process import FoldMonitor, ParentObserver
-from comp.training.parallel_folds import ParallelConsole
+from comp.training.parallel_console import ParallelConsole
 from comp.training.train import run_experiment
 
 MAX_TIMEOUTS = 1000  # a task is requeued until its fold is done
@@ -158,7 +158,7 @@ def _follow(config: Config, jobs: dict[Fold, submitit.Job]) -> list[Fold]:
         fold: FollowedFold(fold, FoldDir(RUNS / config.name / f"fold{fold}"), config.train.epochs) for fold in jobs
     }
     running = dict(jobs)
-    with ParallelConsole(len(jobs)) as console:
+    with ParallelConsole(len(jobs), "fold") as console:
         try:
             while running:
                 ended = [fold for fold, job in running.items() if job.done()]
@@ -169,7 +169,7 @@ def _follow(config: Config, jobs: dict[Fold, submitit.Job]) -> list[Fold]:
                     folds[fold].error = _error(running.pop(fold))
                     folds[fold].end(console.print_line)
                 fractions = {fold: folds[fold].fraction_done for fold in running if folds[fold].fraction_done}
-                console.update_bar(fractions, len(running) - len(fractions))
+                console.update_bar(fractions, len(jobs) - len(running))
                 if running:
                     time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:

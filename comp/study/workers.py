@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import sys
-import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -20,19 +17,16 @@ from multiprocessing.context import SpawnProcess
 import torch
 from optuna.trial import TrialState
 
-from comp.cli import format_error
 from comp.data.folds import parse_fold_range
 from comp.engine.device import choose_device
 from comp.engine.fit import Step
 from comp.errors import UserError
-from comp.observers.protocol import PauseTraining
-from comp.progress_bar import progress_bar
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 from comp.study.search import OpenSearch, Search
 from comp.study.trials import run_trials
-from comp.training.fold_process import LineForwarder, ParentObserver, device_for_slot
-from comp.training.parallel_folds import count_interrupts
+from comp.training.fold_process import ParentObserver, device_for_slot, run_for_parent
+from comp.training.parallel_console import ParallelConsole, count_interrupts
 from comp.training.process import KILLED_MESSAGE, spawn_process
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -63,14 +57,14 @@ class Worker:
         with contextlib.suppress(OSError):  # it may have ended already
             self.connection.send("stop")
 
-    def receive(self, bar: _TrialBar) -> bool:
+    def receive(self, console: ParallelConsole) -> bool:
         """Process one message; return False after the last one, when the process has ended."""
         try:
             kind, *content = self.connection.recv()
         except (EOFError, OSError):
             return False
         if kind == "line":
-            bar.print_line(*content)
+            console.print_line(*content)
         elif kind == "trial":
             self.trial, self.trials_ended = content
             self.fraction_done = 0.0
@@ -96,7 +90,7 @@ def run_workers(open_search: OpenSearch, search: Search, device: torch.device, w
     or fails after some deaths. Raise KeyboardInterrupt after Ctrl-C, and UserError if workers failed."""
     task, failed, stopping = WorkerTask(open_search, device, workers), 0, False
     running: dict[Connection, Worker] = {}
-    with count_interrupts() as interrupts, _TrialBar(search.trials) as bar:
+    with count_interrupts() as interrupts, ParallelConsole(search.trials, "trial") as console:
         try:
             for slot in range(workers):
                 worker = Worker.start(slot, task)
@@ -104,20 +98,23 @@ def run_workers(open_search: OpenSearch, search: Search, device: torch.device, w
             while running and len(interrupts) < 2:
                 ready = wait(list(running), timeout=0.3)
                 for connection, worker in list(running.items()):
-                    if connection not in ready or worker.receive(bar):
+                    if connection not in ready or worker.receive(console):
                         continue
                     del running[connection]
                     if worker.error or not worker.has_ended:
-                        bar.print_line("stderr", f"worker {worker.slot} failed: {worker.error or KILLED_MESSAGE}")
+                        console.print_line("stderr", f"worker {worker.slot} failed: {worker.error or KILLED_MESSAGE}")
                         if worker.has_ended or worker.trial is None or interrupts:
                             failed += 1
                         else:
                             replacement = Worker.start(worker.slot, task)
                             running[replacement.connection] = replacement
-                bar.update(running.values())
+                fractions = {
+                    worker.trial: worker.fraction_done for worker in running.values() if worker.trial is not None
+                }
+                console.update_bar(fractions, max((worker.trials_ended for worker in running.values()), default=0))
                 if interrupts and not stopping:
                     stopping = True
-                    bar.print_line("stderr", "every trial saves and stops; Ctrl-C again stops at once")
+                    console.print_stopping()
                     for worker in running.values():
                         worker.stop()
         finally:
@@ -131,60 +128,17 @@ def run_workers(open_search: OpenSearch, search: Search, device: torch.device, w
         )
 
 
-class _TrialBar:
-    """One bar over all trials, and above it the lines that the workers print."""
-
-    def __init__(self, trials: int):
-        self.trials = trials
-        self.bar = progress_bar(
-            desc=f"0/{trials} trials",
-            total=trials,
-            dynamic_ncols=True,
-            smoothing=0,
-            miniters=0,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-        )
-
-    def __enter__(self) -> _TrialBar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def print_line(self, stream: str, line: str) -> None:
-        """Print a line to "stdout" or "stderr", above the bar."""
-        self.bar.write(line, file=getattr(sys, stream))
-        getattr(sys, stream).flush()
-
-    def update(self, running: Collection[Worker]) -> None:
-        ended = max((worker.trials_ended for worker in running), default=0)
-        busy = [worker for worker in running if worker.trial is not None]
-        self.bar.set_description_str(f"{ended}/{self.trials} trials", refresh=False)
-        per_trial = ", ".join(f"trial {worker.trial} {worker.fraction_done:.0%}" for worker in busy)
-        self.bar.set_postfix_str(per_trial, refresh=False)
-        done = min(self.trials, ended + sum(worker.fraction_done for worker in busy))
-        self.bar.update(max(0.0, done - self.bar.n))
-
-
 def _work(connection: Connection, slot: int, task: WorkerTask) -> None:
     """Run trials in this process, and send its output, its progress and how it ended to the parent."""
     torch.set_num_threads(max(1, torch.get_num_threads() // task.workers))
-    parent, error = TrialObserver(connection), None
-    with (
-        contextlib.redirect_stdout(LineForwarder("stdout", parent)),
-        contextlib.redirect_stderr(LineForwarder("stderr", parent)),
-    ):
-        try:
-            device = choose_device(str(device_for_slot(slot, task.device)))
-            search = task.open_search()
-            run_trials(search, device, lambda number: [parent.begin(search, number)])
-        except PauseTraining:
-            pass
-        except Exception as failure:
-            if os.environ.get("COMP_TRACEBACK") == "1":
-                traceback.print_exc()
-            error = format_error(failure)
-    parent.send("end", error)
+    parent = TrialObserver(connection)
+
+    def run() -> None:
+        device = choose_device(str(device_for_slot(slot, task.device)))
+        search = task.open_search()
+        run_trials(search, device, lambda number: [parent.begin(search, number)])
+
+    run_for_parent(parent, run)
 
 
 class TrialObserver(ParentObserver):

@@ -135,18 +135,28 @@ class FoldTask:
 def run_task(connection: ParentConnection, train_fold: TrainFold, task: FoldTask) -> None:
     """Train a fold in this process, and send its output, its progress and how it ended to the parent."""
     torch.set_num_threads(task.threads)
-    parent, error = ParentObserver(connection, task.config.train.epochs), None
+    parent = ParentObserver(connection, task.config.train.epochs)
+
+    def run() -> None:
+        device = choose_device(task.device)  # makes it the current CUDA device of this process
+        setup = open_setup(task.config, device, [task.fold], device_processes=task.device_processes)
+        if setup.image_key != task.image_key:
+            raise UserError(f"the images of {setup.dataset.root} changed; run the same command again")
+        setup = replace(setup, max_batches=task.max_batches, local_processes=task.local_processes)
+        train_fold(setup, task.fold, [parent])
+
+    run_for_parent(parent, run)
+
+
+def run_for_parent(parent: ParentObserver, run: Callable[[], None]) -> None:
+    """Call `run`, and send what it prints and how it ended to the parent."""
+    error = None
     with (
         contextlib.redirect_stdout(LineForwarder("stdout", parent)),
         contextlib.redirect_stderr(LineForwarder("stderr", parent)),
     ):
         try:
-            device = choose_device(task.device)  # makes it the current CUDA device of this process
-            setup = open_setup(task.config, device, [task.fold], device_processes=task.device_processes)
-            if setup.image_key != task.image_key:
-                raise UserError(f"the images of {setup.dataset.root} changed; run the same command again")
-            setup = replace(setup, max_batches=task.max_batches, local_processes=task.local_processes)
-            train_fold(setup, task.fold, [parent])
+            run()
         except PauseTraining:
             pass
         except Exception as failure:
