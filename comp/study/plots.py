@@ -100,20 +100,27 @@ def draw_parallel(points: Sequence[TrialPoint], keys: Sequence[str], metric: str
     return figure
 
 
+def pareto_front(points: list[tuple[float, float]], higher_is_better: bool) -> list[tuple[float, float]]:
+    """Return the points (cost, score) that no other beats in both, the cheapest first."""
+    sign = 1 if higher_is_better else -1
+    front: list[tuple[float, float]] = []
+    for cost, score in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * score > sign * front[-1][1]:
+            front.append((cost, score))
+    return front
+
+
 def draw_front(record: StudyRecord) -> Figure:
     """Return the score of each trial against the time of a prediction; the Pareto front is joined."""
     complete = [trial.scores for trial in record.trials if trial.scores]
-    sign = 1 if record.higher_is_better[0] else -1
-    front: list[tuple[float, ...]] = []
-    for scores in sorted(complete, key=lambda scores: (scores[1], -sign * scores[0])):
-        if not front or sign * scores[0] > sign * front[-1][0]:
-            front.append(scores)
+    points = [(scores[1], scores[0]) for scores in complete]
+    front = pareto_front(points, record.higher_is_better[0])
     figure = new_figure(4.5, 2.8)
     axis = figure.subplots()
-    axis.plot([scores[1] for scores in complete], [scores[0] for scores in complete], "o", color=QUIET, markersize=4,
-              label="trial")  # fmt: skip
-    axis.step([scores[1] for scores in front], [scores[0] for scores in front], "o-", where="post", color=GOOD,
-              markersize=5, linewidth=1.4, label="Pareto front")  # fmt: skip
+    axis.plot(*zip(*points, strict=True), "o", color=QUIET, markersize=4, label="trial")
+    axis.step(
+        *zip(*front, strict=True), "o-", where="post", color=GOOD, markersize=5, linewidth=1.4, label="Pareto front"
+    )
     axis.set_ylabel(format_metric(record.objectives[0]))
     axis.legend()
     style_axis(axis, label="milliseconds per image and fold model", grid="both")

@@ -7,8 +7,8 @@ from comp.ensemble.calibrate import Confidence
 from comp.report.class_scores import commonest_confusions, score_classes
 from comp.report.conformal import conformal_quantile, prediction_intervals, prediction_sets
 from comp.report.sections.calibration import send_least_certain
-from comp.report.sections.comparison import pareto_front
 from comp.stats import wilson_interval
+from comp.study.plots import pareto_front
 
 
 def test_conformal_quantile_is_the_rank_of_the_next_score():

@@ -12,6 +12,7 @@ from comp.report.source import Source
 from comp.stats import format_p
 from comp.study.leaderboard.entries import LeaderboardEntry
 from comp.study.leaderboard.ranking import LeaderboardGroup, PairedTest
+from comp.study.plots import pareto_front
 from comp.text import format_metric, shorten
 
 MAX_LABELS = 12  # runs whose names a scatter has
@@ -108,16 +109,6 @@ def _draw_costs(group: LeaderboardGroup, rows: list[Row], suffix: str) -> list[F
         if len({cost for cost, _ in points}) > 1:
             figures.append(_draw_scatter(f"cost-{name}{suffix}", label, group, points))
     return figures
-
-
-def pareto_front(points: list[tuple[float, float]], higher_is_better: bool) -> list[tuple[float, float]]:
-    """Return the points (cost, score) that no other beats in both, the cheapest first."""
-    sign = 1 if higher_is_better else -1
-    front: list[tuple[float, float]] = []
-    for cost, score in sorted(points, key=lambda point: (point[0], -sign * point[1])):
-        if not front or sign * score > sign * front[-1][1]:
-            front.append((cost, score))
-    return front
 
 
 def _draw_scatter(name: str, label: str, group: LeaderboardGroup, points: list[tuple[float, Row]]) -> Figure:
