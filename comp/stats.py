@@ -240,14 +240,14 @@ def resample_scores(metric: str, targets: np.ndarray, candidates: Sequence[np.nd
     scores = [score(metric, targets, candidate) for candidate in candidates]
     if metric == "accuracy" and isinstance(computation, ClassSums):
         correct = [candidate.argmax(1) == targets for candidate in candidates]
-        return [ResampledScore(metric, *each) for each in zip(scores, [None] * len(scores), correct, strict=True)]
+        return [ResampledScore(metric, *values) for values in zip(scores, [None] * len(scores), correct, strict=True)]
     scorers = [computation.scorer(targets, candidate) for candidate in candidates]
     count, columns = _resample_count(computation, candidates[0]), candidates[0].shape[1]
     blocks = [
         [scorer(occurrences) for scorer in scorers] for occurrences in _resamples(rng, len(targets), columns, count)
     ]
     resampled = map(np.concatenate, zip(*blocks, strict=True))
-    return [ResampledScore(metric, value, each, None) for value, each in zip(scores, resampled, strict=True)]
+    return [ResampledScore(metric, *values, None) for values in zip(scores, resampled, strict=True)]
 
 
 def compare(a: ResampledScore, b: ResampledScore) -> Comparison:

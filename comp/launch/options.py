@@ -1,4 +1,4 @@
-"""Where folds are trained, and what each of them needs there."""
+"""The options of a launcher, and the launcher that they name."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def run_on_slurm(
 
 @dataclass
 class FoldJob:
-    """What a task of the array runs. submitit pickles it, and calls `checkpoint` before it requeues the task."""
+    """The work of a task of the array. submitit pickles it, and calls `checkpoint` before it requeues the task."""
 
     config: Config
     fold: Fold

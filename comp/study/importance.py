@@ -1,4 +1,4 @@
-"""How much each searched key matters for the score."""
+"""The importance of each searched key for the score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values are drawn and trials are pruned, by the names of a study file. The seed depends on the trial alone."""
+"""The samplers and pruners that a study file names. The seed depends on the trial alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_sampler(study: StudyConfig, number: int) -> BaseSampler:
             independent_sampler=RandomSampler(seed),
             warn_independent_sampling=False,
         )
-    if study.sampler.name == "qmc":  # one sequence, whose place in it the storage counts
+    if study.sampler.name == "qmc":  # one sequence; the storage counts how far it is
         return QMCSampler(
             seed=study.seed, scramble=True, independent_sampler=RandomSampler(seed), warn_independent_sampling=False
         )

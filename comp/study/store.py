@@ -1,4 +1,4 @@
-"""Where a study keeps its trials: a journal on this disk, or a PostgreSQL server for several machines.
+"""The store of a study's trials: a journal on this disk, or a PostgreSQL server for several machines.
 
 Both answer two questions in the same way: which process may create or take a trial now (`claim`), and whether the
 process that works on a trial still lives (`hold`).

@@ -43,7 +43,7 @@ from comp.yaml12 import read_yaml
 
 
 class Sampler(Section):
-    """How values are drawn. `multivariate` and `group` are options of tpe."""
+    """The sampler of a study. `multivariate` and `group` are options of tpe."""
 
     name: Literal["tpe", "cmaes", "qmc", "random", "grid"] = "tpe"
     multivariate: bool = False

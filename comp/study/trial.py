@@ -22,7 +22,7 @@ from comp.training import train as training
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """How a trial ended."""
+    """The end of a trial."""
 
     state: Literal["complete", "pruned", "failed"]
     scores: tuple[float, ...] = ()  # one per objective, of a complete trial; the first is out-of-fold

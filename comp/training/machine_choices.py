@@ -1,4 +1,4 @@
-"""What a training uses of this machine, as `train.py` prints it."""
+"""The choices of a training for this machine, as `train.py` prints them."""
 
 from __future__ import annotations
 

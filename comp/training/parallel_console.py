@@ -43,8 +43,8 @@ class ParallelConsole:
     def update_bar(self, running: Mapping[Any, float], ended: int) -> None:
         """Show how many have ended, and which are running, with the fraction of each that is done."""
         self.bar.set_description_str(f"{ended}/{self.total} {self.kind}s", refresh=False)
-        each = ", ".join(f"{self.kind} {name} {fraction:.0%}" for name, fraction in running.items())
-        self.bar.set_postfix_str(each, refresh=False)
+        fractions = ", ".join(f"{self.kind} {name} {fraction:.0%}" for name, fraction in running.items())
+        self.bar.set_postfix_str(fractions, refresh=False)
         done = min(self.total, ended + sum(running.values()))
         self.bar.update(max(0.0, done - self.bar.n))
 
