@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from functools import partial
 
 from comp.cli import (
     Parser,
@@ -73,22 +72,18 @@ def main() -> None:
     from comp.data.cache import verify_cache
     from comp.data.scan import scan
     from comp.engine import distributed
-    from comp.engine.device import choose_device
-    from comp.launch.options import LaunchOptions, open_launcher
+    from comp.launch.options import LaunchOptions, open_trainer
     from comp.training.summary import summary_line
-    from comp.training.train import run_experiment
 
     options = LaunchOptions.of_command(args)
     with distributed.process_group(), contextlib.ExitStack() as stack:
         run_configs = config.load(args.config, args.overrides, args.name)
         if args.verify_cache:
             distributed.call_on_rank_zero(lambda: verify_cache(scan(run_configs[0].data.root)))
-        if options:
-            train = stack.enter_context(open_launcher(options))
-        else:
-            train = partial(run_experiment, device=choose_device(args.device), debug=args.debug, jobs=args.jobs)
+        trainer = stack.enter_context(open_trainer(options, args.device))
+        here = {} if options else {"debug": args.debug, "jobs": args.jobs}
         for run_config in run_configs:
-            metrics = train(run_config, fold=args.fold, restart=args.restart)
+            metrics = trainer.run_experiment(run_config, fold=args.fold, restart=args.restart, **here)
             if not args.debug:
                 print(f"report: python -m comp report {shlex.quote(metrics.run)}")
             print(summary_line(metrics, full=args.fold == "full"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from comp.cli import add_device_argument, add_overrides_argument
+from comp.cli import add_device_argument, add_launch_arguments, add_overrides_argument
 
 
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--status", action="store_true", help="only print how far the study is; nothing is written")
     add_device_argument(parser)
+    add_launch_arguments(parser)
 
 
 def tune(args: argparse.Namespace) -> None:
@@ -37,8 +38,8 @@ def tune(args: argparse.Namespace) -> None:
     winner is then compared with the base on folds 3-4, because the best of many trials is optimistic. Writes
     configs/studies/<study>.winner.yaml. The password of a database belongs into ~/.pgpass or PGPASSWORD.
     """
-    from comp.engine.device import choose_device
     from comp.errors import UserError
+    from comp.launch.options import LaunchOptions, open_trainer
     from comp.study.study_file import read_study
     from comp.study.tune import tune as run_study
 
@@ -49,7 +50,11 @@ def tune(args: argparse.Namespace) -> None:
 
         print_status(read_study(args.study), args.trials, args.storage)
         return
-    run_study(read_study(args.study), args.trials, choose_device(args.device), args.storage, args.workers)
+    study, options = read_study(args.study), LaunchOptions.of_command(args)
+    if options and study.is_multi_objective:
+        raise UserError("ms_per_image is measured on this machine; remove --launcher, or the objective from the study")
+    with open_trainer(options, args.device) as trainer:
+        run_study(study, args.trials, trainer, args.storage, args.workers)
 
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from comp.launch.fold_mirror import Change, apply_changes, read_files
@@ -19,7 +20,7 @@ class Home:
     def __init__(self, directory: str):
         os.chdir(directory)
         self.messages: list[tuple[Fold, tuple]] = []
-        self.is_stopping = False
+        self.stopping: set[Fold] = set()
 
     def read(self, pieces: list[Piece]) -> list[bytes]:
         return [piece.read() for piece in pieces]
@@ -33,13 +34,13 @@ class Home:
         """Take messages and changed files of a fold; return whether it is to stop."""
         apply_changes(changes)
         self.messages += [(fold, message) for message in messages]
-        return self.is_stopping
+        return fold in self.stopping
 
     def take_messages(self) -> list[tuple[Fold, tuple]]:
         """Return the messages since the last call."""
         messages, self.messages = self.messages, []
         return messages
 
-    def stop(self) -> None:
-        """Make every fold save and stop."""
-        self.is_stopping = True
+    def stop(self, folds: Collection[Fold]) -> None:
+        """Make these folds, and no others, save and stop."""
+        self.stopping = set(folds)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
+from comp.engine.device import choose_device
 from comp.errors import UserError, require_extra
 from comp.records.metrics import RunMetrics
 from comp.training.train import run_experiment
@@ -57,19 +58,36 @@ LAUNCHERS = {  # of each option, the launchers that use it
 }
 
 
-RunElsewhere = Callable[..., RunMetrics]  # (config, fold=None, restart=False)
+RunExperiment = Callable[..., RunMetrics]  # (config, fold=None, restart=False, observers=()) -> metrics.json
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The training of a command's runs, in this process or by a launcher."""
+
+    run_experiment: RunExperiment
+    device: torch.device  # of this process
+    options: LaunchOptions | None = None  # by which another process joins the same machines
 
 
 @contextlib.contextmanager
-def open_launcher(options: LaunchOptions) -> Iterator[RunElsewhere]:
-    """Yield the function that trains the folds of a config elsewhere, as `run_experiment` does it here."""
+def open_trainer(options: LaunchOptions | None, device_name: str) -> Iterator[Trainer]:
+    """Yield what trains runs on this device, or where the options of a launcher say."""
+    if options is None:
+        device = choose_device(device_name)
+        yield Trainer(partial(run_experiment, device=device), device)
+        return
+    device = torch.device("cpu")  # the machine of the command needs no GPU
     with require_extra(options.launcher):
         if options.launcher == "slurm":
             from comp.launch.slurm_launcher import run_on_slurm
         else:
+            import ray
+
             from comp.launch.ray_launcher import ray_launcher
     if options.launcher == "slurm":
-        yield partial(run_on_slurm, options=options)
+        yield Trainer(partial(run_on_slurm, options=options), device, options)
     else:
         with ray_launcher(options) as launcher:
-            yield partial(run_experiment, device=torch.device("cpu"), launcher=launcher)
+            run = partial(run_experiment, device=device, launcher=launcher)
+            yield Trainer(run, device, replace(options, address=ray.get_runtime_context().gcs_address))

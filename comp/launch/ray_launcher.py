@@ -11,7 +11,7 @@ import logging
 import os
 import platform
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,13 @@ from comp.launch import away
 from comp.launch.home import Home
 from comp.launch.options import LaunchOptions
 from comp.launch.project_files import list_project_files
+from comp.observers.protocol import Observer
 from comp.records.base import Fold
 from comp.records.run import RunRecord
 from comp.schema import Config
 from comp.signals import ENDING_SIGNALS
-from comp.training.fold_process import FoldMonitor, FoldTask
+from comp.training.fold_monitor import FoldMonitor
+from comp.training.fold_process import FoldTask
 from comp.training.parallel_console import ParallelConsole, count_interrupts
 from comp.training.setup import Setup
 
@@ -100,48 +102,25 @@ class RayLauncher:
         measured = ("precision", "fitted_batch", "sync_batchnorm", "kernels", "augment_device")
         return replace(draft, **{name: getattr(record, name) for name in measured})
 
-    def train(self, setup: Setup, folds: Sequence[Fold]) -> list[Fold]:
-        """Train `folds`, as many at a time as the cluster has room for. Print the errors and return the folds that
-        failed; raise KeyboardInterrupt after Ctrl-C."""
-        project = ray.put(self._project(setup.config, setup.dataset, folds))
-        monitors = {fold: FoldMonitor(fold) for fold in folds}
-        begun: set[Fold] = set()
-        is_stopping = False
+    def train(self, setup: Setup, folds: Sequence[Fold], observers: Sequence[Observer] = ()) -> dict[Fold, str]:
+        """Train `folds`, as many at a time as the cluster has room for, and print the errors. Return those of the folds
+        that failed; raise KeyboardInterrupt after Ctrl-C, or what an observer raised."""
         with contextlib.ExitStack() as stack:
             for fold in folds:
                 stack.enter_context(setup.run.fold_dir(fold).lock())
             interrupts = stack.enter_context(count_interrupts())
             console = stack.enter_context(ParallelConsole(len(folds), "fold"))
-            task = self._remote(_train)
-            running = {
-                task.remote(self.home, project, self._task(setup.config, fold, setup.image_key)): fold for fold in folds
-            }
-            while running and len(interrupts) < 2:
-                ended, _ = ray.wait(list(running), num_returns=len(running), timeout=POLL_SECONDS)
-                for fold, message in ray.get(self.home.take_messages.remote()):
-                    begun.add(fold)
-                    monitors[fold].handle(message, console.print_line)
-                for reference in ended:
-                    monitor = monitors[running.pop(reference)]
-                    try:
-                        ray.get(reference)
-                    except TaskCancelledError:
-                        monitor.error = None
-                    except RayError as error:  # it was lost for good
-                        monitor.error = format_error(error)
-                    monitor.end(console.print_line)
-                fractions = {fold: monitors[fold].fraction_done for fold in running.values() if fold in begun}
-                console.update_bar(fractions, len(folds) - len(running))
-                if interrupts and not is_stopping:
-                    is_stopping = True
-                    console.print_stopping()
-                    ray.get(self.home.stop.remote())
-                    for reference, fold in running.items():
-                        if fold not in begun:
-                            ray.cancel(reference)
+            tasks = FoldTasks(self.home, setup, folds, observers, console)
+            tasks.submit(self._remote(_train), self._project(setup.config, setup.dataset, folds), self._task)
+            while tasks.running and len(interrupts) < 2:
+                tasks.receive()
+                tasks.stop_interrupted(is_interrupted=bool(interrupts))
             if interrupts:
                 raise KeyboardInterrupt
-        return [fold for fold, monitor in monitors.items() if monitor.error]
+        for monitor in tasks.monitors.values():
+            if monitor.interruption:
+                raise monitor.interruption
+        return {fold: monitor.error for fold, monitor in tasks.monitors.items() if monitor.error}
 
     def _remote(self, function: Any) -> Any:
         return ray.remote(num_cpus=self.options.cpus, num_gpus=self.options.gpus, max_retries=MAX_LOSSES)(function)
@@ -161,6 +140,61 @@ class RayLauncher:
             local_processes=1,
             device_processes=round(1 / gpus) if gpus else 1,
         )
+
+
+class FoldTasks:
+    """The tasks of folds that are trained at the same time, and what they report."""
+
+    def __init__(
+        self, home: Any, setup: Setup, folds: Sequence[Fold], observers: Sequence[Observer], console: ParallelConsole
+    ):
+        self.home, self.setup, self.console = home, setup, console
+        epochs = setup.config.train.epochs
+        self.monitors = {fold: FoldMonitor(fold, epochs, observers=observers) for fold in folds}
+        self.running: dict[Any, Fold] = {}  # by the reference of the task
+        self.begun: set[Fold] = set()
+        self.stopping: set[Fold] = set()
+
+    def submit(self, function: Any, project: away.Project, make_task: Callable[..., FoldTask]) -> None:
+        """Start a task per fold."""
+        ray.get(self.home.stop.remote([]))  # not the folds of this command's last run
+        shared = ray.put(project)
+        for fold in self.monitors:
+            task = make_task(self.setup.config, fold, self.setup.image_key)
+            self.running[function.remote(self.home, shared, task)] = fold
+
+    def receive(self) -> None:
+        """Wait a moment, then process what came home, and tasks that have ended."""
+        ended, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=POLL_SECONDS)
+        for fold, message in ray.get(self.home.take_messages.remote()):
+            self.begun.add(fold)
+            self.monitors[fold].handle(message, self.console.print_line)
+        for reference in ended:
+            monitor = self.monitors[self.running.pop(reference)]
+            try:
+                ray.get(reference)
+            except TaskCancelledError:
+                monitor.error = None
+            except RayError as error:  # it was lost for good
+                monitor.error = format_error(error)
+            monitor.end(self.console.print_line)
+        for fold in self.running.values():
+            self.monitors[fold].poll()
+        fractions = {fold: self.monitors[fold].fraction_done for fold in self.running.values() if fold in self.begun}
+        self.console.update_bar(fractions, len(self.monitors) - len(self.running))
+
+    def stop_interrupted(self, is_interrupted: bool) -> None:
+        """Make folds save and stop: those that an observer interrupts, or all. One without a node is cancelled."""
+        stop = {fold for fold in self.running.values() if is_interrupted or self.monitors[fold].interruption}
+        if stop <= self.stopping:
+            return
+        if is_interrupted:
+            self.console.print_stopping()
+        for reference, fold in self.running.items():
+            if fold in stop - self.stopping - self.begun:
+                ray.cancel(reference)
+        self.stopping |= stop
+        ray.get(self.home.stop.remote(self.stopping))
 
 
 def _call_home(home: Any, method: str, *arguments: Any) -> Any:

@@ -23,13 +23,16 @@ from comp.engine.device import choose_device
 from comp.errors import UserError, shorten
 from comp.files import file_exists, read_json, write_json
 from comp.launch.options import LaunchOptions
-from comp.observers.protocol import PauseTraining
+from comp.observers.protocol import Observer, PauseTraining, StopTraining
 from comp.records.base import Fold
+from comp.records.checkpoint import HistoryRow
 from comp.records.metrics import RunMetrics
 from comp.runs import RUNS, FoldDir, archive_run
 from comp.schema import Config
+from comp.tables import HISTORY_COLUMNS, read_csv
 from comp.training.checks import check_names
-from comp.training.fold_process import FoldMonitor, ParentObserver
+from comp.training.fold_monitor import FoldMonitor, PrintLine
+from comp.training.fold_process import ParentObserver
 from comp.training.parallel_console import ParallelConsole
 from comp.training.train import run_experiment
 
@@ -39,12 +42,17 @@ POLL_SECONDS = 1.0
 
 
 def run_on_slurm(
-    config: Config, options: LaunchOptions, fold: str | None = None, restart: bool = False, cluster: str = "slurm"
+    config: Config,
+    options: LaunchOptions,
+    fold: str | None = None,
+    restart: bool = False,
+    observers: Sequence[Observer] = (),
+    cluster: str = "slurm",
 ) -> RunMetrics:
     """Train the requested folds that are not done yet, and return the content of metrics.json.
 
-    Jobs that an earlier command submitted are followed, and folds without one are submitted. `cluster` may be another
-    executor of submitit, for tests.
+    Jobs that an earlier command submitted are followed, and folds without one are submitted: all at once, or for
+    `observers` one after the other. `cluster` may be another executor of submitit, for tests.
     """
     check_names(config)
     dataset = scan(config.source)
@@ -53,12 +61,16 @@ def run_on_slurm(
     if restart and file_exists(path / "run.json"):
         archive_run(path)
     missing = [fold for fold in folds if not FoldDir(path / f"fold{fold}").is_done]
-    failed = _follow(config, _submit(config, options, missing, cluster)) if missing else []
-    if failed:
-        raise UserError(
-            f"fold {','.join(map(str, failed))} failed (see the error above); fix the cause and run the same command "
-            f"again"
-        )
+    for folds_at_once in [[fold] for fold in missing] if observers else [missing] if missing else []:
+        jobs = _submit(config, options, folds_at_once, cluster)
+        errors = _follow(config, jobs, observers)
+        if errors and observers:
+            raise UserError(*errors.values())
+        if errors:
+            raise UserError(
+                f"fold {','.join(map(str, errors))} failed (see the error above); fix the cause and run the same "
+                f"command again"
+            )
     return RunMetrics.read(path / "metrics.json")
 
 
@@ -78,10 +90,7 @@ class FoldJob:
         torch.set_num_threads(self.threads)
         try:
             run_experiment(
-                self.config,
-                device=choose_device(self.device),
-                fold=str(self.fold),
-                observers=[ParentObserver(warning, self.config.train.epochs)],
+                self.config, device=choose_device(self.device), fold=str(self.fold), observers=[ParentObserver(warning)]
             )
         except PauseTraining:
             assert callable(requeue), "submitit handles the signal"
@@ -152,10 +161,12 @@ def _submit(config: Config, options: LaunchOptions, folds: Sequence[Fold], clust
     return jobs
 
 
-def _follow(config: Config, jobs: dict[Fold, submitit.Job]) -> list[Fold]:
-    """Print what the folds log until all jobs have ended, and return the folds that failed."""
+def _follow(config: Config, jobs: dict[Fold, submitit.Job], observers: Sequence[Observer]) -> dict[Fold, str]:
+    """Print what the folds log until all jobs have ended, and return the errors of those that failed. What an observer
+    raises is raised: a fold that it stops for good loses its job."""
     folds = {
-        fold: FollowedFold(fold, FoldDir(RUNS / config.name / f"fold{fold}"), config.train.epochs) for fold in jobs
+        fold: FollowedFold(fold, FoldDir(RUNS / config.name / f"fold{fold}"), config.train.epochs, observers)
+        for fold in jobs
     }
     running = dict(jobs)
     with ParallelConsole(len(jobs), "fold") as console:
@@ -163,20 +174,34 @@ def _follow(config: Config, jobs: dict[Fold, submitit.Job]) -> list[Fold]:
             while running:
                 ended = [fold for fold, job in running.items() if job.done()]
                 for followed in folds.values():
-                    for line in followed.new_lines():
-                        console.print_line("stdout", line)
+                    followed.read(console.print_line)
                 for fold in ended:
                     folds[fold].error = _error(running.pop(fold))
                     folds[fold].end(console.print_line)
                 fractions = {fold: folds[fold].fraction_done for fold in running if folds[fold].fraction_done}
                 console.update_bar(fractions, len(jobs) - len(running))
+                for followed in folds.values():
+                    if followed.interruption:
+                        raise followed.interruption
                 if running:
                     time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             ids = " ".join(job.job_id for job in running.values())
             console.print_line("stderr", f"the jobs stay in the queue; to remove them: scancel {ids}")
             raise
-    return [fold for fold, followed in folds.items() if followed.error]
+        except StopTraining:
+            for fold, job in running.items():
+                _cancel(job, folds[fold].fold_dir)
+            raise
+    return {fold: followed.error for fold, followed in folds.items() if followed.error}
+
+
+def _cancel(job: submitit.Job, fold_dir: FoldDir) -> None:
+    """Remove a job, wait for its end, and record that its fold was pruned."""
+    job.cancel()
+    while not job.done():
+        time.sleep(POLL_SECONDS)
+    fold_dir.mark_ended("pruned")
 
 
 def _error(job: submitit.Job) -> str | None:
@@ -188,16 +213,35 @@ def _error(job: submitit.Job) -> str | None:
         return f"job {job.job_id} ended without a result: {shorten(last_line)}; see {job.paths.stderr}"
 
 
+def _read_history(fold_dir: FoldDir) -> list[HistoryRow]:
+    """Return the epochs of a fold that have ended."""
+    path = fold_dir.path / "history.csv"
+    if not file_exists(path):
+        return []
+    rows = read_csv(path, HISTORY_COLUMNS, text_columns=()).astype(object)
+    return [HistoryRow.from_dict(row, path) for row in rows.where(rows.notna(), None).to_dict("records")]
+
+
 class FollowedFold(FoldMonitor):
-    """A fold on the shared disk, whose log is read as it is written."""
+    """A fold on the shared disk, whose files are read as they are written."""
 
-    def __init__(self, fold: Fold, fold_dir: FoldDir, epochs: int):
-        super().__init__(fold)
-        self.log, self.history, self.epochs = fold_dir.path / "train.log", fold_dir.path / "history.csv", epochs
+    def __init__(self, fold: Fold, fold_dir: FoldDir, epochs: int, observers: Sequence[Observer]):
+        super().__init__(fold, epochs, observers=observers)
+        self.fold_dir, self.log = fold_dir, fold_dir.path / "train.log"
         self.offset = self.log.stat().st_size if self.log.is_file() else 0
+        self.epochs_read = 0
 
-    def new_lines(self) -> list[str]:
-        """Return the whole lines that were logged since the last call, without their times, and count the epochs."""
+    def read(self, print_line: PrintLine) -> None:
+        """Print the lines that were logged since the last call, and show new epochs to the observers."""
+        for line in self._new_lines():
+            print_line("stdout", line)
+        for row in _read_history(self.fold_dir)[self.epochs_read :]:
+            self.epochs_read = row.epoch
+            self.log_epoch(row)
+        self.poll()
+
+    def _new_lines(self) -> list[str]:
+        """Return the whole lines that were logged since the last call, without their times."""
         if not self.log.is_file():
             return []
         with open(self.log, "rb") as file:
@@ -205,6 +249,4 @@ class FollowedFold(FoldMonitor):
             content = file.read()
         whole, newline, _ = content.rpartition(b"\n")
         self.offset += len(whole + newline)
-        if self.history.is_file():
-            self.fraction_done = (self.history.read_bytes().count(b"\n") - 1) / self.epochs
         return [line.partition("  ")[2] for line in whole.decode().splitlines()]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -16,13 +15,13 @@ from comp import config as configs
 from comp.data.folds import parse_fold_range
 from comp.errors import UserError
 from comp.files import write_atomic
+from comp.launch.options import Trainer
 from comp.metrics import score
 from comp.prediction.validation import read_validation
 from comp.runs import RUNS, read_run
 from comp.stats import compare_predictions, format_p
 from comp.study.status import best_lines, importance_lines
 from comp.study.study_file import StudyConfig
-from comp.training import train as training
 from comp.yaml12 import render_yaml
 
 
@@ -37,24 +36,24 @@ def print_result(study: StudyConfig, optuna_study: optuna.Study) -> None:
         print(line)
 
 
-def confirm_winner(study: StudyConfig, winner: FrozenTrial, trials: int, device: torch.device) -> None:
+def confirm_winner(study: StudyConfig, winner: FrozenTrial, trials: int, trainer: Trainer) -> None:
     """Compare the winner, the best of so many trials, with the base, and write its config."""
     with FileLock(RUNS / study.name / ".confirm.lock"):
-        comparison = _compare_with_base(study, winner, trials, device)
+        comparison = _compare_with_base(study, winner, trials, trainer)
     print(comparison)
     path = Path("configs/studies") / f"{study.name}.winner.yaml"
     _write_winner(study, winner, comparison, path)
     print(f"wrote {path}; next: python train.py -c {path}")
 
 
-def _compare_with_base(study: StudyConfig, best: FrozenTrial, trials: int, device: torch.device) -> str:
+def _compare_with_base(study: StudyConfig, best: FrozenTrial, trials: int, trainer: Trainer) -> str:
     """Train the winner and the base on the confirm folds, and compare them by the study's metric."""
     winner_config = study.make_config(best.params, f"trial_{best.number:04d}")
     base_config = study.make_config({}, "base")
     predictions = []
     for config in (winner_config, base_config):
         print(f"{config.name} on folds {study.confirm}", flush=True)
-        training.run_experiment(config, fold=str(study.confirm), device=device)
+        trainer.run_experiment(config, fold=str(study.confirm))
         predictions.append(_read_predictions(RUNS / config.name, study.confirm))
     (targets, winner), (_, base) = predictions
     metric = base_config.train.metric

@@ -11,10 +11,10 @@ from statistics import mean
 from typing import ClassVar
 
 import optuna
-import torch
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from comp.launch.options import Trainer
 from comp.observers.protocol import Observer
 from comp.study.search import Search, open_search
 from comp.study.space import ParameterValues
@@ -36,14 +36,14 @@ class FinalSearch(Search):
         return {name: trial.suggest_int(name, 0, 10**6) for name in ("trial", "seed")}
 
     def run(
-        self, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer]
+        self, number: int, values: ParameterValues, trainer: Trainer, observers: Sequence[Observer]
     ) -> TrialOutcome:
         """Train a finalist with another seed."""
         finalist, seed = int(str(values["trial"])), int(str(values["seed"]))
         base_seed = self.study.make_config({}, "base").train.seed
         overrides = {"train.seed": base_seed + seed}
         config = self.study.make_config(self.finalists[finalist], f"final_{finalist:04d}-{seed}", overrides)
-        return train_trial(self.study, config, device, observers)
+        return train_trial(self.study, config, trainer, observers)
 
 
 def best_trials(study: StudyConfig, optuna_study: optuna.Study) -> list[FrozenTrial]:

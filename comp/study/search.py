@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import optuna
-import torch
 from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState
 from pydantic import ValidationError
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from comp.data.folds import parse_folds, read_folds
 from comp.data.scan import scan
 from comp.errors import UserError
+from comp.launch.options import Trainer
 from comp.metrics import find_metric
 from comp.observers.protocol import Observer
 from comp.schema import Config
@@ -61,10 +61,10 @@ class Search:
             return self.study.suggest(trial)
 
     def run(
-        self, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer]
+        self, number: int, values: ParameterValues, trainer: Trainer, observers: Sequence[Observer]
     ) -> TrialOutcome:
         """Train a trial."""
-        return run_trial(self.study, number, values, device, observers)
+        return run_trial(self.study, number, values, trainer, observers)
 
     def running_trials(self) -> list[int]:
         """Return the numbers of the trials that have not ended."""

@@ -11,13 +11,13 @@ import torch
 
 from comp.engine.device import is_out_of_memory
 from comp.errors import UserError
+from comp.launch.options import Trainer
 from comp.observers.protocol import Observer, StopTraining
 from comp.prediction.predictor import open_predictor
 from comp.runs import RUNS, RunLockedError, read_run
 from comp.schema import Config
 from comp.study.space import ParameterValues
 from comp.study.study_file import StudyConfig
-from comp.training import train as training
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def trial_name(number: int) -> str:
 
 
 def run_trial(
-    study: StudyConfig, number: int, values: ParameterValues, device: torch.device, observers: Sequence[Observer] = ()
+    study: StudyConfig, number: int, values: ParameterValues, trainer: Trainer, observers: Sequence[Observer] = ()
 ) -> TrialOutcome:
     """Train a trial on the study's folds, or continue it; a failure is an outcome, because it must not end the study.
 
@@ -45,19 +45,17 @@ def run_trial(
         config = study.make_config(values, trial_name(number))
     except UserError as error:
         return TrialOutcome("failed", note=str(error))
-    return train_trial(study, config, device, observers)
+    return train_trial(study, config, trainer, observers)
 
 
-def train_trial(
-    study: StudyConfig, config: Config, device: torch.device, observers: Sequence[Observer]
-) -> TrialOutcome:
+def train_trial(study: StudyConfig, config: Config, trainer: Trainer, observers: Sequence[Observer]) -> TrialOutcome:
     """Train a run of a study on its folds, and measure the study's objectives."""
     try:
-        metrics = training.run_experiment(config, fold=str(study.folds), device=device, observers=observers)
+        metrics = trainer.run_experiment(config, fold=str(study.folds), observers=observers)
         assert metrics.scores, "a trial trains folds that are validated"
         scores = [metrics.scores.oof.kept.score]
         if "ms_per_image" in study.objectives:
-            scores.append(open_predictor(read_run(RUNS / config.name), device=device).latency_ms())
+            scores.append(open_predictor(read_run(RUNS / config.name), device=trainer.device).latency_ms())
     except StopTraining:
         return TrialOutcome("pruned")
     except RunLockedError:
@@ -67,9 +65,9 @@ def train_trial(
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not is_out_of_memory(error):
             raise
-        return TrialOutcome("failed", note=f"the memory of {device} is full")
+        return TrialOutcome("failed", note=f"the memory of {trainer.device} is full")
     finally:
-        _free_memory(device)
+        _free_memory(trainer.device)
     return TrialOutcome("complete", tuple(scores))
 
 

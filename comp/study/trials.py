@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from comp.data.folds import parse_fold_range
+from comp.launch.options import Trainer
 from comp.observers.protocol import Observer
 from comp.study.pruning import OptunaReporter, TrialTakenError
 from comp.study.record import write_study_record
@@ -34,13 +34,13 @@ class ClaimedTrial:
     hold: TrialHold
 
 
-def run_trials(search: Search, device: torch.device, make_observers: MakeObservers = lambda _: ()) -> None:
+def run_trials(search: Search, trainer: Trainer, make_observers: MakeObservers = lambda _: ()) -> None:
     """Train trials in this process until none is left that no other process works on."""
     while (claimed := search.store.claim(lambda claims: _claim_trial(search, claims))) is not None:
         with claimed.hold:
             if search.has_record:
                 write_study_record(search)
-            _run_claimed(search, claimed, device, make_observers)
+            _run_claimed(search, claimed, trainer, make_observers)
             if search.has_record:
                 write_study_record(search)
 
@@ -82,13 +82,13 @@ def _fail_after_deaths(search: Search, trial: Trial, frozen: FrozenTrial) -> boo
     return True
 
 
-def _run_claimed(search: Search, claimed: ClaimedTrial, device: torch.device, make_observers: MakeObservers) -> None:
+def _run_claimed(search: Search, claimed: ClaimedTrial, trainer: Trainer, make_observers: MakeObservers) -> None:
     trial = claimed.trial
     values = " ".join(f"{key}={format_value(value)}" for key, value in claimed.values.items())
     print(f"{search.label} {trial.number}: {values}", flush=True)
     reporter = OptunaReporter(trial, parse_fold_range(str(search.study.folds)), search.epochs, claimed.hold.is_lost)
     try:
-        outcome = search.run(trial.number, claimed.values, device, [reporter, *make_observers(trial.number)])
+        outcome = search.run(trial.number, claimed.values, trainer, [reporter, *make_observers(trial.number)])
     except TrialTakenError:
         print(
             f"{search.label} {trial.number}: another process continues it, because this one did not answer", flush=True

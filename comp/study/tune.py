@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from optuna.trial import TrialState
 
+from comp.launch.options import Trainer
 from comp.runs import RUNS
 from comp.study.confirm import confirm_winner, print_result
 from comp.study.finalists import choose_winner, open_finalists
@@ -18,9 +18,9 @@ from comp.study.trials import run_trials
 from comp.study.workers import run_workers
 
 
-def tune(study: StudyConfig, trials: int, device: torch.device, storage: str | None = None, workers: int = 1) -> None:
+def tune(study: StudyConfig, trials: int, trainer: Trainer, storage: str | None = None, workers: int = 1) -> None:
     """Run trials until the study has `trials`, then compare the winner with the base on folds it did not use."""
-    search = _run_search(partial(open_search, study, trials, storage), device, workers)
+    search = _run_search(partial(open_search, study, trials, storage), trainer, workers)
     record = write_study_record(search, with_importances=True)
     save_figures(record, RUNS / study.name / "figures")
     if _is_running(search):
@@ -33,22 +33,22 @@ def tune(study: StudyConfig, trials: int, device: torch.device, storage: str | N
         return
     winner = search.optuna_study.best_trial
     if study.finalists > 1:
-        finals = _run_search(partial(open_finalists, study, trials, storage), device, workers)
+        finals = _run_search(partial(open_finalists, study, trials, storage), trainer, workers)
         if _is_running(finals):
             return
         winner, lines = choose_winner(study, search.optuna_study, finals.optuna_study)
         print(*lines, sep="\n")
     complete = search.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    confirm_winner(study, winner, len(complete), device)
+    confirm_winner(study, winner, len(complete), trainer)
 
 
-def _run_search(open_again: OpenSearch, device: torch.device, workers: int) -> Search:
+def _run_search(open_again: OpenSearch, trainer: Trainer, workers: int) -> Search:
     """Run the trials of a search until none is left for this command."""
     search = open_again()
     if workers > 1:
-        run_workers(open_again, search, device, workers)
+        run_workers(open_again, search, trainer, workers)
     else:
-        run_trials(search, device)
+        run_trials(search, trainer)
     return search
 
 

@@ -18,9 +18,9 @@ import torch
 from optuna.trial import TrialState
 
 from comp.data.folds import parse_fold_range
-from comp.engine.device import choose_device
 from comp.engine.fit import Step
 from comp.errors import UserError
+from comp.launch.options import LaunchOptions, Trainer, open_trainer
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 from comp.study.search import OpenSearch, Search
@@ -82,13 +82,14 @@ class WorkerTask:
 
     open_search: OpenSearch
     device: torch.device
+    options: LaunchOptions | None
     workers: int
 
 
-def run_workers(open_search: OpenSearch, search: Search, device: torch.device, workers: int) -> None:
+def run_workers(open_search: OpenSearch, search: Search, trainer: Trainer, workers: int) -> None:
     """Run the trials of a search in `workers` processes. A worker that is killed is replaced: its trial is continued,
     or fails after some deaths. Raise KeyboardInterrupt after Ctrl-C, and UserError if workers failed."""
-    task, failed, stopping = WorkerTask(open_search, device, workers), 0, False
+    task, failed, stopping = WorkerTask(open_search, trainer.device, trainer.options, workers), 0, False
     running: dict[Connection, Worker] = {}
     with count_interrupts() as interrupts, ParallelConsole(search.trials, "trial") as console:
         try:
@@ -134,9 +135,9 @@ def _work(connection: Connection, slot: int, task: WorkerTask) -> None:
     parent = TrialObserver(connection)
 
     def run() -> None:
-        device = choose_device(str(device_for_slot(slot, task.device)))
         search = task.open_search()
-        run_trials(search, device, lambda number: [parent.begin(search, number)])
+        with open_trainer(task.options, str(device_for_slot(slot, task.device))) as trainer:
+            run_trials(search, trainer, lambda number: [parent.begin(search, number)])
 
     run_for_parent(parent, run)
 
@@ -145,7 +146,8 @@ class TrialObserver(ParentObserver):
     """An observer that sends the progress through all folds of a trial, and pauses it at the parent's request."""
 
     def __init__(self, connection: Connection):
-        super().__init__(connection, epochs=1)
+        super().__init__(connection)
+        self.epochs = 1
         self.folds: Sequence[Fold] = ()
         self.folds_done = 0
 
@@ -165,3 +167,6 @@ class TrialObserver(ParentObserver):
 
     def log_end(self) -> None:
         self.folds_done += 1
+
+    def _send_fraction(self, fraction_done: float) -> None:
+        self.send_progress("fraction_done", fraction_done)

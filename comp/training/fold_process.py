@@ -1,7 +1,7 @@
 """A fold's training in a process of its own, and its messages to the parent: lines, progress, and how it ended.
 
-Messages of the process: ("line", stream name, text), ("fraction_done", fraction), ("end", error message or None).
-The parent has only one: "stop".
+Messages of the process: ("line", stream name, text), ("step", Step, images), ("epoch", HistoryRow), and
+("end", error message or None). The parent has only one: "stop".
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -28,37 +28,11 @@ from comp.observers.protocol import Observer, PauseTraining
 from comp.records.base import Fold
 from comp.records.checkpoint import HistoryRow
 from comp.schema import Config
-from comp.training.process import KILLED_MESSAGE, spawn_process
+from comp.training.fold_monitor import FoldMonitor, PrintLine
+from comp.training.process import spawn_process
 from comp.training.setup import Setup, open_setup
 
 TrainFold = Callable[[Setup, Fold, Sequence[Observer]], object]
-
-
-PrintLine = Callable[[str, str], None]  # (stream name, text)
-
-
-@dataclass
-class FoldMonitor:
-    """The state of a fold that is trained elsewhere, as its messages report it."""
-
-    fold: Fold
-    fraction_done: float = field(default=0.0, kw_only=True)
-    error: str | None = field(default=KILLED_MESSAGE, kw_only=True)  # until the process sends its end
-
-    def handle(self, message: tuple, print_line: PrintLine) -> None:
-        """Process one message."""
-        kind, *content = message
-        if kind == "line":
-            print_line(*content)
-        elif kind == "fraction_done":
-            (self.fraction_done,) = content
-        else:
-            (self.error,) = content
-
-    def end(self, print_line: PrintLine) -> None:
-        """Report the error of a fold that has ended with one."""
-        if self.error:
-            print_line("stderr", f"fold {self.fold}  failed: {self.error}")
 
 
 @dataclass
@@ -86,7 +60,7 @@ class FoldProcess(FoldMonitor):
         )
         process = spawn_process(run_task, child_end, train_fold, task)
         child_end.close()
-        return cls(fold, slot, parent_end, process)
+        return cls(fold, setup.config.train.epochs, slot, parent_end, process)
 
     def stop(self) -> None:
         """Request that the fold saves its state and ends."""
@@ -135,7 +109,7 @@ class FoldTask:
 def run_task(connection: ParentConnection, train_fold: TrainFold, task: FoldTask) -> None:
     """Train a fold in this process, and send its output, its progress and how it ended to the parent."""
     torch.set_num_threads(task.threads)
-    parent = ParentObserver(connection, task.config.train.epochs)
+    parent = ParentObserver(connection)
 
     def run() -> None:
         device = choose_device(task.device)  # makes it the current CUDA device of this process
@@ -177,26 +151,27 @@ class ParentConnection(Protocol):
 
 
 class ParentObserver:
-    """An observer that sends progress to the parent process, and pauses the training at its request."""
+    """An observer that sends steps and epochs to the parent process, and pauses the training at its request."""
 
-    def __init__(self, connection: ParentConnection, epochs: int):
-        self.connection, self.epochs = connection, epochs
+    def __init__(self, connection: ParentConnection):
+        self.connection = connection
         self.lock = threading.Lock()  # W&B prints from threads of its own
 
-    def send(self, *message: str | float | None) -> None:
+    def send(self, *message: Any) -> None:
         with self.lock:
             self.connection.send(message)
 
-    def log_step(self, event: Step, images: int) -> None:
-        self._send_fraction(event.step / event.steps)
-
-    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
-        self._send_fraction(row.epoch / self.epochs)
-
-    def _send_fraction(self, fraction_done: float) -> None:
-        self.send("fraction_done", fraction_done)
+    def send_progress(self, *message: Any) -> None:
+        """Send a message between two steps, where the training can pause."""
+        self.send(*message)
         if self.connection.poll():  # the parent has only one message
             raise PauseTraining
+
+    def log_step(self, event: Step, images: int) -> None:
+        self.send_progress("step", event, images)
+
+    def log_epoch(self, fold: Fold, row: HistoryRow) -> None:
+        self.send_progress("epoch", row)
 
     def log_end(self) -> None:
         pass

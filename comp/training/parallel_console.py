@@ -51,8 +51,12 @@ class ParallelConsole:
 
 @contextlib.contextmanager
 def count_interrupts() -> Iterator[list[int]]:
-    """Collect Ctrl-C signals in a list instead of raising: an exception could cut a message in two."""
+    """Collect Ctrl-C signals in a list instead of raising: an exception could cut a message in two. A process that
+    ignores them leaves them to its parent."""
     interrupts: list[int] = []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield interrupts
+        return
     handler = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
         yield interrupts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -38,8 +39,9 @@ class Launcher(Protocol):
     def measure(self, config: Config, dataset: Dataset, folds: Sequence[Fold], draft: RunRecord) -> RunRecord:
         """Return the record of a new run, completed by what is measured where its folds are trained."""
 
-    def train(self, setup: Setup, folds: Sequence[Fold]) -> list[Fold]:
-        """Train folds; print the errors and return those that failed. Raise KeyboardInterrupt after Ctrl-C."""
+    def train(self, setup: Setup, folds: Sequence[Fold], observers: Sequence[Observer] = ()) -> dict[Fold, str]:
+        """Train folds at the same time, and print and return the errors of those that failed. Raise KeyboardInterrupt
+        after Ctrl-C, or what an observer raised."""
 
 
 class DivergedError(UserError):
@@ -60,7 +62,7 @@ def run_experiment(
     """Train the requested folds that are not done yet, and return the content of metrics.json.
 
     Folds are trained one after the other; or `jobs` at a time, each in a process of its own, without `observers`; or
-    by a launcher on other machines.
+    by a launcher on other machines, there too one after the other for `observers`.
     """
     is_parallel = jobs > 1 or launcher is not None
     if is_parallel and distributed.world_size() > 1:
@@ -92,16 +94,17 @@ def run_experiment(
         )
     )
     _print_start(setup, is_here=launcher is None)
-    parallel_folds = [fold for fold in folds if not setup.run.fold_dir(fold).is_done] if is_parallel else []
-    failed: list[Fold] = []
-    if parallel_folds and launcher:
-        failed = launcher.train(setup, parallel_folds)
-    elif parallel_folds:
-        failed = train_parallel(train_fold, setup, parallel_folds, jobs)
+    at_once: list[Fold] = []
+    failed: Collection[Fold] = ()
+    if is_parallel and not (launcher and observers):
+        at_once = [fold for fold in folds if not setup.run.fold_dir(fold).is_done]
+    if at_once:
+        failed = launcher.train(setup, at_once) if launcher else train_parallel(train_fold, setup, at_once, jobs)
+    train_one = partial(_train_elsewhere, launcher) if launcher else train_fold
     for sequential_fold in folds:
-        if sequential_fold in parallel_folds:
+        if sequential_fold in at_once:
             continue
-        if train_fold(setup, sequential_fold, observers) and sequential_fold != folds[-1]:
+        if train_one(setup, sequential_fold, observers) and sequential_fold != folds[-1]:
             distributed.call_on_rank_zero(lambda: write_metrics(setup))  # so that a run has a score from its first fold
     metrics = distributed.call_on_rank_zero(lambda: write_metrics(setup))
     if failed:
@@ -174,6 +177,22 @@ def train_fold(setup: Setup, fold: Fold, observers: Sequence[Observer] = ()) -> 
                 ) from None
             raise
         return True
+
+
+def _train_elsewhere(launcher: Launcher, setup: Setup, fold: Fold, observers: Sequence[Observer]) -> bool:
+    """Train one fold on another machine, with observers here, as `train_fold` does in this process."""
+    fold_dir = setup.run.fold_dir(fold)
+    if fold_dir.is_done:
+        print(f"fold {fold}  already done")
+        return False
+    try:
+        errors = launcher.train(setup, [fold], observers)
+    except StopTraining:
+        fold_dir.mark_ended("pruned")  # also if it ended before the request arrived: here it would have no weights
+        raise
+    if errors:
+        raise UserError(errors[fold])
+    return True
 
 
 def _memory_error(setup: Setup, fold: Fold) -> UserError:

@@ -22,6 +22,7 @@ import numpy as np
 import optuna
 import torch
 
+from comp.launch.options import Trainer
 from comp.observers.protocol import StopTraining
 from comp.records.checkpoint import HistoryRow
 from comp.study import search as searching
@@ -33,6 +34,7 @@ from comp.study.trial import TrialOutcome
 from comp.text import format_table
 
 EPOCHS = 5
+NO_TRAINER = Trainer(lambda *_, **__: None, torch.device("cpu"))
 SPACE = {f"key{number}": {"low": 1e-4, "high": 1.0, "log": True} for number in range(4)} | {"name": ["a", "b", "c"]}
 
 
@@ -52,7 +54,7 @@ def work(name: str, url: str | None, seconds: float, epoch_seconds: float, resul
     reports: list[float] = []
     overheads: list[float] = []
 
-    def train(study, number, values, device, observers):
+    def train(study, number, values, trainer, observers):
         spent.append(time.perf_counter() - started[0])
         try:
             for epoch in range(1, EPOCHS + 1):
@@ -75,7 +77,7 @@ def work(name: str, url: str | None, seconds: float, epoch_seconds: float, resul
         claimed = store.claim(lambda claims: running._claim_trial(search, claims))
         with claimed.hold:
             running.write_study_record(search)
-            running._run_claimed(search, claimed, torch.device("cpu"), lambda _: ())
+            running._run_claimed(search, claimed, NO_TRAINER, lambda _: ())
             running.write_study_record(search)
         overheads.append(spent[-1] + time.perf_counter() - ended[0])
     np.savez(results / f"{os.getpid()}.npz", reports=reports, overheads=overheads)

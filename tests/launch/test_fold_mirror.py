@@ -53,7 +53,7 @@ def test_home_connection_sends_files_and_lines_and_learns_to_stop(tmp_path, monk
     }
     connection.follow(FoldMirror(away, Path("runs/x/fold1")))
     write(away / "runs/x/fold1/resume.pt", "newer")
-    home.stop()
+    home.stop([1])
     connection.send(("line", "stdout", "epoch 1"))
     assert Path("runs/x/fold1/resume.pt").read_text() == "at home"
     connection.send(("end", None))

@@ -11,14 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from comp.config import load
 from comp.errors import UserError
 from comp.files import read_json, write_json
 from comp.launch.options import LaunchOptions
+from comp.observers.protocol import StopTraining
 from comp.runs import FoldDir
 from tests.conftest import REPO_ROOT, SMALL
 from tests.launch.test_ray import assert_same_as_whole
+from tests.training.test_fold_monitor import Recorder
 
 pytest.importorskip("submitit", reason="needs the extra: pip install -e '.[slurm]'")
 OPTIONS = LaunchOptions("slurm", None, cpus=1, gpus=0, hours=1, slurm={"partition": "gpu"})
@@ -29,11 +32,11 @@ def split(workspace, run_cli):
     assert run_cli("comp", "folds", *SMALL)[0] == 0
 
 
-def run_on(cluster: str, name: str, *overrides: str, fold: str | None = None):
+def run_on(cluster: str, name: str, *overrides: str, fold: str | None = None, observers=()):
     from comp.launch.slurm_launcher import run_on_slurm
 
     [config] = load("configs/deep_efficientnet.yaml", [*SMALL, *overrides], name)
-    return run_on_slurm(config, OPTIONS, fold, cluster=cluster)
+    return run_on_slurm(config, OPTIONS, fold, observers=observers, cluster=cluster)
 
 
 def test_slurm_array_file_has_the_options(workspace, monkeypatch):
@@ -84,6 +87,26 @@ def test_slurm_job_in_the_queue_is_followed_and_not_submitted_again(split, monke
     with pytest.raises(UserError, match="fold 0 failed"):
         run_on("debug", "x", fold="0")
     assert read_json(Path("runs/x/slurm/jobs.json")) == {"0": "4711_0"} and next(waits, None) is None
+
+
+def test_slurm_observer_sees_the_epochs_and_ends_of_folds_in_their_order(split, capfd):
+    observer = Recorder()
+    run_on("debug", "x", fold="0..1", observers=[observer])
+    calls = [call for call in observer.calls if call[0] != "step"]
+    assert calls == [
+        *(("epoch", 0, 1), ("epoch", 0, 2), ("end",), ("close",)),
+        *(("epoch", 1, 1), ("epoch", 1, 2), ("end",), ("close",)),
+    ]
+
+
+@pytest.mark.slow
+def test_slurm_stopped_fold_loses_its_job_and_is_pruned(split, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPO_ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(StopTraining):
+        run_on("local", "x", "train.epochs=400", fold="0", observers=[Recorder(StopTraining(), epoch=2)])
+    with FileLock("runs/x/fold0/.lock", timeout=10):  # the process of the job ends
+        assert read_json(Path("runs/x/fold0/fold.json"))["status"] == "pruned"
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from comp.launch.options import Trainer
 from comp.study import confirm
 from comp.study.importance import parameter_importances
 from comp.tasks import single_label
@@ -51,18 +52,14 @@ def test_compare_with_base_joins_images_of_the_kept_epoch(tmp_path, monkeypatch,
     trained = []
     monkeypatch.setattr(confirm, "read_run", read_run)
     monkeypatch.setattr(confirm, "read_validation", read_validation)
-    monkeypatch.setattr(
-        confirm.training, "run_experiment", lambda config, fold, device: trained.append((config.name, fold))
-    )
+    trainer = Trainer(lambda config, fold: trained.append((config.name, fold)), torch.device("cpu"))
     study = SimpleNamespace(
         confirm="3..4",
         make_config=lambda values, name: SimpleNamespace(
             name=f"s/{name}", train=SimpleNamespace(metric="accuracy"), values=values
         ),
     )
-    line = confirm._compare_with_base(
-        study, SimpleNamespace(params={"optim.lr": 0.1}, number=7), 20, torch.device("cpu")
-    )
+    line = confirm._compare_with_base(study, SimpleNamespace(params={"optim.lr": 0.1}, number=7), 20, trainer)
     winner, base = scores
     assert (
         f"winner, the best of 20 trials, {winner:.4f}, base {base:.4f}, gain {winner - base:+.4f} [" in line

@@ -14,6 +14,7 @@ import torch
 from optuna.trial import TrialState
 
 from comp.errors import UserError
+from comp.launch.options import Trainer
 from comp.study import database, outage
 from comp.study import search as searching
 from comp.study import trials as running
@@ -24,6 +25,7 @@ from tests.study.postgres import PASSWORD
 
 STUDY = StudyConfig(name="little", base="no.yaml", folds=0, space={"x": {"low": 0.0, "high": 1.0}})
 TRIALS = 8
+NO_TRAINER = Trainer(lambda *_, **__: None, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +47,14 @@ def work(url: str, machine: Path, log: Path, seconds: float) -> None:
     machine.mkdir(exist_ok=True)
     os.chdir(machine)
 
-    def train(study, number, values, device, observers):
+    def train(study, number, values, trainer, observers):
         with log.open("a") as file:
             file.write(f"{machine.name} {number}\n")
         time.sleep(seconds)
         return TrialOutcome("complete", (values["x"],))
 
     searching.run_trial = train
-    running.run_trials(open_little(url), torch.device("cpu"))
+    running.run_trials(open_little(url), NO_TRAINER)
 
 
 def start(*arguments) -> multiprocessing.Process:
@@ -101,7 +103,7 @@ def test_values_do_not_depend_on_who_draws_them(database, tmp_path, monkeypatch)
     for url in (None, database):
         searches = [open_little(url, trials) for trials in ((2, 9, 10) if url else (10,))]
         for search in searches:
-            running.run_trials(search, torch.device("cpu"))
+            running.run_trials(search, NO_TRAINER)
         values.append([trial.params for trial in searches[-1].optuna_study.get_trials()])
     assert values[0] == values[1] and len(values[0]) == 10
 

@@ -17,7 +17,7 @@ def fake_training(monkeypatch) -> dict[str, int]:
     scores = {"trial_0000": 0.5, "trial_0001": 0.7, "trial_0002": 0.8}
     trained: dict[str, int] = {}
 
-    def train(study, config, device, observers):
+    def train(study, config, trainer, observers):
         name = config.name.partition("/")[2]
         trained[name] = config.train.seed
         score = scores.get(name) or {"final_0001": 0.72, "final_0002": 0.6}[name.rpartition("-")[0]]

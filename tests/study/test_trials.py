@@ -9,15 +9,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from comp.launch.options import Trainer
 from comp.study import search as searching
-from comp.study import trial as training
 from comp.study import trials as running
 from comp.study.study_file import StudyConfig
 from comp.study.trial import TrialOutcome, run_trial
 from tests.conftest import REPO_ROOT
-from tests.study.test_database import open_little
-
-CPU = torch.device("cpu")
+from tests.study.test_database import NO_TRAINER, open_little
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory. Tried to allocate"), MemoryError()])
@@ -27,11 +25,11 @@ def test_run_trial_full_memory_fails_the_trial_with_a_note(monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(training.training, "run_experiment", fail)
-    assert run_trial(study, 0, {"optim.lr": 0.1}, CPU) == TrialOutcome("failed", note="the memory of cpu is full")
+    trainer = Trainer(fail, torch.device("cpu"))
+    assert run_trial(study, 0, {"optim.lr": 0.1}, trainer) == TrialOutcome("failed", note="the memory of cpu is full")
     error = ValueError("a mistake in the code")
     with pytest.raises(ValueError, match="a mistake"):
-        run_trial(study, 0, {"optim.lr": 0.1}, CPU)
+        run_trial(study, 0, {"optim.lr": 0.1}, trainer)
 
 
 @pytest.mark.parametrize(("is_death", "state"), [(True, TrialState.FAIL), (False, TrialState.COMPLETE)])
@@ -49,7 +47,7 @@ def test_trial_whose_process_dies_three_times_fails_and_ctrl_c_is_no_death(tmp_p
     monkeypatch.setattr(searching, "run_trial", train)
     for _ in range(5):
         with contextlib.suppress(SystemError, KeyboardInterrupt):
-            running.run_trials(open_little(None, 2), CPU)
+            running.run_trials(open_little(None, 2), NO_TRAINER)
     first, second = open_little(None, 2).optuna_study.get_trials()
     assert (first.state, second.state) == (state, TrialState.COMPLETE)
     assert attempts.count(0) == (3 if is_death else 5)

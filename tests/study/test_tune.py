@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import comp.training.train
+import comp.launch.options
 from comp import config
 from comp.cli import run_main
 from comp.files import read_json
@@ -46,13 +46,20 @@ def tune(workspace, monkeypatch, capfd):
     return lambda trials: call("tune", "configs/studies/little.yaml", "--trials", str(trials))
 
 
+def test_tune_on_other_machines_cannot_measure_this_one(tune, run_cli):
+    path = Path("configs/studies/little.yaml")
+    path.write_text(path.read_text().replace("space:", "objectives: [score, ms_per_image]\npruner: none\nspace:"))
+    status, _, err = run_cli("comp", "tune", str(path), "--launcher", "ray")
+    assert status == 2 and err.startswith("error: ms_per_image is measured on this machine") and err.count("\n") == 1
+
+
 def read_trials() -> list[optuna.trial.FrozenTrial]:
     backend = optuna.storages.journal.JournalFileBackend("runs/little/journal.log")
     return optuna.load_study(study_name="little", storage=optuna.storages.JournalStorage(backend)).get_trials()
 
 
 def test_tune_resumes_after_a_crash_and_confirms_its_winner_on_other_folds(tune, monkeypatch):
-    run_experiment = comp.training.train.run_experiment
+    run_experiment = comp.launch.options.run_experiment
     calls = []
 
     def crash_in_second_trial(*arguments, **options):
@@ -61,12 +68,12 @@ def test_tune_resumes_after_a_crash_and_confirms_its_winner_on_other_folds(tune,
             raise KeyboardInterrupt
         return run_experiment(*arguments, **options)
 
-    monkeypatch.setattr(comp.training.train, "run_experiment", crash_in_second_trial)
+    monkeypatch.setattr(comp.launch.options, "run_experiment", crash_in_second_trial)
     assert tune(3)[0] == 130
     assert [trial.state for trial in read_trials()] == [TrialState.COMPLETE, TrialState.RUNNING]
     crashed_params = read_trials()[1].params
 
-    monkeypatch.setattr(comp.training.train, "run_experiment", run_experiment)
+    monkeypatch.setattr(comp.launch.options, "run_experiment", run_experiment)
     status, out, err = tune(3)
     assert (status, err) == (0, "")
     ended = read_trials()
@@ -88,7 +95,7 @@ def test_tune_resumes_after_a_crash_and_confirms_its_winner_on_other_folds(tune,
 def test_tune_diverged_or_pruned_trial_does_not_end_the_study(tune, monkeypatch):
     from comp.observers.protocol import StopTraining
 
-    run_experiment, calls = comp.training.train.run_experiment, []
+    run_experiment, calls = comp.launch.options.run_experiment, []
 
     def diverge_then_prune(*arguments, **options):
         calls.append(1)
@@ -98,7 +105,7 @@ def test_tune_diverged_or_pruned_trial_does_not_end_the_study(tune, monkeypatch)
             raise StopTraining
         return run_experiment(*arguments, **options)
 
-    monkeypatch.setattr(comp.training.train, "run_experiment", diverge_then_prune)
+    monkeypatch.setattr(comp.launch.options, "run_experiment", diverge_then_prune)
     assert tune(3)[0] == 0
     assert [trial.state for trial in read_trials()] == [TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE]
 
@@ -143,7 +150,7 @@ def test_tune_changed_space_or_base_is_refused(tune, monkeypatch, file, change):
     def diverge(*arguments, **options):
         raise DivergedError("the training loss is nan")
 
-    monkeypatch.setattr(comp.training.train, "run_experiment", diverge)
+    monkeypatch.setattr(comp.launch.options, "run_experiment", diverge)
     tune(1)
     path = Path(file)
     assert change[0] in path.read_text()
