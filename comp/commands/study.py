@@ -17,9 +17,7 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the trials in this database, for several machines, e.g. postgresql+psycopg://USER@HOST/DATABASE "
         "(default: a journal in runs/<study>/)",
     )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="run N trials at a time, each in a process (default: 1)"
-    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="run N trials at a time (default: 1)")
     parser.add_argument("--status", action="store_true", help="only print how far the study is; nothing is written")
     add_device_argument(parser)
     add_launch_arguments(parser)
@@ -32,11 +30,12 @@ def tune(args: argparse.Namespace) -> None:
       python -m comp tune configs/studies/regularisation.yaml --trials 20 --workers 2
       python -m comp tune configs/studies/regularisation.yaml --trials 20 --status
       python -m comp tune configs/studies/regularisation.yaml --trials 20 --storage postgresql+psycopg://USER@HOST/DATABASE
+      python -m comp tune configs/studies/regularisation.yaml --trials 20 --launcher ray --address auto --workers 8
 
     --trials is the total: run the command again to resume after a crash, with a larger number to search longer, or
-    in several terminals at once to share the work; with --storage on several machines. The study trains folds 0-2; the
-    winner is then compared with the base on folds 3-4, because the best of many trials is optimistic. Writes
-    configs/studies/<study>.winner.yaml. The password of a database belongs into ~/.pgpass or PGPASSWORD.
+    in several terminals at once to share the work; with --storage on several machines, or by --launcher. The
+    winner is then compared with the base on folds that no trial used, because the best of many trials is optimistic.
+    Writes configs/studies/<study>.winner.yaml. The password of a database belongs into ~/.pgpass or PGPASSWORD.
     """
     from comp.errors import UserError
     from comp.launch.options import LaunchOptions, open_trainer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import platform
 import shutil
 import tempfile
@@ -109,7 +110,7 @@ class HomeConnection:
     def __init__(self, fold: Fold, call_home: CallHome):
         self.fold, self.call_home = fold, call_home
         self.mirror: FoldMirror | None = None
-        self.messages: list[tuple] = []
+        self.messages: list[bytes] = []  # pickled: to unpickle a Step, `Home` would import torch (0.5 GB)
         self.exchanged_at = -EXCHANGE_SECONDS
 
     def follow(self, mirror: FoldMirror) -> None:
@@ -118,7 +119,7 @@ class HomeConnection:
         self.mirror = mirror
 
     def send(self, message: tuple) -> None:
-        self.messages.append(message)
+        self.messages.append(pickle.dumps(message))
         if message[0] == "end":
             self._exchange()
 

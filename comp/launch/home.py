@@ -19,7 +19,7 @@ class Home:
 
     def __init__(self, directory: str):
         os.chdir(directory)
-        self.messages: list[tuple[Fold, tuple]] = []
+        self.messages: list[tuple[Fold, bytes]] = []
         self.stopping: set[Fold] = set()
 
     def read(self, pieces: list[Piece]) -> list[bytes]:
@@ -30,13 +30,13 @@ class Home:
         run_files = [run_path / name for name in ("config.yaml", "run.json")]
         return [*((path, path.read_bytes()) for path in run_files), *read_files(run_path / f"fold{fold}")]
 
-    def receive(self, fold: Fold, messages: list[tuple], changes: list[Change]) -> bool:
+    def receive(self, fold: Fold, messages: list[bytes], changes: list[Change]) -> bool:
         """Take messages and changed files of a fold; return whether it is to stop."""
         apply_changes(changes)
         self.messages += [(fold, message) for message in messages]
         return fold in self.stopping
 
-    def take_messages(self) -> list[tuple[Fold, tuple]]:
+    def take_messages(self) -> list[tuple[Fold, bytes]]:
         """Return the messages since the last call."""
         messages, self.messages = self.messages, []
         return messages

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import platform
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -168,7 +169,7 @@ class FoldTasks:
         ended, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=POLL_SECONDS)
         for fold, message in ray.get(self.home.take_messages.remote()):
             self.begun.add(fold)
-            self.monitors[fold].handle(message, self.console.print_line)
+            self.monitors[fold].handle(pickle.loads(message), self.console.print_line)
         for reference in ended:
             monitor = self.monitors[self.running.pop(reference)]
             try:

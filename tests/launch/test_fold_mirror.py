@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 from comp.launch.away import HomeConnection
@@ -58,7 +59,8 @@ def test_home_connection_sends_files_and_lines_and_learns_to_stop(tmp_path, monk
     assert Path("runs/x/fold1/resume.pt").read_text() == "at home"
     connection.send(("end", None))
     assert Path("runs/x/fold1/resume.pt").read_text() == "newer"
-    assert home.take_messages() == [(1, ("line", "stdout", "epoch 1")), (1, ("end", None))]
+    messages = [(fold, pickle.loads(message)) for fold, message in home.take_messages()]
+    assert messages == [(1, ("line", "stdout", "epoch 1")), (1, ("end", None))]
     assert home.take_messages() == []
     connection.exchanged_at = 0.0
     assert connection.poll()
