@@ -191,6 +191,8 @@ class FoldTasks:
             return
         if is_interrupted:
             self.console.print_stopping()
+            for fold in stop:
+                self.monitors[fold].interrupt()
         for reference, fold in self.running.items():
             if fold in stop - self.stopping - self.begun:
                 ray.cancel(reference)

@@ -53,6 +53,10 @@ class FoldMonitor:
         """Show the last step to the observers. One that waits for a machine can be interrupted too: it is at step 0."""
         self._observe(lambda observer: observer.log_step(self.step, self.images))
 
+    def interrupt(self) -> None:
+        """Interrupt the fold as an observer would."""
+        self.interruption = self.interruption or PauseTraining()
+
     def end(self, print_line: PrintLine) -> None:
         """Report the end of the fold: to the observers, and its error if it has one."""
         if self.error:

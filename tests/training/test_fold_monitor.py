@@ -76,6 +76,15 @@ def test_fold_monitor_of_a_fold_that_waits_can_be_interrupted():
     assert isinstance(monitor.interruption, PauseTraining)
 
 
+def test_fold_monitor_interrupted_fold_has_no_end():
+    observer = Recorder()
+    monitor = monitor_of(observer)
+    monitor.interrupt()
+    monitor.handle(("end", None), print)
+    monitor.end(print)
+    assert isinstance(monitor.interruption, PauseTraining) and observer.calls == [("close",)]
+
+
 def test_fold_monitor_prints_the_error_of_a_failed_fold_and_shows_no_end():
     observer, lines = Recorder(), []
     monitor = monitor_of(observer)
