@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from comp.records.base import Record
 from comp.records.blend import BlendSpec, OofSummary
-from comp.records.run import GitState
+from comp.records.run import GitState, Unlabelled
 from comp.records.source import DataSource
 
 
@@ -52,8 +52,13 @@ class BundleRecord(Record):
     git: GitState
     versions: dict[str, str]
     source: DataSource | None = None  # where test images and ids are, below the competition; None: test/
+    unlabelled_images: tuple[Unlabelled, ...] = ()  # whose pixels a member has seen
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the content without what most bundles do not have, which earlier versions refuse."""
         content = {**super().to_dict(), "blend": self.blend.to_dict()}
-        source = content.pop("source")
-        return content if source is None else {**content, "source": source}
+        if self.source is None:
+            del content["source"]
+        if not self.unlabelled_images:
+            del content["unlabelled_images"]
+        return content

@@ -89,6 +89,7 @@ def _pack(file: Path, manifest: SubmissionManifest, dataset: Dataset) -> None:
         git=manifest.git,
         versions=manifest.versions,
         source=replace(source, root=".") if source else None,
+        unlabelled_images=manifest.unlabelled_images,
     )
     with open(file, "wb") as target:
         _write_zip(target, record, weights, sample_path(dataset.root, dataset.sample))

@@ -27,6 +27,7 @@ from comp.files import file_exists, write_atomic
 from comp.prediction.inference import InferenceOptions, predict_images
 from comp.prediction.load import load_model
 from comp.records.bundle import BundleRecord
+from comp.records.run import describe_unlabelled
 from comp.records.source import DataSource
 from comp.records.weights import read_weights
 from comp.rows import Rows
@@ -83,6 +84,8 @@ def write_bundle_submission(bundle: Path, inputs: Path, root: Path | None = None
     write_atomic(file, to_bytes(filled))
     seconds = timing.load_seconds + timing.predict_seconds
     print(f"wrote {file}: {len(filled.rows)} rows, in {seconds:.0f} s on {device.type}")
+    if remark := describe_unlabelled(record.unlabelled_images):
+        print(f"its models were {remark}")
     return timing
 
 

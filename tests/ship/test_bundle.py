@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -33,6 +35,8 @@ MANIFEST = Path("submissions/both.json")
 
 
 def test_bundle_writes_submission_and_predicts_larger_test_set(workspace, run_cli, tmp_path, monkeypatch):
+    run_file = Path("runs/anna/run.json")
+    write_json(run_file, read_json(run_file) | {"unlabelled_images": ["test"]})
     status, out, err = run_cli(
         "comp", "bundle", "anna", "bert", "--blend", "weights", "--tta", "flips", "--name", "shipped"
     )
@@ -61,7 +65,9 @@ def test_bundle_writes_submission_and_predicts_larger_test_set(workspace, run_cl
     assert list(written.index) == images and len(images) > 8 and names["timing"].images == len(images)
     pd.testing.assert_frame_equal(written.loc[expected.index], expected, atol=1e-6)
     (competition / "sample_submission.csv").unlink()  # then the bundle's own sample is used
-    exec(code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code_cells(Path("kaggle/input/some-dataset/notebook.ipynb").read_text())[-1], names)
+    assert printed.getvalue().endswith("its models were trained with the pixels of test images\n")
     pd.testing.assert_frame_equal(
         pd.read_csv("submission.csv", index_col=0), pd.read_csv("submissions/shipped.csv", index_col=0), atol=1e-6
     )
