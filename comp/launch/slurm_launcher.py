@@ -61,9 +61,8 @@ def run_on_slurm(
     if restart and file_exists(path / "run.json"):
         archive_run(path)
     missing = [fold for fold in folds if not FoldDir(path / f"fold{fold}").is_done]
-    for folds_at_once in [[fold] for fold in missing] if observers else [missing] if missing else []:
-        jobs = _submit(config, options, folds_at_once, cluster)
-        errors = _follow(config, jobs, observers)
+    for at_once in filter(None, [[fold] for fold in missing] if observers else [missing]):
+        errors = _follow(config, _submit(config, options, at_once, cluster), observers)
         if errors and observers:
             raise UserError(*errors.values())
         if errors:
@@ -190,18 +189,20 @@ def _follow(config: Config, jobs: dict[Fold, submitit.Job], observers: Sequence[
             console.print_line("stderr", f"the jobs stay in the queue; to remove them: scancel {ids}")
             raise
         except StopTraining:
-            for fold, job in running.items():
-                _cancel(job, folds[fold].fold_dir)
+            for job in running.values():
+                _cancel(job)
+            for followed in folds.values():
+                if followed.interruption:
+                    followed.fold_dir.mark_ended("pruned")
             raise
     return {fold: followed.error for fold, followed in folds.items() if followed.error}
 
 
-def _cancel(job: submitit.Job, fold_dir: FoldDir) -> None:
-    """Remove a job, wait for its end, and record that its fold was pruned."""
+def _cancel(job: submitit.Job) -> None:
+    """Remove a job, and wait for its end."""
     job.cancel()
     while not job.done():
         time.sleep(POLL_SECONDS)
-    fold_dir.mark_ended("pruned")
 
 
 def _error(job: submitit.Job) -> str | None:
