@@ -82,12 +82,10 @@ def open_trainer(options: LaunchOptions | None, device_name: str) -> Iterator[Tr
         if options.launcher == "slurm":
             from comp.launch.slurm_launcher import run_on_slurm
         else:
-            import ray
-
             from comp.launch.ray_launcher import ray_launcher
     if options.launcher == "slurm":
         yield Trainer(partial(run_on_slurm, options=options), device, options)
     else:
         with ray_launcher(options) as launcher:
             run = partial(run_experiment, device=device, launcher=launcher)
-            yield Trainer(run, device, replace(options, address=ray.get_runtime_context().gcs_address))
+            yield Trainer(run, device, replace(options, address=launcher.address))

@@ -78,6 +78,7 @@ class RayLauncher:
 
     def __init__(self, options: LaunchOptions):
         self.options = options
+        self.address: str = ray.get_runtime_context().gcs_address  # by which another process of this command joins
         self._check_resources()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.home: Any = ray.remote(num_cpus=0)(Home).options(scheduling_strategy=here).remote(str(Path.cwd()))
