@@ -32,7 +32,7 @@ def print_result(study: StudyConfig, optuna_study: optuna.Study) -> None:
         raise UserError(f"no trial of {study.name} is complete; run more with a larger --trials")
     trials = optuna_study.get_trials(deepcopy=False)
     print(f"\n{len(complete)} of {len(trials)} trials complete")
-    for line in (*best_lines(optuna_study, complete, study), *importance_lines(optuna_study)):
+    for line in (*best_lines(optuna_study, study), *importance_lines(optuna_study)):
         print(line)
 
 

@@ -37,7 +37,7 @@ def status_lines(optuna_study: optuna.Study, study: StudyConfig, trials: int, no
     lines = [f"{study.name}: {len(existing)} of {max(trials, len(existing))} trials begun: {parts or 'none'}"]
     complete = [trial for trial in existing if trial.state == TrialState.COMPLETE]
     if complete:
-        lines += best_lines(optuna_study, complete, study)
+        lines += best_lines(optuna_study, study)
         if len(optuna_study.directions) == 1:
             lines += _history_lines(complete, optuna_study.directions[0] == StudyDirection.MAXIMIZE)
         lines += importance_lines(optuna_study)
@@ -51,16 +51,22 @@ def status_lines(optuna_study: optuna.Study, study: StudyConfig, trials: int, no
     return [*lines, _time_left(existing, trials, now)]
 
 
-def best_lines(optuna_study: optuna.Study, complete: Sequence[FrozenTrial], study: StudyConfig) -> list[str]:
+def best_lines(optuna_study: optuna.Study, study: StudyConfig) -> list[str]:
     """Return the best trial and its values."""
     if len(optuna_study.directions) > 1:
         return front_lines(optuna_study)
     best = optuna_study.best_trial
     return [
-        f"best: trial {best.number}, {best.value:.4f} on folds {study.folds}: optimistic, the best of {len(complete)} "
-        f"on the folds that chose it",
+        f"best: trial {best.number}, {best.value:.4f} on folds {study.folds}: optimistic, the best of "
+        f"{count_compared(optuna_study)} on the folds that chose it",
         *(f"  {key}={format_value(value)}" for key, value in best.params.items()),
     ]
+
+
+def count_compared(optuna_study: optuna.Study) -> int:
+    """Return how many trials the best one is the best of. A pruned trial has lost too: it was stopped for its score."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    return len(optuna_study.get_trials(deepcopy=False, states=states))
 
 
 def front_lines(optuna_study: optuna.Study) -> list[str]:

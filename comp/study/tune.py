@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from optuna.trial import TrialState
-
 from comp.launch.options import Trainer
 from comp.runs import RUNS
 from comp.study.confirm import confirm_winner, print_result
@@ -13,6 +11,7 @@ from comp.study.finalists import choose_winner, open_finalists
 from comp.study.plots import save_figures
 from comp.study.record import write_study_record
 from comp.study.search import OpenSearch, Search, open_search
+from comp.study.status import count_compared
 from comp.study.study_file import StudyConfig
 from comp.study.trials import run_trials
 from comp.study.workers import run_workers
@@ -38,8 +37,7 @@ def tune(study: StudyConfig, trials: int, trainer: Trainer, storage: str | None 
             return
         winner, lines = choose_winner(study, search.optuna_study, finals.optuna_study)
         print(*lines, sep="\n")
-    complete = search.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    confirm_winner(study, winner, len(complete), trainer)
+    confirm_winner(study, winner, count_compared(search.optuna_study), trainer)
 
 
 def _run_search(open_again: OpenSearch, trainer: Trainer, workers: int) -> Search:

@@ -42,7 +42,7 @@ def test_status_lines_name_best_history_failures_and_time_left():
     add(study, TrialState.RUNNING, worker={"host": "gpu1", "pid": 7})
     text = "\n".join(status_lines(study, STUDY, 8, NOW))
     assert "6 of 8 trials begun: 3 complete, 1 pruned, 1 failed, 1 running" in text
-    assert "best: trial 2, 0.2500 on folds 0..1: optimistic, the best of 3" in text and "optim.lr=0.25" in text
+    assert "best: trial 2, 0.2500 on folds 0..1: optimistic, the best of 4 on" in text and "optim.lr=0.25" in text
     assert "history: trial 0 0.5000, trial 2 0.2500" in text
     assert "failed: trial 4: the memory of cpu is full" in text and "pruned: 3" in text
     assert "running: trial 5 on gpu1, process 7, begun 10 min ago" in text
