@@ -12,31 +12,6 @@
 
 namespace {
 
-#ifdef __AVX512F__
-constexpr int LANES = 16;
-#else
-constexpr int LANES = 8;
-#endif
-
-// Some channels of a pixel: LANES of them, or the last ones and zeros.
-typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
-typedef uint32_t Words __attribute__((vector_size(LANES * sizeof(uint32_t))));
-typedef uint16_t Halves __attribute__((vector_size(LANES * sizeof(uint16_t))));
-
-INLINE Floats load(const float *from, Index count = LANES) {
-    Floats value{};
-    std::memcpy(&value, from, count * sizeof *from);
-    return value;
-}
-
-INLINE Floats load(const BFloat16 *from, Index count = LANES) {
-    Halves halves{};
-    std::memcpy(&halves, from, count * sizeof *from);
-    return bits_as<Floats>(__builtin_convertvector(halves, Words) << 16);
-}
-
-INLINE void store(float *to, Floats value) { std::memcpy(to, &value, sizeof value); }
-
 struct Shape {
     Index images, rows, columns, out_rows, out_columns, C, padding;
 };
@@ -48,8 +23,8 @@ template <int K, int S> INLINE Index padded_columns(const Shape &shape) {
 
 // Computes dx of one row of an image and adds to dweight: `count` channels, whose first are at the pointers. The
 // padding of `values` is zero.
-template <typename T, int K, int S>
-INLINE void add_row(const Shape &shape, Index row, Index count, const T *x, const T *grad, const float *weight, T *dx,
+template <typename T, int K, int S, typename Count>
+INLINE void add_row(const Shape &shape, Index row, Count count, const T *x, const T *grad, const float *weight, T *dx,
                     float *dweight, float *values, float *sums) {
     const Index C = shape.C, padding = shape.padding, width = padded_columns<K, S>(shape);
     std::fill(sums, sums + width * LANES, 0.0f);
@@ -78,12 +53,13 @@ INLINE void add_row(const Shape &shape, Index row, Index count, const T *x, cons
             #pragma GCC unroll 8
             for (int j = 0; j < K; j++) pending[j] = j + S < K ? pending[j + S] : Floats{};
         }
-        for (int j = 0; j < K; j++)
-            for (Index lane = 0; lane < count; lane++) dweight[(i * K + j) * C + lane] += dw[j][lane];
+        for (int j = 0; j < K; j++) {
+            float *sum = dweight + (i * K + j) * C;
+            store(sum, load(sum, count) + dw[j], count);
+        }
     }
     for (Index column = 0; column < shape.columns; column++)
-        for (Index lane = 0; lane < count; lane++)
-            dx[column * C + lane] = narrow<T>(sums[(padding + column) * LANES + lane]);
+        store(dx + column * C, load(sums + (padding + column) * LANES), count);
 }
 
 template <typename T, int K, int S>
@@ -97,12 +73,12 @@ void backward(const Shape &shape, const T *x, const T *grad, const float *weight
         for (Index index = rows * thread / threads; index < end; index++) {
             const Index image = index / shape.rows, row = index % shape.rows, start = index * shape.columns * C;
             const T *grad_image = grad + image * shape.out_rows * shape.out_columns * C;
-            const auto add = [&](Index channel, Index count) __attribute__((always_inline)) {
+            const auto add = [&](Index channel, auto count) __attribute__((always_inline)) {
                 add_row<T, K, S>(shape, row, count, x + start + channel, grad_image + channel, weight + channel,
                                  dx + start + channel, image_dweight.data() + channel, values.data(), sums.data());
             };
             Index channel = 0;
-            for (; channel + LANES <= C; channel += LANES) add(channel, LANES);
+            for (; channel + LANES <= C; channel += LANES) add(channel, ALL);
             if (channel < C) add(channel, C - channel);
             if (row + 1 == shape.rows || index + 1 == end) {
                 for (Index tap = 0; tap < taps; tap++) all[thread * taps + tap] += image_dweight[tap];

@@ -10,27 +10,37 @@
 
 namespace {
 
+// Calls `call(c, count)` for the channels of a pixel, LANES at a time.
+template <typename Call> INLINE void for_channels(Index C, Call call) {
+    Index c = 0;
+    for (; c + LANES <= C; c += LANES) call(c, ALL);
+    if (c < C) call(c, C - c);
+}
+
 template <typename T>
 void sum_pixels(const T *x, const T *y, float *out, Index images, Index pixels, Index C, int threads) {
+    constexpr Index BLOCK = 64, UNROLLED = 4;  // pixels; sums stay in registers for some of them
     #pragma omp parallel for schedule(static) num_threads(threads)
     for (Index image = 0; image < images; image++) {
-        const Index block = std::max<Index>(8, 4096 / C);
         std::vector<float> block_sums(C);
-        float *total = out + image * C, *s = block_sums.data();
+        float *total = out + image * C, *sums = block_sums.data();
         std::fill(total, total + C, 0.0f);
-        for (Index first = 0; first < pixels; first += block) {
-            std::fill(block_sums.begin(), block_sums.end(), 0.0f);
-            for (Index pixel = first; pixel < std::min(first + block, pixels); pixel++) {
-                const T *in = x + (image * pixels + pixel) * C, *factor = y + (image * pixels + pixel) * C;
-                if (y) {
-                    #pragma omp simd
-                    for (Index c = 0; c < C; c++) s[c] += widen(in[c]) * widen(factor[c]);
-                } else {
-                    #pragma omp simd
-                    for (Index c = 0; c < C; c++) s[c] += widen(in[c]);
+        const auto add = [&](Index pixel, Index unrolled) __attribute__((always_inline)) {
+            for_channels(C, [=](Index c, auto count) __attribute__((always_inline)) {
+                Floats s = load(sums + c, count);
+                for (Index k = 0; k < unrolled; k++) {
+                    const Index at = (image * pixels + pixel + k) * C + c;
+                    s += y ? load(x + at, count) * load(y + at, count) : load(x + at, count);
                 }
-            }
-            for (Index c = 0; c < C; c++) total[c] += s[c];
+                store(sums + c, s, count);
+            });
+        };
+        for (Index pixel = 0; pixel < pixels;) {
+            const Index stop = std::min(pixel + BLOCK, pixels);
+            for (; pixel + UNROLLED <= stop; pixel += UNROLLED) add(pixel, UNROLLED);
+            for (; pixel < stop; pixel++) add(pixel, 1);
+            for (Index c = 0; c < C; c++) total[c] += sums[c];
+            std::fill(block_sums.begin(), block_sums.end(), 0.0f);
         }
     }
 }
@@ -43,8 +53,9 @@ void scale_pixels(const T *x, const float *gate, const float *offset, T *out, In
         const float *g = gate + image * C, *o = offset + image * C;
         for (Index pixel = 0; pixel < pixels; pixel++) {
             const Index start = (image * pixels + pixel) * C;
-            #pragma omp simd
-            for (Index c = 0; c < C; c++) out[start + c] = narrow<T>(widen(x[start + c]) * g[c] + o[c]);
+            for_channels(C, [=](Index c, auto count) __attribute__((always_inline)) {
+                store(out + start + c, load(x + start + c, count) * load(g + c, count) + load(o + c, count), count);
+            });
         }
     }
 }
