@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 
-RUNTIMES = ("torch", "onnx", "openvino")
+RUNTIMES = ("torch", "onnx", "openvino", "openvino-bf16")
 VARIANTS = ("eager", "equalised", *RUNTIMES)
 COLUMNS = {"latency_ms": "1 image, ms", "ips": "32 images, images/s", "views": "8 views over 1"}
 
