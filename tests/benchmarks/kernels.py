@@ -1,6 +1,7 @@
 """Measure fused operations against torch's own: CPU time of one thread for a training step of 16 images.
 
-First of whole models in fp32, then of each operation in fp32 and bf16, by turns in one process.
+First of whole models, then of each operation, by turns in one process: in fp32, and in bf16 on a processor that has
+instructions for it.
 
 python -m tests.benchmarks.kernels
 """
@@ -16,7 +17,7 @@ from torch import nn
 
 from comp.engine.device import configure_allocator
 from comp.engine.kernels.fuse import fuse
-from comp.engine.precision import autocast
+from comp.engine.precision import DTYPES, autocast, cpu_computes_bf16
 from comp.zoo.build import build_model
 
 IMAGES, ROUNDS = 16, 7
@@ -66,22 +67,28 @@ def feature_map(channels: int, side: int) -> torch.Tensor:
     return torch.randn(IMAGES, channels, side, side).to(memory_format=torch.channels_last)
 
 
+def row(name: str, module: nn.Module, channels: int, side: int, precisions: list[str]) -> str:
+    """Return a row of a table: a step of this module in each precision."""
+    cells = []
+    for precision in precisions:
+        images = channels == 3  # a model casts them itself
+        x = feature_map(channels, side).to(torch.float32 if images else DTYPES[precision])
+        plain, fused = compare(module, x, precision)
+        cells += [f"{plain:.1f}, {fused:.1f}", f"{plain / fused:.2f}"]
+    return f"| {name} | {channels} x {side} x {side} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     torch.set_num_threads(1)
     configure_allocator()
-    print("| model | size | torch, fused, ms | ratio |\n|---|---|---|---|")
+    precisions = ["fp32", "bf16"] if cpu_computes_bf16() else ["fp32"]
+    header = "".join(f" {precision}: torch, fused, ms | ratio |" for precision in precisions)
+    print(f"| model or operation | input |{header}\n|---|---|{'---|---|' * len(precisions)}")
     for name, size in MODELS.items():
         model = build_model(name, 8, size=size).to(memory_format=torch.channels_last)
-        plain, fused = compare(model, feature_map(3, size), "fp32")
-        print(f"| {name} | {size} px | {plain:.0f}, {fused:.0f} | {plain / fused:.2f} |", flush=True)
-    print("\n| operation | feature map | fp32: torch, fused, ms | ratio | bf16: torch, fused, ms | ratio |")
-    print("|---|---|---|---|---|---|")
+        print(row(name, model, 3, size, precisions), flush=True)
     for name, module, channels, side in CASES:
-        cells = []
-        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            plain, fused = compare(module, feature_map(channels, side).to(dtype), precision)
-            cells += [f"{plain:.1f}, {fused:.1f}", f"{plain / fused:.2f}"]
-        print(f"| {name} | {channels} x {side} x {side} | {' | '.join(cells)} |", flush=True)
+        print(row(name, module, channels, side, precisions), flush=True)
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def library() -> Any:
 def is_supported(module: nn.Module) -> bool:
     """Return whether depthwise.cpp computes the gradients of this convolution, and not slower than torch.
 
-    On an AVX2 core torch's time over ours, forward and backward, is 1.2 to 1.6 in fp32 for kernels of 3 and stride 1,
-    1.6 to 2.2 for kernels of 5, and 2.3 to 3.1 in bf16 (tests/benchmarks/kernels.py). A kernel of 3 with stride 2 in
-    fp32 was not faster, and stays torch's.
+    torch's time over ours, forward and backward (tests/benchmarks/kernels.py): with AVX512_BF16 in bf16 1.1 to 1.5 for
+    kernels of 3 and stride 1, and 8 to 36 otherwise; in fp32 1.1 to 1.2 for kernels of 3 and stride 1, and 1.9 to 3.0
+    for kernels of 5. A kernel of 3 with stride 2 in fp32 was not faster, and stays torch's.
     """
     return (
         type(module) is nn.Conv2d
