@@ -20,6 +20,7 @@ from filelock import FileLock
 # Vectors as wide as the machine's. The last two flags make `std::sqrt` and a rounded float vector operations; NaN and
 # infinity stay, which -ffast-math would not promise: a diverging loss must stay visible.
 FLAGS = [
+    "-std=gnu++17",  # also where it is not the default
     "-O3",
     "-march=native",
     "-mprefer-vector-width=512",
