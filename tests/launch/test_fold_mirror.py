@@ -1,4 +1,4 @@
-"""What a fold's training writes on another machine is written at home, in an order that a kill may cut anywhere."""
+"""Files that a fold's training writes on another machine are written at home, in an order that a kill may cut anywhere."""
 
 from __future__ import annotations
 
