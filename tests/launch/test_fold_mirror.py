@@ -1,4 +1,4 @@
-"""Files that a fold's training writes on another machine are written at home, in an order that a kill may cut anywhere."""
+"""A fold's files on another machine are written at home too, in an order that a kill may cut anywhere."""
 
 from __future__ import annotations
 
