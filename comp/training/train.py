@@ -64,8 +64,7 @@ def run_experiment(
     Folds are trained one after the other; or `jobs` at a time, each in a process of its own, without `observers`; or
     by a launcher on other machines, there too one after the other for `observers`.
     """
-    is_parallel = jobs > 1 or launcher is not None
-    if is_parallel and distributed.world_size() > 1:
+    if (jobs > 1 or launcher) and distributed.world_size() > 1:
         raise UserError(
             f"--{'launcher' if launcher else f'jobs {jobs}'} trains each fold in one process, and torchrun trains one "
             f"fold in several; use one of them"
@@ -94,18 +93,7 @@ def run_experiment(
         )
     )
     _print_start(setup, is_here=launcher is None)
-    at_once: list[Fold] = []
-    failed: Collection[Fold] = ()
-    if is_parallel and not (launcher and observers):
-        at_once = [fold for fold in folds if not setup.run.fold_dir(fold).is_done]
-    if at_once:
-        failed = launcher.train(setup, at_once) if launcher else train_parallel(train_fold, setup, at_once, jobs)
-    train_one = partial(_train_elsewhere, launcher) if launcher else train_fold
-    for sequential_fold in folds:
-        if sequential_fold in at_once:
-            continue
-        if train_one(setup, sequential_fold, observers) and sequential_fold != folds[-1]:
-            distributed.call_on_rank_zero(lambda: write_metrics(setup))  # so that a run has a score from its first fold
+    failed = _train_folds(setup, folds, jobs, observers, launcher)
     metrics = distributed.call_on_rank_zero(lambda: write_metrics(setup))
     if failed:
         raise UserError(
@@ -113,6 +101,23 @@ def run_experiment(
             f"again"
         )
     return metrics
+
+
+def _train_folds(
+    setup: Setup, folds: Sequence[Fold], jobs: int, observers: Sequence[Observer], launcher: Launcher | None
+) -> Collection[Fold]:
+    """Train the folds that are not done, at the same time or one after the other, and return those that failed."""
+    at_once: list[Fold] = []
+    if (jobs > 1 or launcher) and not (launcher and observers):
+        at_once = [fold for fold in folds if not setup.run.fold_dir(fold).is_done]
+    failed: Collection[Fold] = ()
+    if at_once:
+        failed = launcher.train(setup, at_once) if launcher else train_parallel(train_fold, setup, at_once, jobs)
+    train_one = partial(_train_elsewhere, launcher) if launcher else train_fold
+    for fold in folds:
+        if fold not in at_once and train_one(setup, fold, observers) and fold != folds[-1]:
+            distributed.call_on_rank_zero(lambda: write_metrics(setup))  # so that a run has a score from its first fold
+    return failed
 
 
 def _print_start(setup: Setup, is_here: bool) -> None:
