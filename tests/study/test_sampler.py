@@ -45,8 +45,6 @@ def draw(study: StudyConfig, count: int, processes: int = 1) -> list[dict]:
     "sampler", ["tpe", {"name": "tpe", "multivariate": True, "group": True}, "random", "qmc", "cmaes", "grid"]
 )
 def test_samplers_draw_values_that_do_not_depend_on_the_processes(sampler):
-    if sampler == "cmaes":
-        pytest.importorskip("cmaes")
     steps = {"low": 0.0, "high": 0.5, "step": 0.125}
     space = {"model.dropout": steps, "data.size": {"low": 64, "high": 128, "step": 32}, "augment.policy": ["a", "b"]}
     study = study_of(space, sampler=sampler)
